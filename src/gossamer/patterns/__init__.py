@@ -1,0 +1,11 @@
+"""Which zeros are allowed: one file per pattern."""
+
+from gossamer.patterns.base import Grid, Index, Pattern, parse, patterns
+from gossamer.patterns.fan_in import FanIn
+from gossamer.patterns.nm import NM
+from gossamer.patterns.unstructured import Unstructured
+from gossamer.registry import discover
+
+discover(__name__, __path__)
+
+__all__ = ["NM", "FanIn", "Grid", "Index", "Pattern", "Unstructured", "parse", "patterns"]

@@ -1,0 +1,67 @@
+"""Unstructured sparsity: any connection may exist; stored row-compressed (CSR)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import DensityError, TopologyError
+from gossamer.patterns.base import Grid, Index, Pattern, Shape, narrow, patterns
+
+
+@patterns.register("unstructured")
+@dataclass(frozen=True)
+class Unstructured(Pattern):
+    """Any set of connections; only their number in the layer is fixed.
+
+    Example:
+        >>> p = Unstructured(); p.budget(0.1, (300, 784))
+        23520
+    """
+
+    layout = "csr"
+
+    def bucket(self, grid: Grid) -> int:
+        """The whole layer is one bucket."""
+        return grid.size
+
+    def budget(self, density: float, shape: Shape) -> int:
+        """``size - floor((1 - density) * size)`` connections: zeros are rounded down, as RigL's code does."""
+        size = self.grid(shape).size
+        units = size - int((1 - density) * size)
+        if not 0 < density <= 1 or units < 1:
+            raise DensityError(f"{self} on {shape}", expected=f"a density from {1 / size:.3g} to 1", got=str(density))
+        return units
+
+    def quotas(self, units: int, grid: Grid) -> Tensor:
+        """All units in the one bucket."""
+        return torch.tensor([units])
+
+    def encode(self, positions: Tensor, grid: Grid) -> Index:
+        """``row_ptr`` [rows + 1] and ``col`` [units]."""
+        per_row = torch.bincount(positions // grid.cols, minlength=grid.rows)
+        row_ptr = torch.cat([per_row.new_zeros(1), per_row.cumsum(0)])
+        wide = torch.int32 if positions.numel() < 1 << 31 else torch.int64
+        return {"row_ptr": row_ptr.to(wide), "col": (positions % grid.cols).to(narrow(grid.cols))}
+
+    def decode(self, index: Index, grid: Grid) -> Tensor:
+        """Positions from ``row_ptr`` and ``col``."""
+        row_ptr, col = index["row_ptr"].to(torch.int64), index["col"].to(torch.int64)
+        per_row = row_ptr.diff()
+        ends = (int(row_ptr[0]), int(row_ptr[-1])) if row_ptr.numel() == grid.rows + 1 else None
+        if ends != (0, col.numel()) or bool((per_row < 0).any()):
+            raise TopologyError(
+                f"{self}.decode",
+                expected=f"{grid.rows + 1} ascending row pointers from 0 to {col.numel()}",
+                got=f"{row_ptr.numel()} of them",
+                hint="the file or the index tensors are damaged",
+            )
+        if col.numel() and (int(col.min()) < 0 or int(col.max()) >= grid.cols):
+            raise TopologyError(f"{self}.decode", expected=f"columns below {grid.cols}", got=f"column {int(col.max())}")
+        return torch.repeat_interleave(torch.arange(grid.rows), per_row) * grid.cols + col
+
+    def dims(self, shape: Shape) -> list[int]:
+        """[n_out, n_in]."""
+        return list(shape)

@@ -1,0 +1,72 @@
+"""A topology update as an index map, and the one function that carries tensors through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.topology.topology import Topology
+
+
+@dataclass(frozen=True)
+class TopologyChange:
+    """Where every unit of the new topology comes from.
+
+    Args:
+        old: Topology.
+        new: Topology - same pattern and shape.
+        source: [new units], int64 - index of the unit in the old order, or -1 where it is grown.
+    """
+
+    old: Topology
+    new: Topology
+    source: Tensor
+
+    @classmethod
+    def between(cls, old: Topology, new: Topology) -> TopologyChange:
+        """Match two topologies by position; a unit that is in both keeps its value and state, whatever was decided in between.
+
+        Cost: O(n log n) in units.
+        Example:
+            >>> from gossamer.patterns import Unstructured
+            >>> a = Topology(Unstructured(), (1, 4), torch.tensor([0, 2]))
+            >>> TopologyChange.between(a, Topology(Unstructured(), (1, 4), torch.tensor([2, 3]))).source.tolist()
+            [1, -1]
+        """
+        have, want = old.positions, new.positions
+        if have.numel() == 0:
+            return cls(old, new, torch.full_like(want, -1))
+        nearest = torch.searchsorted(have, want).clamp_(max=have.numel() - 1)
+        return cls(old, new, torch.where(have[nearest] == want, nearest, -1))
+
+    @property
+    def grown(self) -> int:
+        """Connections that exist now and did not before."""
+        return int((self.source < 0).sum()) * self.old.grid.members
+
+    @property
+    def dropped(self) -> int:
+        """Connections that existed before and do not now."""
+        return self.old.connections - (self.new.connections - self.grown)
+
+    def remap_(self, flat: Tensor) -> None:
+        """Carry a flat tensor of the layer's capacity to the new order, in place; grown and unused entries become zero.
+
+        Args:
+            flat: [capacity], any dtype - values, or optimizer state of that shape.
+        Cost: O(connections) time and memory.
+        Example:
+            >>> from gossamer.patterns import Unstructured
+            >>> a, b = (Topology(Unstructured(), (1, 4), torch.tensor(p)) for p in ([0, 2], [2, 3]))
+            >>> v = torch.tensor([5., 7.]); TopologyChange.between(a, b).remap_(v); v.tolist()
+            [7.0, 0.0]
+        """
+        members = self.old.grid.members
+        units = flat[: self.old.connections].view(-1, members)
+        moved = units.new_zeros(self.source.numel(), members)
+        stays = (self.source >= 0).nonzero().squeeze(1)
+        moved[stays] = units[self.source[stays]]
+        flat.zero_()
+        flat[: moved.numel()] = moved.view(-1)

@@ -1,0 +1,123 @@
+"""Choosing the best positions when all scores together would not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import NonFiniteError
+from gossamer.patterns import Grid
+
+TILE = 1 << 22  # scores held at once: 16 MiB of fp32
+
+
+def top_mask(scores: Tensor, k: int) -> Tensor:
+    """Mark the k largest scores; among equal ones the first win.
+
+    Args:
+        scores: [n], float - finite.
+        k: int - how many, at most n.
+    Returns:
+        [n], bool - exactly k True.
+    Raises:
+        NonFiniteError: a score is NaN or infinite.
+    Cost: O(n) time (a selection, not a sort).
+    Example:
+        >>> top_mask(torch.tensor([1., 3., 3., 3.]), 2).tolist()
+        [False, True, True, False]
+    """
+    if scores.numel() and not bool(torch.isfinite(scores).all()):
+        raise NonFiniteError("top_mask", expected="finite scores", got="NaN or infinity")
+    if k <= 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    threshold = torch.kthvalue(scores, scores.numel() - k + 1).values
+    chosen = scores > threshold
+    ties = (scores == threshold).nonzero().squeeze(1)
+    chosen[ties[: k - int(chosen.sum())]] = True
+    return chosen
+
+
+@dataclass(frozen=True)
+class TileScores:
+    """Scores of every position of a layer, made a few rows at a time.
+
+    Args:
+        grid: Grid - the layer.
+        rows: callable (lo, hi) -> [hi - lo, cols] float - non-negative unit scores of those rows.
+        what: str - named in errors, e.g. "gradient of fc1".
+    Cost: a pass costs what ``rows`` costs for the whole layer; memory is one tile plus what is selected.
+    Source: streaming top-k in place of the dense gradient of RigL (Evci et al. 2020).
+    """
+
+    grid: Grid
+    rows: Callable[[int, int], Tensor]
+    what: str = "scores"
+
+    def tiles(self) -> Iterator[tuple[int, Tensor]]:
+        """(position of the first entry, [rows, cols] scores) of each tile; raises NonFiniteError."""
+        step = max(1, TILE // self.grid.cols)
+        for lo in range(0, self.grid.rows, step):
+            tile = self.rows(lo, min(lo + step, self.grid.rows))
+            if not bool(torch.isfinite(tile).all()):
+                raise NonFiniteError(
+                    "topology update",
+                    expected=f"finite {self.what}",
+                    got="NaN or infinity",
+                    hint="lower the learning rate or clip gradients; nothing was changed",
+                )
+            yield lo * self.grid.cols, tile
+
+    def select(self, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
+        """The best free positions of every bucket.
+
+        Args:
+            taken: [n], int64 - ascending positions that may not be chosen.
+            want: [buckets], int64 - how many to choose in each bucket.
+            bucket: int - positions per bucket: the layer, or a divisor of a row.
+        Returns:
+            [sum(want)], int64 - ascending.
+        Cost: one pass; O(tile + chosen) memory.
+        Example:
+            >>> s = torch.tensor([[1., 9., 5.], [4., 2., 8.]])
+            >>> t = TileScores(Grid(2, 3, 1, 1), lambda lo, hi: s[lo:hi])
+            >>> t.select(torch.tensor([1]), torch.tensor([2]), 6).tolist(), t.select(torch.tensor([1]), torch.tensor([1, 1]), 3).tolist()
+            ([2, 5], [2, 5])
+        """
+        pick = self._running if bucket == self.grid.size and self.grid.rows > 1 else self._per_bucket
+        return pick(taken, want, bucket)
+
+    def _free_tiles(self, taken: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Tiles in which taken positions score -1, below every real score."""
+        for first, tile in self.tiles():
+            lo, hi = torch.searchsorted(taken, torch.tensor([first, first + tile.numel()])).tolist()
+            flat = tile.reshape(-1).clone() if lo < hi else tile.reshape(-1)
+            flat[taken[lo:hi] - first] = -1.0
+            yield first, flat
+
+    def _per_bucket(self, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
+        """Buckets that lie inside a tile are finished tile by tile."""
+        chosen = []
+        for first, flat in self._free_tiles(taken):
+            wanted = want[first // bucket : (first + flat.numel()) // bucket]
+            most = int(wanted.max())
+            best = torch.topk(flat.view(-1, bucket), most, dim=1).indices
+            base = first + torch.arange(wanted.numel()).unsqueeze(1) * bucket
+            chosen.append((base + best)[torch.arange(most) < wanted.unsqueeze(1)])
+        return torch.cat(chosen).sort().values
+
+    def _running(self, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
+        """One bucket over all tiles: keep the best so far and let later tiles beat its smallest."""
+        k = int(want[0])
+        scores, positions, floor = torch.empty(0), torch.empty(0, dtype=torch.int64), -0.5
+        for first, flat in self._free_tiles(taken):
+            better = (flat > floor).nonzero().squeeze(1)
+            scores = torch.cat([scores.to(flat.dtype), flat[better]])
+            positions = torch.cat([positions, better + first])
+            if scores.numel() > k:
+                best = top_mask(scores, k)
+                scores, positions = scores[best], positions[best]
+                floor = float(scores.min()) if k else float("inf")
+        return positions

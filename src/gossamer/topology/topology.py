@@ -1,0 +1,74 @@
+"""The connections of one layer at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gossamer.patterns import Grid, Index, Pattern
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Integer positions of one layer and the pattern they obey; no values.
+
+    Args:
+        pattern: Pattern - which zeros are allowed.
+        shape: (int, int) - out_features, in_features.
+        positions: [units], int64 - ascending unit positions, ``row * cols + col``.
+    Example:
+        >>> from gossamer.patterns import FanIn
+        >>> t = Topology(FanIn(), (2, 3), torch.tensor([0, 2, 3, 4]))
+        >>> t.connections, t.density, t.fan_in().tolist(), t.fan_out().tolist()
+        (4, 0.6666666666666666, [2, 2], [2, 1, 1])
+    """
+
+    pattern: Pattern
+    shape: tuple[int, int]
+    positions: Tensor
+
+    @classmethod
+    def from_index(cls, pattern: Pattern, shape: tuple[int, int], index: Index) -> Topology:
+        """Decode narrow index tensors and check them in full; raises TopologyError."""
+        grid = pattern.grid(shape)
+        topology = cls(pattern, shape, pattern.decode(index, grid))
+        pattern.validate(topology.positions, grid)
+        return topology
+
+    @property
+    def grid(self) -> Grid:
+        """The unit grid."""
+        return self.pattern.grid(self.shape)
+
+    @property
+    def connections(self) -> int:
+        """Stored connections, counted exactly."""
+        return self.positions.numel() * self.grid.members
+
+    @property
+    def density(self) -> float:
+        """Share of the dense layer's connections."""
+        return self.connections / (self.shape[0] * self.shape[1])
+
+    def index(self) -> Index:
+        """The narrow index tensors of the pattern's encoding."""
+        return self.pattern.encode(self.positions, self.grid)
+
+    def fan_in(self) -> Tensor:
+        """[out_features], int64: inputs of each neuron; 0 for an ablated one."""
+        grid = self.grid
+        per_row = torch.bincount(self.positions // grid.cols, minlength=grid.rows) * grid.w
+        return per_row.repeat_interleave(grid.h)
+
+    def fan_out(self) -> Tensor:
+        """[in_features], int64: connections that leave each input."""
+        grid = self.grid
+        per_col = torch.bincount(self.positions % grid.cols, minlength=grid.cols) * grid.h
+        return per_col.repeat_interleave(grid.w)
+
+    def mask(self) -> Tensor:
+        """[out_features, in_features], bool; dense, so for small layers and tests."""
+        ones = torch.ones(self.connections)
+        return self.pattern.unpack(ones, self.positions, self.grid).bool()
