@@ -1,0 +1,65 @@
+"""Gossamer: train and run truly sparse neural networks in PyTorch.
+
+Public names are imported on first use, so that ``import gossamer`` costs nothing and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gossamer.deploy import freeze, load, save
+    from gossamer.errors import GossamerError
+    from gossamer.nn import MaskedConv2d, MaskedLinear, SparseLinear, sparsify
+    from gossamer.patterns import NM, FanIn, Unstructured
+    from gossamer.rules import SET, Constant, Cosine, Cubic, Linear, RigL, SRigL, Static
+    from gossamer.training import attach, load_checkpoint, save_checkpoint
+
+_HOME = {
+    "gossamer.deploy": ("freeze", "load", "save"),
+    "gossamer.errors": ("GossamerError",),
+    "gossamer.nn": ("MaskedConv2d", "MaskedLinear", "SparseLinear", "sparsify"),
+    "gossamer.patterns": ("NM", "FanIn", "Unstructured"),
+    "gossamer.rules": ("SET", "Constant", "Cosine", "Cubic", "Linear", "RigL", "SRigL", "Static"),
+    "gossamer.training": ("attach", "load_checkpoint", "save_checkpoint"),
+}
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+
+__version__ = "0.1.0.dev0"
+__all__ = [
+    "NM",
+    "SET",
+    "Constant",
+    "Cosine",
+    "Cubic",
+    "FanIn",
+    "GossamerError",
+    "Linear",
+    "MaskedConv2d",
+    "MaskedLinear",
+    "RigL",
+    "SRigL",
+    "SparseLinear",
+    "Static",
+    "Unstructured",
+    "attach",
+    "freeze",
+    "load",
+    "load_checkpoint",
+    "save",
+    "save_checkpoint",
+    "sparsify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room on first use."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'gossamer' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return [*__all__, "__version__"]

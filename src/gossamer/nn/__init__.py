@@ -1,0 +1,8 @@
+"""Layers that hold connections."""
+
+from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.sparse import SparseModule
+from gossamer.nn.sparsify import LayerReport, SparsifyReport, sparsify
+
+__all__ = ["LayerReport", "MaskedConv2d", "MaskedLinear", "SparseLinear", "SparseModule", "SparsifyReport", "sparsify"]

@@ -1,0 +1,82 @@
+"""A masked two-dimensional convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gossamer.nn.sparse import Masked
+from gossamer.patterns import FanIn, Pattern
+
+
+class MaskedConv2d(Masked):
+    """A convolution with a sparse weight, held dense under a mask: rules and accounting work, speed and memory do not.
+
+    The weight is seen as a matrix ``[out, kh * kw * in / groups]`` with channels last, so that N:M groups run along channels.
+
+    Args:
+        conv: nn.Conv2d - gives shape, stride, padding, dilation, groups, device and dtype; its values are not kept.
+        density: float in (0, 1].
+        pattern: Pattern - FanIn() by default.
+        generator: torch.Generator or None.
+        fan_in: "sparse" or "dense".
+    Cost: that of nn.Conv2d plus one product with the mask.
+    Example:
+        >>> layer = MaskedConv2d(nn.Conv2d(8, 4, 3), density=0.5)
+        >>> layer(torch.ones(1, 8, 5, 5)).shape, layer.connections
+        (torch.Size([1, 4, 3, 3]), 144)
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        *,
+        density: float,
+        pattern: Pattern | None = None,
+        generator: torch.Generator | None = None,
+        fan_in: str = "sparse",
+    ) -> None:
+        out, inner, kh, kw = conv.weight.shape
+        super().__init__((out, inner * kh * kw), pattern or FanIn(), density)
+        self.settings: dict[str, Any] = {
+            "stride": conv.stride,
+            "padding": conv.padding,
+            "dilation": conv.dilation,
+            "groups": conv.groups,
+        }
+        self.padding_mode, self.padding_repeated = conv.padding_mode, conv._reversed_padding_repeated_twice
+        bias = torch.zeros(out, device=conv.weight.device, dtype=conv.weight.dtype)
+        self.bias = nn.Parameter(bias) if conv.bias is not None else None
+        self._make_home((out, inner, kh, kw), conv.weight.device, conv.weight.dtype)
+        self.reset_parameters(generator, fan_in)
+
+    def to_matrix(self, weight: Tensor) -> Tensor:
+        """[out, kh * kw * in]: channels last."""
+        return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+
+    def from_matrix(self, matrix: Tensor) -> Tensor:
+        """[out, in, kh, kw]."""
+        out, inner, kh, kw = self.weight.shape
+        return matrix.view(out, kh, kw, inner).permute(0, 3, 1, 2)
+
+    def _padded(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Input and settings with any non-zero padding mode applied, as nn.Conv2d does."""
+        if self.padding_mode == "zeros":
+            return x, self.settings
+        return F.pad(x, self.padding_repeated, mode=self.padding_mode), {**self.settings, "padding": 0}
+
+    def compute(self, x: Tensor) -> Tensor:
+        """[batch, in, height, width] to [batch, out, height', width']."""
+        x, settings = self._padded(x)
+        return F.conv2d(x, self.effective_weight(), self.bias, **settings)
+
+    def gradient_rows(self, lo: int, hi: int) -> Tensor:
+        """Rows of the dense gradient; the whole of it is computed, for the weight is dense here anyway."""
+        total = torch.zeros_like(self.weight)
+        for x, dy in self.tape.pairs:
+            x, settings = self._padded(x)
+            total += torch.nn.grad.conv2d_weight(x, self.weight.shape, dy, **settings).to(total.dtype)
+        return self.to_matrix(total)[lo * self.grid.h : hi * self.grid.h].cpu()

@@ -1,0 +1,86 @@
+"""Sparse linear layers, packed and masked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gossamer import ops
+from gossamer.nn.sparse import Masked, Packed, SparseModule
+from gossamer.patterns import FanIn, Pattern
+
+
+class _Linear(SparseModule):
+    """What the linear layers of both homes share: construction, and rows of the dense gradient."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        density: float,
+        pattern: Pattern | None = None,
+        generator: torch.Generator | None = None,
+        fan_in: str = "sparse",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__((out_features, in_features), pattern or FanIn(), density)
+        self.in_features, self.out_features = in_features, out_features
+        self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
+        self._make_home((out_features, in_features), device, dtype)
+        self.reset_parameters(generator, fan_in)
+
+    def gradient_rows(self, lo: int, hi: int) -> Tensor:
+        """Rows of dY^T X, summed over the recorded passes; never more than these rows."""
+        h, dtype = self.grid.h, self.weights.dtype
+        total = torch.zeros((hi - lo) * h, self.in_features, dtype=dtype, device=self.weights.device)
+        for x, dy in self.tape.pairs:
+            rows = dy.reshape(-1, self.out_features)[:, lo * h : hi * h].to(dtype)
+            total.addmm_(rows.T, x.reshape(-1, self.in_features).to(dtype))
+        return total.cpu()
+
+
+class SparseLinear(_Linear, Packed):
+    """A truly sparse linear layer: memory, arithmetic and gradient only for connections that exist.
+
+    Args:
+        in_features: int.
+        out_features: int.
+        bias: bool - a dense bias; an ablated neuron outputs it.
+        density: float in (0, 1] - share of connections.
+        pattern: Pattern - FanIn() by default.
+        generator: torch.Generator or None - draws topology and values.
+        fan_in: "sparse" or "dense" - which fan-in the initial values are scaled for.
+        device, dtype: as for torch.nn.Linear.
+    Cost: 2 * connections * batch operations forward, twice that backward; memory O(connections).
+    Example:
+        >>> layer = SparseLinear(784, 300, density=0.01)
+        >>> layer.connections, layer.values.shape, layer.col.dtype
+        (2100, torch.Size([2352]), torch.uint16)
+    """
+
+    def compute(self, x: Tensor) -> Tensor:
+        """[..., in_features] to [..., out_features]."""
+        dims = self.pattern.dims(self.shape)
+        return ops.linear(x, self.values, self.operands(), self.bias, self.pattern.layout, dims)
+
+
+class MaskedLinear(_Linear, Masked):
+    """The same layer as a dense weight times a mask: the oracle, and the home for devices without a sparse kernel.
+
+    Args:
+        in_features, out_features, bias, density, pattern, generator, fan_in, device, dtype: see SparseLinear.
+    Cost: that of torch.nn.Linear plus one product with the mask; no memory is saved.
+    Example:
+        >>> int(MaskedLinear(784, 300, density=0.01).mask.sum())
+        2100
+    """
+
+    def compute(self, x: Tensor) -> Tensor:
+        """[..., in_features] to [..., out_features]."""
+        return F.linear(x, self.effective_weight(), self.bias)

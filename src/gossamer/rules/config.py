@@ -1,0 +1,57 @@
+"""Rules as plain data: for checkpoints, config files and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from gossamer.errors import ConfigError
+from gossamer.rules.base import Rule, rules
+from gossamer.rules.schedules import Schedule, schedules
+
+
+def describe(rule: Rule | Schedule) -> dict[str, Any]:
+    """A rule or schedule as JSON-ready data; the inverse of ``build``.
+
+    Cost: O(1).
+    Example:
+        >>> from gossamer.rules import SRigL
+        >>> describe(SRigL(gamma=None))["name"]
+        'srigl'
+    """
+    values = {field.name: getattr(rule, field.name) for field in fields(rule)}
+    return {"name": rule.name, **{key: describe(v) if isinstance(v, Schedule) else v for key, v in values.items()}}
+
+
+def build(config: dict[str, Any]) -> Rule:
+    """A rule from its data.
+
+    Args:
+        config: dict - ``name`` and the rule's settings; a schedule is a dict of its own.
+    Returns:
+        Rule.
+    Raises:
+        ConfigError: unknown name or setting, or a value out of range.
+    Cost: O(1).
+    Example:
+        >>> build({"name": "rigl", "every": 50, "drop": {"name": "linear", "start": 0.4}}).drop
+        Linear(start=0.4, end=0.0)
+    """
+    settings = {key: _schedule(value) if isinstance(value, dict) else value for key, value in config.items()}
+    return _make(rules[str(settings.pop("name", ""))], settings)
+
+
+def _schedule(config: dict[str, Any]) -> Schedule:
+    settings = dict(config)
+    return _make(schedules[str(settings.pop("name", ""))], settings)
+
+
+def _make(kind: Any, settings: dict[str, Any]) -> Any:
+    """Construct with keyword arguments; a wrong one is a ConfigError."""
+    allowed = [field.name for field in fields(kind)]
+    if unknown := sorted(set(settings) - set(allowed)):
+        raise ConfigError(f"settings of {kind.name}", expected=f"some of {', '.join(allowed)}", got=", ".join(unknown))
+    try:
+        return kind(**settings)
+    except TypeError as error:
+        raise ConfigError(f"settings of {kind.name}", expected="numbers in range", got=repr(settings), hint=str(error)) from None

@@ -1,0 +1,231 @@
+"""Joins a rule to a model at the optimizer step; the user's training loop does not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gossamer.errors import ConfigError, StateError
+from gossamer.nn import SparseModule
+from gossamer.rules import LayerView, Rule, describe
+from gossamer.topology import Topology, TopologyChange
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one topology update did to one layer: a row of ``Engine.history``."""
+
+    step: int
+    layer: str
+    dropped: int
+    grown: int
+    connections: int
+    active: int  # neurons with at least one connection
+    fan_in: int  # largest fan-in
+
+
+class Engine:
+    """Topology updates that ride on ``optimizer.step()``; made by ``attach``.
+
+    Args:
+        layers: name -> SparseModule - the layers that follow the rule.
+        optimizer: Optimizer - whose steps are counted.
+        rule: Rule.
+        total_steps: int - optimizer steps of the whole training.
+        seed: int - of every random choice; drawn afresh from (seed, step, layer), so that resuming needs no state.
+        outputs: names of layers whose neurons are never ablated.
+    """
+
+    def __init__(
+        self,
+        layers: dict[str, SparseModule],
+        optimizer: Optimizer,
+        rule: Rule,
+        total_steps: int,
+        seed: int = 0,
+        outputs: Iterable[str] = (),
+    ) -> None:
+        self.layers, self.rule, self.total_steps, self.seed = layers, rule, total_steps, seed
+        self.outputs = frozenset(outputs)
+        self.step = 0
+        self.history: list[Update] = []
+        self._optimizer = optimizer
+        self._hook = optimizer.register_step_post_hook(self._after_step)
+        for layer in layers.values():
+            layer.tape.followed = True
+        self._arm()
+
+    def detach(self) -> None:
+        """Let go of optimizer and layers; the topology stays as it is."""
+        self._hook.remove()
+        for layer in self.layers.values():
+            layer.tape.followed = layer.tape.recording = False
+            layer.tape.pairs.clear()
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Count the step; update the topology where the rule is due."""
+        self.step += 1
+        if self.rule.due(self.step, self.total_steps):
+            self.update()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Record inputs and output gradients during the step that ends in an update, and only then."""
+        recording = self.rule.needs_gradient and self.rule.due(self.step + 1, self.total_steps)
+        for layer in self.layers.values():
+            layer.tape.recording = recording
+            layer.tape.pairs.clear()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Update every layer now: all decisions first, then all changes, so that an error changes nothing.
+
+        Raises:
+            NonFiniteError: weights or gradients are NaN or infinite.
+            StateError: optimizer state that does not follow the shape of the weights.
+        Cost: the rule's, plus O(connections) for the remapping.
+        """
+        fraction = self.rule.fraction(self.step, self.total_steps)
+        planned = []
+        for number, (name, layer) in enumerate(self.layers.items()):
+            old = layer.topology
+            positions = self.rule.update(self._view(name, layer, old, number), fraction)
+            layer.pattern.validate(positions, layer.grid)
+            change = TopologyChange.between(old, Topology(layer.pattern, layer.shape, positions))
+            planned.append((name, layer, change, self._states(name, layer)))
+        for name, layer, change, states in planned:
+            layer.apply(change, states)
+            self.history.append(self._record(name, change))
+
+    def _view(self, name: str, layer: SparseModule, topology: Topology, number: int) -> LayerView:
+        """The layer as the rule sees it."""
+        draw = torch.Generator().manual_seed(((self.seed * 1_000_003 + self.step) * 1_000_003 + number) % (1 << 63))
+        scores = layer.gradient_scores(name) if self.rule.needs_gradient else None
+        return LayerView(name, topology, layer.capacity, layer.unit_values(), scores, draw, name in self.outputs)
+
+    def _states(self, name: str, layer: SparseModule) -> list[Tensor]:
+        """Optimizer state and gradient that follow the weights; scalars stay, anything else is refused."""
+        weights = layer.weights
+        states = [] if weights.grad is None else [weights.grad]
+        for key, state in self._optimizer.state.get(weights, {}).items():
+            if isinstance(state, Tensor) and state.shape == weights.shape:
+                states.append(state)
+            elif isinstance(state, (list, dict, tuple)) or (isinstance(state, Tensor) and state.dim() > 0):
+                raise StateError(
+                    f"topology update of {name}",
+                    expected=f"optimizer state of shape {tuple(weights.shape)}, or scalars",
+                    got=f"{type(self._optimizer).__name__} state {key!r}",
+                    hint="use an optimizer whose state has the shape of its parameters (SGD, Adam, AdamW, RMSprop, ...)",
+                )
+        return states
+
+    def _record(self, name: str, change: TopologyChange) -> Update:
+        """One row of history."""
+        fan_in = change.new.fan_in()
+        return Update(
+            self.step,
+            name,
+            change.dropped,
+            change.grown,
+            change.new.connections,
+            int(fan_in.count_nonzero()),
+            int(fan_in.max()),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Step, settings and history, ready for JSON; topologies live in the model's own state_dict."""
+        return {**self._settings(), "step": self.step, "history": [asdict(row) for row in self.history]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state; raises ConfigError where it belongs to another run."""
+        mine = self._settings()
+        if differ := {key: (value, state.get(key)) for key, value in mine.items() if state.get(key) != value}:
+            raise ConfigError(
+                "Engine.load_state_dict",
+                expected=", ".join(f"{key}={value[0]}" for key, value in differ.items()),
+                got=", ".join(f"{key}={value[1]}" for key, value in differ.items()),
+                hint="attach with the settings the checkpoint was written with",
+            )
+        self.step = int(state["step"])
+        self.history = [Update(**row) for row in state["history"]]
+        self._arm()
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "rule": describe(self.rule),
+            "total_steps": self.total_steps,
+            "seed": self.seed,
+            "layers": list(self.layers),
+        }
+
+
+def attach(
+    model: nn.Module,
+    optimizer: Optimizer,
+    rule: Rule,
+    *,
+    total_steps: int,
+    seed: int = 0,
+    outputs: Iterable[str] | None = None,
+) -> Engine:
+    """Let a rule update the sparse layers of a model; the training loop does not change.
+
+    Args:
+        model: nn.Module - with sparse layers, from ``sparsify`` or built by hand.
+        optimizer: Optimizer - holds their parameters; its state is carried through every update by shape.
+        rule: Rule - e.g. SRigL(every=100, drop=0.3).
+        total_steps: int - optimizer steps of the whole training; schedules end at ``rule.until`` of it.
+        seed: int - of every random choice.
+        outputs: names of layers that are never ablated; None means the model's last linear or convolution.
+    Returns:
+        Engine - keep it for ``state_dict`` and ``history``.
+    Raises:
+        ConfigError, PatternError.
+    Cost: nothing at ordinary steps; at a growth step the inputs and output gradients of the layers stay alive until
+        the update.
+    Source: RigL (Evci et al. 2020), algorithm 1; the update follows the step, as in SRigL.
+    Example:
+        >>> import gossamer as gs
+        >>> model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        >>> _ = gs.sparsify(model, density=0.2)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        >>> engine = attach(model, optimizer, gs.RigL(every=2), total_steps=10)
+        >>> for _ in range(10):
+        ...     optimizer.zero_grad(); model(torch.randn(8, 64)).square().mean().backward(); _ = optimizer.step()
+        >>> engine.step, sorted({row.step for row in engine.history})
+        (10, [2, 4, 6])
+    """
+    if total_steps < 1:
+        raise ConfigError("attach", expected="total_steps >= 1", got=str(total_steps))
+    named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
+    layers = {name: layer for name, layer in named.items() if layer.weights.requires_grad}
+    if not layers:
+        raise ConfigError("attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first")
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    for name, layer in layers.items():
+        rule.check(layer.pattern)
+        if id(layer.weights) not in held:
+            raise ConfigError(
+                "attach",
+                expected=f"an optimizer that holds the values of {name}",
+                got="one that does not",
+                hint="create the optimizer after sparsify, from model.parameters()",
+            )
+        if layer.tape.followed:
+            raise ConfigError("attach", expected="layers no other engine follows", got=name, hint="call engine.detach() first")
+    if outputs is None:
+        outputs = _last_layer(model)
+    elif unknown := sorted(set(outputs) - set(named)):
+        raise ConfigError("attach(outputs=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown))
+    return Engine(layers, optimizer, rule, total_steps, seed, outputs)
+
+
+def _last_layer(model: nn.Module) -> list[str]:
+    """The last weight layer in order of registration: the model's outputs."""
+    kinds = (SparseModule, nn.Linear, nn.Conv2d)
+    return [name for name, module in model.named_modules() if isinstance(module, kinds)][-1:]
