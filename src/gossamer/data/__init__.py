@@ -1,0 +1,33 @@
+"""Data sets for examples, tests and benchmarks: found locally first, checked always, downloaded last.
+
+>>> from gossamer import data
+>>> digits = data.load("digits")
+>>> x_train, y_train, x_test, y_test = digits.tensors()
+>>> len(list(data.batches(x_train, y_train, 64, data.epoch_generator(seed=0, epoch=0))))
+23
+"""
+
+from gossamer.data.batches import batches, epoch_generator
+from gossamer.data.dataset import Dataset, Provenance
+from gossamer.data.formats import Arrays, Spec
+from gossamer.data.recipe import Embedded, Recipe, Remote
+from gossamer.data.registry import names, recipe_of, register, unregister
+from gossamer.data.search import best_available, load
+
+__all__ = [
+    "Arrays",
+    "Dataset",
+    "Embedded",
+    "Provenance",
+    "Recipe",
+    "Remote",
+    "Spec",
+    "batches",
+    "best_available",
+    "epoch_generator",
+    "load",
+    "names",
+    "recipe_of",
+    "register",
+    "unregister",
+]

@@ -1,0 +1,103 @@
+"""The registry of data sets: one file in `gossamer.data.sets` each, found by being there."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable
+
+from gossamer.data.recipe import Recipe
+from gossamer.errors import ConfigError
+
+_RECIPES: dict[str, Recipe] = {}
+
+
+def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+    """Add a data set: decorate a function that returns its Recipe.
+
+    Args:
+        make: function without arguments - returns the Recipe; called once, now.
+
+    Returns:
+        The function, unchanged.
+
+    Raises:
+        ConfigError: the name is taken.
+
+    Example:
+        >>> from gossamer.data import Spec, names
+        >>> @register
+        ... def rings() -> Recipe:
+        ...     spec = Spec(n_train=100, n_test=20, shape=(16, 16), n_classes=2)
+        ...     return Recipe(name="rings", spec=spec, classes=("inner", "outer"), licence="CC0")
+        >>> "rings" in names()
+        True
+        >>> unregister("rings")
+    """
+    recipe = make()
+    if recipe.name in _RECIPES:
+        raise ConfigError("register", expected="a new name", got=f"{recipe.name!r} a second time", hint="rename one")
+    _RECIPES[recipe.name] = recipe
+    return make
+
+
+def unregister(name: str) -> None:
+    """Remove a data set again (for tests and notebooks).
+
+    Args:
+        name: str - a registered name.
+
+    Raises:
+        ConfigError: there is no such name.
+
+    Example:
+        >>> unregister("no such set")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.ConfigError: data set: expected one of ..., got 'no such set'
+    """
+    del _RECIPES[recipe_of(name).name]
+
+
+def names() -> tuple[str, ...]:
+    """List the registered data sets.
+
+    Returns:
+        tuple of str, sorted.
+
+    Example:
+        >>> "digits" in names()
+        True
+    """
+    _discover()
+    return tuple(sorted(_RECIPES))
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the Recipe of a registered data set.
+
+    Args:
+        name: str - one of `names()`.
+
+    Returns:
+        Recipe.
+
+    Raises:
+        ConfigError: there is no such name; the message lists those there are.
+
+    Example:
+        >>> recipe_of("mnist").spec.shape
+        (28, 28)
+    """
+    _discover()
+    if name not in _RECIPES:
+        raise ConfigError("data set", expected=f"one of {', '.join(names())}", got=repr(name))
+    return _RECIPES[name]
+
+
+@functools.cache
+def _discover() -> None:
+    folder = importlib.import_module("gossamer.data.sets")
+    for module in pkgutil.iter_modules(folder.__path__):
+        importlib.import_module(f"{folder.__name__}.{module.name}")

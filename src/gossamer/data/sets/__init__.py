@@ -1,0 +1,1 @@
+"""One file per data set; a new one joins the registry by being here."""
