@@ -1,0 +1,118 @@
+"""784-1000-1000-1000-10 at 95 %: file size, frozen latency, training step and its memory, against dense torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import arguments, record
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+from training import mlp
+
+import gossamer as gs
+from gossamer.measure import alternate, threads
+from gossamer.patterns import parse
+
+WIDTHS = (784, 1000, 1000, 1000, 10)
+PATTERNS = ("fanin", "fanin:2", "unstructured")
+
+
+def network(pattern: str | None, density: float) -> nn.Sequential:
+    """The dense or the sparse network, same widths; the density is the same in every layer."""
+    torch.manual_seed(0)
+    model = mlp(*WIDTHS)
+    if pattern is not None:
+        gs.sparsify(model, density, parse(pattern), "uniform", generator=torch.Generator().manual_seed(0))
+    return model
+
+
+def stepper(model: nn.Module, batch: int) -> Callable[[], None]:
+    """One training step: forward, backward, SGD with momentum."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    x, y = torch.randn(batch, WIDTHS[0]), torch.randint(WIDTHS[-1], (batch,))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def file_bytes(model: nn.Module, frozen: Any = None) -> int:
+    """Size on disk: an artifact, or the dense weights as safetensors."""
+    path = Path(tempfile.mkdtemp()) / "net.safetensors"
+    if frozen is None:
+        save_file(model.state_dict(), path)
+    else:
+        gs.save(frozen, path)
+    return path.stat().st_size
+
+
+def memory(pattern: str | None, density: float, batch: int) -> int:
+    """Bytes a training step keeps or makes: parameters, gradients, optimizer state, indices, saved activations."""
+    model = network(pattern, density)
+    step = stepper(model, batch)
+    step()
+    saved: list[int] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in owned:
+            saved.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    tensors = [*model.parameters(), *model.buffers()]
+    owned = {tensor.data_ptr() for tensor in tensors}
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        step()
+    state = sum(t.numel() * t.element_size() for t in tensors)
+    trained = sum(p.numel() * p.element_size() for p in model.parameters())
+    return state + 2 * trained + sum(saved)  # + gradient and momentum of every parameter
+
+
+def main() -> None:
+    """Ratios to dense torch of the same run."""
+    options = arguments(__doc__, density=0.05, threads=1, seconds=2.0)
+    dense = network(None, 1.0)
+    result: dict[str, Any] = {"dense_file_bytes": file_bytes(dense), "patterns": {}}
+    with threads(options.threads), torch.inference_mode():
+        for pattern in PATTERNS:
+            row: dict[str, Any] = {}
+            for batch in (1, 256):
+                x = torch.randn(batch, WIDTHS[0])
+                frozen = gs.freeze(network(pattern, options.density), x)
+                times = alternate({"dense": lambda x=x: dense(x), "frozen": lambda f=frozen, x=x: f(x)}, seconds=options.seconds)
+                row[f"batch_{batch}"] = {
+                    "dense_us": round(times["dense"].median * 1e6, 1),
+                    "frozen_us": round(times["frozen"].median * 1e6, 1),
+                    "times_faster": round(times["dense"].median / times["frozen"].median, 2),
+                    "chosen": [layer["chosen"] for layer in frozen.plan["layers"]],
+                }
+                row["file_bytes"] = file_bytes(dense, frozen)
+                row["dense_over_file"] = round(result["dense_file_bytes"] / row["file_bytes"], 2)
+            result["patterns"][pattern] = row
+    with threads(options.threads):
+        steps = {"dense": stepper(dense, 128)} | {p: stepper(network(p, options.density), 128) for p in PATTERNS}
+        times = alternate(steps, seconds=options.seconds * 2)
+    for pattern in PATTERNS:
+        ours = result["patterns"][pattern]
+        ours["training_step"] = {
+            "dense_us": round(times["dense"].median * 1e6, 1),
+            "sparse_us": round(times[pattern].median * 1e6, 1),
+            "times_faster": round(times["dense"].median / times[pattern].median, 2),
+        }
+        ours["training_memory"] = {
+            "dense_bytes": memory(None, 1.0, 128),
+            "sparse_bytes": memory(pattern, options.density, 128),
+        }
+        print(pattern, ours, flush=True)
+    record("mlp_speed", {"widths": WIDTHS, "density": options.density, "threads": options.threads, **result})
+
+
+if __name__ == "__main__":
+    main()
