@@ -1,0 +1,99 @@
+#include "check.h"
+
+namespace {
+
+constexpr int64_t kMaxDim = INT32_MAX;
+
+bool product(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
+
+int64_t read_row_pointer(const gs_matrix& w, int64_t i) {
+  return w.row_bytes == 8 ? static_cast<const int64_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
+}
+
+gs_status check_csr(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1) return GS_SIZE;
+  if ((w.row_bytes != 4 && w.row_bytes != 8) || (w.col_bytes != 2 && w.col_bytes != 4)) return GS_DTYPE;
+  if (!w.rows) return GS_NULL;
+  if (read_row_pointer(w, 0) != 0) return GS_INDEX;
+  *used = *cols = read_row_pointer(w, w.n_out);
+  return *used < 0 ? GS_INDEX : GS_OK;
+}
+
+gs_status check_fanin(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1 && w.group != 2 && w.group != 4 && w.group != 8) return GS_SIZE;
+  if (w.n_out % w.group || w.n_rows < 0 || w.n_rows > w.n_out / w.group) return GS_SIZE;
+  if (w.per_row < 0 || w.per_row > w.n_in) return GS_SIZE;
+  if ((w.row_bytes != 2 && w.row_bytes != 4) || (w.col_bytes != 2 && w.col_bytes != 4)) return GS_DTYPE;
+  if (!w.rows && w.n_rows) return GS_NULL;
+  if (!product(w.n_rows, w.per_row, cols) || !product(*cols, w.group, used)) return GS_OVERFLOW;
+  return GS_OK;
+}
+
+gs_status check_nm(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1 || w.tile < 1 || w.tile > 256 || w.per_row < 1 || w.per_row > w.tile) return GS_SIZE;
+  if (w.n_in % w.tile) return GS_SIZE;
+  if (w.col_bytes != 1) return GS_DTYPE;
+  const int64_t rows = w.layout == GS_NM ? w.n_out : (w.n_out + 7) / 8 * 8;
+  if (!product(w.n_in / w.tile, w.per_row, cols) || !product(*cols, rows, cols)) return GS_OVERFLOW;
+  *used = *cols;
+  return GS_OK;
+}
+
+gs_status check_dense(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1) return GS_SIZE;
+  *cols = 0;
+  return product(w.n_out, w.n_in, used) ? GS_OK : GS_OVERFLOW;
+}
+
+// A [features, batch] input: pointer, strides, and that its last element is addressable.
+gs_status check_panel(gs_panel& p, int64_t features, int64_t batch) {
+  if (!p.data && features && batch) return GS_NULL;
+  if (p.feature_stride < 0 || p.batch_stride < 0) return GS_SIZE;
+  if (features <= 1) p.feature_stride = 1;
+  else if (batch == 1) p.batch_stride = 1;
+  if (p.feature_stride != 1 && p.batch_stride != 1) return GS_SIZE;
+  int64_t last, extent;
+  if (!product(p.feature_stride, features, &last) || !product(p.batch_stride, batch, &extent)) return GS_OVERFLOW;
+  return __builtin_add_overflow(last, extent, &extent) || extent > INT64_MAX / 8 ? GS_OVERFLOW : GS_OK;
+}
+
+gs_status check_rows_out(const gs_call& call, int64_t rows) {
+  int64_t extent;
+  if (!call.out && rows && call.batch) return GS_NULL;
+  if (call.out_stride < call.batch) return GS_SIZE;
+  return product(call.out_stride, rows, &extent) && extent <= INT64_MAX / 8 ? GS_OK : GS_OVERFLOW;
+}
+
+}  // namespace
+
+gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
+  int64_t cols = 0;
+  *used = 0;
+  if (w.dtype != GS_F32 && w.dtype != GS_F64) return GS_DTYPE;
+  if (w.n_out < 0 || w.n_in < 0 || w.n_out > kMaxDim || w.n_in > kMaxDim) return GS_SIZE;
+  gs_status status = GS_LAYOUT;
+  if (w.layout == GS_CSR) status = check_csr(w, used, &cols);
+  if (w.layout == GS_FANIN) status = check_fanin(w, used, &cols);
+  if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
+  if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
+  if (status != GS_OK) return status;
+  if ((w.layout == GS_NM_LANES || w.layout == GS_DENSE) && w.dtype != GS_F32) return GS_DTYPE;
+  if (*used > w.n_values || cols > w.n_cols) return GS_SIZE;
+  if (*used > INT64_MAX / 8) return GS_OVERFLOW;
+  if ((need_values && !w.values && *used) || (!w.cols && cols)) return GS_NULL;
+  return GS_OK;
+}
+
+gs_status gs_check_call(gs_call& call, gs_operation op) {
+  int64_t used;
+  gs_status status = gs_check_matrix(call.w, op != GS_OP_GRAD_VALUES, &used);
+  if (status != GS_OK) return status;
+  if (call.batch < 0 || call.batch > INT64_MAX / 64) return GS_SIZE;
+  if (op != GS_OP_LINEAR && (call.w.layout == GS_NM_LANES || call.w.layout == GS_DENSE)) return GS_LAYOUT;
+  if (op == GS_OP_LINEAR && call.activation != GS_IDENTITY && call.activation != GS_RELU) return GS_SIZE;
+  if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
+  if (op != GS_OP_LINEAR && (status = check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;
+  if (op == GS_OP_LINEAR) return check_rows_out(call, call.w.n_out);
+  if (op == GS_OP_GRAD_INPUT) return check_rows_out(call, call.w.n_in);
+  return !call.out && call.w.n_values ? GS_NULL : GS_OK;
+}

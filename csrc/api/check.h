@@ -1,0 +1,16 @@
+// Checks that cost O(1), made before every product.
+#ifndef GOSSAMER_CHECK_H
+#define GOSSAMER_CHECK_H
+
+#include "gossamer.h"
+
+enum gs_operation { GS_OP_LINEAR, GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES };
+
+// Sizes, types and lengths of a matrix. `values` and `cols` may be null only where their used length is 0, or where
+// need_values is false. *used receives the number of values in use.
+gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used);
+
+// A whole call; brings irrelevant strides (of a dimension of size 1) to the value the kernels expect.
+gs_status gs_check_call(gs_call& call, gs_operation op);
+
+#endif

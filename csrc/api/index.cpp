@@ -1,0 +1,69 @@
+// The full scan of an index: O(connections), on request.
+#include "check.h"
+
+namespace {
+
+template <class I> bool ascending(const I* p, int64_t n, int64_t limit) {
+  int64_t before = -1;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t c = p[i];
+    if (c <= before || c >= limit) return false;
+    before = c;
+  }
+  return true;
+}
+
+bool columns(const gs_matrix& w, int64_t first, int64_t n) {
+  if (w.col_bytes == 2) return ascending(static_cast<const uint16_t*>(w.cols) + first, n, w.n_in);
+  return ascending(static_cast<const int32_t*>(w.cols) + first, n, w.n_in);
+}
+
+int64_t row_pointer(const gs_matrix& w, int64_t i) {
+  return w.row_bytes == 8 ? static_cast<const int64_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
+}
+
+bool csr(const gs_matrix& w, int64_t used) {
+  for (int64_t r = 0; r < w.n_out; ++r) {
+    const int64_t first = row_pointer(w, r), next = row_pointer(w, r + 1);
+    if (first < 0 || next < first || next > used || !columns(w, first, next - first)) return false;
+  }
+  return true;
+}
+
+bool fanin(const gs_matrix& w) {
+  const int64_t limit = w.n_out / w.group;
+  const bool rows = w.row_bytes == 2 ? ascending(static_cast<const uint16_t*>(w.rows), w.n_rows, limit)
+                                     : ascending(static_cast<const int32_t*>(w.rows), w.n_rows, limit);
+  for (int64_t i = 0; rows && i < w.n_rows; ++i)
+    if (!columns(w, i * w.per_row, w.per_row)) return false;
+  return rows;
+}
+
+bool nm(const gs_matrix& w) {
+  const uint8_t* p = static_cast<const uint8_t*>(w.cols);
+  for (int64_t t = 0; t < w.n_out * (w.n_in / w.tile); ++t)
+    if (!ascending(p + t * w.per_row, w.per_row, w.tile)) return false;
+  return true;
+}
+
+bool lanes(const gs_matrix& w, int64_t used) {
+  const uint8_t* p = static_cast<const uint8_t*>(w.cols);
+  for (int64_t i = 0; i < used; ++i)
+    if (p[i] >= w.tile) return false;
+  return true;
+}
+
+}  // namespace
+
+extern "C" gs_status gs_check_index(const gs_matrix* w) {
+  int64_t used;
+  if (!w) return GS_NULL;
+  gs_status status = gs_check_matrix(*w, false, &used);
+  if (status != GS_OK) return status;
+  bool good = true;
+  if (w->layout == GS_CSR) good = csr(*w, used);
+  if (w->layout == GS_FANIN) good = fanin(*w);
+  if (w->layout == GS_NM) good = nm(*w);
+  if (w->layout == GS_NM_LANES) good = lanes(*w, used);
+  return good ? GS_OK : GS_INDEX;
+}

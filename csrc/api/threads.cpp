@@ -1,0 +1,20 @@
+#include "kernels.h"
+
+namespace {
+
+// Multiply-adds worth handing to another thread: some ten microseconds.
+constexpr int64_t kGrain = 128 * 1024;
+
+}  // namespace
+
+extern "C" gs_status gs_run(gs_parallel_for parallel, int64_t count, int64_t cost, void (*task)(int64_t, int64_t, void*),
+                            void* ctx) {
+  if (count <= 0) return GS_OK;
+  if (cost < 1) cost = 1;
+  const int64_t grain = cost >= kGrain ? 1 : kGrain / cost;
+  if (!parallel || count <= grain) {
+    task(0, count, ctx);
+    return GS_OK;
+  }
+  return parallel(0, count, grain, task, ctx) == 0 ? GS_OK : GS_THREADS;
+}

@@ -1,0 +1,144 @@
+/* Gossamer core: products with truly sparse matrices. Plain C; knows neither Python nor any tensor library.
+ *
+ * Conventions that hold for every function here
+ *  - The caller owns every buffer. Nothing is kept after a call returns, nothing beyond a stated length is read or written.
+ *  - Value buffers need the alignment of their element type only.
+ *  - Matrices are [n_out, n_in]; an input is [features, batch] seen through two strides, one of which is 1.
+ *  - Every function returns a gs_status; no function throws, prints or exits.
+ *  - Column indices are trusted during a product. Call gs_check_index once for indices of unknown origin.
+ */
+#ifndef GOSSAMER_H
+#define GOSSAMER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define GS_API __declspec(dllexport)
+#else
+#define GS_API __attribute__((visibility("default")))
+#endif
+
+#define GS_ABI_VERSION 1
+
+typedef enum gs_status {
+  GS_OK = 0,
+  GS_NULL = 1,     /* a needed pointer is null */
+  GS_SIZE = 2,     /* a size, stride or length that does not fit the others */
+  GS_LAYOUT = 3,   /* unknown layout, or the operation is not defined on it */
+  GS_DTYPE = 4,    /* unknown element or index type, or not available for the layout */
+  GS_ISA = 5,      /* instruction set not compiled in, or not supported by this processor */
+  GS_MEMORY = 6,   /* scratch memory could not be had */
+  GS_INDEX = 7,    /* index out of range, not ascending, or row pointers not monotone */
+  GS_OVERFLOW = 8, /* a product of sizes does not fit 63 bits */
+  GS_THREADS = 9   /* the caller's parallel_for reported an error */
+} gs_status;
+
+typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4 } gs_layout;
+typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1 } gs_dtype;
+typedef enum gs_activation { GS_IDENTITY = 0, GS_RELU = 1 } gs_activation;
+typedef enum gs_isa_id { GS_ISA_AUTO = -1, GS_ISA_SCALAR = 0, GS_ISA_AVX2 = 1, GS_ISA_AVX512 = 2, GS_ISA_NEON = 3 } gs_isa_id;
+
+/* Runs task(b, e, ctx) over disjoint parts of [begin, end), parts of at least `grain`, and returns when all are done;
+ * 0 is success. A null pointer where one of these is asked for means: run on the calling thread. */
+typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
+                                   void (*task)(int64_t, int64_t, void*), void* ctx);
+
+/* A sparse matrix. Every field is 8 bytes, so that the struct has one layout on every 64-bit platform.
+ *   layout   rows                        cols                              values
+ *   csr      row_ptr i32|i64 [n_out+1]   u16|i32 [nnz], ascending in a row [nnz]
+ *   fanin    active  u16|i32 [n_rows]    u16|i32 [n_rows, k], ascending    [n_rows, k, group]
+ *   nm       -                           u8 [n_out, n_in/m, n], ascending  [n_out, n_in/m, n]
+ *   nm_lanes -                           u8 [ceil(n_out/8), n_in/m, n, 8]  same order as cols
+ *   dense    -                           -                                 [n_out, n_in]
+ * `values` may be longer than what is used; the tail is never read, and its gradient is written as 0. */
+typedef struct gs_matrix {
+  int64_t layout;    /* gs_layout */
+  int64_t dtype;     /* gs_dtype of values, inputs, outputs */
+  int64_t n_out;     /* rows of the matrix, < 2^31 */
+  int64_t n_in;      /* columns of the matrix, < 2^31 */
+  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; other layouts: 1 */
+  int64_t per_row;   /* fanin: k; nm, nm_lanes: n; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; others: 0 */
+  int64_t n_rows;    /* fanin: number of active row groups; others: 0 */
+  int64_t n_values;  /* elements in values */
+  int64_t n_cols;    /* elements in cols */
+  int64_t row_bytes; /* bytes of one element of rows, 0 where there is none */
+  int64_t col_bytes; /* bytes of one element of cols, 0 where there is none */
+  const void* values;
+  const void* rows;
+  const void* cols;
+} gs_matrix;
+
+/* A read-only [features, batch] input: element (i, b) is data[i * feature_stride + b * batch_stride]. */
+typedef struct gs_panel {
+  const void* data;
+  int64_t feature_stride; /* >= 0; 1 for batch-major memory */
+  int64_t batch_stride;   /* >= 0; 1 for feature-major memory */
+} gs_panel;
+
+/* One product. Fields an operation does not name are ignored. */
+typedef struct gs_call {
+  gs_matrix w;
+  int64_t isa;              /* gs_isa_id */
+  int64_t batch;            /* >= 0 */
+  gs_panel x;               /* [n_in, batch] */
+  gs_panel grad;            /* [n_out, batch] */
+  const void* bias;         /* [n_out] or null */
+  int64_t activation;       /* gs_activation, applied last */
+  void* out;                /* see each operation */
+  int64_t out_stride;       /* elements between rows of out, >= batch */
+  gs_parallel_for parallel; /* or null */
+} gs_call;
+
+/* out[n_out, batch] = activation(W x + bias). Rows without connections get activation(bias). Reads w, x, bias. */
+GS_API gs_status gs_linear(const gs_call* call);
+
+/* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm. */
+GS_API gs_status gs_linear_grad_input(const gs_call* call);
+
+/* out[w.n_values] = one dot product along the batch per connection; 0 past the used part. Reads w's indices, x, grad;
+ * w.values is not read and may be null. Layouts csr, fanin, nm. */
+GS_API gs_status gs_linear_grad_values(const gs_call* call);
+
+/* Scans the whole index: ranges, order, row pointers. O(connections). w->values is not read and may be null. */
+GS_API gs_status gs_check_index(const gs_matrix* w);
+
+/* One layer of a chain: out = activation(W x + bias). */
+typedef struct gs_layer {
+  gs_matrix w;
+  const void* bias; /* [n_out] or null */
+  int64_t activation;
+} gs_layer;
+
+/* Bytes of workspace that gs_chain_forward needs for these layers and this batch. */
+GS_API gs_status gs_chain_workspace(const gs_layer* layers, int64_t n_layers, int64_t batch, size_t* bytes);
+
+/* Runs the layers in order in one call. x: [n_in of the first, batch]; out: [n_out of the last, batch], rows out_stride
+ * apart. workspace: at least gs_chain_workspace bytes, any alignment of the element type; may be null if that is 0. */
+GS_API gs_status gs_chain_forward(const gs_layer* layers, int64_t n_layers, int64_t isa, int64_t batch,
+                                  const gs_panel* x, void* out, int64_t out_stride, void* workspace,
+                                  size_t workspace_bytes, gs_parallel_for parallel);
+
+/* Best instruction set of this processor that was compiled in. */
+GS_API int32_t gs_isa(void);
+/* Whether `isa` was compiled in and runs here: GS_OK or GS_ISA. */
+GS_API gs_status gs_isa_available(int32_t isa);
+/* "scalar", "avx2", "avx512", "neon", or null for an unknown id. Static storage. */
+GS_API const char* gs_isa_name(int32_t isa);
+
+/* The kernels in this library, for the instruction sets that run here: "op:layout:dtype:isa". Static storage. */
+GS_API int32_t gs_kernel_count(void);
+GS_API const char* gs_kernel_name(int32_t i);
+
+GS_API const char* gs_status_text(gs_status status); /* one sentence, static storage, never null */
+GS_API int32_t gs_abi_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,122 @@
+// A dense layer inside a chain: small and honest. Batch 1: row dot products. Batches: 4 rows x 2 vectors in registers
+// over a packed tile. A vendor library is used elsewhere when dense wins by much. Forward, f32 only.
+#include "kernels.h"
+#include "tile.h"
+
+namespace gs {
+namespace GS_SET {
+namespace {
+
+constexpr int L = Vec<float>::lanes;
+constexpr int kRows = 4;
+constexpr int64_t kBlockBytes = 64 * 1024;
+
+struct Job {
+  const gs_call* call;
+  gs_status status;
+};
+
+GS_INLINE float finish(const gs_call& call, int64_t r, float y) {
+  if (call.bias) y += static_cast<const float*>(call.bias)[r];
+  return call.activation == GS_RELU && y < 0 ? 0 : y;
+}
+
+// Four rows from r (rows past the last are repeated and not stored) times one column of contiguous features.
+void rows_by_column(const gs_call& call, int64_t r, int64_t count) {
+  const int64_t n = call.w.n_in;
+  const float* x = static_cast<const float*>(call.x.data);
+  const float* w[kRows];
+  for (int q = 0; q < kRows; ++q) w[q] = static_cast<const float*>(call.w.values) + (r + least(q, count - 1)) * n;
+  vec<float> s[kRows] = {};
+  int64_t i = 0;
+  for (; i + L <= n; i += L) {
+    const vec<float> v = load<float>(x + i);
+#pragma GCC unroll 4
+    for (int q = 0; q < kRows; ++q) s[q] += v * load<float>(w[q] + i);
+  }
+  const vec<float> v = load_part<float>(x + i, n - i);
+  if (i < n)
+    for (int q = 0; q < kRows; ++q) s[q] += v * load_part<float>(w[q] + i, n - i);
+  float y[4];
+  sum4(s, y);
+  for (int q = 0; q < count; ++q) static_cast<float*>(call.out)[(r + q) * call.out_stride] = finish(call, r + q, y[q]);
+}
+
+// Features begin .. end of four rows times a packed tile of V vectors; partial sums live in the output between blocks.
+template <int V>
+void rows_by_tile(const gs_call& call, const Tile& tile, const float* packed, int64_t begin, int64_t end, int64_t r,
+                  int64_t count) {
+  const int64_t n = call.w.n_in;
+  const float* w[kRows];
+  float* out = static_cast<float*>(call.out) + r * call.out_stride + tile.begin;
+  vec<float> acc[kRows][V] = {};
+  for (int q = 0; q < kRows; ++q) {
+    w[q] = static_cast<const float*>(call.w.values) + (r + least(q, count - 1)) * n;
+    if (begin && q < count) load_row<float, V>(out + q * call.out_stride, tile.size, acc[q]);
+  }
+  for (int64_t i = begin; i < end; ++i, packed += V * L) {
+#pragma GCC unroll 4
+    for (int q = 0; q < kRows; ++q) {
+      const vec<float> s = splat<float>(w[q][i]);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) acc[q][v] += s * load<float>(packed + v * L);
+    }
+  }
+  for (int q = 0; q < count; ++q) {
+    if (end == n)
+      for (int v = 0; v < V; ++v) {
+        if (call.bias) acc[q][v] += splat<float>(static_cast<const float*>(call.bias)[r + q]);
+        if (call.activation == GS_RELU) acc[q][v] = relu<float>(acc[q][v]);
+      }
+    store_row<float, V>(out + q * call.out_stride, tile.size, acc[q]);
+  }
+}
+
+gs_status tile_rows(const gs_call& call, const Tile& tile, int64_t r0, int64_t r1) {
+  const int64_t n = call.w.n_in, bytes = tile.vectors * L * 4, features = block_features(n, bytes, kBlockBytes, 1);
+  float* packed = static_cast<float*>(gs_scratch(features * bytes));
+  if (!packed) return GS_MEMORY;
+  int64_t begin = 0;
+  do {
+    const int64_t end = least(n, begin + features);
+    pack_tile<float>(call.x, begin, end, tile, packed);
+    for (int64_t r = r0; r < r1; r += kRows) {
+      const int64_t count = least(kRows, r1 - r);
+      if (tile.vectors == 1) rows_by_tile<1>(call, tile, packed, begin, end, r, count);
+      else rows_by_tile<2>(call, tile, packed, begin, end, r, count);
+    }
+    begin = end;
+  } while (begin < n);
+  return GS_OK;
+}
+
+// Items are (batch tile, four rows) pairs, tile outermost.
+void run_items(int64_t begin, int64_t end, void* ctx) {
+  Job& job = *static_cast<Job*>(ctx);
+  const gs_call& call = *job.call;
+  const int64_t quads = ceil_div(call.w.n_out, kRows);
+  while (begin < end) {
+    const int64_t t = begin / quads, q0 = begin % quads, q1 = least(quads, q0 + (end - begin));
+    const int64_t r1 = least(call.w.n_out, q1 * kRows);
+    gs_status status = GS_OK;
+    if (call.batch == 1 && call.x.feature_stride == 1)
+      for (int64_t r = q0 * kRows; r < r1; r += kRows) rows_by_column(call, r, least(kRows, r1 - r));
+    else
+      status = tile_rows(call, tile_at<float>(t, call.batch, kRows), q0 * kRows, r1);
+    if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
+    begin += q1 - q0;
+  }
+}
+
+}  // namespace
+
+gs_status dense_f32(const gs_call* call) {
+  Job job = {call, GS_OK};
+  const int64_t width = least(call->batch, tile_width<float>(kRows)), tiles = ceil_div(call->batch, tile_width<float>(kRows));
+  gs_status status =
+      gs_run(call->parallel, tiles * ceil_div(call->w.n_out, kRows), (call->w.n_in + 8) * kRows * width, run_items, &job);
+  return status != GS_OK ? status : job.status;
+}
+
+}  // namespace GS_SET
+}  // namespace gs

@@ -1,0 +1,136 @@
+#include "gather.h"
+
+#include "rows.h"
+#include "tile.h"
+
+namespace gs {
+namespace GS_SET {
+namespace {
+
+// The inputs of L / G connections, each repeated for the G outputs that share it. L lanes are 4, 8 or 16 (2 for f64).
+template <class T, int G, class I> GS_INLINE vec<T> fetch(const T* x, const I* col) {
+  constexpr int L = Vec<T>::lanes;
+  if constexpr (G >= L) {
+    return splat<T>(x[col[0]]);
+  } else if constexpr (G == 1 && L == 8) {
+    return vec<T>{x[col[0]], x[col[1]], x[col[2]], x[col[3]], x[col[4]], x[col[5]], x[col[6]], x[col[7]]};
+  } else if constexpr (G == 1 && L == 4) {
+    return vec<T>{x[col[0]], x[col[1]], x[col[2]], x[col[3]]};
+  } else {
+    vec<T> v{};
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) v[i] = x[col[i / G]];
+    return v;
+  }
+}
+
+// out[g] = sum over the row's connections of w[j * G + g] * x[col[j]], g < G.
+template <class T, int G, class I> GS_INLINE void row_sums(const T* x, const I* col, const T* w, int64_t n, T* out) {
+  constexpr int L = Vec<T>::lanes;
+  constexpr int S = G >= L ? 1 : L / G;  // connections per vector
+  constexpr int P = G > L ? G / L : 1;   // vectors per connection
+  vec<T> a[P] = {}, b[P] = {};
+  int64_t j = 0;
+  for (; j + 2 * S <= n; j += 2 * S) {
+    vec<T> xa = fetch<T, G>(x, col + j), xb = fetch<T, G>(x, col + j + S);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      a[p] += xa * load<T>(w + j * G + p * L);
+      b[p] += xb * load<T>(w + (j + S) * G + p * L);
+    }
+  }
+  if (j + S <= n) {
+    vec<T> xa = fetch<T, G>(x, col + j);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) a[p] += xa * load<T>(w + j * G + p * L);
+    j += S;
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) a[p] += b[p];
+  if constexpr (G >= L) {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) store<T>(out + p * L, a[p]);
+  } else {
+#pragma GCC unroll 8
+    for (int g = 0; g < G; ++g) {
+      T total = a[0][g];
+#pragma GCC unroll 16
+      for (int i = g + G; i < L; i += G) total += a[0][i];
+      out[g] = total;
+    }
+  }
+  for (; j < n; ++j)
+    for (int g = 0; g < G; ++g) out[g] += w[j * G + g] * x[col[j]];
+}
+
+// The same where columns have to be decoded first (nm): chunk by chunk.
+template <class T> GS_INLINE void decoded_row(const gs_matrix& w, const T* x, const Row& row, T* out) {
+  int32_t col[kChunk];
+  const int64_t chunk = chunk_of(w);
+  out[0] = 0;
+  for (int64_t j = 0; j < row.count; j += chunk) {
+    const int n = static_cast<int>(least(chunk, row.count - j));
+    decode(w, row, j, n, 0, 1, col);
+    T part;
+    row_sums<T, 1, int32_t>(x, col, static_cast<const T*>(w.values) + row.first + j, n, &part);
+    out[0] += part;
+  }
+}
+
+struct Job {
+  const gs_call* call;
+  const void* x;  // contiguous features
+};
+
+template <class T, int G> void rows(const gs_call& call, const T* x, int64_t r0, int64_t r1) {
+  const gs_matrix& w = call.w;
+  const T* bias = static_cast<const T*>(call.bias);
+  T* out = static_cast<T*>(call.out);
+  int64_t active = first_active(w, r0);
+  for (int64_t r = r0; r < r1; ++r) {
+    const Row row = row_at(w, r, active);
+    const T* values = static_cast<const T*>(w.values) + row.first * G;
+    T sums[8] = {};
+    if (w.col_bytes == 2) row_sums<T, G>(x, static_cast<const uint16_t*>(w.cols) + row.first, values, row.count, sums);
+    else if (w.col_bytes == 4) row_sums<T, G>(x, static_cast<const int32_t*>(w.cols) + row.first, values, row.count, sums);
+    else decoded_row<T>(w, x, row, sums);
+    for (int g = 0; g < G; ++g) {
+      T y = bias ? sums[g] + bias[r * G + g] : sums[g];
+      if (call.activation == GS_RELU && y < 0) y = 0;
+      out[(r * G + g) * call.out_stride] = y;
+    }
+  }
+}
+
+template <class T> void run_rows(int64_t begin, int64_t end, void* ctx) {
+  const Job& job = *static_cast<const Job*>(ctx);
+  const T* x = static_cast<const T*>(job.x);
+  switch (job.call->w.group) {
+    case 1: return rows<T, 1>(*job.call, x, begin, end);
+    case 2: return rows<T, 2>(*job.call, x, begin, end);
+    case 4: return rows<T, 4>(*job.call, x, begin, end);
+    default: return rows<T, 8>(*job.call, x, begin, end);
+  }
+}
+
+}  // namespace
+
+template <class T> gs_status gather_linear(const gs_call& call) {
+  const gs_matrix& w = call.w;
+  Job job = {&call, call.x.data};
+  if (call.x.feature_stride != 1) {
+    T* copy = static_cast<T*>(gs_scratch(w.n_in * sizeof(T)));
+    if (!copy) return GS_MEMORY;
+    const T* x = static_cast<const T*>(call.x.data);
+    for (int64_t i = 0; i < w.n_in; ++i) copy[i] = x[i * call.x.feature_stride];
+    job.x = copy;
+  }
+  const int64_t groups = row_groups(w);
+  return gs_run(call.parallel, groups, connections(w) * w.group / most(1, groups) + 8, run_rows<T>, &job);
+}
+
+template gs_status gather_linear<float>(const gs_call& call);
+template gs_status gather_linear<double>(const gs_call& call);
+
+}  // namespace GS_SET
+}  // namespace gs

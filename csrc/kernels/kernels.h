@@ -1,0 +1,32 @@
+// What one instruction set offers to csrc/api. Every function runs a checked call (csrc/api/check.cpp) to the end.
+#ifndef GOSSAMER_KERNELS_H
+#define GOSSAMER_KERNELS_H
+
+#include "gossamer.h"
+
+typedef gs_status (*gs_kernel)(const gs_call* call);
+
+// Indexed by gs_dtype; a null entry is a kernel this instruction set does not have.
+struct gs_kernels {
+  gs_kernel linear[2];
+  gs_kernel grad_input[2];
+  gs_kernel grad_values[2];
+  gs_kernel lanes[2];
+  gs_kernel dense[2];
+};
+
+extern "C" {
+extern const gs_kernels gs_kernels_scalar;
+extern const gs_kernels gs_kernels_avx2;
+extern const gs_kernels gs_kernels_avx512;
+extern const gs_kernels gs_kernels_neon;
+
+// Scratch of the calling thread, 64-byte aligned, at least `bytes` long, or null. Valid until the next call on this thread.
+void* gs_scratch(size_t bytes);
+
+// Runs task over [0, count) through `parallel` when the whole work is worth more than one thread, else right here.
+// `cost` is the work of one item in multiply-adds. The task reports through a status of its own.
+gs_status gs_run(gs_parallel_for parallel, int64_t count, int64_t cost, void (*task)(int64_t, int64_t, void*), void* ctx);
+}
+
+#endif

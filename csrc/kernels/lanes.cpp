@@ -1,0 +1,123 @@
+// nm_lanes: 8 neurons side by side. For each tile of m inputs every neuron keeps n; one register permute fetches the
+// chosen inputs of 8 neurons at once (m = 8). Any other m takes the plain path. Forward, f32 only.
+#include "kernels.h"
+#include "tile.h"
+
+namespace gs {
+namespace GS_SET {
+namespace {
+
+typedef float f32l __attribute__((vector_size(32)));
+typedef float f32lu __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t i32l __attribute__((vector_size(32)));
+typedef uint8_t u8l __attribute__((vector_size(8)));
+typedef uint8_t u8lu __attribute__((vector_size(8), aligned(1), may_alias));
+
+GS_INLINE f32l load8(const float* p) { return *reinterpret_cast<const f32lu*>(p); }
+
+// x[offset] per lane.
+GS_INLINE f32l pick8(f32l x, const uint8_t* offset) {
+#if defined(__clang__) && defined(__AVX2__)
+  return __builtin_ia32_permvarsf256(x, __builtin_convertvector(*reinterpret_cast<const u8lu*>(offset), i32l));
+#elif defined(__clang__)
+  f32l v;
+  for (int i = 0; i < 8; ++i) v[i] = x[offset[i]];
+  return v;
+#else
+  return __builtin_shuffle(x, __builtin_convertvector(static_cast<u8l>(*reinterpret_cast<const u8lu*>(offset)), i32l));
+#endif
+}
+
+// Sums of 8 neurons for m = 8: `tiles` tiles of n offsets each.
+GS_INLINE f32l permuted(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n) {
+  f32l a = {}, b = {}, c = {}, d = {};
+  int64_t t = 0;
+  if (n == 1) {
+    for (; t + 4 <= tiles; t += 4) {
+      a += load8(w + t * 8) * pick8(load8(x + t * 8), offset + t * 8);
+      b += load8(w + t * 8 + 8) * pick8(load8(x + t * 8 + 8), offset + t * 8 + 8);
+      c += load8(w + t * 8 + 16) * pick8(load8(x + t * 8 + 16), offset + t * 8 + 16);
+      d += load8(w + t * 8 + 24) * pick8(load8(x + t * 8 + 24), offset + t * 8 + 24);
+    }
+  }
+  for (; t < tiles; ++t) {
+    const f32l tile = load8(x + t * 8);
+    int64_t q = t * n;
+    const int64_t end = q + n;
+    for (; q + 2 <= end; q += 2) {
+      a += load8(w + q * 8) * pick8(tile, offset + q * 8);
+      b += load8(w + q * 8 + 8) * pick8(tile, offset + q * 8 + 8);
+    }
+    if (q < end) c += load8(w + q * 8) * pick8(tile, offset + q * 8);
+  }
+  return (a + b) + (c + d);
+}
+
+GS_INLINE f32l gathered(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n, int64_t m) {
+  f32l a = {};
+  for (int64_t t = 0; t < tiles; ++t)
+    for (int64_t q = t * n; q < (t + 1) * n; ++q) {
+      f32l v = {};
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) v[i] = x[t * m + offset[q * 8 + i]];
+      a += load8(w + q * 8) * v;
+    }
+  return a;
+}
+
+struct Job {
+  const gs_call* call;
+  gs_status status;
+};
+
+// Groups of 8 neurons g0 .. g1 for one batch column with contiguous features.
+void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int64_t g1) {
+  const gs_matrix& w = call.w;
+  const int64_t tiles = w.n_in / w.tile, n = w.per_row;
+  const float* bias = static_cast<const float*>(call.bias);
+  float* out = static_cast<float*>(call.out) + column;
+  for (int64_t g = g0; g < g1; ++g) {
+    const float* values = static_cast<const float*>(w.values) + g * tiles * n * 8;
+    const uint8_t* offset = static_cast<const uint8_t*>(w.cols) + g * tiles * n * 8;
+    const f32l y = w.tile == 8 ? permuted(x, values, offset, tiles, n) : gathered(x, values, offset, tiles, n, w.tile);
+    for (int64_t i = 0; i < least(8, w.n_out - g * 8); ++i) {
+      float v = bias ? y[i] + bias[g * 8 + i] : y[i];
+      out[(g * 8 + i) * call.out_stride] = call.activation == GS_RELU && v < 0 ? 0 : v;
+    }
+  }
+}
+
+// Items are (batch column, group of 8 neurons) pairs, column outermost.
+void run_items(int64_t begin, int64_t end, void* ctx) {
+  Job& job = *static_cast<Job*>(ctx);
+  const gs_call& call = *job.call;
+  const int64_t count = ceil_div(call.w.n_out, 8);
+  float* copy = nullptr;
+  if (call.x.feature_stride != 1) {
+    copy = static_cast<float*>(gs_scratch(call.w.n_in * sizeof(float)));
+    if (!copy) {
+      __atomic_store_n(&job.status, GS_MEMORY, __ATOMIC_RELAXED);
+      return;
+    }
+  }
+  while (begin < end) {
+    const int64_t column = begin / count, g0 = begin % count, g1 = least(count, g0 + (end - begin));
+    const float* x = static_cast<const float*>(call.x.data) + column * call.x.batch_stride;
+    for (int64_t i = 0; copy && i < call.w.n_in; ++i) copy[i] = x[i * call.x.feature_stride];
+    groups(call, copy ? copy : x, column, g0, g1);
+    begin += g1 - g0;
+  }
+}
+
+}  // namespace
+
+gs_status lanes_f32(const gs_call* call) {
+  const gs_matrix& w = call->w;
+  Job job = {call, GS_OK};
+  const int64_t cost = (w.n_in / w.tile) * w.per_row * 2;
+  gs_status status = gs_run(call->parallel, call->batch * ceil_div(w.n_out, 8), cost, run_items, &job);
+  return status != GS_OK ? status : job.status;
+}
+
+}  // namespace GS_SET
+}  // namespace gs

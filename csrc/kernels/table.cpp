@@ -1,0 +1,27 @@
+// The kernels of one instruction set, for csrc/api.
+#include "kernels.h"
+#include "vec.h"
+
+namespace gs {
+namespace GS_SET {
+gs_status linear_f32(const gs_call* call);
+gs_status linear_f64(const gs_call* call);
+gs_status grad_input_f32(const gs_call* call);
+gs_status grad_input_f64(const gs_call* call);
+gs_status grad_values_f32(const gs_call* call);
+gs_status grad_values_f64(const gs_call* call);
+gs_status lanes_f32(const gs_call* call);
+gs_status dense_f32(const gs_call* call);
+}  // namespace GS_SET
+}  // namespace gs
+
+#define GS_JOIN_(a, b) a##b
+#define GS_JOIN(a, b) GS_JOIN_(a, b)
+
+extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
+    {gs::GS_SET::linear_f32, gs::GS_SET::linear_f64},
+    {gs::GS_SET::grad_input_f32, gs::GS_SET::grad_input_f64},
+    {gs::GS_SET::grad_values_f32, gs::GS_SET::grad_values_f64},
+    {gs::GS_SET::lanes_f32, nullptr},
+    {gs::GS_SET::dense_f32, nullptr},
+};

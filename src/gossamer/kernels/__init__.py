@@ -1,0 +1,7 @@
+"""How products are computed: one table of kernels, and the choice among them. Imports no torch."""
+
+from gossamer.kernels.dispatch import explain, pick, use
+from gossamer.kernels.spec import KernelSpec
+from gossamer.kernels.table import rows
+
+__all__ = ["KernelSpec", "explain", "pick", "rows", "use"]

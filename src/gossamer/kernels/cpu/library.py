@@ -1,0 +1,113 @@
+"""The compiled core, found and opened through ctypes. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from gossamer.errors import KernelUnavailable
+
+ABI_VERSION: Final = 1
+BUILD_HINT: Final = "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
+ISAS: Final = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3}
+
+_NAMES = {"linux": "libgossamer.so", "darwin": "libgossamer.dylib", "win32": "gossamer.dll"}
+
+
+def _candidates() -> list[Path]:
+    """Where the core may lie: beside this package, and where the installed distribution recorded it (editable)."""
+    name = _NAMES.get(sys.platform, "libgossamer.so")
+    places = [Path(__file__).parents[2] / "_core" / name]
+    try:
+        places.append(Path(str(importlib.metadata.distribution("gossamer").locate_file(f"gossamer/_core/{name}"))))
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    return places
+
+
+def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
+    """Argument and result types of every function this package calls."""
+    status, pointer, i64 = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
+    for name in ("gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index"):
+        function = getattr(lib, name)
+        function.argtypes, function.restype = [ctypes.c_char_p], status
+    lib.gs_chain_workspace.argtypes = [ctypes.c_char_p, i64, i64, ctypes.POINTER(ctypes.c_size_t)]
+    lib.gs_chain_workspace.restype = status
+    lib.gs_chain_forward.argtypes = [
+        ctypes.c_char_p, i64, i64, i64, ctypes.c_char_p, pointer, i64, pointer, ctypes.c_size_t, pointer,
+    ]  # fmt: skip
+    lib.gs_chain_forward.restype = status
+    for name in ("gs_isa_name", "gs_kernel_name", "gs_status_text"):
+        getattr(lib, name).restype = ctypes.c_char_p
+    return lib
+
+
+@cache
+def find() -> ctypes.CDLL | None:
+    """The compiled core, or None where there is none; `why_missing` says why."""
+    for path in _candidates():
+        if path.exists():
+            lib = ctypes.CDLL(str(path))
+            return _declare(lib) if lib.gs_abi_version() == ABI_VERSION else None
+    return None
+
+
+def why_missing() -> str:
+    """One sentence on why `find` returned None; empty where it did not."""
+    if find() is not None:
+        return ""
+    there = [str(p) for p in _candidates() if p.exists()]
+    if there:
+        return f"the compiled core at {there[0]} is of another version than this package"
+    return f"no compiled core at {' or '.join(map(str, _candidates()))}"
+
+
+def core() -> ctypes.CDLL:
+    """The compiled core.
+
+    Raises:
+        KernelUnavailable: there is none, or it is of another version.
+    """
+    lib = find()
+    if lib is None:
+        raise KernelUnavailable("kernels.cpu", expected="the compiled core", got=why_missing(), hint=BUILD_HINT)
+    return lib
+
+
+def available_isas() -> tuple[str, ...]:
+    """Instruction sets that are compiled in and run on this processor, slowest first; empty without a core."""
+    lib = find()
+    return () if lib is None else tuple(name for name, i in ISAS.items() if lib.gs_isa_available(i) == 0)
+
+
+def kernel_names() -> tuple[str, ...]:
+    """What the core says it has: ``"op:layout:dtype:isa"``, for the instruction sets that run here."""
+    lib = find()
+    return () if lib is None else tuple(lib.gs_kernel_name(i).decode() for i in range(lib.gs_kernel_count()))
+
+
+def status_text(status: int) -> str:
+    """The core's sentence for a status code."""
+    return str(core().gs_status_text(status).decode())
+
+
+@cache
+def _torch_pool() -> int:
+    """Address of torch's own parallel_for, or 0 where this torch does not export it."""
+    torch = sys.modules["torch"]
+    folder = Path(str(torch.__file__)).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib"):
+        if (folder / name).exists():
+            lib = ctypes.CDLL(str(folder / name))
+            if hasattr(lib, "torch_parallel_for"):
+                return ctypes.cast(lib.torch_parallel_for, ctypes.c_void_p).value or 0
+    return 0
+
+
+def parallel_for() -> int:
+    """Address of the thread pool kernels run on: torch's where torch is loaded, else 0 (the calling thread)."""
+    return _torch_pool() if "torch" in sys.modules else 0

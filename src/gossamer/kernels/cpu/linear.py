@@ -1,0 +1,116 @@
+"""The three products of the compiled core on torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gossamer.errors import KernelUnavailable, ShapeError
+from gossamer.kernels.cpu import library, pack
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gossamer.kernels.spec import KernelSpec
+
+_PACK = pack.CALL.pack
+_matrix = pack.matrix
+
+
+def _panel(x: Tensor) -> tuple[Tensor, int, int]:
+    """A [batch, features] tensor with one stride of 1 (copied where it has none), and its feature and batch strides."""
+    batch, feature = x.stride()
+    if feature != 1 and batch != 1 and x.shape[0] > 1 and x.shape[1] > 1:
+        x = x.contiguous()
+        batch, feature = x.stride()
+    return x, feature, batch
+
+
+def _raise(op: str, layout: str, status: int, values: Tensor, shape: Sequence[int]) -> None:
+    raise ShapeError(
+        f"kernels.cpu.{op}",
+        expected=f"operands of layout {layout!r} that fit shape {list(shape)}",
+        got=f"{library.status_text(status)} (status {status}, {values.shape[0]} values)",
+        hint="run kernels.cpu.check_index on the index",
+    )
+
+
+def linear(layout: str, isa: int) -> Callable[..., Tensor]:
+    """``f(x, values, index, bias, shape) -> y`` for one layout and instruction set; y is a view of [n_out, batch]."""
+    from torch import empty
+
+    run, parallel = library.core().gs_linear, library.parallel_for()
+
+    def call(x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]) -> Tensor:
+        x, feature, batch = _panel(x)
+        n = x.shape[0]
+        y = empty((shape[0], n), dtype=x.dtype)
+        status = run(_PACK(
+            *_matrix(values, index, layout, shape), isa, n, x.data_ptr(), feature, batch, 0, 0, 0,
+            0 if bias is None else bias.data_ptr(), 0, y.data_ptr(), n, parallel,
+        ))  # fmt: skip
+        if status:
+            _raise("linear", layout, status, values, shape)
+        return y.t()
+
+    return call
+
+
+def linear_grad_input(layout: str, isa: int) -> Callable[..., Tensor]:
+    """``f(grad, values, index, shape) -> gradient of x``; the result is a view of [n_in, batch]."""
+    from torch import empty
+
+    run, parallel = library.core().gs_linear_grad_input, library.parallel_for()
+
+    def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        grad, feature, batch = _panel(grad)
+        n = grad.shape[0]
+        out = empty((shape[1], n), dtype=grad.dtype)
+        status = run(_PACK(
+            *_matrix(values, index, layout, shape), isa, n, 0, 0, 0, grad.data_ptr(), feature, batch,
+            0, 0, out.data_ptr(), n, parallel,
+        ))  # fmt: skip
+        if status:
+            _raise("linear_grad_input", layout, status, values, shape)
+        return out.t()
+
+    return call
+
+
+def linear_grad_values(layout: str, isa: int) -> Callable[..., Tensor]:
+    """``f(grad, x, values, index, shape) -> gradient of values``, 0 past the used part."""
+    from torch import empty
+
+    run, parallel = library.core().gs_linear_grad_values, library.parallel_for()
+
+    def call(grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        grad, grad_feature, grad_batch = _panel(grad)
+        x, feature, batch = _panel(x)
+        out = empty(values.shape, dtype=values.dtype)
+        status = run(_PACK(
+            *_matrix(values, index, layout, shape), isa, x.shape[0], x.data_ptr(), feature, batch,
+            grad.data_ptr(), grad_feature, grad_batch, 0, 0, out.data_ptr(), 0, parallel,
+        ))  # fmt: skip
+        if status:
+            _raise("linear_grad_values", layout, status, values, shape)
+        return out
+
+    return call
+
+
+_MAKERS: dict[str, Callable[[str, int], Callable[..., Any]]] = {
+    "linear": linear,
+    "linear_grad_input": linear_grad_input,
+    "linear_grad_values": linear_grad_values,
+}
+
+
+def bind(spec: KernelSpec) -> Callable[..., Any]:
+    """The callable of one row of the kernel table.
+
+    Raises:
+        KernelUnavailable: the instruction set is not compiled in or does not run here.
+    """
+    if spec.isa not in library.available_isas():
+        raise KernelUnavailable("kernels.cpu", expected=f"one of {library.available_isas()}", got=spec.isa)
+    return _MAKERS[spec.op](spec.layout, library.ISAS[spec.isa])

@@ -1,0 +1,20 @@
+"""The executable definition of every kernel, in plain torch; also what runs where nothing is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gossamer.kernels.reference import products
+from gossamer.kernels.reference.coordinates import coordinates
+
+if TYPE_CHECKING:
+    from gossamer.kernels.spec import KernelSpec
+
+__all__ = ["bind", "coordinates"]
+
+
+def bind(spec: KernelSpec) -> Callable[..., Any]:
+    """The callable of one row of the kernel table."""
+    made: Callable[..., Any] = getattr(products, spec.op)(spec.layout)
+    return made

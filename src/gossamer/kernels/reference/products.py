@@ -1,0 +1,47 @@
+"""The three products, slow and readable: gather, multiply, add up. Any floating dtype, any device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gossamer.kernels.reference.coordinates import coordinates
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def linear(layout: str) -> Callable[..., Tensor]:
+    """``f(x, values, index, bias, shape)``: ``y[:, r] = bias[r] + sum_i values[i] x[:, col[i]]`` over row[i] = r."""
+
+    def call(x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]) -> Tensor:
+        row, col = (t.to(x.device) for t in coordinates(index, layout, shape))
+        products = values[: row.numel(), None] * x.t()[col]
+        padded = max(shape[0], -(-shape[0] // 8) * 8 if layout == "nm_lanes" else 0)
+        y = products.new_zeros(padded, x.shape[0]).index_add(0, row, products)[: shape[0]]
+        return (y if bias is None else y + bias[:, None]).t()
+
+    return call
+
+
+def linear_grad_input(layout: str) -> Callable[..., Tensor]:
+    """``f(grad, values, index, shape)``: ``dx[:, c] = sum_i values[i] grad[:, row[i]]`` over col[i] = c."""
+
+    def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        row, col = coordinates(index, layout, shape)
+        products = values[: row.numel(), None] * grad.t()[row]
+        return products.new_zeros(shape[1], grad.shape[0]).index_add(0, col, products).t()
+
+    return call
+
+
+def linear_grad_values(layout: str) -> Callable[..., Tensor]:
+    """``f(grad, x, values, index, shape)``: ``dv[i] = sum_b grad[b, row[i]] x[b, col[i]]``, 0 past the used part."""
+
+    def call(grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+        row, col = coordinates(index, layout, shape)
+        out = values.new_zeros(values.shape)
+        out[: row.numel()] = (grad.t()[row] * x.t()[col]).sum(1)
+        return out
+
+    return call

@@ -1,0 +1,41 @@
+"""One row of the kernel table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """What a kernel computes, on what, and where it is found.
+
+    Args:
+        op: ``"linear"``, ``"linear_grad_input"`` or ``"linear_grad_values"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"`` or ``"dense"``.
+        dtype: ``"float32"``, ``"float64"``, or ``"any"`` floating type.
+        device: ``"cpu"``, or ``"any"``.
+        isa: instruction set, or ``"reference"``.
+        entry: module whose ``bind(spec)`` returns the callable.
+    """
+
+    op: str
+    layout: str
+    dtype: str
+    device: str
+    isa: str
+    entry: str
+
+    @property
+    def name(self) -> str:
+        """``"op:layout:dtype:isa"``, as the compiled core spells it."""
+        return f"{self.op}:{self.layout}:{self.dtype}:{self.isa}"
+
+    @cached_property
+    def call(self) -> Callable[..., Any]:
+        """The kernel itself, loaded on first use."""
+        loaded: Callable[..., Any] = import_module(self.entry).bind(self)
+        return loaded

@@ -1,0 +1,6 @@
+"""Sparse products as torch operators on flat tensors: schemas, autograd, and the checked public function."""
+
+from gossamer.ops import schemas
+from gossamer.ops.public import linear
+
+__all__ = ["linear", "schemas"]

@@ -1,0 +1,55 @@
+"""The sparse product as the rest of the package calls it: checked, autocast-aware, any leading dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from gossamer.ops import autograd
+from gossamer.ops.check import check_operands
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def linear(
+    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
+) -> Tensor:
+    """Product with a truly sparse matrix: ``y = x W^T + bias``.
+
+    Args:
+        x: [..., n_in], float32 or float64 (other floating types run on reference kernels). One of the last two strides
+            should be 1; both feature-major and batch-major memory are read without a copy.
+        values: [>= used], dtype of x - the connections, flat; the unused tail gets gradient 0.
+        index: integer tensors of the layout, contiguous, trusted (``kernels.cpu.check_index`` scans them).
+        bias: [n_out], dtype of x, or None.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``; forward only: ``"nm_lanes"``, ``"dense"``.
+        shape: ``[n_out, n_in]`` and the layout's own integers (``group``; ``n, m``).
+
+    Returns:
+        [..., n_out]; a transposed view of feature-major memory, which the next sparse layer reads without a copy.
+        Rows without connections give their bias, or 0. Under autocast everything is computed and returned in float32.
+
+    Raises:
+        ShapeError: operands that do not fit each other.
+        DtypeError: dtypes or devices that do not fit each other.
+        KernelUnavailable: a forced kernel that is not there, or a gradient of a forward-only layout.
+
+    Cost: O(batch * connections) time; memory for y alone, plus O(tile) scratch a thread.
+
+    Example:
+        >>> import torch
+        >>> ptr, col = torch.tensor([0, 1, 2], dtype=torch.int32), torch.tensor([0, 2]).to(torch.uint16)
+        >>> linear(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([10.0, 1.0]), [ptr, col], None, "csr", [2, 3])
+        tensor([[10.,  3.]])
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        x, values = x.float(), values.float()
+        bias = None if bias is None else bias.float()
+    check_operands(x, values, index, bias, layout, shape)
+    if x.ndim == 2:
+        return autograd.linear(x, values, index, bias, layout, shape)
+    y = autograd.linear(x.reshape(-1, x.shape[-1]), values, index, bias, layout, shape)
+    return y.reshape(*x.shape[:-1], shape[0])

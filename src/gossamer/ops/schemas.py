@@ -1,0 +1,65 @@
+"""The operators as torch sees them: schemas, implementations for every device, and shapes for tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gossamer.kernels.dispatch import pick
+
+LIBRARY = torch.library.Library("gossamer", "DEF")
+LIBRARY.define("linear(Tensor x, Tensor values, Tensor[] index, Tensor? bias, str layout, int[] shape) -> Tensor")
+LIBRARY.define("linear_grad_input(Tensor grad, Tensor values, Tensor[] index, str layout, int[] shape) -> Tensor")
+LIBRARY.define(
+    "linear_grad_values(Tensor grad, Tensor x, Tensor values, Tensor[] index, str layout, int[] shape) -> Tensor"
+)
+
+
+def _linear(
+    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
+) -> Tensor:
+    y: Tensor = pick("linear", layout, x.dtype, x.device.type).call(x, values, index, bias, shape)
+    return y
+
+
+def _grad_input(grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> Tensor:
+    dx: Tensor = pick("linear_grad_input", layout, grad.dtype, grad.device.type).call(grad, values, index, shape)
+    return dx
+
+
+def _grad_values(
+    grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
+) -> Tensor:
+    row = pick("linear_grad_values", layout, values.dtype, values.device.type)
+    dv: Tensor = row.call(grad, x, values, index, shape)
+    return dv
+
+
+def _linear_fake(
+    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
+) -> Tensor:
+    del values, index, bias, layout
+    return x.new_empty((shape[0], x.shape[0])).t()
+
+
+def _grad_input_fake(grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> Tensor:
+    del values, index, layout
+    return grad.new_empty((shape[1], grad.shape[0])).t()
+
+
+def _grad_values_fake(
+    grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
+) -> Tensor:
+    del grad, x, index, layout, shape
+    return values.new_empty(values.shape)
+
+
+for _name, _run, _fake in (
+    ("linear", _linear, _linear_fake),
+    ("linear_grad_input", _grad_input, _grad_input_fake),
+    ("linear_grad_values", _grad_values, _grad_values_fake),
+):
+    LIBRARY.impl(_name, _run, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"gossamer::{_name}", _fake, lib=LIBRARY)
