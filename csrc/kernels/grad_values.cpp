@@ -153,7 +153,8 @@ template <class T> gs_status grad_values(const gs_call* call) {
   const gs_matrix& w = call->w;
   const int64_t groups = row_groups(w), used = connections(w) * w.group;
   T* out = static_cast<T*>(call->out);
-  for (int64_t i = used; i < w.n_values; ++i) out[i] = 0;
+  for (int64_t i = call->batch ? used : 0; i < w.n_values; ++i) out[i] = 0;
+  if (call->batch == 0) return GS_OK;
   Job job = {call, GS_OK};
   const int64_t cost = (used / most(1, groups) + 1) * call->batch;
   gs_status status = gs_run(call->parallel, groups, cost, run_rows<T>, &job);
