@@ -2,7 +2,8 @@
 
 from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.report import LayerReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
-from gossamer.nn.sparsify import LayerReport, SparsifyReport, sparsify
+from gossamer.nn.sparsify import sparsify
 
 __all__ = ["LayerReport", "MaskedConv2d", "MaskedLinear", "SparseLinear", "SparseModule", "SparsifyReport", "sparsify"]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 from gossamer.nn.sparse import Masked
 from gossamer.patterns import FanIn, Pattern
@@ -78,5 +79,5 @@ class MaskedConv2d(Masked):
         total = torch.zeros_like(self.weight)
         for x, dy in self.tape.pairs:
             x, settings = self._padded(x)
-            total += torch.nn.grad.conv2d_weight(x, self.weight.shape, dy, **settings).to(total.dtype)
+            total += conv2d_weight(x, self.weight.shape, dy, **settings).to(total.dtype)
         return self.to_matrix(total)[lo * self.grid.h : hi * self.grid.h].cpu()

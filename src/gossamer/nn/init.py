@@ -33,7 +33,7 @@ def draw_values(topology: Topology, fan_in: str = "sparse", generator: torch.Gen
     grid = topology.grid
     noise = torch.randn(topology.connections, generator=generator)
     if fan_in == "dense":
-        return noise * (2.0 / topology.shape[1]) ** 0.5
+        return noise.mul_((2.0 / topology.shape[1]) ** 0.5)
     row = topology.positions // grid.cols
     inputs = torch.bincount(row, minlength=grid.rows)[row] * grid.w
-    return noise * (2.0 / inputs.repeat_interleave(grid.members)).sqrt()
+    return noise.mul_((2.0 / inputs.repeat_interleave(grid.members)).sqrt_())

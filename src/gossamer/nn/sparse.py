@@ -107,6 +107,14 @@ class SparseModule(nn.Module, ABC):
     def gradient_rows(self, lo: int, hi: int) -> Tensor:
         """[(hi - lo) * h, in], rows of the dense gradient, from the recorded passes."""
 
+    def to_matrix(self, weight: Tensor) -> Tensor:
+        """[out, in]: a tensor of the dense weight's shape, as the pattern sees it. A linear layer's is one already."""
+        return weight
+
+    def from_matrix(self, matrix: Tensor) -> Tensor:
+        """The inverse of to_matrix."""
+        return matrix
+
     # --- what all get ------------------------------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Compute, and record the pass where an engine asked for it."""
@@ -239,10 +247,7 @@ class Packed(SparseModule):
 
 
 class Masked(SparseModule):
-    """Home for layers or devices without a sparse kernel, and the oracle: a dense weight times a boolean mask.
-
-    Subclasses translate between their weight and its ``[out, in]`` matrix.
-    """
+    """Home for layers or devices without a sparse kernel, and the oracle: a dense weight times a boolean mask."""
 
     home = "masked"
 
@@ -250,14 +255,6 @@ class Masked(SparseModule):
         self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor
-
-    def to_matrix(self, weight: Tensor) -> Tensor:
-        """[out, in] view of a tensor of the weight's shape."""
-        return weight
-
-    def from_matrix(self, matrix: Tensor) -> Tensor:
-        """The inverse of to_matrix."""
-        return matrix
 
     @property
     def weights(self) -> nn.Parameter:
@@ -267,7 +264,7 @@ class Masked(SparseModule):
     @property
     def topology(self) -> Topology:
         """Read off the mask."""
-        units = self.pattern._units(self.to_matrix(self.mask).cpu(), self.grid)
+        units = self.pattern.units(self.to_matrix(self.mask).cpu(), self.grid)
         return Topology(self.pattern, self.shape, units.all(1).nonzero().squeeze(1))
 
     def unit_values(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -11,54 +10,15 @@ from torch import nn
 from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.report import LayerReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
 from gossamer.patterns import NM, FanIn, Pattern
-from gossamer.topology import Topology, allocate
+from gossamer.topology import allocate
 
 HOMES = ("packed", "masked")
 INITS = ("sparse", "dense", "keep")
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One row of a SparsifyReport: what a layer became."""
-
-    name: str
-    kind: str
-    shape: tuple[int, int]
-    density: float
-    connections: int
-    home: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class SparsifyReport:
-    """What ``sparsify`` did, layer by layer; print it for a table.
-
-    Args:
-        layers: list of LayerReport - every linear and convolution, the ones left dense included.
-    """
-
-    layers: list[LayerReport] = field(default_factory=list)
-
-    @property
-    def connections(self) -> int:
-        """All connections, dense layers included."""
-        return sum(layer.connections for layer in self.layers)
-
-    @property
-    def density(self) -> float:
-        """Share of the dense model's connections."""
-        return self.connections / sum(layer.shape[0] * layer.shape[1] for layer in self.layers)
-
-    def __str__(self) -> str:
-        lines = [f"{'layer':<24}{'kind':<14}{'shape':>14}{'density':>10}{'connections':>14}{'bytes':>12}  home"]
-        lines += [
-            f"{r.name:<24}{r.kind:<14}{f'{r.shape[0]}x{r.shape[1]}':>14}{r.density:>10.4f}{r.connections:>14,}{r.bytes:>12,}  {r.home}"
-            for r in self.layers
-        ]
-        return "\n".join([*lines, f"total: {self.connections:,} connections, density {self.density:.4f}"])
+Dense = nn.Linear | nn.Conv2d
+Skip = Iterable[str | type[nn.Module]] | Callable[[str, nn.Module], bool]
 
 
 def sparsify(
@@ -68,7 +28,7 @@ def sparsify(
     allocation: str | None = None,
     home: str = "packed",
     generator: torch.Generator | None = None,
-    skip: Iterable[str | type[nn.Module]] | Callable[[str, nn.Module], bool] = (),
+    skip: Skip = (),
     dense_first: bool = False,
     dense_last: bool = False,
     init: str = "sparse",
@@ -110,12 +70,13 @@ def sparsify(
         if densities[name] < 1.0
     }
     _replace(model, {id(named[name]): layer for name, layer in swapped.items()})
-    return SparsifyReport([_row(name, swapped.get(name, module)) for name, module in named.items()])
+    return SparsifyReport([LayerReport.of(name, swapped.get(name, module)) for name, module in named.items()])
 
 
-def _dense_layers(model: nn.Module) -> dict[str, nn.Module]:
+def _dense_layers(model: nn.Module) -> dict[str, Dense]:
     """Plain linear and convolution layers by name; subclasses are left alone, for they may use their weight otherwise."""
-    layers = {name: module for name, module in model.named_modules() if type(module) in (nn.Linear, nn.Conv2d)}
+    kinds = (nn.Linear, nn.Conv2d)
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds) and type(module) in kinds}
     owners: dict[int, str] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         module = name.rpartition(".")[0]
@@ -129,20 +90,9 @@ def _dense_layers(model: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
-def _chosen(
-    layers: dict[str, nn.Module],
-    skip: Iterable[str | type[nn.Module]] | Callable[[str, nn.Module], bool],
-    dense_first: bool,
-    dense_last: bool,
-) -> dict[str, nn.Module]:
+def _chosen(layers: dict[str, Dense], skip: Skip, dense_first: bool, dense_last: bool) -> dict[str, Dense]:
     """The layers to make sparse."""
-    if callable(skip) and not isinstance(skip, type):
-        leave = skip
-    else:
-        entries = [skip] if isinstance(skip, (str, type)) else list(skip)
-        if missing := [e for e in entries if isinstance(e, str) and e not in layers]:
-            raise ConfigError("sparsify(skip=)", expected=f"layers among {', '.join(layers)}", got=", ".join(missing))
-        leave = lambda name, module: name in entries or type(module) in entries  # noqa: E731
+    leave = _named_or_typed(layers, skip) if isinstance(skip, Iterable) else skip
     names = list(layers)
     ends = {*names[: int(dense_first)], *(names[-1:] if dense_last else [])}
     chosen = {name: module for name, module in layers.items() if name not in ends and not leave(name, module)}
@@ -151,8 +101,16 @@ def _chosen(
     return chosen
 
 
+def _named_or_typed(layers: dict[str, Dense], skip: Iterable[str | type[nn.Module]]) -> Callable[[str, nn.Module], bool]:
+    """A filter from names and types; a name that is no layer is refused."""
+    entries = [skip] if isinstance(skip, str) else list(skip)
+    if missing := [entry for entry in entries if isinstance(entry, str) and entry not in layers]:
+        raise ConfigError("sparsify(skip=)", expected=f"layers among {', '.join(layers)}", got=", ".join(missing))
+    return lambda name, module: name in entries or type(module) in entries
+
+
 def _densities(
-    layers: dict[str, nn.Module], density: float | Mapping[str, float] | None, pattern: Pattern, allocation: str | None
+    layers: dict[str, Dense], density: float | Mapping[str, float] | None, pattern: Pattern, allocation: str | None
 ) -> dict[str, float]:
     """Density by layer, from one number and an allocation or from a mapping."""
     if isinstance(density, Mapping):
@@ -174,31 +132,36 @@ def _densities(
 
 
 def _sparse_twin(
-    module: nn.Module, density: float, pattern: Pattern, home: str, generator: torch.Generator | None, init: str
+    module: Dense, density: float, pattern: Pattern, home: str, generator: torch.Generator | None, init: str
 ) -> SparseModule:
     """The sparse layer that takes a dense one's place."""
-    weight, bias = module.weight, module.bias
-    drawn = {"density": density, "pattern": pattern, "generator": generator, "fan_in": "dense" if init == "dense" else "sparse"}
+    fan_in = "dense" if init == "dense" else "sparse"
     layer: SparseModule
     if isinstance(module, nn.Conv2d):
-        layer = MaskedConv2d(module, **drawn)
+        layer = MaskedConv2d(module, density=density, pattern=pattern, generator=generator, fan_in=fan_in)
     else:
-        kind = SparseLinear if home == "packed" else MaskedLinear
-        out, inp = weight.shape
-        layer = kind(inp, out, bias is not None, device=weight.device, dtype=weight.dtype, **drawn)
+        layer = (SparseLinear if home == "packed" else MaskedLinear)(
+            module.in_features,
+            module.out_features,
+            module.bias is not None,
+            density=density,
+            pattern=pattern,
+            generator=generator,
+            fan_in=fan_in,
+            device=module.weight.device,
+            dtype=module.weight.dtype,
+        )
     if init == "keep":
         _keep_values(layer, module)
     layer.train(module.training)
-    return layer.requires_grad_(weight.requires_grad)
+    return layer.requires_grad_(module.weight.requires_grad)
 
 
-def _keep_values(layer: SparseModule, module: nn.Module) -> None:
+def _keep_values(layer: SparseModule, module: Dense) -> None:
     """Take the dense layer's values at the drawn topology, and its bias."""
-    topology: Topology = layer.topology
-    dense = module.weight.detach().cpu()
-    matrix = layer.to_matrix(dense) if isinstance(layer, MaskedConv2d) else dense
-    layer.assign(topology, layer.pattern.pack(matrix, topology.positions, layer.grid))
-    if layer.bias is not None:
+    topology, dense = layer.topology, layer.to_matrix(module.weight.detach()).cpu()
+    layer.assign(topology, layer.pattern.pack(dense, topology.positions, layer.grid))
+    if layer.bias is not None and module.bias is not None:
         with torch.no_grad():
             layer.bias.copy_(module.bias)
 
@@ -209,14 +172,3 @@ def _replace(model: nn.Module, swapped: dict[int, SparseModule]) -> None:
         for name, child in list(parent._modules.items()):
             if child is not None and id(child) in swapped:
                 parent._modules[name] = swapped[id(child)]
-
-
-def _row(name: str, module: nn.Module) -> LayerReport:
-    """The report of one layer; bytes count values, indices and bias."""
-    size = sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
-    if isinstance(module, SparseModule):
-        connections, shape, home = module.connections, module.shape, module.home
-    else:
-        connections, home = module.weight.numel(), "dense"
-        shape = (module.weight.shape[0], module.weight[0].numel())
-    return LayerReport(name, type(module).__name__, shape, connections / (shape[0] * shape[1]), connections, home, size)

@@ -166,7 +166,7 @@ class Pattern(ABC):
             )
         if not bool(torch.isfinite(scores).all()):
             raise NonFiniteError(f"{self}.project", expected="finite scores", got="NaN or infinity")
-        flat = self._units(scores, grid).sum(1).view(-1, self.bucket(grid))
+        flat = self.units(scores, grid).sum(1).view(-1, self.bucket(grid))
         quotas = self.quotas(units, grid)
         best = torch.sort(flat, dim=1, descending=True, stable=True).indices
         taken = torch.arange(flat.shape[1]) < quotas.unsqueeze(1)
@@ -174,7 +174,7 @@ class Pattern(ABC):
         return (rows * flat.shape[1] + best)[taken].sort().values
 
     @staticmethod
-    def _units(dense: Tensor, grid: Grid) -> Tensor:
+    def units(dense: Tensor, grid: Grid) -> Tensor:
         """[rows * cols, members] view of a dense weight, in the flat order."""
         return dense.reshape(grid.rows, grid.h, grid.cols, grid.w).transpose(1, 2).reshape(grid.size, grid.members)
 
@@ -193,7 +193,7 @@ class Pattern(ABC):
             >>> p = Unstructured(); p.pack(torch.eye(2), torch.tensor([0, 3]), p.grid((2, 2))).tolist()
             [1.0, 1.0]
         """
-        return self._units(weight, grid)[positions].reshape(-1)
+        return self.units(weight, grid)[positions].reshape(-1)
 
     def unpack(self, values: Tensor, positions: Tensor, grid: Grid) -> Tensor:
         """Dense weight [out_features, in_features] with ``values`` at the topology and zeros elsewhere; the inverse of pack."""

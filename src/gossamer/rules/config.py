@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 from gossamer.errors import ConfigError
+from gossamer.registry import Registry
 from gossamer.rules.base import Rule, rules
 from gossamer.rules.schedules import Schedule, schedules
+
+T = TypeVar("T")
 
 
 def describe(rule: Rule | Schedule) -> dict[str, Any]:
@@ -38,20 +41,21 @@ def build(config: dict[str, Any]) -> Rule:
         Linear(start=0.4, end=0.0)
     """
     settings = {key: _schedule(value) if isinstance(value, dict) else value for key, value in config.items()}
-    return _make(rules[str(settings.pop("name", ""))], settings)
+    return _make(rules, settings)
 
 
 def _schedule(config: dict[str, Any]) -> Schedule:
-    settings = dict(config)
-    return _make(schedules[str(settings.pop("name", ""))], settings)
+    return _make(schedules, dict(config))
 
 
-def _make(kind: Any, settings: dict[str, Any]) -> Any:
-    """Construct with keyword arguments; a wrong one is a ConfigError."""
+def _make(registry: Registry[T], settings: dict[str, Any]) -> T:
+    """Construct by name with keyword arguments; a wrong one is a ConfigError."""
+    kind: Any = registry[str(settings.pop("name", ""))]
     allowed = [field.name for field in fields(kind)]
     if unknown := sorted(set(settings) - set(allowed)):
         raise ConfigError(f"settings of {kind.name}", expected=f"some of {', '.join(allowed)}", got=", ".join(unknown))
     try:
-        return kind(**settings)
+        made: T = kind(**settings)
     except TypeError as error:
         raise ConfigError(f"settings of {kind.name}", expected="numbers in range", got=repr(settings), hint=str(error)) from None
+    return made

@@ -52,7 +52,7 @@ def allocate(
 def _raw_score(shape: Sequence[int], allocation: str, power: float) -> float:
     """sum / product of the dimensions: all of them (ERK) or outputs and inputs only (ER)."""
     dims = shape if allocation == "erk" else shape[:2]
-    return (sum(dims) / prod(dims)) ** power
+    return float((sum(dims) / prod(dims)) ** power)
 
 
 def _solve(
