@@ -3,28 +3,28 @@
 #include "kernels.h"
 #include "tile.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace gs {
 namespace GS_SET {
 namespace {
 
 typedef float f32l __attribute__((vector_size(32)));
 typedef float f32lu __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int32_t i32l __attribute__((vector_size(32)));
-typedef uint8_t u8l __attribute__((vector_size(8)));
-typedef uint8_t u8lu __attribute__((vector_size(8), aligned(1), may_alias));
 
 GS_INLINE f32l load8(const float* p) { return *reinterpret_cast<const f32lu*>(p); }
 
 // x[offset] per lane.
 GS_INLINE f32l pick8(f32l x, const uint8_t* offset) {
-#if defined(__clang__) && defined(__AVX2__)
-  return __builtin_ia32_permvarsf256(x, __builtin_convertvector(*reinterpret_cast<const u8lu*>(offset), i32l));
-#elif defined(__clang__)
-  f32l v;
+#if defined(__AVX2__)
+  return _mm256_permutevar8x32_ps(x, _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(offset))));
+#else
+  f32l v = {};
+#pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) v[i] = x[offset[i]];
   return v;
-#else
-  return __builtin_shuffle(x, __builtin_convertvector(static_cast<u8l>(*reinterpret_cast<const u8lu*>(offset)), i32l));
 #endif
 }
 
