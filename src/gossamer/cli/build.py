@@ -1,0 +1,166 @@
+"""From a configuration to the objects of a training: data, model, optimizer, engine, learning rate."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import pairwise
+from math import cos, pi, prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gossamer import data, rules
+from gossamer.cli.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
+from gossamer.errors import ConfigError
+from gossamer.nn import sparsify
+from gossamer.patterns.base import parse
+from gossamer.training import Engine, attach
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """A data set ready for training.
+
+    Args:
+        name: str.
+        shape: tuple of int - of one sample as stored.
+        classes: int.
+        sha256: str - of its content.
+        x_train, y_train, x_test, y_test: tensors; samples are flat and standardized.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    classes: int
+    sha256: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+    def describe(self) -> dict[str, Any]:
+        """What a run folder keeps of it, ready for JSON."""
+        return {"name": self.name, "shape": list(self.shape), "classes": self.classes, "sha256": self.sha256}
+
+
+def load_samples(name: str, root: str | None = None) -> Samples:
+    """Load a data set by name, or the best one at hand for "best".
+
+    Raises:
+        ConfigError, DataError, FormatError: as ``gossamer.data.load``.
+
+    Example:
+        >>> load_samples("digits").x_train.shape
+        torch.Size([1442, 64])
+    """
+    found = data.best_available(root) if name == "best" else data.load(name, root)
+    tensors = found.tensors(flatten=True, standardize=True)
+    return Samples(found.name, found.shape, len(found.classes), found.provenance.sha256, *tensors)
+
+
+def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
+    """The network of a configuration: fc1, fc2, ... with ReLU between, sparse unless the pattern is "dense".
+
+    Args:
+        config: RunConfig - widths, pattern, density, allocation, home, seed.
+        inputs: int - features of a sample.
+        classes: int - outputs.
+
+    Returns:
+        nn.Module - the same values and topology for the same configuration, whatever was drawn before.
+
+    Raises:
+        ConfigError, DensityError, PatternError.
+    Cost: the dense model for a moment, then O(connections).
+
+    Example:
+        >>> from gossamer.cli.config import RunConfig
+        >>> build_model(RunConfig(widths=(32,), density=0.5), 64, 10).fc1
+        SparseLinear(64 -> 32, pattern=fanin, connections=800, home=packed)
+    """
+    sizes = [inputs, *config.widths, classes]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for number, (n_in, n_out) in enumerate(pairwise(sizes), start=1):
+            layers[f"fc{number}"] = nn.Linear(n_in, n_out)
+            if number < len(sizes) - 1:
+                layers[f"act{number}"] = nn.ReLU()
+        model = nn.Sequential(layers)
+    if config.pattern == DENSE:
+        if config.density is not None or config.allocation is not None:
+            raise ConfigError("pattern dense", expected="no density and no allocation", got="one of them")
+        return model
+    sparsify(
+        model,
+        density=config.density,
+        pattern=parse(config.pattern),
+        allocation=config.allocation,
+        home=config.home,
+        generator=torch.Generator().manual_seed(config.seed),
+        dense_last=config.dense_last,
+    )
+    return model
+
+
+def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a configuration over all parameters of a model.
+
+    Example:
+        >>> from gossamer.cli.config import OptimizerConfig
+        >>> type(build_optimizer(OptimizerConfig(name="adam", lr=1e-3), nn.Linear(2, 2))).__name__
+        'Adam'
+    """
+    shared: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    parameters = list(model.parameters())
+    if config.name == "sgd":
+        momentum = 0.9 if config.momentum is None else config.momentum
+        return torch.optim.SGD(parameters, momentum=momentum, nesterov=config.nesterov, **shared)
+    if config.name == "rmsprop":
+        return torch.optim.RMSprop(parameters, momentum=config.momentum or 0.0, **shared)
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return kind(parameters, **shared)
+
+
+def build_engine(
+    config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, total: int
+) -> Engine | None:
+    """The engine that makes the rule update the topology, or None for a dense model.
+
+    Raises:
+        ConfigError, PatternError.
+    """
+    if config.pattern == DENSE:
+        return None
+    return attach(model, optimizer, rules.build(config.rule), total_steps=total, seed=config.seed)
+
+
+def learning_rate(
+    optimizer: OptimizerConfig, schedule: ScheduleConfig, step: int, total: int, per_epoch: int
+) -> float:
+    """Learning rate of a step: a function of the step alone, so that resuming needs no state.
+
+    Args:
+        optimizer: OptimizerConfig - the highest rate.
+        schedule: ScheduleConfig - its course.
+        step: int - optimizer steps already done.
+        total: int - steps of the whole training.
+        per_epoch: int - steps of an epoch.
+
+    Returns:
+        float.
+
+    Example:
+        >>> from gossamer.cli.config import OptimizerConfig, ScheduleConfig
+        >>> learning_rate(OptimizerConfig(lr=0.2), ScheduleConfig(name="cosine"), 50, 100, 10)
+        0.1
+    """
+    factor = 1.0
+    if schedule.name == "cosine":
+        done = max(0, step - schedule.warmup) / max(1, total - schedule.warmup)
+        factor = 0.5 * (1 + cos(pi * done))
+    elif schedule.name == "step":
+        factor = prod(schedule.factor for milestone in schedule.milestones if step >= milestone * per_epoch)
+    return optimizer.lr * factor * min(1.0, (step + 1) / (schedule.warmup + 1))

@@ -1,0 +1,104 @@
+"""``gossamer train``: a training from a configuration, into a run folder that survives a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gossamer.cli.app import Flag, command
+from gossamer.cli.output import Output, duration, size, table
+from gossamer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gossamer.cli.config import RunConfig
+
+FLAGS = (
+    Flag("data", str, "Data set by name, or best.", "data"),
+    Flag("data_root", str, "Folder to look for the data first.", "data_root"),
+    Flag("widths", str, "Hidden layers, e.g. 300,100.", "widths"),
+    Flag("pattern", str, "fanin, fanin:4, nm:1:8, unstructured, or dense.", "pattern"),
+    Flag("density", float, "Share of connections that exist, in (0, 1].", "density"),
+    Flag("allocation", str, "uniform, er or erk.", "allocation"),
+    Flag("home", str, "packed (truly sparse) or masked.", "home"),
+    Flag("rule", str, "static, set, rigl, srigl, ...", "rule.name"),
+    Flag("every", int, "Steps between topology updates.", "rule.every"),
+    Flag("drop", float, "Share of connections replaced at the first update.", "rule.drop"),
+    Flag("optimizer", str, "sgd, adam, adamw or rmsprop.", "optimizer.name"),
+    Flag("lr", float, "Learning rate.", "optimizer.lr"),
+    Flag("schedule", str, "Learning rate over time: constant, cosine or step.", "schedule.name"),
+    Flag("epochs", int, "Passes over the training samples.", "epochs"),
+    Flag("batch", int, "Samples in a step.", "batch"),
+    Flag("seed", int, "Of every random choice.", "seed"),
+    Flag("threads", int, "Threads of torch and of our kernels.", "threads"),
+)
+
+
+@command(flags=FLAGS)
+def train(
+    out: Output,
+    overrides: dict[str, Any],
+    config: Annotated[Path | None, typer.Argument(help="TOML file.", exists=True, dir_okay=False)] = None,
+    run: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; by default in runs/.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the run that is in the run folder.")] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Any setting: rule.gamma=0.5")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="Also save every so many steps.")
+    ] = None,
+) -> None:
+    """Train a sparse network; kill it whenever you like and go on with --resume."""
+    from gossamer.cli.config import parse_settings, read_config
+    from gossamer.cli.execute import execute
+    from gossamer.cli.recorder import begin, reopen
+
+    if "widths" in overrides:
+        overrides["widths"] = overrides["widths"].replace(" ", "").split(",")
+    overrides |= parse_settings(settings or [])
+    if resume is not None:
+        if overrides or config or fresh or run:
+            raise ConfigError(
+                "train --resume", expected="no other settings", got="some", hint="the run folder has them"
+            )
+        folder = resume
+        checked, samples = reopen(folder)
+    else:
+        wanted = read_config(config, overrides)
+        folder = run or _default_folder(wanted)
+        checked, samples = begin(folder, wanted, fresh=fresh)
+    out.remark(f"run folder {folder}; if this stops, go on with: gossamer train --resume {folder}")
+    with out.progress() as progress:
+        summary = execute(folder, checked, samples, progress, checkpoint_every=checkpoint_every)
+    out.result({"run": str(folder), **summary}, lambda: _view(folder, summary))
+
+
+def _default_folder(config: RunConfig) -> Path:
+    """A name that says what the run is."""
+    parts = [config.data, config.rule.get("name", ""), config.pattern.replace(":", "-"), f"seed{config.seed}"]
+    return Path("runs") / "-".join(str(part).replace("/", "_") for part in parts)
+
+
+def _view(folder: Path, summary: dict[str, Any]) -> Table:
+    """The summary for people."""
+    best = summary["best"]
+    rows = [
+        [
+            layer["name"],
+            layer["kind"],
+            f"{layer['shape'][1]} -> {layer['shape'][0]}",
+            f"{layer['connections']:,}",
+            f"{layer['active']:,}",
+            size(sum(layer["bytes"].values())),
+        ]
+        for layer in summary["layers"]
+    ]
+    title = (
+        f"{folder}: accuracy {100 * summary['accuracy']:.2f} % after {summary['epochs']} epochs "
+        f"(best {100 * best['accuracy']:.2f} % in epoch {best['epoch']}), took {duration(summary['seconds'])}"
+    )
+    return table(
+        title, ["layer", "kind", "inputs -> neurons", "connections", "active neurons", "bytes"], rows
+    )

@@ -1,0 +1,199 @@
+"""The configuration of a training: one TOML file, one set of flags, one checked object."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gossamer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+LARGEST_CONFIG = 1 << 20  # bytes; a configuration is a page, not a book
+DENSE = "dense"  # the pattern name that means: ordinary torch layers, no rule
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class OptimizerConfig(_Strict):
+    """The optimizer.
+
+    Args:
+        name: "sgd", "adam", "adamw" or "rmsprop".
+        lr: float > 0 - the learning rate at the top of its schedule.
+        momentum: float in [0, 1) or None - for sgd and rmsprop; None is 0.9 for sgd and 0 for rmsprop.
+        nesterov: bool - sgd only.
+        weight_decay: float >= 0 - acts on existing connections only.
+    """
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float | None, Field(ge=0, lt=1)] = None
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> OptimizerConfig:
+        if self.name in ("adam", "adamw") and (self.momentum is not None or self.nesterov):
+            raise ValueError(f"{self.name} takes no momentum and no nesterov")
+        if self.nesterov and (self.name != "sgd" or self.momentum == 0):
+            raise ValueError("nesterov needs sgd with momentum")
+        return self
+
+
+class ScheduleConfig(_Strict):
+    """The learning rate over time, a function of the step alone.
+
+    Args:
+        name: "constant", "cosine" (to zero) or "step" (times ``factor`` at each of ``milestones``).
+        warmup: int - steps of linear rise at the start.
+        milestones: epochs, ascending - for "step".
+        factor: float in (0, 1] - for "step".
+    """
+
+    name: Literal["constant", "cosine", "step"] = "cosine"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _fits(self) -> ScheduleConfig:
+        if (self.name == "step") != bool(self.milestones):
+            raise ValueError("milestones belong to the schedule 'step', which needs them")
+        return self
+
+
+class RunConfig(_Strict):
+    """Everything that decides the bits of a training.
+
+    Args:
+        data: str - a data set of ``gossamer.data``; "best" takes the best one at hand.
+        data_root: str or None - a folder to look for it first.
+        widths: tuple of int - hidden layers.
+        pattern: str - "fanin", "fanin:4", "nm:1:8", "unstructured", or "dense" for ordinary torch.
+        density: float, or layer name ("fc1", "fc2", ...) -> float, or None where the pattern fixes it.
+        allocation: "uniform", "er", "erk" or None for the pattern's own.
+        home: "packed" or "masked".
+        dense_last: bool - leave the output layer dense.
+        rule: dict - ``name`` and the rule's settings.
+        optimizer, schedule: see OptimizerConfig and ScheduleConfig.
+        epochs, batch: int.
+        seed: int - of values, topology, order of the data and every choice of the rule.
+        threads: int or None - None takes torch's number, and records it.
+
+    Example:
+        >>> RunConfig(data="digits", density=0.1).rule
+        {'name': 'srigl'}
+    """
+
+    data: str = "best"
+    data_root: str | None = None
+    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(max_length=100)] = (300, 100)
+    pattern: str = "fanin"
+    density: float | dict[str, float] | None = None
+    allocation: Literal["uniform", "er", "erk"] | None = None
+    home: Literal["packed", "masked"] = "packed"
+    dense_last: bool = False
+    rule: dict[str, Any] = {"name": "srigl"}
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    epochs: Annotated[int, Field(ge=1)] = 10
+    batch: Annotated[int, Field(ge=1)] = 100
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    threads: Annotated[int | None, Field(ge=1)] = None
+
+
+def read_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
+    """A checked configuration from a TOML file and overrides, which win.
+
+    Args:
+        path: Path or None - the file.
+        overrides: dotted name -> value, e.g. ``{"optimizer.lr": 0.1}``.
+
+    Returns:
+        RunConfig.
+
+    Raises:
+        ConfigError: not TOML, unknown or missing settings, values out of range. FileNotFoundError.
+
+    Example:
+        >>> read_config(None, {"optimizer.lr": 0.5}).optimizer.lr
+        0.5
+    """
+    document = _read_toml(path) if path else {}
+    for name, value in overrides.items():
+        _assign(document, name, value)
+    return checked_config(document, str(path or "flags"))
+
+
+def checked_config(document: Any, where: str) -> RunConfig:
+    """A RunConfig from plain data; raises ConfigError with one sentence that names every wrong setting.
+
+    Example:
+        >>> checked_config({"epochs": -1}, "demo")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.ConfigError: config demo: expected valid settings, got epochs=-1 (input should be ...
+    """
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        wrong = "; ".join(_describe(problem) for problem in error.errors(include_url=False))
+        raise ConfigError(f"config {where}", expected="valid settings", got=wrong) from None
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Overrides from ``name=value`` texts; a value is TOML, or a plain string where it is not.
+
+    Raises:
+        ConfigError: no ``=``.
+
+    Example:
+        >>> parse_settings(["rule.every=50", "rule.name=rigl", "widths=[30, 20]"])
+        {'rule.every': 50, 'rule.name': 'rigl', 'widths': [30, 20]}
+    """
+    overrides = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name.strip():
+            raise ConfigError("--set", expected="name=value, e.g. rule.every=50", got=repr(setting))
+        try:
+            overrides[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[name.strip()] = text.strip()
+    return overrides
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise ConfigError(
+            f"config {path.name}", expected=f"at most {LARGEST_CONFIG} bytes", got=str(path.stat().st_size)
+        )
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"config {path.name}", expected="a TOML file", got=str(error)) from None
+
+
+def _assign(document: dict[str, Any], name: str, value: Any) -> None:
+    """Set a dotted name in nested dicts."""
+    *groups, last = name.split(".")
+    for group in groups:
+        document = document.setdefault(group, {})
+        if not isinstance(document, dict):
+            raise ConfigError("config", expected=f"{group} to be a group of settings", got=repr(document))
+    document[last] = value
+
+
+def _describe(problem: Any) -> str:
+    """One pydantic problem as a phrase."""
+    name = ".".join(str(part) for part in problem["loc"]) or "settings"
+    given = repr(problem["input"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{name}={given if len(given) <= 80 else given[:77] + '...'} ({message})"

@@ -1,0 +1,55 @@
+"""Runs a training in its folder under a progress bar; what ``train`` and ``demo`` share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gossamer.cli.loop import Loop, Row
+from gossamer.cli.recorder import Recorder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.progress import Progress
+
+    from gossamer.cli.build import Samples
+    from gossamer.cli.config import RunConfig
+
+
+def execute(
+    folder: Path,
+    config: RunConfig,
+    samples: Samples,
+    progress: Progress,
+    label: str = "training",
+    checkpoint_every: int | None = None,
+) -> dict[str, Any]:
+    """Train from wherever the run folder stands to the end.
+
+    Args:
+        folder: Path - from ``begin`` or ``reopen``.
+        config: RunConfig - from there too.
+        samples: Samples - from there too.
+        progress: rich Progress - gets one bar.
+        label: str - in front of the bar.
+        checkpoint_every: int or None - also save every so many steps.
+
+    Returns:
+        dict - the summary, which is also on disk.
+
+    Raises:
+        NonFiniteError: the training diverged. FormatError: a damaged checkpoint.
+    Cost: the training.
+    """
+    loop = Loop(config, samples)
+    bar = progress.add_task(label, total=loop.total, note="")
+
+    def told(loop: Loop, row: Row | None) -> None:
+        progress.update(bar, completed=loop.step)
+        if row is not None:
+            progress.update(bar, note=f"{100 * row['test_accuracy']:.2f} %")
+
+    recorder = Recorder(folder, loop, checkpoint_every, told)
+    progress.update(bar, completed=loop.step)
+    loop.run(recorder)
+    return recorder.finish(loop)

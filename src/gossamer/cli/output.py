@@ -1,0 +1,116 @@
+"""Where a command writes: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+class Output:
+    """The face of a running command.
+
+    Args:
+        as_json: bool - results are one JSON document on stdout.
+        quiet: bool - no progress and no remarks.
+
+    Example:
+        >>> Output(as_json=True).result({"answer": 42}, lambda: "not shown")
+        {"answer": 42}
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json, self.quiet = as_json, quiet
+        self._stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def result(self, document: Any, view: Callable[[], RenderableType]) -> None:
+        """Print the one result of a command: JSON of the document, or its view for people."""
+        if self.as_json:
+            print(json.dumps(document, allow_nan=False), flush=True)
+        else:
+            Console(highlight=False).print(view())
+
+    def remark(self, text: str) -> None:
+        """Say something on stderr, unless quiet."""
+        if not self.quiet:
+            self._stderr.print(escape(text))
+
+    def failed(self, error: Exception) -> None:
+        """Print an error as one sentence; with JSON also as a document on stdout."""
+        sentence = " ".join(str(error).split())
+        if self.as_json:
+            print(json.dumps({"error": sentence, "kind": type(error).__name__}), flush=True)
+        self._stderr.print(f"[bold red]error:[/] {escape(sentence)}")
+
+    def progress(self) -> Progress:
+        """A progress display on stderr; a context manager. Silent when quiet or without a terminal."""
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._stderr,
+            disable=self.quiet or not self._stderr.is_terminal,
+        )
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Table:
+    """A table for the terminal; the first column is text, the others are numbers.
+
+    Args:
+        title: str.
+        columns: names.
+        rows: cells as plain text; markup in them is shown, not obeyed.
+        caption: str.
+
+    Returns:
+        rich.table.Table.
+
+    Example:
+        >>> table("t", ["layer", "bytes"], [["fc1", "12"]]).row_count
+        1
+    """
+    made = Table(
+        title=escape(title), caption=escape(caption) or None, title_justify="left", caption_justify="left"
+    )
+    for number, name in enumerate(columns):
+        made.add_column(escape(name), justify="right" if number else "left", no_wrap=not number)
+    for row in rows:
+        made.add_row(*(escape(cell) for cell in row))
+    return made
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in words.
+
+    Example:
+        >>> size(900), size(1_234_567)
+        ('900 B', '1.2 MB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes:.0f} B"
+    for unit in ("kB", "MB"):
+        n_bytes /= 1000
+        if n_bytes < 1000:
+            return f"{n_bytes:.1f} {unit}"
+    return f"{n_bytes / 1000:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """A duration in words.
+
+    Example:
+        >>> duration(12.3e-6), duration(0.0042), duration(75)
+        ('12.3 us', '4.20 ms', '75.0 s')
+    """
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} us"
+    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.1f} s"

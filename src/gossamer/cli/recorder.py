@@ -1,0 +1,199 @@
+"""Writes a training into its run folder: rows, checkpoints, TensorBoard events, and the summary."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gossamer.cli.build import Samples, load_samples
+from gossamer.cli.config import RunConfig, checked_config
+from gossamer.cli.facts import layer_facts
+from gossamer.cli.journal import Journal, write_json
+from gossamer.cli.loop import Loop, Row
+from gossamer.errors import ConfigError, DataError, FormatError
+from gossamer.nn.sparse import SparseModule
+from gossamer.report import run as layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+
+class Recorder:
+    """A Watcher that keeps a run folder; whatever kills the process, the folder can be resumed.
+
+    Rows are on disk before the checkpoint that follows them, and resuming forgets the rows after it:
+    the folder of a resumed run ends up as that of an uninterrupted one, times aside.
+
+    Args:
+        folder: Path - from ``begin`` or ``reopen``.
+        loop: Loop - fresh; it is moved to the last checkpoint if there is one.
+        checkpoint_every: int or None - also save every so many steps.
+        told: called after every step and epoch with (loop, row or None), for progress displays.
+
+    Raises:
+        FormatError: a damaged checkpoint or row.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        loop: Loop,
+        checkpoint_every: int | None = None,
+        told: Callable[[Loop, Row | None], None] = lambda _loop, _row: None,
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder, self.every, self.told = folder, checkpoint_every, told
+        self.metrics = Journal(folder / layout.METRICS)
+        self.topology = Journal(folder / layout.TOPOLOGY)
+        self.pixels = Journal(folder / layout.PIXELS)
+        last = folder / layout.LAST
+        if last.is_file():
+            loop.restore(last)
+        for journal in (self.metrics, self.topology, self.pixels):
+            journal.cut(loop.step if last.is_file() else -1)
+        self.changes_written = len(loop.engine.history) if loop.engine else 0
+        self.events = SummaryWriter(str(folder / layout.TENSORBOARD), purge_step=loop.step + 1)
+        self.saved_at = time.monotonic()
+        if not last.is_file():
+            self._snapshot(loop)
+            self._save(loop)
+
+    def after_step(self, loop: Loop) -> None:
+        """Save where it is time to."""
+        by_steps = self.every is not None and loop.step % self.every == 0
+        if by_steps or time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            self._save(loop)
+        self.told(loop, None)
+
+    def after_epoch(self, loop: Loop, row: Row) -> None:
+        """Write the epoch's rows, the best checkpoint so far, and the last."""
+        self.metrics.append([row])
+        self._snapshot(loop)
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr"):
+            self.events.add_scalar(name, row[name], row["step"])
+        if loop.best["epoch"] == row["epoch"]:
+            loop.save(self.folder / layout.BEST)
+        self._save(loop)
+        self.told(loop, row)
+
+    def finish(self, loop: Loop) -> dict[str, Any]:
+        """Write and return the summary of a finished training."""
+        self.events.close()
+        metrics = layout.read_run(self.folder).metrics
+        summary = {
+            "accuracy": metrics[-1].test_accuracy,
+            "best": loop.best,
+            "epochs": loop.epoch,
+            "steps": loop.step,
+            "seconds": round(loop.seconds, 3),
+            "layers": layer_facts(loop.model),
+        }
+        write_json(self.folder / layout.SUMMARY, summary)
+        return summary
+
+    def _save(self, loop: Loop) -> None:
+        """Rows of topology changes first, then the checkpoint."""
+        history = loop.engine.history if loop.engine else []
+        new = [asdict(change) for change in history[self.changes_written :]]
+        self.topology.append(new)
+        self.changes_written = len(history)
+        for change in new:
+            for name in ("dropped", "grown", "active"):
+                self.events.add_scalar(f"{change['layer']}/{name}", change[name], change["step"])
+        loop.save(self.folder / layout.LAST)
+        self.saved_at = time.monotonic()
+
+    def _snapshot(self, loop: Loop) -> None:
+        """Connections that leave each pixel, if a sparse layer reads the image."""
+        first = next(iter(loop.model.children()))
+        if isinstance(first, SparseModule):
+            self.pixels.append([{"step": loop.step, "fan_out": first.topology.fan_out().tolist()}])
+
+
+def begin(folder: Path, config: RunConfig, *, fresh: bool = False) -> tuple[RunConfig, Samples]:
+    """Load the data and make a run folder, with all that the configuration leaves open decided.
+
+    Args:
+        folder: Path.
+        config: RunConfig.
+        fresh: bool - delete the run that is there.
+
+    Returns:
+        (config, samples): the configuration as recorded.
+
+    Raises:
+        ConfigError: there is a run already, or something that is no run. DataError: no such data set at hand.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"run folder {folder}", expected="a folder", got="a file")
+    if (folder / layout.CONFIG).is_file() and not fresh:
+        raise ConfigError(
+            f"run folder {folder}",
+            expected="a new folder",
+            got="a run",
+            hint="go on with --resume, or delete it with --fresh",
+        )
+    samples = load_samples(config.data, config.data_root)
+    decided = config.model_copy(
+        update={"data": samples.name, "threads": config.threads or torch.get_num_threads()}
+    )
+    Loop(decided, samples)  # refuses what cannot be built before anything is written or deleted
+    _clear(folder)
+    write_json(
+        folder / layout.CONFIG,
+        {"version": 1, "config": decided.model_dump(mode="json"), "data": samples.describe()},
+    )
+    return decided, samples
+
+
+def reopen(folder: Path) -> tuple[RunConfig, Samples]:
+    """Configuration and data of a run that is there.
+
+    Raises:
+        FileNotFoundError: no run.
+        FormatError, ConfigError: a damaged one.
+        DataError: the data set is gone, or another.
+    """
+    document = layout.read_document(folder)
+    config = checked_config(document.config, str(folder / layout.CONFIG))
+    samples = load_samples(config.data, config.data_root)
+    if samples.sha256 != document.data.sha256:
+        raise DataError(f"resume {folder}", expected=f"the {samples.name} it began with", got="other content")
+    return config, samples
+
+
+def restored(folder: Path, checkpoint: str) -> Loop:
+    """The loop of a run as its checkpoint left it, for freezing and inspecting.
+
+    Args:
+        folder: Path - a run folder.
+        checkpoint: str - name of the file, ``last.safetensors`` or ``best.safetensors``.
+
+    Raises:
+        FormatError: no such checkpoint, or a damaged one; and as ``reopen``.
+    """
+    loop = Loop(*reopen(folder))
+    if not (folder / checkpoint).is_file():
+        raise FormatError(
+            f"open {folder}", expected=f"a checkpoint {checkpoint}", got="none", hint="train it first"
+        )
+    loop.restore(folder / checkpoint)
+    return loop
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a run consists of, and nothing else that may be in its folder."""
+    for name in (layout.CONFIG, layout.LAST, layout.BEST, layout.METRICS, layout.TOPOLOGY, layout.PIXELS):
+        (folder / name).unlink(missing_ok=True)
+    for name in (layout.SUMMARY, layout.SPEED, layout.NETWORK):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / layout.TENSORBOARD).is_dir():
+        shutil.rmtree(folder / layout.TENSORBOARD)

@@ -1,0 +1,1 @@
+"""Reports on trainings: run folders in, one self-contained HTML file out."""
