@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from training import mlp
 
 import gossamer as gs
-from gossamer.measure import alternate, threads
+from gossamer.measure import alternate, peak_memory, threads
 from gossamer.patterns import parse
 
 WIDTHS = (784, 1000, 1000, 1000, 10)
@@ -54,30 +56,35 @@ def file_bytes(model: nn.Module, frozen: Any = None) -> int:
     return path.stat().st_size
 
 
-def memory(pattern: str | None, density: float, batch: int) -> int:
-    """Bytes a training step keeps or makes: parameters, gradients, optimizer state, indices, saved activations."""
-    model = network(pattern, density)
-    step = stepper(model, batch)
-    step()
-    saved: list[int] = []
+def memory(pattern: str, density: float, batch: int) -> int:
+    """Peak resident bytes of a process that builds the network and takes three training steps, above one that only imports.
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.data_ptr() not in owned:
-            saved.append(tensor.numel() * tensor.element_size())
-        return tensor
+    A sparse network starts as sparse layers: a dense one that is swapped would be the peak.
+    """
+    child = [sys.executable, __file__, "--density", str(density), "--batch", str(batch), "--only"]
+    return peak_memory([*child, pattern]).peak_bytes - peak_memory([*child, "nothing"]).peak_bytes
 
-    tensors = [*model.parameters(), *model.buffers()]
-    owned = {tensor.data_ptr() for tensor in tensors}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+
+def child(pattern: str, density: float, batch: int) -> None:
+    """What ``memory`` measures."""
+    if pattern == "nothing":
+        return
+    kinds = {"dense": nn.Linear}
+    made = kinds.get(pattern) or partial(gs.SparseLinear, density=density, pattern=parse(pattern))
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+        layers += [made(inputs, outputs), nn.ReLU()]
+    step = stepper(nn.Sequential(*layers[:-1]), batch)
+    for _ in range(3):
         step()
-    state = sum(t.numel() * t.element_size() for t in tensors)
-    trained = sum(p.numel() * p.element_size() for p in model.parameters())
-    return state + 2 * trained + sum(saved)  # + gradient and momentum of every parameter
 
 
 def main() -> None:
     """Ratios to dense torch of the same run."""
-    options = arguments(__doc__, density=0.05, threads=1, seconds=2.0)
+    options = arguments(__doc__, density=0.05, threads=1, seconds=2.0, batch=128, only="")
+    if options.only:
+        torch.set_num_threads(1)
+        return child(options.only, options.density, options.batch)
     dense = network(None, 1.0)
     result: dict[str, Any] = {"dense_file_bytes": file_bytes(dense), "patterns": {}}
     with threads(options.threads), torch.inference_mode():
@@ -97,7 +104,7 @@ def main() -> None:
                 row["dense_over_file"] = round(result["dense_file_bytes"] / row["file_bytes"], 2)
             result["patterns"][pattern] = row
     with threads(options.threads):
-        steps = {"dense": stepper(dense, 128)} | {p: stepper(network(p, options.density), 128) for p in PATTERNS}
+        steps = {"dense": stepper(dense, options.batch)} | {p: stepper(network(p, options.density), options.batch) for p in PATTERNS}
         times = alternate(steps, seconds=options.seconds * 2)
     for pattern in PATTERNS:
         ours = result["patterns"][pattern]
@@ -106,9 +113,9 @@ def main() -> None:
             "sparse_us": round(times[pattern].median * 1e6, 1),
             "times_faster": round(times["dense"].median / times[pattern].median, 2),
         }
-        ours["training_memory"] = {
-            "dense_bytes": memory(None, 1.0, 128),
-            "sparse_bytes": memory(pattern, options.density, 128),
+        ours["training_peak_bytes"] = {
+            "dense": memory("dense", options.density, options.batch),
+            "sparse": memory(pattern, options.density, options.batch),
         }
         print(pattern, ours, flush=True)
     record("mlp_speed", {"widths": WIDTHS, "density": options.density, "threads": options.threads, **result})
