@@ -1,0 +1,22 @@
+"""Examples may register rules and patterns; other tests must not see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gossamer.patterns import patterns
+from gossamer.rules import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _registries_as_before() -> Iterator[None]:
+    before = [(registry, dict(registry._classes)) for registry in (rules, patterns)]
+    yield
+    for registry, classes in before:
+        registry._classes.clear()
+        registry._classes.update(classes)
