@@ -44,6 +44,11 @@ def narrow(limit: int) -> torch.dtype:
     return torch.int32 if limit <= 1 << 31 else torch.int64
 
 
+def whole(count: float) -> int:
+    """``floor``, forgiving what binary fractions lose: 0.29 * 100 is 29, not 28.999999999999996."""
+    return int(count * (1 + 1e-14) + 1e-9)
+
+
 class Pattern(ABC):
     """Base of all patterns: subclass, set the bucket, the budget and the encoding, and register.
 
@@ -229,6 +234,18 @@ class Pattern(ABC):
             )
         if problem := self.check_counts(self.count(positions, grid), grid):
             raise TopologyError(f"{self}.validate", expected=f"a topology of pattern {self}", got=problem)
+
+
+def check_range(operation: str, what: str, tensor: Tensor, limit: int) -> None:
+    """Refuse an index outside ``0 .. limit - 1``; raises TopologyError that names the first one."""
+    outside = tensor[(tensor < 0) | (tensor >= limit)]
+    if outside.numel():
+        raise TopologyError(
+            operation,
+            expected=f"{what}s from 0 to {limit - 1}",
+            got=f"{what} {int(outside[0])}",
+            hint="the file or the index tensors are damaged",
+        )
 
 
 def merge(kept: Tensor, grown: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, DensityError, TopologyError
-from gossamer.patterns.base import Grid, Index, Pattern, Shape, narrow, patterns
+from gossamer.patterns.base import Grid, Index, Pattern, Shape, check_range, narrow, patterns, whole
 
 
 @patterns.register("fanin")
@@ -46,8 +46,8 @@ class FanIn(Pattern):
     def budget(self, density: float, shape: Shape) -> int:
         """``floor(density * size)`` in units of a group; every neuron must keep at least one input."""
         grid = self.grid(shape)
-        units = int(round(density * shape[0] * shape[1], 6)) // grid.members  # 0.1 * 30 is 3, not 3 - 4e-16
-        if not 0 < density <= 1 or units < grid.rows:
+        units = whole(density * shape[0] * shape[1]) // grid.members if 0 < density <= 1 else 0
+        if units < grid.rows:
             raise DensityError(
                 f"{self} on {shape}",
                 expected=f"a density from {1 / grid.cols:.3g} (one input a neuron) to 1",
@@ -79,9 +79,8 @@ class FanIn(Pattern):
                 got=f"{tuple(rows.shape)} and {tuple(col.shape)}",
                 hint="the file or the index tensors are damaged",
             )
-        for name, tensor, limit in (("row", rows, grid.rows), ("column", col, grid.cols)):
-            if tensor.numel() and (int(tensor.min()) < 0 or int(tensor.max()) >= limit):
-                raise TopologyError(f"{self}.decode", expected=f"{name}s below {limit}", got=f"{name} {int(tensor.max())}")
+        check_range(f"{self}.decode", "row", rows, grid.rows)
+        check_range(f"{self}.decode", "column", col, grid.cols)
         return (rows.unsqueeze(1) * grid.cols + col).view(-1)
 
     def dims(self, shape: Shape) -> list[int]:

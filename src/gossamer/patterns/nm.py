@@ -53,7 +53,7 @@ class NM(Pattern):
 
     def budget(self, density: float, shape: Shape) -> int:
         """``size * n / m``; any other density is refused."""
-        if abs(density - self.n / self.m) > 1e-9:
+        if not abs(density - self.n / self.m) <= 1e-9:  # NaN too
             raise DensityError(
                 f"{self} on {shape}",
                 expected=f"the density {self.n / self.m:g}",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import DensityError, TopologyError
-from gossamer.patterns.base import Grid, Index, Pattern, Shape, narrow, patterns
+from gossamer.patterns.base import Grid, Index, Pattern, Shape, check_range, narrow, patterns, whole
 
 
 @patterns.register("unstructured")
@@ -30,10 +30,9 @@ class Unstructured(Pattern):
     def budget(self, density: float, shape: Shape) -> int:
         """``size - floor((1 - density) * size)`` connections: zeros are rounded down, as RigL's code does."""
         size = self.grid(shape).size
-        units = size - int((1 - density) * size)
-        if not 0 < density <= 1 or units < 1:
+        if not 0 < density <= 1:
             raise DensityError(f"{self} on {shape}", expected=f"a density from {1 / size:.3g} to 1", got=str(density))
-        return units
+        return size - whole((1 - density) * size)
 
     def quotas(self, units: int, grid: Grid) -> Tensor:
         """All units in the one bucket."""
@@ -49,18 +48,17 @@ class Unstructured(Pattern):
     def decode(self, index: Index, grid: Grid) -> Tensor:
         """Positions from ``row_ptr`` and ``col``."""
         row_ptr, col = index["row_ptr"].to(torch.int64), index["col"].to(torch.int64)
-        per_row = row_ptr.diff()
-        ends = (int(row_ptr[0]), int(row_ptr[-1])) if row_ptr.numel() == grid.rows + 1 else None
-        if ends != (0, col.numel()) or bool((per_row < 0).any()):
+        fits = row_ptr.shape == (grid.rows + 1,) and col.dim() == 1
+        if not fits or (int(row_ptr[0]), int(row_ptr[-1])) != (0, col.numel()) or bool((row_ptr.diff() < 0).any()):
+            ends = f" from {int(row_ptr[0])} to {int(row_ptr[-1])}" if fits else ""
             raise TopologyError(
                 f"{self}.decode",
-                expected=f"{grid.rows + 1} ascending row pointers from 0 to {col.numel()}",
-                got=f"{row_ptr.numel()} of them",
+                expected=f"{grid.rows + 1} ascending row pointers from 0 to {col.numel()}, and a vector of columns",
+                got=f"shapes {tuple(row_ptr.shape)} and {tuple(col.shape)}{ends}",
                 hint="the file or the index tensors are damaged",
             )
-        if col.numel() and (int(col.min()) < 0 or int(col.max()) >= grid.cols):
-            raise TopologyError(f"{self}.decode", expected=f"columns below {grid.cols}", got=f"column {int(col.max())}")
-        return torch.repeat_interleave(torch.arange(grid.rows), per_row) * grid.cols + col
+        check_range(f"{self}.decode", "column", col, grid.cols)
+        return torch.repeat_interleave(torch.arange(grid.rows), row_ptr.diff()) * grid.cols + col
 
     def dims(self, shape: Shape) -> list[int]:
         """[n_out, n_in]."""
