@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gossamer.cli.app import Flag, command
-from gossamer.cli.output import Output, duration, size, table
+from gossamer.cli.output import Output, table
 from gossamer.errors import ConfigError
+from gossamer.report.words import duration, size
 
 if TYPE_CHECKING:
     from rich.table import Table
