@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from doctest import ELLIPSIS
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
+from doc_pages import PAGES, ROOT, name_of
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RUNNER = Sybil(parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)])
 
 
-def examples(page: Path) -> list:
+def examples(page: Path) -> list[Any]:
     return list(RUNNER.parse(page).examples())
 
 
 def test_readme_and_pages_are_found() -> None:
     assert ROOT / "README.md" in PAGES
-    assert sum(len(examples(page)) for page in PAGES) > 20
+    assert sum(len(examples(page)) for page in PAGES) > 40
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if examples(page)], ids=lambda page: str(page.relative_to(ROOT))
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=name_of)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
     for example in examples(page):
         example.evaluate()
+
+
+def test_the_readme_example_is_short() -> None:
+    """Ten statements or so; more is not a first example."""
+    (source,) = (example.parsed for example in examples(ROOT / "README.md"))
+    assert len(source.splitlines()) <= 16
