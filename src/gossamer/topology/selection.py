@@ -57,6 +57,41 @@ def _largest(scores: Tensor, k: int) -> Tensor:
     return candidates.gather(1, torch.topk(scores.gather(1, candidates), k, dim=1).indices)
 
 
+def _best_of_rows(scores: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
+    """(row, column) of the ``want[r]`` largest scores of each row; among equal ones the first win."""
+    most = min(int(want.max()) + 1, scores.shape[1])  # one more, to see whether the last one chosen has an equal left out
+    best = _largest(scores, most)
+    value, rank = scores.gather(1, best), torch.arange(most)
+    last = value.gather(1, (want - 1).clamp(min=0).unsqueeze(1))
+    after = value.gather(1, want.clamp(max=most - 1).unsqueeze(1))
+    chosen = rank < want.unsqueeze(1)
+    unclear = ((last == after).squeeze(1) & (want > 0) & (want < scores.shape[1])).nonzero().squeeze(1)
+    if unclear.numel():  # a selection keeps any of equal ones
+        tied = chosen[unclear] & (value[unclear] == last[unclear])
+        columns = best[unclear]
+        columns[tied] = _first_equal(scores, unclear, last[unclear], tied.sum(1))
+        best[unclear] = columns
+    row = torch.arange(want.numel()).unsqueeze(1).expand_as(best)
+    return row[chosen], best[chosen]
+
+
+def _first_equal(scores: Tensor, rows: Tensor, value: Tensor, need: Tensor) -> Tensor:
+    """Columns of the first ``need[i]`` entries of row ``rows[i]`` that equal ``value[i]``, row after row."""
+    found, begin = torch.empty(int(need.sum()), dtype=torch.int64), need.cumsum(0) - need
+    waiting, width = torch.arange(rows.numel()), CHUNK
+    while waiting.numel():  # look at a growing front part of the rows that have not enough yet
+        equal = scores[rows[waiting], :width] == value[waiting]
+        enough = equal.sum(1) >= need[waiting]
+        ready, column = equal[enough].nonzero(as_tuple=True)
+        owner = waiting[enough]
+        counts = torch.bincount(ready, minlength=owner.numel())
+        rank = torch.arange(ready.numel()) - (counts.cumsum(0) - counts)[ready]
+        first = rank < need[owner][ready]
+        found[begin[owner][ready[first]] + rank[first]] = column[first]
+        waiting, width = waiting[~enough], 4 * width
+    return found
+
+
 @dataclass(frozen=True)
 class TileScores:
     """Scores of every position of a layer, made a few rows at a time.
@@ -121,10 +156,8 @@ class TileScores:
         chosen, done = torch.empty(int(want.sum()), dtype=torch.int64), 0
         for first, flat in self._free_tiles(taken):
             wanted = want[first // bucket : (first + flat.numel()) // bucket]
-            most = int(wanted.max())
-            best = _largest(flat.view(-1, bucket), most)
-            best += first + torch.arange(wanted.numel()).unsqueeze(1) * bucket
-            part = best[torch.arange(most) < wanted.unsqueeze(1)]
+            row, column = _best_of_rows(flat.view(-1, bucket), wanted)
+            part = column + row * bucket + first
             chosen[done : done + part.numel()] = part
             done += part.numel()
         return chosen.sort().values
