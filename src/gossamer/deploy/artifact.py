@@ -1,0 +1,177 @@
+"""``save`` and ``load``: a frozen network in one safetensors file that is hostile until checked. See docs/artifact-format.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gossamer import storage
+from gossamer.deploy.frozen import Frozen
+from gossamer.deploy.graph import Call, Choice, Graph, Layer, Node, Opaque
+from gossamer.deploy.layouts import Packed, layout, layouts
+from gossamer.deploy.operators import operators
+from gossamer.deploy.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
+from gossamer.deploy.verify import check_graph, check_layer, check_report, check_shapes
+from gossamer.errors import ConfigError, FormatError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def save(frozen: Frozen, path: str | Path) -> None:
+    """Write a frozen network; a kill while writing leaves the old file.
+
+    Args:
+        frozen: Frozen - from ``freeze`` or ``load``.
+        path: str or Path.
+
+    Raises:
+        FormatError: a node that only torch knows; the message names it. ConfigError: not a frozen network. OSError.
+
+    Cost: one copy of the network in memory, one on disk.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from gossamer.deploy import freeze
+        >>> file = Path(tempfile.mkdtemp()) / "net.safetensors"
+        >>> net = freeze(torch.nn.Sequential(torch.nn.Linear(4, 2)), torch.ones(1, 4), keep="dense")
+        >>> save(net, file); bool((load(file)(torch.ones(1, 4)) == net(torch.ones(1, 4))).all())
+        True
+    """
+    if not isinstance(frozen, Frozen):
+        raise ConfigError(
+            "save",
+            expected="what gossamer.freeze returns",
+            got=type(frozen).__name__,
+            hint="freeze the model first",
+        )
+    tensors: dict[str, Tensor] = {}
+    nodes: list[dict[str, Any]] = []
+    for node in frozen.graph.nodes:
+        part, held = _layer(node.body) if isinstance(node.body, Layer) else _call(node)
+        tensors |= {f"{node.name}/{name}": tensor for name, tensor in held.items()}
+        nodes.append(part | {"name": node.name, "inputs": list(node.inputs), "tensors": list(held)})
+    document = {
+        "kind": KIND,
+        "version": VERSION,
+        "inputs": list(frozen.graph.inputs),
+        "nodes": nodes,
+        "output": frozen.graph.output,
+        "report": frozen.plan,
+    }
+    storage.write(path, tensors, document)
+
+
+def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A linear layer's part of the document, and its tensors."""
+    form = body.stored
+    part = {
+        "op": "linear",
+        "shape": list(form.shape),
+        "layout": form.layout,
+        "parameters": form.parameters,
+        "activation": body.activation,
+        "run": [{"layout": choice.layout, "engine": choice.engine} for choice in body.choices],
+    }
+    return part, {"values": form.values, **form.index} | ({} if body.bias is None else {"bias": body.bias})
+
+
+def _call(node: Node) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Any other node's part of the document, and its tensors."""
+    if not isinstance(node.body, Call):
+        what = node.body.what if isinstance(node.body, Opaque) else "an unfinished layer"
+        raise FormatError(
+            "save",
+            expected=f"a network of the operators linear, {', '.join(sorted(operators))}",
+            got=f"{what} at {node.name!r}",
+            hint="replace it in the model, or save the parts before and behind it",
+        )
+    return {"op": node.body.op, "settings": node.body.settings.model_dump(mode="json")}, node.body.tensors
+
+
+def load(path: str | Path) -> Frozen:
+    """Read a frozen network; everything in the file is checked before anything runs, and nothing in it is executed.
+
+    Args:
+        path: str or Path.
+
+    Returns:
+        Frozen - the same bits as the one that was saved, on the same machine.
+
+    Raises:
+        FormatError: damaged, hostile, of an unknown version, or with an unknown operator. FileNotFoundError.
+
+    Cost: O(file) time and memory.
+    """
+    tensors, raw = storage.read(path, KIND, (VERSION,))
+    document = parse(Document, raw, f"load {Path(path).name}")
+    check_graph(document)
+    check_report(document)
+    _all_named(document, tensors)
+    nodes = tuple(
+        Node(part.name, tuple(part.inputs), _body(part, _own(part, tensors))) for part in document.nodes
+    )
+    graph = Graph(tuple(document.inputs), nodes, document.output)
+    check_shapes(graph, document.report.inputs)
+    return Frozen(graph, document.report)
+
+
+def _all_named(document: Document, tensors: dict[str, Tensor]) -> None:
+    """Every tensor of the file belongs to a node, and every one that is named is there."""
+    named = [f"{part.name}/{name}" for part in document.nodes for name in part.tensors]
+    if len(set(named)) != len(named) or set(named) != set(tensors):
+        differ = sorted(set(named) ^ set(tensors))[:3] or "a tensor named twice"
+        raise FormatError(
+            "load", expected="exactly the tensors that the graph names", got=f"a mismatch in {differ}"
+        )
+
+
+def _own(part: LinearPart | CallPart, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensors[f"{part.name}/{name}"] for name in part.tensors}
+
+
+def _body(part: LinearPart | CallPart, tensors: dict[str, Tensor]) -> Call | Layer:
+    """A node, checked in full."""
+    if isinstance(part, LinearPart):
+        return _packed(part, tensors)
+    if part.op not in operators:
+        raise FormatError(
+            "load", expected=f"an operator among linear, {', '.join(sorted(operators))}", got=repr(part.op)
+        )
+    entry = operators[part.op]
+    if len(part.inputs) != entry.arity:
+        raise FormatError(f"load {part.name}", expected=f"{entry.arity} inputs", got=str(len(part.inputs)))
+    settings = parse(entry.settings, part.settings, f"load {part.name}")
+    entry.check(settings, tensors)
+    return Call(part.op, settings, tensors)
+
+
+def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
+    """A linear layer with every form that it runs in, made from the stored one."""
+    if unknown := {part.layout, *(run.layout for run in part.run)} - set(layouts):
+        raise FormatError(
+            f"load {part.name}",
+            expected=f"layouts among {', '.join(layouts)}",
+            got=", ".join(sorted(unknown)),
+        )
+    bias, values = tensors.pop("bias", None), tensors.pop("values", None)
+    kind = layout(part.layout)
+    if values is None or set(part.parameters) != set(kind.parameters):
+        raise FormatError(
+            f"load {part.name}", expected=f"values and parameters {kind.parameters}", got=f"{part.parameters}"
+        )
+    parameters = {name: part.parameters[name] for name in kind.parameters}
+    stored = Packed(part.layout, part.shape, parameters, values, {name: tensors[name] for name in tensors})
+    connections = check_layer(part, stored, bias)
+    forms = {part.layout: stored}
+    for run in part.run:
+        if run.layout not in forms:
+            fits = layout(run.layout).fit(connections)
+            if isinstance(fits, str):
+                raise FormatError(
+                    f"load {part.name}", expected=f"a layer that {run.layout} can hold", got=fits
+                )
+            forms[run.layout] = layout(run.layout).pack(connections, fits)
+    return Layer(
+        part.shape, bias, part.activation, forms, tuple(Choice(run.layout, run.engine) for run in part.run)
+    )

@@ -1,0 +1,122 @@
+"""The steps of freezing a traced graph, and the report of what they did."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from gossamer.deploy.choose import Candidates, Wanted, choose
+from gossamer.deploy.dead import Removal, remove_dead
+from gossamer.deploy.frozen import Frozen
+from gossamer.deploy.graph import Call, Choice, Graph, Layer, Linear, Opaque
+from gossamer.deploy.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
+from gossamer.measure import machine
+
+
+def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Frozen:
+    """Remove, fuse, choose, report."""
+    before = {node.name: body.connections.shape for node, body in graph.linears()}
+    graph, removals = remove_dead(graph)
+    graph = fuse(graph)
+    packed, found, networks = choose(graph, inputs, wanted)
+    limits = _limits(wanted.batches)
+    batches = [
+        BatchPlan(
+            batch=batch, up_to=limit, seconds=times, chosen=min(times, key=times.__getitem__) if times else ""
+        )
+        for batch, limit, times in zip(wanted.batches, limits, networks, strict=True)
+    ]
+    gone = {row.layer: row for row in removals}
+    layers = {node.name: layer for node, layer in packed.layers()}
+    rows = [
+        replaced_by(body, layers[node.name], found[node.name], gone.get(node.name)).model_copy(
+            update={"name": node.name, "was": before[node.name]}
+        )
+        for node, body in graph.linears()
+    ]
+    return Frozen(
+        packed,
+        Plan(inputs=described(inputs), batches=batches, layers=rows, notes=_notes(graph), machine=machine()),
+    )
+
+
+def described(inputs: tuple[Any, ...]) -> list[InputPlan]:
+    """Shape and dtype of each input of the example."""
+    return [
+        InputPlan(dtype=str(x.dtype).removeprefix("torch."), shape=list(x.shape))
+        if isinstance(x, Tensor)
+        else InputPlan()
+        for x in inputs
+    ]
+
+
+def _notes(graph: Graph) -> list[str]:
+    """What stays torch."""
+    what = [node.body.what for node in graph.nodes if isinstance(node.body, Opaque)]
+    return [f"{each} stays torch: it runs, but the network cannot be saved" for each in what[:60]]
+
+
+def _limits(batches: tuple[int, ...]) -> list[int | None]:
+    """Up to which batch size each measured one is used: half-way to the next on a logarithmic scale."""
+    between: list[int | None] = [math.isqrt(a * b) for a, b in pairwise(batches)]
+    return [*between, None]
+
+
+def fuse(graph: Graph) -> Graph:
+    """Let linear layers apply the ReLU that alone follows them.
+
+    Example:
+        >>> from torch import nn
+        >>> from gossamer.deploy.connections import read
+        >>> from gossamer.deploy.graph import Graph, Node
+        >>> nodes = (Node("a", ("x",), Linear(read(nn.Linear(2, 2)))), Node("b", ("a",), Call("relu")))
+        >>> [(node.name, node.body.activation) for node in fuse(Graph(("x",), nodes, "b")).nodes]
+        [('a', 'relu')]
+    """
+    for node, body in graph.linears():
+        reader = graph.only_consumer(node.name)
+        if reader is not None and isinstance(reader.body, Call) and reader.body.op == "relu":
+            graph = graph.replaced({node.name: replace(body, activation="relu")}).without(reader.name)
+    return graph
+
+
+def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | None) -> LayerPlan:
+    """The report of one layer."""
+    chosen = layer.choices
+    tried = [
+        Candidate(
+            layout=way.layout,
+            engine=way.engine,
+            bytes=found.forms[way.layout].bytes,
+            seconds=found.seconds.get(way, []),
+            why=_why(found, way, chosen.index(way)) if way in chosen else "",
+        )
+        for way in found.ways
+    ]
+    tried += [Candidate(layout=name, why=why) for name, why in found.refused.items()]
+    return LayerPlan(
+        name="",
+        shape=layer.shape,
+        was=layer.shape,
+        connections=body.connections.positions.numel(),
+        constant=gone.constant if gone else 0,
+        unread=gone.unread if gone else 0,
+        unused_inputs=int((body.connections.fan_out() == 0).sum()),
+        activation=layer.activation,
+        chosen=chosen[0].layout,
+        runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
+        bytes=layer.stored.bytes,
+        candidates=tried,
+    )
+
+
+def _why(found: Candidates, way: Choice, number: int) -> str:
+    """Why a way runs in a batch class."""
+    if not found.seconds:
+        return "the only one asked for"
+    fastest = min(found.seconds, key=lambda other: found.seconds[other][number])
+    return "fastest" if way == fastest else "the whole network is faster with it"

@@ -1,0 +1,260 @@
+"""Which form of each layer is fastest here: every exact one is tried on the layer's own inputs, dense included.
+
+The times compared are tenth percentiles of interleaved runs: what the machine does while nobody disturbs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
+from gossamer.deploy.layouts import Packed, layout, layouts
+from gossamer.deploy.program import CoreStep, Program, Step, torch_step
+from gossamer.errors import ConfigError, PatternError
+from gossamer.measure import alternate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gossamer.deploy.connections import Connections
+
+LARGEST_NUMBER_OF_BATCHES = 16
+CROWDED = 0.5  # above this density sparse layouts are not tried
+SECONDS_A_LAYER, SECONDS_A_NETWORK = 0.12, 0.25  # at most, of measuring a batch size
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The exact forms of one layer.
+
+    Args:
+        forms: layout -> Packed.
+        refused: layout -> why it was not tried.
+        ways: what may run the layer; one where the caller left no choice.
+        seconds: way -> seconds in each batch class, in their order; empty where nothing was measured.
+    """
+
+    forms: dict[str, Packed]
+    refused: dict[str, str]
+    ways: list[Choice]
+    seconds: dict[Choice, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller asked for.
+
+    Args:
+        keep: "fastest", a layout for all layers, or layer -> layout.
+        allowed: layouts that may be tried, or None for all.
+        batches: batch sizes measured, ascending.
+        seconds: float - to spend on measuring, about.
+    """
+
+    keep: str | Mapping[str, str] = "fastest"
+    allowed: frozenset[str] | None = None
+    batches: tuple[int, ...] = (1,)
+    seconds: float = 1.8
+
+    @classmethod
+    def of(
+        cls,
+        keep: str | Mapping[str, str],
+        allowed: Iterable[str] | None,
+        batches: Iterable[int],
+        layers: Iterable[str],
+    ) -> Wanted:
+        """Check the names first; raises ConfigError."""
+        named = [] if keep == "fastest" else [keep] if isinstance(keep, str) else list(keep.values())
+        if unknown := sorted({*named, *(allowed or ())} - set(layouts)):
+            raise ConfigError(
+                "freeze", expected=f"layouts among {', '.join(layouts)}", got=", ".join(unknown)
+            )
+        if not isinstance(keep, str) and (unknown := sorted(set(keep) - set(layers))):
+            raise ConfigError(
+                "freeze(keep=)", expected=f"layers among {', '.join(layers)}", got=", ".join(unknown)
+            )
+        sizes = tuple(sorted(set(batches)))
+        if sizes[0] < 1 or len(sizes) > LARGEST_NUMBER_OF_BATCHES:
+            raise ConfigError(
+                "freeze(batch_sizes=)",
+                expected=f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 on",
+                got=str(sizes),
+            )
+        return cls(keep, None if allowed is None else frozenset(allowed), sizes)
+
+    def for_layer(self, name: str) -> str | None:
+        """The layout a layer has to take, or None."""
+        if isinstance(self.keep, str):
+            return None if self.keep == "fastest" else self.keep
+        return self.keep.get(name, self.keep.get(name.rpartition(":")[0]))  # "fc:2" is the second use of "fc"
+
+
+def candidates(connections: Connections, forced: str | None, allowed: frozenset[str] | None) -> Candidates:
+    """Every layout that holds a layer exactly, and why the others do not.
+
+    Raises:
+        PatternError: the forced layout cannot hold it.
+
+    Example:
+        >>> from gossamer.deploy.connections import Connections
+        >>> c = Connections((2, 2), torch.tensor([0, 3]), torch.ones(2))
+        >>> found = candidates(c, None, None)
+        >>> list(found.forms), found.refused["nm"]
+        (['csr', 'dense', 'fanin'], 'not trained under an N:M pattern')
+    """
+    forms, refused = {}, {}
+    for name in layouts:
+        kind = layout(name)
+        fits = kind.fit(connections)
+        if forced is not None and name != forced:
+            refused[name] = f"{forced} is forced"
+        elif isinstance(fits, str):
+            refused[name] = fits
+        elif forced is None and allowed is not None and name not in allowed:
+            refused[name] = "not among the candidates"
+        elif forced is None and allowed is None and kind.explicit and connections.density > CROWDED:
+            refused[name] = f"density {connections.density:.2f} is above {CROWDED}"
+        else:
+            forms[name] = kind.pack(connections, fits)
+    if forced is not None and forced not in forms:
+        raise PatternError("freeze(keep=)", expected=f"a layer that {forced} can hold", got=refused[forced])
+    if not forms:
+        forms["dense"] = layout("dense").pack(connections, {})
+        refused["dense"] = "no candidate holds the layer"
+    ways = _ways_to_run(forms)
+    settled = len(forms) == 1 and (forced is not None or allowed is not None)
+    return Candidates(forms, refused, ways[-1:] if settled else ways)
+
+
+def _ways_to_run(forms: Iterable[str]) -> list[Choice]:
+    """The core takes all layouts but slices; torch takes dense ones and slices, and is what "dense" means by itself."""
+    core = [Choice(name, "core") for name in forms if layout(name).kernel]
+    return core + [Choice(name, "torch") for name in ("dense", "slice") if name in forms]
+
+
+def measure(layer: Linear, found: Candidates, x: Tensor, batches: tuple[int, ...], seconds: float) -> None:
+    """Time every way to run a layer, for every batch size; fills ``found.seconds``."""
+    steps: dict[Choice, Step] = {}
+    for way in found.ways:
+        operands = found.forms[way.layout], layer.connections.bias, layer.activation
+        steps[way] = CoreStep([operands]) if way.engine == "core" else torch_step(*operands)
+    for batch in batches:
+        sample = resized(x, batch)
+        times = alternate({str(way): partial(step, sample) for way, step in steps.items()}, seconds=seconds)
+        for way in found.ways:
+            found.seconds.setdefault(way, []).append(times[str(way)].p10)
+
+
+def resized(x: Tensor, batch: int) -> Tensor:
+    """The example repeated or cut along its first dimension; its memory order stays."""
+    if x.shape[0] == batch:
+        return x
+    by_feature = x.dim() == 2 and x.stride(0) == 1 and x.shape[0] > 1
+    picked = x[torch.arange(batch) % x.shape[0]]
+    return picked.t().contiguous().t() if by_feature else picked
+
+
+def choose(
+    graph: Graph, inputs: tuple[Tensor, ...], wanted: Wanted
+) -> tuple[Graph, dict[str, Candidates], list[dict[str, float]]]:
+    """Give every linear layer its forms and choices.
+
+    Args:
+        graph: Graph - dead neurons removed, activations fused.
+        inputs: the example.
+        wanted: Wanted.
+
+    Returns:
+        (Graph, candidates by layer, seconds of the whole network by batch class and way).
+
+    Raises:
+        PatternError: a forced layout that cannot hold its layer.
+
+    Cost: a run of every candidate for about a tenth of a second, then of the whole network.
+    """
+    found = {
+        node.name: candidates(body.connections, wanted.for_layer(node.name), wanted.allowed)
+        for node, body in graph.linears()
+    }
+    batches = wanted.batches
+    if all(len(each.ways) == 1 for each in found.values()):
+        picks = {name: each.ways * len(batches) for name, each in found.items()}
+        return _with(graph, found, picks), found, [{} for _ in batches]
+    seen: dict[str, Tensor] = {}
+
+    def watch(node: Node, given: tuple[Any, ...]) -> None:
+        if isinstance(node.body, Linear):
+            seen[node.name] = given[0]
+
+    graph.run(inputs, watch)
+    share = min(SECONDS_A_LAYER, 0.6 * wanted.seconds / (len(found) * len(batches)))
+    for node, body in graph.linears():
+        x = seen[node.name].reshape(-1, body.connections.shape[1])
+        rows = max(1, x.shape[0] // inputs[0].shape[0])
+        inner = not set(node.inputs) & set(graph.inputs)
+        if inner and x.shape[0] > 1:  # the core hands activations on feature by feature
+            x = x.t().contiguous().t()
+        measure(body, found[node.name], x, tuple(rows * batch for batch in batches), share)
+    return _whole(graph, found, inputs, wanted)
+
+
+def _with(graph: Graph, found: dict[str, Candidates], picks: dict[str, list[Choice]]) -> Graph:
+    """The graph with these choices and the forms they need."""
+    bodies = {}
+    for node, body in graph.linears():
+        chosen, linear = tuple(picks[node.name]), body.connections
+        forms = {choice.layout: found[node.name].forms[choice.layout] for choice in chosen}
+        bodies[node.name] = Layer(linear.shape, linear.bias, body.activation, forms, chosen)
+    return graph.replaced(bodies)
+
+
+def _whole(
+    graph: Graph, found: dict[str, Candidates], inputs: tuple[Tensor, ...], wanted: Wanted
+) -> tuple[Graph, dict[str, Candidates], list[dict[str, float]]]:
+    """Time the whole network in up to three ways for each batch size, and keep the fastest.
+
+    Layer by layer the best; everything in the core, in as few calls as there are chains; everything dense in torch.
+    """
+    picks: dict[str, list[Choice]] = {name: [] for name in found}
+    networks: list[dict[str, float]] = []
+    budget = min(SECONDS_A_NETWORK, 0.4 * wanted.seconds / len(wanted.batches))
+    for number, batch in enumerate(wanted.batches):
+        ways = _ways(found, number)
+        samples = tuple(resized(x, batch) for x in inputs)
+        programs = {
+            way: Program(_with(graph, found, {n: [c] for n, c in pick.items()}), 0)
+            for way, pick in ways.items()
+        }
+        times = alternate({way: partial(p, *samples) for way, p in programs.items()}, seconds=budget)
+        best = min(times, key=lambda way: times[way].p10)
+        networks.append({way: timing.p10 for way, timing in times.items()})
+        for name, choice in ways[best].items():
+            picks[name].append(choice)
+    return _with(graph, found, picks), found, networks
+
+
+def _ways(found: dict[str, Candidates], number: int) -> dict[str, dict[str, Choice]]:
+    """Name of a way -> choice for each layer; ways that come to the same are listed once."""
+
+    def best(each: Candidates, engine: str | None) -> Choice | None:
+        times = {way: s[number] for way, s in each.seconds.items() if engine in (None, way.engine)}
+        return min(times, key=lambda way: times[way]) if times else None
+
+    dense = Choice("dense", "torch")
+    table = {
+        "core": {name: best(each, "core") for name, each in found.items()},
+        "mixed": {name: best(each, None) for name, each in found.items()},
+        "dense": {name: dense if dense in each.seconds else None for name, each in found.items()},
+    }
+    ways: dict[str, dict[str, Choice]] = {}
+    for way, pick in table.items():
+        whole = {name: choice for name, choice in pick.items() if choice is not None}
+        if len(whole) == len(found) and whole not in ways.values():
+            ways[way] = whole
+    return ways

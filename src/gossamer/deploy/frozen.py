@@ -1,0 +1,114 @@
+"""A frozen network: eval mode, no gradient, as few calls as the measured plan allows."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.deploy.graph import Graph, Layer, Opaque
+from gossamer.deploy.layouts import layout
+from gossamer.deploy.program import Program
+from gossamer.errors import StateError
+from gossamer.measure import LayerCount, count
+
+if TYPE_CHECKING:
+    from gossamer.deploy.plan import Plan
+
+
+class Frozen(nn.Module):
+    """Made by ``freeze`` or ``load``; call it like the model it came from.
+
+    It cannot be trained, moved or cast: kernels read its memory directly. Freeze the model again instead.
+
+    Args:
+        graph: Graph - every linear layer with its forms and choices.
+        report: Plan.
+    """
+
+    def __init__(self, graph: Graph, report: Plan) -> None:
+        super().__init__()
+        self.graph, self.report = graph, report
+        self.programs: list[Program] = []
+        known: dict[tuple[object, ...], Program] = {}
+        for number in range(len(report.batches)):
+            picks = tuple(body.choices[number] for _, body in graph.layers())
+            if picks not in known:
+                known[picks] = Program(graph, number)
+            self.programs.append(known[picks])
+        self.limits = [row.up_to for row in report.batches if row.up_to is not None]
+        super().train(mode=False)
+
+    @torch.no_grad()
+    def forward(self, *inputs: Any) -> Any:
+        """What the model computed, in evaluation."""
+        if self.limits:
+            return self.programs[bisect_left(self.limits, inputs[0].shape[0])](*inputs)
+        return self.programs[0](*inputs)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What was done and why, ready for JSON: batches, layers, notes, machine."""
+        return self.report.model_dump(mode="json")
+
+    def explain(self) -> str:
+        """A table: for every layer each candidate with time and bytes, what was chosen and why."""
+        return str(self.report)
+
+    def layer_counts(self, example_input: Any = None) -> list[LayerCount]:  # noqa: ARG002 (measure's protocol)
+        """The accounting of every layer that has weights, as stored; see ``gossamer.measure.count``."""
+        rows = [
+            _count_layer(node.name, node.body) for node in self.graph.nodes if isinstance(node.body, Layer)
+        ]
+        for node in self.graph.nodes:
+            if isinstance(node.body, Opaque) and isinstance(node.body.run, nn.Module):
+                rows += count(node.body.run)
+        return rows
+
+    def train(self, mode: bool = True) -> Frozen:  # noqa: ARG002 (nothing to switch)
+        """Stays in evaluation."""
+        return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> NoReturn:  # noqa: ARG002 (torch's hook for .to, .half, .cuda)
+        raise StateError(
+            "Frozen",
+            expected="to stay on the device and dtype it was frozen for",
+            got="a move or a cast",
+            hint="move or cast the model and freeze it again",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Frozen, (self.graph, self.report)  # copies build their own calls into the core
+
+    def extra_repr(self) -> str:
+        """Layers, layouts and bytes."""
+        rows = self.layer_counts()
+        kinds = ", ".join(f"{row.name}={row.kind}" for row in rows[:8]) + (", ..." if len(rows) > 8 else "")
+        return f"{len(self.graph.nodes)} nodes, {sum(row.bytes for row in rows):,} bytes: {kinds}"
+
+
+def _count_layer(name: str, body: Layer) -> LayerCount:
+    """One linear layer as stored; zeros of a dense form are no connections."""
+    form, bias = body.stored, body.bias
+    kind = layout(form.layout)
+    connections = kind.unpack(form)
+    if not kind.explicit:
+        connections = connections.only(connections.values != 0)
+    fan_in, number = connections.fan_in().unique(return_counts=True)
+    return LayerCount(
+        name,
+        form.layout,
+        form.shape,
+        connections.positions.numel(),
+        _bytes(form.values),
+        sum(_bytes(tensor) for tensor in form.index.values()),
+        0 if bias is None else _bytes(bias),
+        1,
+        dict(zip(fan_in.tolist(), number.tolist(), strict=True)),
+    )
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -1,0 +1,182 @@
+"""The frozen graph: named nodes in order of computation, each an operator, a linear layer, or something only torch knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gossamer.deploy.layouts import Packed, layout
+from gossamer.deploy.operators import Settings, operators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gossamer.deploy.connections import Connections
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node of the whitelist other than a linear layer."""
+
+    op: str
+    settings: Settings = field(default_factory=Settings)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """What the operator computes."""
+        return operators[self.op].compute(inputs, self.settings, self.tensors)
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A node that stays torch: it runs, but cannot be saved. ``what`` says in words what it is."""
+
+    what: str
+    run: Callable[..., Any]
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run it."""
+        return self.run(*inputs)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a linear layer runs in one batch class: its layout, and whether the core or torch computes it."""
+
+    layout: str
+    engine: str  # "core" | "torch"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer while it is being frozen.
+
+    Args:
+        connections: Connections - what it computes; its bias too.
+        activation: None or "relu", applied last.
+    """
+
+    connections: Connections
+    activation: str | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A frozen linear layer: one packed form for every layout that was chosen.
+
+    Args:
+        shape: (int, int) - out_features, in_features.
+        bias: [out_features] or None.
+        activation: None or "relu", applied last.
+        forms: layout -> Packed.
+        choices: one for each batch class.
+    """
+
+    shape: tuple[int, int]
+    bias: Tensor | None
+    activation: str | None
+    forms: dict[str, Packed]
+    choices: tuple[Choice, ...]
+
+    @property
+    def stored(self) -> Packed:
+        """The form that goes into a file: the smallest of those that know their connections; dense if there is no other."""
+        return min(self.forms.values(), key=lambda form: (not layout(form.layout).explicit, form.bytes))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of the graph.
+
+    Args:
+        name: str - unique; the layer's name in the model where it has one.
+        inputs: names of the values it is computed from.
+        body: Call, Linear, Layer or Opaque.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    body: Call | Linear | Layer | Opaque
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in order of computation.
+
+    Args:
+        inputs: names of the graph's inputs.
+        nodes: tuple of Node.
+        output: name of the value that is returned.
+
+    Example:
+        >>> g = Graph(("x",), (Node("a", ("x",), Call("relu")), Node("b", ("a",), Call("tanh"))), "b")
+        >>> g.consumers("a")[0].name, g.only_consumer("b"), g.without("a").nodes[0].inputs
+        ('b', None, ('x',))
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    output: str
+
+    def consumers(self, name: str) -> list[Node]:
+        """Nodes that read a value."""
+        return [node for node in self.nodes if name in node.inputs]
+
+    def only_consumer(self, name: str) -> Node | None:
+        """The node that reads a value, where it is the only reader and reads it once."""
+        if name == self.output:
+            return None
+        readers = [node for node in self.nodes for read in node.inputs if read == name]
+        return readers[0] if len(readers) == 1 else None
+
+    def linears(self) -> list[tuple[Node, Linear]]:
+        """The linear nodes that are being frozen, in order."""
+        return [(node, node.body) for node in self.nodes if isinstance(node.body, Linear)]
+
+    def layers(self) -> list[tuple[Node, Layer]]:
+        """The frozen linear nodes, in order."""
+        return [(node, node.body) for node in self.nodes if isinstance(node.body, Layer)]
+
+    def replaced(self, bodies: Mapping[str, Linear | Layer]) -> Graph:
+        """The same graph with other bodies."""
+        nodes = (replace(node, body=bodies.get(node.name, node.body)) for node in self.nodes)
+        return replace(self, nodes=tuple(nodes))
+
+    def without(self, name: str) -> Graph:
+        """The graph with a node of one input left out; its readers read what it read."""
+        (source,) = next(node.inputs for node in self.nodes if node.name == name)
+        nodes = tuple(
+            replace(node, inputs=tuple(source if read == name else read for read in node.inputs))
+            for node in self.nodes
+            if node.name != name
+        )
+        return Graph(self.inputs, nodes, source if self.output == name else self.output)
+
+    def run(
+        self, inputs: tuple[Any, ...], watch: Callable[[Node, tuple[Any, ...]], None] | None = None
+    ) -> Any:
+        """Compute node by node, linear layers dense: slow, and the definition of what a graph means before it is packed.
+
+        Args:
+            inputs: one for each of the graph's inputs.
+            watch: called with every node and its inputs, or None.
+        """
+        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes:
+            given = tuple(values[name] for name in node.inputs)
+            if watch is not None:
+                watch(node, given)
+            values[node.name] = _compute(node.body, given)
+        return values[self.output]
+
+
+def _compute(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> Any:
+    if isinstance(body, Layer):
+        raise TypeError("a packed layer is run by a Program")
+    if not isinstance(body, Linear):
+        return body(*given)
+    y = torch.nn.functional.linear(given[0], body.connections.dense(), body.connections.bias)
+    return torch.relu(y) if body.activation == "relu" else y

@@ -1,0 +1,127 @@
+"""A layout: when it can hold a layer exactly, how the layer is packed into it, and how a stranger's tensors are checked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import FormatError
+from gossamer.registry import Registry
+
+if TYPE_CHECKING:
+    from gossamer.deploy.connections import Connections
+
+Parameters = dict[str, int]  # the integers of a layout beyond the shape, e.g. {"n": 1, "m": 8}
+Spec = dict[str, tuple[torch.dtype, tuple[int, ...]]]  # tensor name -> dtype, shape (-1: any length)
+
+layouts: Registry[Layout] = Registry("layout")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A layer's weight in one layout; the bias is not part of it.
+
+    Args:
+        layout: str.
+        shape: (int, int) - out_features, in_features.
+        parameters: the layout's own integers.
+        values: [stored], float.
+        index: name -> integer tensor, in the order the kernels take them.
+    """
+
+    layout: str
+    shape: tuple[int, int]
+    parameters: Parameters
+    values: Tensor
+    index: dict[str, Tensor]
+
+    @property
+    def bytes(self) -> int:
+        """Values and indices."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self.values, *self.index.values()))
+
+    @property
+    def dims(self) -> list[int]:
+        """The integers the kernels take: the shape, then the layout's own."""
+        return [*self.shape, *self.parameters.values()]
+
+
+class Layout(ABC):
+    """Base of all layouts; instances hold nothing.
+
+    ``kernel`` says whether the core runs it, ``explicit`` whether every stored number is a connection (dense forms hold
+    zeros that are none), ``parameters`` names its integers.
+    """
+
+    name: ClassVar[str]
+    kernel: ClassVar[bool] = True
+    explicit: ClassVar[bool] = True
+    parameters: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def fit(self, connections: Connections) -> Parameters | str:
+        """The parameters under which the layout holds this layer exactly, or the reason why it cannot."""
+
+    @abstractmethod
+    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+        """The layer in this layout; ``parameters`` from ``fit``."""
+
+    @abstractmethod
+    def unpack(self, packed: Packed) -> Connections:
+        """The connections of a packed layer, after checking the index in full; raises a GossamerError."""
+
+    @abstractmethod
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+        """Expected dtype and shape of each index tensor, in the kernels' order."""
+
+    def check(self, packed: Packed) -> Connections:
+        """Check a packed layer of unknown origin: dtypes, shapes, then every index.
+
+        Args:
+            packed: Packed.
+
+        Returns:
+            Connections.
+
+        Raises:
+            FormatError, TopologyError, PatternError, ConfigError.
+
+        Cost: O(stored).
+        """
+        spec = self.spec(packed.shape, packed.parameters)
+        if list(spec) != list(packed.index):
+            raise FormatError(
+                f"layout {self.name}", expected=f"tensors {list(spec)}", got=str(list(packed.index))
+            )
+        for name, (dtype, shape) in spec.items():
+            tensor = packed.index[name]
+            fits = len(shape) == tensor.dim() and all(
+                w in (-1, g) for w, g in zip(shape, tensor.shape, strict=True)
+            )
+            if tensor.dtype != dtype or not fits:
+                raise FormatError(
+                    f"layout {self.name}",
+                    expected=f"{name} of {dtype} and shape {list(shape)}",
+                    got=f"{tensor.dtype} and {list(tensor.shape)}",
+                )
+        if packed.values.dim() != 1:
+            raise FormatError(
+                f"layout {self.name}", expected="flat values", got=f"{list(packed.values.shape)}"
+            )
+        return self.unpack(packed)
+
+    def expect(self, packed: Packed, stored: int) -> None:
+        """Refuse values of another number than the index says."""
+        if packed.values.numel() != stored:
+            raise FormatError(
+                f"layout {self.name}", expected=f"{stored} values", got=str(packed.values.numel())
+            )
+
+
+def layout(name: str) -> Layout:
+    """The layout of a name; raises ConfigError where there is none."""
+    return layouts[name]()

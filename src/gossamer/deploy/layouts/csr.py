@@ -1,0 +1,35 @@
+"""Row-compressed: holds any topology."""
+
+from __future__ import annotations
+
+import torch
+
+from gossamer.deploy.connections import Connections
+from gossamer.deploy.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.patterns import Unstructured
+from gossamer.patterns.base import narrow
+from gossamer.topology import Topology
+
+
+@layouts.register("csr")
+class Csr(Layout):
+    """``row_ptr`` [out + 1] and ``col`` [connections]; always possible."""
+
+    def fit(self, connections: Connections) -> Parameters | str:  # noqa: ARG002 (it fits everything)
+        """Always."""
+        return {}
+
+    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+        """O(connections)."""
+        index = Topology(Unstructured(), connections.shape, connections.positions).index()
+        return Packed(self.name, connections.shape, parameters, connections.values.contiguous(), index)
+
+    def unpack(self, packed: Packed) -> Connections:
+        """Through the pattern's own checks."""
+        topology = Topology.from_index(Unstructured(), packed.shape, packed.index)
+        self.expect(packed, topology.connections)
+        return Connections(packed.shape, topology.positions, packed.values)
+
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:  # noqa: ARG002 (it has none)
+        """Row pointers and columns."""
+        return {"row_ptr": (torch.int32, (shape[0] + 1,)), "col": (narrow(shape[1]), (-1,))}

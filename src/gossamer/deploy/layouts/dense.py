@@ -1,0 +1,33 @@
+"""All weights, zeros included: what everything else has to beat."""
+
+from __future__ import annotations
+
+import torch
+
+from gossamer.deploy.connections import Connections
+from gossamer.deploy.layouts.base import Layout, Packed, Parameters, Spec, layouts
+
+
+@layouts.register("dense")
+class Dense(Layout):
+    """``values`` [out * in], row by row; always possible."""
+
+    explicit = False
+
+    def fit(self, connections: Connections) -> Parameters | str:  # noqa: ARG002 (it fits everything)
+        """Always."""
+        return {}
+
+    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+        """O(dense size)."""
+        return Packed(self.name, connections.shape, parameters, connections.dense().view(-1), {})
+
+    def unpack(self, packed: Packed) -> Connections:
+        """Every number is taken for a connection."""
+        size = packed.shape[0] * packed.shape[1]
+        self.expect(packed, size)
+        return Connections(packed.shape, torch.arange(size), packed.values)
+
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:  # noqa: ARG002 (no index)
+        """No index."""
+        return {}

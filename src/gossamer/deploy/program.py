@@ -1,0 +1,210 @@
+"""A frozen graph made ready to run: core layers that follow each other become one call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gossamer import ops
+from gossamer.deploy.graph import Graph, Layer, Linear, Node
+from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
+from gossamer.kernels.cpu import Chain
+
+if TYPE_CHECKING:
+    from gossamer.deploy.layouts import Packed
+
+CORE_DTYPES = (torch.float32, torch.float64)
+Step = Callable[..., Any]
+
+
+class CoreStep:
+    """Linear layers in one call into the core; where it is missing, one operator call a layer.
+
+    Args:
+        layers: list of (Packed, bias or None, activation or None), each reading what the one before computes.
+
+    Raises:
+        TopologyError, ShapeError: an index or sizes that do not fit.
+
+    Example:
+        >>> from gossamer.deploy.connections import Connections
+        >>> from gossamer.deploy.layouts import layout
+        >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> CoreStep([(packed, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
+        [[0.0]]
+    """
+
+    def __init__(self, layers: list[tuple[Packed, Tensor | None, str | None]]) -> None:
+        self.layers = layers
+        self.n_in, self.n_out, self.dtype = (
+            layers[0][0].shape[1],
+            layers[-1][0].shape[0],
+            layers[0][0].values.dtype,
+        )
+        self.lock = threading.Lock()  # a chain keeps one workspace between calls
+        try:
+            self.chain: Callable[[Tensor], Tensor] = self._compiled()
+        except (
+            KernelUnavailable,
+            DtypeError,
+        ):  # no core here, or not for this dtype: the operators say so themselves
+            self.chain = self._one_by_one
+
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
+        if self.dtype not in CORE_DTYPES:
+            raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
+        if self.dtype == torch.float64 and any(
+            form.layout in ("dense", "nm_lanes") for form, _, _ in self.layers
+        ):
+            raise DtypeError("CoreStep", expected="float32 for dense and nm_lanes", got="float64")
+        return Chain(
+            [
+                {
+                    "layout": form.layout,
+                    "shape": form.dims,
+                    "values": form.values,
+                    "index": list(form.index.values()),
+                    "bias": bias,
+                    "activation": activation,
+                }
+                for form, bias, activation in self.layers
+            ]
+        )
+
+    def _one_by_one(self, x: Tensor) -> Tensor:
+        for form, bias, activation in self.layers:
+            x = ops.linear(x, form.values, list(form.index.values()), bias, form.layout, form.dims)
+            x = torch.relu(x) if activation == "relu" else x
+        return x
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., n_in] to [..., n_out]."""
+        check(x, self.n_in, self.dtype)
+        if x.dim() == 2:
+            with self.lock:
+                return self.chain(x)
+        with self.lock:
+            return self.chain(x.reshape(-1, self.n_in)).reshape(*x.shape[:-1], self.n_out)
+
+
+def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
+    """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
+    if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu:
+        got = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
+        raise DtypeError("Frozen", expected=f"a tensor of {dtype} on the CPU", got=got)
+    if x.dim() < 1 or x.shape[-1] != n_in:
+        raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
+
+
+def torch_step(form: Packed, bias: Tensor | None, activation: str | None) -> Step:
+    """One dense layer, or a dense slice of one, through torch.
+
+    Args:
+        form: Packed - layout "dense" or "slice".
+        bias: [out] or None.
+        activation: None or "relu".
+
+    Returns:
+        [..., in] -> [..., out].
+    """
+    n_out, n_in = form.shape
+    finish = torch.relu_ if activation == "relu" else None
+    if form.layout == "dense":
+        weight = form.values.view(n_out, n_in)
+
+        def dense(x: Tensor) -> Tensor:
+            check(x, n_in, weight.dtype)
+            y = F.linear(x, weight, bias)
+            return y if finish is None else finish(y)
+
+        return dense
+    rows, cols = (form.index[name].to(torch.int64) for name in ("rows", "cols"))
+    weight = form.values.view(rows.numel(), cols.numel())
+    part = None if bias is None else bias[rows]
+    base = weight.new_zeros(n_out) if bias is None else bias.clone()
+    base = base if finish is None else finish(base)
+
+    def sliced(x: Tensor) -> Tensor:
+        check(x, n_in, weight.dtype)
+        y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
+        y = y if finish is None else finish(y)
+        if rows.numel() == n_out:
+            return y
+        return base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
+
+    return sliced
+
+
+class Program:
+    """The steps of one batch class, in order.
+
+    Args:
+        graph: Graph - every linear layer with its forms and choices.
+        batch_class: int - which of the choices.
+
+    Example:
+        >>> from gossamer.deploy.graph import Call
+        >>> program = Program(Graph(("x",), (Node("a", ("x",), Call("relu")), Node("b", ("a", "x"), Call("add"))), "b"), 0)
+        >>> program(torch.tensor([-1.0, 2.0])), len(program.steps)
+        (tensor([-1.,  4.]), 2)
+    """
+
+    def __init__(self, graph: Graph, batch_class: int) -> None:
+        slots = {
+            name: number for number, name in enumerate((*graph.inputs, *(node.name for node in graph.nodes)))
+        }
+        self.steps: list[tuple[Step, tuple[int, ...], int]] = []
+        done: set[str] = set()
+        for node in graph.nodes:
+            if node.name not in done:
+                step, last = _step(graph, node, batch_class, done)
+                self.steps.append((step, tuple(slots[name] for name in node.inputs), slots[last]))
+        self.inputs, self.size, self.output = len(graph.inputs), len(slots), slots[graph.output]
+        ends = [end for _, _, end in self.steps]
+        straight = all(
+            reads == (before,) for (_, reads, _), before in zip(self.steps, [0, *ends], strict=False)
+        )
+        self.line = (
+            [step for step, _, _ in self.steps]
+            if straight and self.inputs == 1 and [0, *ends][-1] == self.output
+            else None
+        )
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run the steps."""
+        if self.line is not None:
+            (x,) = inputs
+            for step in self.line:
+                x = step(x)
+            return x
+        values: list[Any] = [*inputs, *([None] * (self.size - self.inputs))]
+        for step, reads, writes in self.steps:
+            values[writes] = step(*[values[slot] for slot in reads])
+        return values[self.output]
+
+
+def _step(graph: Graph, node: Node, batch_class: int, done: set[str]) -> tuple[Step, str]:
+    """What runs a node and the core layers that follow it, and the name of the value it gives."""
+    if not isinstance(node.body, Layer):
+        if isinstance(node.body, Linear):
+            raise TypeError("choose() gives every linear layer its forms first")
+        return node.body, node.name
+    if node.body.choices[batch_class].engine == "torch":
+        form = node.body.forms[node.body.choices[batch_class].layout]
+        return torch_step(form, node.body.bias, node.body.activation), node.name
+    layers: list[tuple[Packed, Tensor | None, str | None]] = []
+    following: Node | None = node
+    while following is not None and isinstance(following.body, Layer):
+        body, choice = following.body, following.body.choices[batch_class]
+        if choice.engine != "core" or (layers and body.shape[1] != layers[-1][0].shape[0]):
+            break
+        layers.append((body.forms[choice.layout], body.bias, body.activation))
+        node = following
+        done.add(node.name)
+        following = graph.only_consumer(node.name)
+    return CoreStep(layers), node.name

@@ -1,0 +1,152 @@
+"""The checks of an artifact that go beyond types: graph, report, layers, and shapes from input to output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gossamer.deploy.graph import Call, Graph, Layer, Node
+from gossamer.deploy.layouts import Packed, layout
+from gossamer.deploy.operators import operators
+from gossamer.deploy.schema import Document, LinearPart
+from gossamer.errors import FormatError, GossamerError
+
+if TYPE_CHECKING:
+    from gossamer.deploy.connections import Connections
+    from gossamer.deploy.plan import InputPlan
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (*FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool)
+}
+SMALL_MATRIX, LARGEST_BLOWUP = (
+    1 << 24,
+    1024,
+)  # a dense form may have this many numbers, or this many for each stored one
+
+
+def check_graph(document: Document) -> None:
+    """Names are unique, every node reads what stands before it (so there is no cycle), and every value is read."""
+    known = set(document.inputs)
+    if len(known) != len(document.inputs):
+        raise FormatError("load", expected="inputs with names of their own", got=str(document.inputs))
+    read = {document.output}
+    for part in document.nodes:
+        if part.name in known:
+            raise FormatError("load", expected="nodes with names of their own", got=f"{part.name!r} twice")
+        if missing := [name for name in part.inputs if name not in known]:
+            raise FormatError(
+                f"load {part.name}", expected="inputs that are computed before it", got=repr(missing[0])
+            )
+        known.add(part.name)
+        read.update(part.inputs)
+    if known != read:
+        differ = min(known ^ read)
+        raise FormatError(
+            "load", expected="a graph whose values are all read and all there", got=f"{differ!r} dangling"
+        )
+
+
+def check_report(document: Document) -> None:
+    """As many inputs as the graph has; batch classes ascend, and only the last is open; one run of each for each layer."""
+    report = document.report
+    limits = [row.up_to for row in report.batches]
+    closed = [limit for limit in limits[:-1] if limit is not None]
+    if limits[-1] is not None or len(closed) != len(limits) - 1 or sorted(set(closed)) != closed:
+        raise FormatError("load", expected="ascending batch limits, the last one open", got=str(limits))
+    if len(report.inputs) != len(document.inputs):
+        raise FormatError(
+            "load", expected=f"{len(document.inputs)} described inputs", got=str(len(report.inputs))
+        )
+    for part in document.nodes:
+        if isinstance(part, LinearPart) and len(part.run) != len(limits):
+            raise FormatError(f"load {part.name}", expected=f"{len(limits)} runs", got=str(len(part.run)))
+
+
+def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connections:
+    """Values, bias and index of a linear layer, and whether its runs can be had without exhausting memory."""
+    values = stored.values
+    if values.dtype not in FLOATS:
+        raise FormatError(f"load {part.name}", expected="values of a floating type", got=str(values.dtype))
+    if bias is not None and (bias.dtype != values.dtype or tuple(bias.shape) != (part.shape[0],)):
+        raise FormatError(
+            f"load {part.name}",
+            expected=f"bias [{part.shape[0]}] of {values.dtype}",
+            got=f"{list(bias.shape)} of {bias.dtype}",
+        )
+    try:
+        connections = layout(stored.layout).check(stored)
+    except FormatError:
+        raise
+    except GossamerError as error:
+        raise FormatError(
+            f"load {part.name}", expected=error.expected, got=error.got, hint="the file is damaged"
+        ) from None
+    for run in part.run:
+        _check_run(part, run.layout, run.engine, connections)
+    return connections
+
+
+def _check_run(part: LinearPart, name: str, engine: str, connections: Connections) -> None:
+    """An engine that can run the layout, made from a form that knows its connections, of a size in proportion."""
+    if name not in (("dense", "slice") if engine == "torch" else [n for n in (name,) if layout(n).kernel]):
+        raise FormatError(
+            f"load {part.name}",
+            expected="dense or slice by torch, any but slice by the core",
+            got=f"{name} by {engine}",
+        )
+    if name == part.layout:
+        return
+    if not layout(part.layout).explicit:
+        raise FormatError(f"load {part.name}", expected=f"runs of the stored layout {part.layout}", got=name)
+    size = part.shape[0] * part.shape[1]
+    if not layout(name).explicit and size > max(SMALL_MATRIX, LARGEST_BLOWUP * connections.positions.numel()):
+        raise FormatError(
+            f"load {part.name}",
+            expected="a dense form in proportion to its connections",
+            got=f"{size} numbers",
+        )
+
+
+def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
+    """Follow shapes and dtypes from the example's to the output, without computing anything.
+
+    Raises:
+        FormatError: two nodes that do not fit each other.
+    """
+    values: dict[str, Tensor] = {}
+    for name, described in zip(graph.inputs, inputs, strict=True):
+        if described.dtype not in DTYPES:
+            raise FormatError("load", expected=f"inputs of {', '.join(DTYPES)}", got=repr(described.dtype))
+        values[name] = torch.empty(described.shape, dtype=DTYPES[described.dtype], device="meta")
+    for node in graph.nodes:
+        given = tuple(values[name] for name in node.inputs)
+        try:
+            values[node.name] = _meta(node, given)
+        except (RuntimeError, ValueError, TypeError, IndexError, OverflowError, ArithmeticError) as error:
+            if isinstance(error, GossamerError):
+                raise
+            raise FormatError(
+                f"load {node.name}", expected="a node that fits its inputs", got=str(error)[:200]
+            ) from None
+
+
+def _meta(node: Node, given: tuple[Tensor, ...]) -> Tensor:
+    """Shape and dtype of a node's value."""
+    body = node.body
+    if isinstance(body, Layer):
+        (x,), dtype = given, body.stored.values.dtype
+        if x.dim() < 1 or x.shape[-1] != body.shape[1] or x.dtype != dtype:
+            raise FormatError(
+                f"load {node.name}",
+                expected=f"an input [..., {body.shape[1]}] of {dtype}",
+                got=f"{list(x.shape)} of {x.dtype}",
+            )
+        return x.new_empty((*x.shape[:-1], body.shape[0]))
+    if not isinstance(body, Call):
+        raise TypeError("artifacts hold calls and layers only")
+    tensors = {name: tensor.to("meta") for name, tensor in body.tensors.items()}
+    return operators[body.op].compute(given, body.settings, tensors)

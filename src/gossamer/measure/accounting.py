@@ -1,0 +1,174 @@
+"""Connections, bytes and operations of every layer of a network, counted and not estimated.
+
+A module counts as a layer when it is an ``nn.Linear`` or ``nn.Conv2d``, or when it follows this small protocol, which
+sparse layers do: ``shape`` (out, in) of the weight as a matrix, ``connections`` int, ``topology`` with ``fan_in()``,
+``weights`` the parameter, ``index`` name -> integer tensor (or ``mask``, a boolean tensor), and ``bias`` or None.
+A module that has ``layer_counts(example_input)`` answers for itself and everything below it: frozen networks do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One layer, counted.
+
+    Args:
+        name, kind: str - where it is in the model, and its class or layout.
+        shape: (int, int) - out, in of the weight as a matrix.
+        connections: int - stored ones, just-grown zeros included.
+        value_bytes, index_bytes, bias_bytes: int - as held in memory.
+        outputs_per_sample: int or None - output positions a sample (1 for a linear layer on vectors); None where a
+            convolution was counted without an example input.
+        fan_in: fan-in -> number of neurons that have it.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, int]
+    connections: int
+    value_bytes: int
+    index_bytes: int
+    bias_bytes: int
+    outputs_per_sample: int | None = 1
+    fan_in: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def density(self) -> float:
+        """Share of the dense layer's connections."""
+        return self.connections / (self.shape[0] * self.shape[1])
+
+    @property
+    def bytes(self) -> int:
+        """Values, indices and bias together."""
+        return self.value_bytes + self.index_bytes + self.bias_bytes
+
+    @property
+    def active(self) -> int:
+        """Neurons with at least one connection."""
+        return sum(number for fan_in, number in self.fan_in.items() if fan_in > 0)
+
+    @property
+    def flops(self) -> int | None:
+        """Multiplications and additions of a forward pass of one sample, biases left out."""
+        return None if self.outputs_per_sample is None else 2 * self.connections * self.outputs_per_sample
+
+    @property
+    def dense_flops(self) -> int | None:
+        """The same for a dense layer of this shape."""
+        if self.outputs_per_sample is None:
+            return None
+        return 2 * self.shape[0] * self.shape[1] * self.outputs_per_sample
+
+
+def count(model: nn.Module, example_input: Any = None) -> list[LayerCount]:
+    """Count every layer of a model.
+
+    Args:
+        model: nn.Module - with sparse, linear or convolution layers, or frozen.
+        example_input: Tensor [batch, ...] or tuple of them, or None - run once, without gradient, to see how many output
+            positions a sample has; needed for the operations of convolutions and of layers on sequences.
+
+    Returns:
+        list of LayerCount, in order of registration; a layer that is used in several places is counted once.
+
+    Cost: O(connections) memory and time for the fan-ins; one forward pass where an example is given.
+
+    Example:
+        >>> import torch
+        >>> row = count(torch.nn.Sequential(torch.nn.Linear(8, 4)))[0]
+        >>> row.name, row.connections, row.flops, row.bytes, row.fan_in
+        ('0', 32, 64, 144, {8: 4})
+    """
+    layers: dict[str, Any] = dict(_layers(model, ""))
+    positions = {} if example_input is None else _positions(model, layers, example_input)
+    rows: list[LayerCount] = []
+    for name, module in layers.items():
+        if hasattr(module, "layer_counts"):
+            rows.extend(module.layer_counts(example_input))
+        else:
+            rows.append(_row(name, module, positions.get(id(module))))
+    return rows
+
+
+def _layers(module: nn.Module, prefix: str, seen: set[int] | None = None) -> Iterable[tuple[str, nn.Module]]:
+    """(name, module) of everything that counts as a layer; what answers for itself is not looked into."""
+    from torch import nn
+
+    seen = set() if seen is None else seen
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    own = hasattr(module, "layer_counts") or (hasattr(module, "connections") and hasattr(module, "topology"))
+    if own or isinstance(module, (nn.Linear, nn.Conv2d)):
+        yield prefix, module
+        return
+    for name, child in module.named_children():
+        yield from _layers(child, f"{prefix}.{name}" if prefix else name, seen)
+
+
+def _positions(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> dict[int, int]:
+    """Id of a layer -> outputs it computes for a sample, divided by its neurons; summed over its uses."""
+    import torch
+
+    inputs = example if isinstance(example, tuple) else (example,)
+    batch = max(1, inputs[0].shape[0])
+    found: Counter[int] = Counter()
+
+    def watch(module: Any, _inputs: Any, output: Tensor) -> None:
+        found[id(module)] += output.numel() // (batch * _shape(module)[0])
+
+    was_training = model.training
+    with ExitStack() as stack:
+        for module in layers.values():
+            if not hasattr(module, "layer_counts"):
+                stack.callback(module.register_forward_hook(watch).remove)
+        stack.callback(model.train, was_training)
+        with torch.no_grad():
+            model.eval()
+            model(*inputs)
+    return dict(found)
+
+
+def _shape(module: Any) -> tuple[int, int]:
+    """(out, in) of the weight as a matrix."""
+    if hasattr(module, "topology"):
+        return (int(module.shape[0]), int(module.shape[1]))
+    return (module.weight.shape[0], math.prod(module.weight.shape[1:]))
+
+
+def _row(name: str, module: Any, positions: int | None) -> LayerCount:
+    """The count of one layer."""
+    shape, sparse = _shape(module), hasattr(module, "topology")
+    weights: Tensor = module.weights if sparse else module.weight
+    index = [*getattr(module, "index", {}).values()] if sparse else []
+    if sparse and hasattr(module, "mask"):
+        index.append(module.mask)
+    if positions is None and weights.dim() <= 2:
+        positions = 1
+    return LayerCount(
+        name,
+        type(module).__name__,
+        shape,
+        int(module.connections) if sparse else weights.numel(),
+        _bytes([weights]),
+        _bytes(index),
+        _bytes([] if module.bias is None else [module.bias]),
+        positions,
+        dict(sorted(Counter(module.topology.fan_in().tolist()).items())) if sparse else {shape[1]: shape[0]},
+    )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
