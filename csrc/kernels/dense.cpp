@@ -9,6 +9,7 @@ namespace {
 
 constexpr int L = Vec<float>::lanes;
 constexpr int kRows = 4;
+constexpr int kVectors = 2;  // batch tile
 constexpr int64_t kBlockBytes = 64 * 1024;
 
 struct Job {
@@ -37,8 +38,8 @@ void rows_by_column(const gs_call& call, int64_t r, int64_t count) {
   const vec<float> v = load_part<float>(x + i, n - i);
   if (i < n)
     for (int q = 0; q < kRows; ++q) s[q] += v * load_part<float>(w[q] + i, n - i);
-  float y[4];
-  sum4(s, y);
+  float y[4] = {};
+  add_sums(s, y);
   for (int q = 0; q < count; ++q) static_cast<float*>(call.out)[(r + q) * call.out_stride] = finish(call, r + q, y[q]);
 }
 
@@ -102,7 +103,7 @@ void run_items(int64_t begin, int64_t end, void* ctx) {
     if (call.batch == 1 && call.x.feature_stride == 1)
       for (int64_t r = q0 * kRows; r < r1; r += kRows) rows_by_column(call, r, least(kRows, r1 - r));
     else
-      status = tile_rows(call, tile_at<float>(t, call.batch, kRows), q0 * kRows, r1);
+      status = tile_rows(call, tile_at<float>(t, call.batch, kVectors), q0 * kRows, r1);
     if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
     begin += q1 - q0;
   }
@@ -112,7 +113,7 @@ void run_items(int64_t begin, int64_t end, void* ctx) {
 
 gs_status dense_f32(const gs_call* call) {
   Job job = {call, GS_OK};
-  const int64_t width = least(call->batch, tile_width<float>(kRows)), tiles = ceil_div(call->batch, tile_width<float>(kRows));
+  const int64_t width = least(call->batch, kVectors * L), tiles = ceil_div(call->batch, kVectors * L);
   gs_status status =
       gs_run(call->parallel, tiles * ceil_div(call->w.n_out, kRows), (call->w.n_in + 8) * kRows * width, run_items, &job);
   return status != GS_OK ? status : job.status;

@@ -17,17 +17,16 @@ GS_INLINE void scatter(T* tile, const int32_t* off, const T* w, int n, const vec
   constexpr int L = Vec<T>::lanes;
   for (int j = 0; j < n; ++j) {
     T* p = tile + off[j];
-    vec<T> a[V];
+    vec<T> s[G];
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) a[v] = load<T>(p + v * L);
+    for (int g = 0; g < G; ++g) s[g] = splat<T>(w[j * G + g]);
 #pragma GCC unroll 8
-    for (int g = 0; g < G; ++g) {
-      const vec<T> s = splat<T>(w[j * G + g]);
+    for (int v = 0; v < V; ++v) {
+      vec<T> a = load<T>(p + v * L);
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) a[v] += s * grad[g][v];
+      for (int g = 0; g < G; ++g) a += s[g] * grad[g][v];
+      store<T>(p + v * L, a);
     }
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store<T>(p + v * L, a[v]);
   }
 }
 
@@ -125,14 +124,14 @@ void place(const gs_matrix& w, int64_t begin, bool carried, int32_t* done) {
 // Items are (batch tile, block of inputs) pairs, tile outermost.
 template <class T> gs_status blocks(const Job& job, int64_t begin, int64_t end) {
   const gs_matrix& w = job.call->w;
-  const int64_t widest = tile_width<T>(w.group) * static_cast<int64_t>(sizeof(T));
+  const int64_t widest = tile_bytes<T>(job.call->batch, 8 / w.group);
   const int64_t sums = ceil_div(job.features * widest, 64) * 64, grads = kRowChunk * w.group * widest;
   char* scratch = static_cast<char*>(gs_scratch(sums + grads + (job.blocks > 1 ? row_groups(w) * 4 : 0)));
   if (!scratch) return GS_MEMORY;
   int32_t* done = job.blocks > 1 ? reinterpret_cast<int32_t*>(scratch + sums + grads) : nullptr;
   for (int64_t item = begin; item < end; ++item) {
     const int64_t block = item % job.blocks;
-    Block b = {job.call, tile_at<T>(item / job.blocks, job.call->batch, w.group), block * job.features,
+    Block b = {job.call, tile_at<T>(item / job.blocks, job.call->batch, 8 / w.group), block * job.features,
                least(w.n_in, (block + 1) * job.features), scratch, scratch + sums, done};
     if (done) place(w, b.begin, item > begin && block > 0, done);
     const int64_t used = (b.end - b.begin) * b.tile.vectors * Vec<T>::lanes;
@@ -152,11 +151,10 @@ template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
 template <class T> gs_status grad_input(const gs_call* call) {
   const gs_matrix& w = call->w;
   if (w.n_in == 0) return GS_OK;
-  const int64_t width = least(ceil_div(call->batch, Vec<T>::lanes) * Vec<T>::lanes, tile_width<T>(w.group));
-  const int64_t bytes = width * static_cast<int64_t>(sizeof(T));
+  const int64_t bytes = tile_bytes<T>(call->batch, 8 / w.group), width = bytes / static_cast<int64_t>(sizeof(T));
   const int64_t features = block_features(w.n_in, bytes, kBlockBytes, w.layout == GS_NM ? w.tile : 1);
   Job job = {call, features, ceil_div(w.n_in, features), GS_OK};
-  const int64_t tiles = ceil_div(call->batch, tile_width<T>(w.group));
+  const int64_t tiles = ceil_div(call->batch, width);
   const int64_t cost = (connections(w) * w.group / job.blocks + features) * width;
   gs_status status = gs_run(call->parallel, tiles * job.blocks, cost, run_items<T>, &job);
   return status != GS_OK ? status : job.status;

@@ -11,38 +11,37 @@ namespace {
 constexpr int64_t kBlockBytes = 192 * 1024;
 constexpr int64_t kRowChunk = 16;  // row groups whose gradients are packed at a time
 
-// s = the dot products (lanes not yet summed) of input `p` with gradient rows [first, first + count).
-template <class T, int V>
-GS_INLINE vec<T> dot(const T* p, const T* grad) {
-  constexpr int L = Vec<T>::lanes;
-  vec<T> s = load<T>(p) * load<T>(grad);
+// Lanes of the dot product of input `p` with one gradient row, not yet summed.
+template <class T, int V> GS_INLINE vec<T> dot(const T* p, const vec<T> (&grad)[V]) {
+  vec<T> s = load<T>(p) * grad[0];
 #pragma GCC unroll 8
-  for (int v = 1; v < V; ++v) s += load<T>(p + v * L) * load<T>(grad + v * L);
+  for (int v = 1; v < V; ++v) s += load<T>(p + v * Vec<T>::lanes) * grad[v];
   return s;
 }
 
-// out[j * G + g] += dot(tile[off[j]], grad[g]), j < n. Four sums at a time, contiguous in `out`.
+// out[j * G + g] += dot(tile[off[j]], grad[g]), j < n. Four sums at a time, contiguous in `out`: of 4 / G connections,
+// or of half a connection where G is 8. The G * V gradient vectors stay in registers.
 template <class T, int V, int G>
-GS_INLINE void sample(const T* tile, const int32_t* off, const T* grad, int n, T* out) {
-  constexpr int W = V * Vec<T>::lanes;
-  T sums[4];
-  int f = 0;
-  const int total = n * G;
-  for (; f + 4 <= total; f += 4) {
-    vec<T> s[4];
+GS_INLINE void sample(const T* tile, const int32_t* off, const vec<T> (&grad)[G][V], int n, T* out) {
+  constexpr int J = G < 4 ? 4 / G : 1;
+  int j = 0;
+  for (; j + J <= n; j += J) {
+#pragma GCC unroll 2
+    for (int f = 0; f < J * G; f += 4) {
+      vec<T> s[4];
 #pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) s[q] = dot<T, V>(tile + off[(f + q) / G], grad + (f + q) % G * W);
-    sum4(s, sums);
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) out[f + q] += sums[q];
+      for (int q = 0; q < 4; ++q) s[q] = dot<T, V>(tile + off[j + (f + q) / G], grad[(f + q) % G]);
+      add_sums(s, out + j * G + f);
+    }
   }
-  if (f == total) return;
+  if (j == n) return;
   vec<T> s[4] = {};
 #pragma GCC unroll 3
   for (int q = 0; q < 3; ++q)
-    if (f + q < total) s[q] = dot<T, V>(tile + off[(f + q) / G], grad + (f + q) % G * W);
-  sum4(s, sums);
-  for (int q = 0; f + q < total; ++q) out[f + q] += sums[q];
+    if (j + q / G < n) s[q] = dot<T, V>(tile + off[j + q / G], grad[q % G]);
+  T sums[4] = {};
+  add_sums(s, sums);
+  for (int q = 0; q < (n - j) * G; ++q) out[j * G + q] += sums[q];
 }
 
 struct Block {
@@ -54,8 +53,13 @@ struct Block {
   int32_t* done;       // connections used of each row of the range, or null when one block holds all inputs
 };
 
-template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Row& row, const T* grad, int32_t* done) {
+template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Row& row, const T* packed, int32_t* done) {
   const gs_matrix& w = b.call->w;
+  vec<T> grad[G][V];
+#pragma GCC unroll 8
+  for (int g = 0; g < G; ++g)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) grad[g][v] = load<T>(packed + (g * V + v) * Vec<T>::lanes);
   int64_t j = done ? *done : 0;
   const int64_t stop = done ? count_below(w, row, j, b.end) : row.count;
   T* out = static_cast<T*>(b.call->out) + row.first * G;
@@ -117,8 +121,7 @@ template <class T> void clear_rows(const gs_matrix& w, int64_t r0, int64_t r1, T
 // All batch tiles for row groups r0 .. r1.
 template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   const gs_matrix& w = call.w;
-  const int64_t lanes = Vec<T>::lanes, width = tile_width<T>(w.group);
-  const int64_t bytes = least(ceil_div(call.batch, lanes) * lanes, width) * static_cast<int64_t>(sizeof(T));
+  const int64_t bytes = tile_bytes<T>(call.batch, 8 / w.group), width = 8 / w.group * Vec<T>::lanes;
   const int64_t features = block_features(w.n_in, bytes, kBlockBytes, w.layout == GS_NM ? w.tile : 1);
   const bool blocked = features < w.n_in;
   const int64_t packed = ceil_div(features * bytes, 64) * 64, grads = ceil_div(kRowChunk * w.group * bytes, 64) * 64;
@@ -127,7 +130,7 @@ template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   int32_t* done = blocked ? reinterpret_cast<int32_t*>(scratch + packed + grads) : nullptr;
   clear_rows<T>(w, r0, r1, static_cast<T*>(call.out));
   for (int64_t t = 0; t < ceil_div(call.batch, width); ++t) {
-    const Tile tile = tile_at<T>(t, call.batch, w.group);
+    const Tile tile = tile_at<T>(t, call.batch, 8 / w.group);
     for (int64_t r = 0; blocked && r < r1 - r0; ++r) done[r] = 0;
     for (int64_t begin = 0; begin < w.n_in; begin += features) {
       const int64_t end = least(w.n_in, begin + features);

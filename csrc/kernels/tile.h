@@ -19,17 +19,19 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Tiles of at most 8 accumulator vectors for `group` rows at a time. They depend on the batch alone, so results do not
-// depend on the number of threads.
-template <class T> GS_INLINE int64_t tile_width(int64_t group) { return 8 / group * Vec<T>::lanes; }
-template <class T> GS_INLINE Tile tile_at(int64_t t, int64_t batch, int64_t group) {
-  int64_t width = tile_width<T>(group), begin = t * width, size = least(width, batch - begin);
+// Tiles of at most `vectors` vectors. They depend on the batch alone, so results do not depend on the number of threads.
+template <class T> GS_INLINE Tile tile_at(int64_t t, int64_t batch, int64_t vectors) {
+  const int64_t width = vectors * Vec<T>::lanes, begin = t * width, size = least(width, batch - begin);
   return {begin, size, static_cast<int>(ceil_div(size, Vec<T>::lanes))};
+}
+// Bytes of one feature of the widest tile of a batch (>= 1).
+template <class T> GS_INLINE int64_t tile_bytes(int64_t batch, int64_t vectors) {
+  return least(vectors, ceil_div(batch, Vec<T>::lanes)) * Vec<T>::lanes * static_cast<int64_t>(sizeof(T));
 }
 
 // Features per block: the packed block takes about `budget` bytes; a multiple of `unit`, at least one of it.
-GS_INLINE int64_t block_features(int64_t n_in, int64_t tile_bytes, int64_t budget, int64_t unit) {
-  int64_t fit = most(unit, budget / tile_bytes / unit * unit);
+GS_INLINE int64_t block_features(int64_t n_in, int64_t bytes, int64_t budget, int64_t unit) {
+  int64_t fit = most(unit, budget / bytes / unit * unit);
   int64_t blocks = ceil_div(n_in, fit);
   return blocks <= 1 ? n_in : ceil_div(ceil_div(n_in, blocks), unit) * unit;
 }

@@ -57,9 +57,9 @@ template <class T> GS_INLINE T sum(vec<T> v) {
 // Keeps NaN: a comparison with NaN is false.
 template <class T> GS_INLINE vec<T> relu(vec<T> v) { return v < vec<T>{} ? vec<T>{} : v; }
 
-// out[q] = sum of the lanes of s[q], four at a time. The order of additions is fixed.
-GS_INLINE void sum4(const f64v (&s)[4], double* out) {
-  for (int q = 0; q < 4; ++q) out[q] = sum<double>(s[q]);
+// out[q] += sum of the lanes of s[q], q < 4. The order of additions is fixed.
+GS_INLINE void add_sums(const f64v (&s)[4], double* out) {
+  for (int q = 0; q < 4; ++q) out[q] += sum<double>(s[q]);
 }
 
 GS_INLINE f32x4 fold(f32x4 v) { return v; }
@@ -100,8 +100,8 @@ GS_INLINE f32x4 sum4(f32v a, f32v b, f32v c, f32v d) {
   f32v cd = GS_UNPACK_LO(c, d) + GS_UNPACK_HI(c, d);
   return fold(GS_PAIRS_LO(ab, cd) + GS_PAIRS_HI(ab, cd));
 }
-GS_INLINE void sum4(const f32v (&s)[4], float* out) {
-  *reinterpret_cast<f32x4u*>(out) = sum4(s[0], s[1], s[2], s[3]);
+GS_INLINE void add_sums(const f32v (&s)[4], float* out) {
+  *reinterpret_cast<f32x4u*>(out) += sum4(s[0], s[1], s[2], s[3]);
 }
 
 }  // namespace GS_SET
