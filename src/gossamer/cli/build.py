@@ -18,6 +18,8 @@ from gossamer.nn import sparsify
 from gossamer.patterns.base import parse
 from gossamer.training import Engine, attach
 
+DEFAULT_RULE = {"name": "srigl"}
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -90,8 +92,8 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
                 layers[f"act{number}"] = nn.ReLU()
         model = nn.Sequential(layers)
     if config.pattern == DENSE:
-        if config.density is not None or config.allocation is not None:
-            raise ConfigError("pattern dense", expected="no density and no allocation", got="one of them")
+        if any(setting is not None for setting in (config.density, config.allocation, config.rule)):
+            raise ConfigError("pattern dense", expected="no density, allocation or rule", got="one of them")
         return model
     sparsify(
         model,
@@ -134,7 +136,18 @@ def build_engine(
     """
     if config.pattern == DENSE:
         return None
-    return attach(model, optimizer, rules.build(config.rule), total_steps=total, seed=config.seed)
+    return attach(model, optimizer, build_rule(config), total_steps=total, seed=config.seed)
+
+
+def build_rule(config: RunConfig) -> rules.Rule:
+    """The rule of a configuration of a sparse network; raises ConfigError.
+
+    Example:
+        >>> from gossamer.cli.config import RunConfig
+        >>> build_rule(RunConfig(rule={"name": "rigl", "every": 50})).every
+        50
+    """
+    return rules.build(DEFAULT_RULE | (config.rule or {}))
 
 
 def learning_rate(

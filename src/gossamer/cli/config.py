@@ -81,15 +81,15 @@ class RunConfig(_Strict):
         allocation: "uniform", "er", "erk" or None for the pattern's own.
         home: "packed" or "masked".
         dense_last: bool - leave the output layer dense.
-        rule: dict - ``name`` and the rule's settings.
+        rule: dict or None - ``name`` and the rule's settings; None is srigl, and nothing for a dense model.
         optimizer, schedule: see OptimizerConfig and ScheduleConfig.
         epochs, batch: int.
         seed: int - of values, topology, order of the data and every choice of the rule.
         threads: int or None - None takes torch's number, and records it.
 
     Example:
-        >>> RunConfig(data="digits", density=0.1).rule
-        {'name': 'srigl'}
+        >>> RunConfig(data="digits", density=0.1).optimizer.name
+        'sgd'
     """
 
     data: str = "best"
@@ -100,7 +100,7 @@ class RunConfig(_Strict):
     allocation: Literal["uniform", "er", "erk"] | None = None
     home: Literal["packed", "masked"] = "packed"
     dense_last: bool = False
-    rule: dict[str, Any] = {"name": "srigl"}
+    rule: dict[str, Any] | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     epochs: Annotated[int, Field(ge=1)] = 10

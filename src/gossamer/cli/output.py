@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
+from rich import box
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+NO_BREAK = "\u00a0"
+PIPE_WIDTH = 120  # columns where stdout is no terminal
 
 
 class Output:
@@ -35,7 +40,9 @@ class Output:
         if self.as_json:
             print(json.dumps(document, allow_nan=False), flush=True)
         else:
-            Console(highlight=False).print(view())
+            console = Console(highlight=False)
+            console.width = console.width if console.is_terminal else PIPE_WIDTH
+            console.print(view())
 
     def remark(self, text: str) -> None:
         """Say something on stderr, unless quiet."""
@@ -62,8 +69,8 @@ class Output:
         )
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Table:
-    """A table for the terminal; the first column is text, the others are numbers.
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Group:
+    """A table for the terminal; the first column is text, the others are numbers, which never wrap.
 
     Args:
         title: str.
@@ -72,17 +79,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], cap
         caption: str.
 
     Returns:
-        rich.table.Table.
+        rich Group.
 
     Example:
-        >>> table("t", ["layer", "bytes"], [["fc1", "12"]]).row_count
-        1
+        >>> len(table("t", ["layer", "bytes"], [["fc1", "12"]], "that is all").renderables)
+        3
     """
-    made = Table(
-        title=escape(title), caption=escape(caption) or None, title_justify="left", caption_justify="left"
-    )
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, name in enumerate(columns):
-        made.add_column(escape(name), justify="right" if number else "left", no_wrap=not number)
+        made.add_column(escape(name), justify="right" if number else "left", vertical="bottom")
     for row in rows:
-        made.add_row(*(escape(cell) for cell in row))
-    return made
+        made.add_row(*(escape(cell).replace(" ", NO_BREAK) for cell in row))
+    below = [Text(caption)] if caption else []
+    return Group(Text(title, style="bold"), made, *below)

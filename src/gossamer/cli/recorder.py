@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from gossamer.cli.build import Samples, load_samples
-from gossamer.cli.config import RunConfig, checked_config
 from gossamer.cli.facts import layer_facts
 from gossamer.cli.journal import Journal, write_json
-from gossamer.cli.loop import Loop, Row
-from gossamer.errors import ConfigError, DataError, FormatError
 from gossamer.nn.sparse import SparseModule
 from gossamer.report import run as layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from gossamer.cli.loop import Loop, Row
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -32,7 +27,7 @@ class Recorder:
     the folder of a resumed run ends up as that of an uninterrupted one, times aside.
 
     Args:
-        folder: Path - from ``begin`` or ``reopen``.
+        folder: Path - from ``gossamer.cli.folder``.
         loop: Loop - fresh; it is moved to the last checkpoint if there is one.
         checkpoint_every: int or None - also save every so many steps.
         told: called after every step and epoch with (loop, row or None), for progress displays.
@@ -116,84 +111,3 @@ class Recorder:
         first = next(iter(loop.model.children()))
         if isinstance(first, SparseModule):
             self.pixels.append([{"step": loop.step, "fan_out": first.topology.fan_out().tolist()}])
-
-
-def begin(folder: Path, config: RunConfig, *, fresh: bool = False) -> tuple[RunConfig, Samples]:
-    """Load the data and make a run folder, with all that the configuration leaves open decided.
-
-    Args:
-        folder: Path.
-        config: RunConfig.
-        fresh: bool - delete the run that is there.
-
-    Returns:
-        (config, samples): the configuration as recorded.
-
-    Raises:
-        ConfigError: there is a run already, or something that is no run. DataError: no such data set at hand.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"run folder {folder}", expected="a folder", got="a file")
-    if (folder / layout.CONFIG).is_file() and not fresh:
-        raise ConfigError(
-            f"run folder {folder}",
-            expected="a new folder",
-            got="a run",
-            hint="go on with --resume, or delete it with --fresh",
-        )
-    samples = load_samples(config.data, config.data_root)
-    decided = config.model_copy(
-        update={"data": samples.name, "threads": config.threads or torch.get_num_threads()}
-    )
-    Loop(decided, samples)  # refuses what cannot be built before anything is written or deleted
-    _clear(folder)
-    write_json(
-        folder / layout.CONFIG,
-        {"version": 1, "config": decided.model_dump(mode="json"), "data": samples.describe()},
-    )
-    return decided, samples
-
-
-def reopen(folder: Path) -> tuple[RunConfig, Samples]:
-    """Configuration and data of a run that is there.
-
-    Raises:
-        FileNotFoundError: no run.
-        FormatError, ConfigError: a damaged one.
-        DataError: the data set is gone, or another.
-    """
-    document = layout.read_document(folder)
-    config = checked_config(document.config, str(folder / layout.CONFIG))
-    samples = load_samples(config.data, config.data_root)
-    if samples.sha256 != document.data.sha256:
-        raise DataError(f"resume {folder}", expected=f"the {samples.name} it began with", got="other content")
-    return config, samples
-
-
-def restored(folder: Path, checkpoint: str) -> Loop:
-    """The loop of a run as its checkpoint left it, for freezing and inspecting.
-
-    Args:
-        folder: Path - a run folder.
-        checkpoint: str - name of the file, ``last.safetensors`` or ``best.safetensors``.
-
-    Raises:
-        FormatError: no such checkpoint, or a damaged one; and as ``reopen``.
-    """
-    loop = Loop(*reopen(folder))
-    if not (folder / checkpoint).is_file():
-        raise FormatError(
-            f"open {folder}", expected=f"a checkpoint {checkpoint}", got="none", hint="train it first"
-        )
-    loop.restore(folder / checkpoint)
-    return loop
-
-
-def _clear(folder: Path) -> None:
-    """Delete what a run consists of, and nothing else that may be in its folder."""
-    for name in (layout.CONFIG, layout.LAST, layout.BEST, layout.METRICS, layout.TOPOLOGY, layout.PIXELS):
-        (folder / name).unlink(missing_ok=True)
-    for name in (layout.SUMMARY, layout.SPEED, layout.NETWORK):
-        (folder / name).unlink(missing_ok=True)
-    if (folder / layout.TENSORBOARD).is_dir():
-        shutil.rmtree(folder / layout.TENSORBOARD)

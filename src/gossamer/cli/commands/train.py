@@ -13,7 +13,7 @@ from gossamer.errors import ConfigError
 from gossamer.report.words import duration, size
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from gossamer.cli.config import RunConfig
 
@@ -54,7 +54,7 @@ def train(
     """Train a sparse network; kill it whenever you like and go on with --resume."""
     from gossamer.cli.config import parse_settings, read_config
     from gossamer.cli.execute import execute
-    from gossamer.cli.recorder import begin, reopen
+    from gossamer.cli.folder import begin, reopen
 
     if "widths" in overrides:
         overrides["widths"] = overrides["widths"].replace(" ", "").split(",")
@@ -78,11 +78,16 @@ def train(
 
 def _default_folder(config: RunConfig) -> Path:
     """A name that says what the run is."""
-    parts = [config.data, config.rule.get("name", ""), config.pattern.replace(":", "-"), f"seed{config.seed}"]
-    return Path("runs") / "-".join(str(part).replace("/", "_") for part in parts)
+    parts = [
+        config.data,
+        (config.rule or {}).get("name", ""),
+        config.pattern.replace(":", "-"),
+        f"seed{config.seed}",
+    ]
+    return Path("runs") / "-".join(str(part).replace("/", "_") for part in parts if part)
 
 
-def _view(folder: Path, summary: dict[str, Any]) -> Table:
+def _view(folder: Path, summary: dict[str, Any]) -> Group:
     """The summary for people."""
     best = summary["best"]
     rows = [

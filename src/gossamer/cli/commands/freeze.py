@@ -1,0 +1,43 @@
+"""``gossamer freeze``: a trained run becomes a small, fast file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.app import command
+from gossamer.cli.output import Output  # noqa: TC001 (Typer reads it)
+from gossamer.report.words import size
+
+
+@command()
+def freeze(
+    out: Output,
+    source: Annotated[
+        Path, typer.Argument(help="Run folder, or a checkpoint in one.", metavar="RUN|CHECKPOINT")
+    ],
+    target: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file; by default in the run.")
+    ] = None,
+    best: Annotated[bool, typer.Option("--best", help="The best epoch instead of the last.")] = False,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Batch size to be fast at; repeatable.")
+    ] = None,
+    keep: Annotated[str, typer.Option(help="fastest (measured), or a layout for all layers.")] = "fastest",
+) -> None:
+    """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here."""
+    import gossamer as gs
+    from gossamer.cli.folder import restored
+    from gossamer.report import run as layout
+
+    loop = restored(source, layout.BEST if best else layout.LAST)
+    sizes = tuple(sorted(set(batch or (1, 256))))
+    frozen = gs.freeze(loop.model, loop.samples.x_test[: sizes[-1]], keep=keep, batch_sizes=sizes)
+    folder = source if source.is_dir() else source.parent
+    path = target or folder / layout.NETWORK
+    gs.save(frozen, path)
+    n_bytes = path.stat().st_size
+    document = {"file": str(path), "bytes": n_bytes, "step": loop.step, "plan": frozen.plan}
+    out.result(document, lambda: f"{frozen.explain()}\n\n{path}: {size(n_bytes)}")

@@ -1,0 +1,125 @@
+"""Freezes trained networks and measures them beside dense torch: speed, size, accuracy."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+import gossamer as gs
+from gossamer import measure
+from gossamer.cli.folder import restored
+from gossamer.cli.journal import write_json
+from gossamer.cli.methods import DENSE_METHOD
+from gossamer.cli.rivals import INT8, int8_rival
+from gossamer.report import run as layout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+BATCHES = (1, 256)
+SECONDS = 2.0  # of measuring, for each batch size
+Times = dict[int, dict[str, float]]  # batch -> network -> median seconds
+
+
+def freeze_all(folders: Mapping[str, Path], threads: int) -> dict[str, nn.Module]:
+    """Freeze the last checkpoint of every run into its folder; the dense one stays ordinary torch.
+
+    Args:
+        folders: method -> run folder; ``dense`` among them.
+        threads: int - to be fast with.
+
+    Returns:
+        method -> network.
+
+    Cost: about two seconds a network.
+    """
+    networks: dict[str, nn.Module] = {}
+    with measure.threads(threads):
+        for name, folder in folders.items():
+            loop = restored(folder)
+            path = folder / layout.NETWORK
+            if name == DENSE_METHOD:
+                networks[name] = loop.model.eval().requires_grad_(requires_grad=False)
+                save_file(networks[name].state_dict(), path)
+            else:
+                example = loop.samples.x_test[: BATCHES[-1]]
+                networks[name] = frozen = gs.freeze(loop.model, example, batch_sizes=BATCHES)
+                gs.save(frozen, path)
+    return networks
+
+
+def compare(
+    networks: dict[str, nn.Module], folders: Mapping[str, Path], threads: int
+) -> list[dict[str, Any]]:
+    """Measure networks in turns and gather what their runs achieved; each run folder gets its ``speed.json``.
+
+    Args:
+        networks: from ``freeze_all``.
+        folders: method -> run folder.
+        threads: int.
+
+    Returns:
+        list of dict: method, accuracy, best, connections, bytes, seconds and against_dense by batch size. The last
+        row is the dense network with int8 weights, the rival to beat at batch 1.
+
+    Cost: four seconds of measuring and one evaluation.
+    """
+    samples = restored(folders[DENSE_METHOD]).samples
+    int8 = int8_rival(gs.freeze(networks[DENSE_METHOD], samples.x_test[:1], keep="dense"))
+    runners: dict[str, Callable[[Tensor], Tensor]] = {**networks, INT8: int8.run}
+    times = _measure(runners, samples.x_test, threads)
+    rows = [_row(name, folder, times) for name, folder in folders.items()]
+    for row in rows:
+        speed = {
+            "bytes": row["bytes"],
+            "seconds": row["seconds"],
+            "dense_seconds": {str(batch): found[DENSE_METHOD] for batch, found in times.items()},
+            "threads": threads,
+            "machine": measure.machine()["cpu"],
+        }
+        write_json(folders[row["method"]] / layout.SPEED, speed)
+    with torch.no_grad():
+        right = (int8.run(samples.x_test).argmax(1) == samples.y_test).double().mean().item()
+    quantized = {"accuracy": right, "best": None, "connections": rows[0]["connections"], "bytes": int8.bytes}
+    return [*rows, {"method": INT8, **quantized, **_speed(INT8, times)}]
+
+
+@torch.no_grad()
+def _measure(runners: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, threads: int) -> Times:
+    times: Times = {}
+    with measure.threads(threads):
+        for batch in BATCHES:
+            sample = x[:batch].contiguous()
+            timed = measure.alternate(
+                {name: partial(run, sample) for name, run in runners.items()}, seconds=SECONDS
+            )
+            times[batch] = {name: timing.median for name, timing in timed.items()}
+    return times
+
+
+def _row(name: str, folder: Path, times: Times) -> dict[str, Any]:
+    run = layout.read_run(folder)
+    summary = run.summary
+    if summary is None:
+        raise FileNotFoundError(f"no {layout.SUMMARY} in {folder}: the run is not finished")
+    return {
+        "method": name,
+        "accuracy": summary.accuracy,
+        "best": {"epoch": summary.best.epoch, "accuracy": summary.best.accuracy},
+        "connections": sum(layer.connections for layer in summary.layers),
+        "bytes": (folder / layout.NETWORK).stat().st_size,
+        **_speed(name, times),
+    }
+
+
+def _speed(name: str, times: Times) -> dict[str, dict[str, float]]:
+    return {
+        "seconds": {str(batch): found[name] for batch, found in times.items()},
+        "against_dense": {str(batch): found[DENSE_METHOD] / found[name] for batch, found in times.items()},
+    }
