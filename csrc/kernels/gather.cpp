@@ -24,15 +24,22 @@ template <class T, int G, class I> GS_INLINE vec<T> fetch(const T* x, const I* c
   }
 }
 
-// out[g] = sum over the row's connections of w[j * G + g] * x[col[j]], g < G.
-template <class T, int G, class I> GS_INLINE void row_sums(const T* x, const I* col, const T* w, int64_t n, T* out) {
-  constexpr int L = Vec<T>::lanes;
-  constexpr int S = G >= L ? 1 : L / G;  // connections per vector
-  constexpr int P = G > L ? G / L : 1;   // vectors per connection
-  vec<T> a[P] = {}, b[P] = {};
+// The whole vectors of a row: S connections each, P vectors a connection where G is wider than a vector. Returns how many
+// connections they hold; sums gets their products, lane by lane, starting from zero.
+template <class T, int G> struct Shape {
+  static constexpr int L = Vec<T>::lanes;
+  static constexpr int S = G >= L ? 1 : L / G;
+  static constexpr int P = G > L ? G / L : 1;
+};
+template <class T, int G, class I>
+GS_INLINE int64_t whole_vectors(const T* x, const I* col, const T* w, int64_t n, vec<T> (&a)[Shape<T, G>::P]) {
+  constexpr int L = Shape<T, G>::L, S = Shape<T, G>::S, P = Shape<T, G>::P;
+  vec<T> b[P] = {};
   int64_t j = 0;
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) a[p] = vec<T>{};
   for (; j + 2 * S <= n; j += 2 * S) {
-    vec<T> xa = fetch<T, G>(x, col + j), xb = fetch<T, G>(x, col + j + S);
+    const vec<T> xa = fetch<T, G>(x, col + j), xb = fetch<T, G>(x, col + j + S);
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
       a[p] += xa * load<T>(w + j * G + p * L);
@@ -40,13 +47,21 @@ template <class T, int G, class I> GS_INLINE void row_sums(const T* x, const I* 
     }
   }
   if (j + S <= n) {
-    vec<T> xa = fetch<T, G>(x, col + j);
+    const vec<T> xa = fetch<T, G>(x, col + j);
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) a[p] += xa * load<T>(w + j * G + p * L);
     j += S;
   }
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p) a[p] += b[p];
+  return j;
+}
+
+// out[g] = sum over the row's connections of w[j * G + g] * x[col[j]], g < G.
+template <class T, int G, class I> GS_INLINE void row_sums(const T* x, const I* col, const T* w, int64_t n, T* out) {
+  constexpr int L = Shape<T, G>::L, P = Shape<T, G>::P;
+  vec<T> a[P];
+  int64_t j = whole_vectors<T, G, I>(x, col, w, n, a);
   if constexpr (G >= L) {
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) store<T>(out + p * L, a[p]);
@@ -61,6 +76,24 @@ template <class T, int G, class I> GS_INLINE void row_sums(const T* x, const I* 
   }
   for (; j < n; ++j)
     for (int g = 0; g < G; ++g) out[g] += w[j * G + g] * x[col[j]];
+}
+
+// row_sums of four rows, their lanes added up together.
+template <class T, class I>
+GS_INLINE void four_row_sums(const T* x, const I* cols, const T* values, const Row (&row)[4], T* out) {
+  vec<T> s[4];
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    const I* col = cols + row[q].first;
+    const T* w = values + row[q].first;
+    vec<T> a[1];
+    int64_t j = whole_vectors<T, 1, I>(x, col, w, row[q].count, a);
+    T rest = 0;
+    for (; j < row[q].count; ++j) rest += w[j] * x[col[j]];
+    s[q] = a[0];
+    out[q] = rest;
+  }
+  add_sums(s, out);
 }
 
 // The same where columns have to be decoded first (nm): chunk by chunk.
@@ -82,29 +115,45 @@ struct Job {
   const void* x;  // contiguous features
 };
 
-template <class T, int G> void rows(const gs_call& call, const T* x, int64_t r0, int64_t r1) {
-  const gs_matrix& w = call.w;
+template <class T, int G> GS_INLINE void write(const gs_call& call, int64_t r, const T* sums, int count) {
   const T* bias = static_cast<const T*>(call.bias);
-  T* out = static_cast<T*>(call.out);
-  int64_t active = first_active(w, r0);
-  for (int64_t r = r0; r < r1; ++r) {
-    const Row row = row_at(w, r, active);
-    const T* values = static_cast<const T*>(w.values) + row.first * G;
-    T sums[8] = {};
-    if (w.col_bytes == 2) row_sums<T, G>(x, static_cast<const uint16_t*>(w.cols) + row.first, values, row.count, sums);
-    else if (w.col_bytes == 4) row_sums<T, G>(x, static_cast<const int32_t*>(w.cols) + row.first, values, row.count, sums);
-    else decoded_row<T>(w, x, row, sums);
-    for (int g = 0; g < G; ++g) {
-      T y = bias ? sums[g] + bias[r * G + g] : sums[g];
-      if (call.activation == GS_RELU && y < 0) y = 0;
-      out[(r * G + g) * call.out_stride] = y;
-    }
+  for (int g = 0; g < count; ++g) {
+    T y = bias ? sums[g] + bias[r * G + g] : sums[g];
+    if (call.activation == GS_RELU && y < 0) y = 0;
+    static_cast<T*>(call.out)[(r * G + g) * call.out_stride] = y;
   }
 }
 
-template <class T> void run_rows(int64_t begin, int64_t end, void* ctx) {
+template <class T, int G> void rows(const gs_call& call, const T* x, int64_t r0, int64_t r1) {
+  const gs_matrix& w = call.w;
+  const T* values = static_cast<const T*>(w.values);
+  const uint16_t* narrow = static_cast<const uint16_t*>(w.cols);
+  int64_t active = first_active(w, r0), r = r0;
+  T sums[8] = {};
+  if (G == 1 && w.col_bytes == 2)
+    for (; r + 4 <= r1; r += 4) {
+      const Row row[4] = {row_at(w, r, active), row_at(w, r + 1, active), row_at(w, r + 2, active),
+                          row_at(w, r + 3, active)};
+      four_row_sums<T, uint16_t>(x, narrow, values, row, sums);
+      write<T, 1>(call, r, sums, 4);
+    }
+  for (; r < r1; ++r) {
+    const Row row = row_at(w, r, active);
+    if (w.col_bytes == 2) row_sums<T, G>(x, narrow + row.first, values + row.first * G, row.count, sums);
+    else if (w.col_bytes == 4)
+      row_sums<T, G>(x, static_cast<const int32_t*>(w.cols) + row.first, values + row.first * G, row.count, sums);
+    else decoded_row<T>(w, x, row, sums);
+    write<T, G>(call, r, sums, G);
+  }
+}
+
+// Items are kQuad row groups each, so that which rows are added up together does not depend on the number of threads.
+constexpr int64_t kQuad = 4;
+
+template <class T> void run_rows(int64_t first, int64_t last, void* ctx) {
   const Job& job = *static_cast<const Job*>(ctx);
   const T* x = static_cast<const T*>(job.x);
+  const int64_t begin = first * kQuad, end = least(row_groups(job.call->w), last * kQuad);
   switch (job.call->w.group) {
     case 1: return rows<T, 1>(*job.call, x, begin, end);
     case 2: return rows<T, 2>(*job.call, x, begin, end);
@@ -125,8 +174,8 @@ template <class T> gs_status gather_linear(const gs_call& call) {
     for (int64_t i = 0; i < w.n_in; ++i) copy[i] = x[i * call.x.feature_stride];
     job.x = copy;
   }
-  const int64_t groups = row_groups(w);
-  return gs_run(call.parallel, groups, connections(w) * w.group / most(1, groups) + 8, run_rows<T>, &job);
+  const int64_t items = ceil_div(row_groups(w), kQuad);
+  return gs_run(call.parallel, items, connections(w) * w.group / most(1, items) + 8, run_rows<T>, &job);
 }
 
 template gs_status gather_linear<float>(const gs_call& call);
