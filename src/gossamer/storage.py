@@ -32,7 +32,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode  # what the user's umask gives; a library that writes by renaming may differ
         yield part
+        part.chmod(mode)
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -91,7 +94,7 @@ def _document(path: Path, text: str | None, kind: str, versions: tuple[int, ...]
         raise FormatError(f"read {path.name}", expected=f"a Gossamer {kind}", got="a file without (or with oversized) metadata")
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         raise FormatError(f"read {path.name}", expected="JSON metadata", got=str(error)) from None
     if not isinstance(document, dict) or document.get("kind") != kind:
         got = document.get("kind") if isinstance(document, dict) else type(document).__name__
