@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossamer.rules.base import Rule, rules
+import torch
+from torch import Tensor
+
+from gossamer.rules.base import LayerView, Rule, rules
 
 
 @rules.register("static")
@@ -21,3 +24,7 @@ class Static(Rule):
     def due(self, step: int, total_steps: int) -> bool:
         """Never."""
         return False
+
+    def keep(self, layer: LayerView, fraction: float) -> Tensor:
+        """Everything survives, also where an update is asked for by hand."""
+        return torch.ones_like(layer.positions, dtype=torch.bool)

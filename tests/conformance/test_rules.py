@@ -1,0 +1,453 @@
+"""Every registered rule on every pattern it is defined on, in both homes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import gossamer as gs
+from gossamer.errors import PatternError
+from gossamer.rules import LayerView, Rule, build, describe, rules
+from gossamer.topology import TileScores, Topology, TopologyChange
+from strategies import (
+    OPTIMIZERS,
+    TRAINED_ON,
+    Case,
+    batch,
+    case,
+    defined,
+    dense_weight,
+    differences,
+    everything,
+    make_model,
+    make_rules,
+    moves_budget,
+    pair_id,
+    rule_id,
+    sparse_layers,
+    train_step,
+    trained,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gossamer.patterns import Pattern
+
+DATA = [batch(step, torch.float64) for step in range(200)]
+PAIRS = defined(every=5)
+each_pair = pytest.mark.parametrize("pair", PAIRS, ids=pair_id)
+each_rule = pytest.mark.parametrize("rule", make_rules(every=5), ids=rule_id)
+HOMES = pytest.mark.parametrize("home", ["packed", "masked"])
+
+
+def view(layer: Case, seed: int = 0, ties: bool = False, **facts: Any) -> LayerView:
+    """A layer with random weights and random dense gradient."""
+    generator = torch.Generator().manual_seed(seed)
+    topology, grid = layer.topology(seed), layer.grid
+    values = torch.randn(topology.positions.numel(), grid.members, generator=generator)
+    scores = torch.rand(grid.rows, grid.cols, generator=generator)
+    if ties:
+        values, scores = values.round(), (scores * 3).floor()
+    gradient = TileScores(grid, lambda lo, hi: scores[lo:hi].clone())
+    return LayerView(
+        "layer", topology, layer.units, values, gradient, generator.manual_seed(seed + 1), **facts
+    )
+
+
+def test_every_registered_rule_is_tested_on_a_pattern() -> None:
+    """A new rule joins this suite by existing."""
+    assert {rule.name for rule, _ in PAIRS} == set(rules)
+    assert {pattern.name for _, pattern in PAIRS} == {pattern.name for pattern in TRAINED_ON}
+
+
+# --- one decision -------------------------------------------------------------------------------------------
+
+
+@each_pair
+@pytest.mark.parametrize("ties", [False, True], ids=["distinct", "ties"])
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 1.0])
+def test_an_update_keeps_the_budget_of_every_bucket_exactly(
+    pair: tuple[Rule, Pattern], fraction: float, ties: bool
+) -> None:
+    """No position twice or out of range, the pattern holds, and no bucket wins or loses a connection."""
+    rule, pattern = pair
+    for seed, shape in enumerate([(16, 32), (8, 48), (40, 16)]):
+        layer = view(case(pattern, shape, 0.3), seed, ties)
+        grid = layer.topology.grid
+        new = rule.update(layer, fraction)
+        pattern.validate(new, grid)
+        assert new.numel() == len(set(new.tolist()))
+        before, after = pattern.count(layer.positions, grid), pattern.count(new, grid)
+        if moves_budget(rule):
+            active = int((after > 0).sum())
+            assert int(after.sum()) <= layer.capacity
+            assert layer.capacity - int(after.sum()) < max(active, 1)
+        else:
+            assert torch.equal(before, after)
+
+
+@each_pair
+@pytest.mark.parametrize("fraction", [0.0, 0.013, 0.3, 0.999])
+def test_the_number_dropped_is_the_floor_of_the_fraction(pair: tuple[Rule, Pattern], fraction: float) -> None:
+    """``floor(f * n)``; a fraction that rounds to nothing leaves the layer alone."""
+    rule, pattern = pair
+    layer = view(case(pattern, (16, 32), 0.3))
+    units = layer.positions.numel()
+    dropped = units - int(rule.keep(layer, fraction).sum())
+    if rule.name == "static":
+        assert dropped == 0
+    elif rule.name == "set":  # two cuts, each rounded down
+        negative = int((layer.values.sum(1) < 0).sum())
+        assert dropped == math.floor(fraction * negative) + math.floor(fraction * (units - negative))
+    else:
+        assert dropped == math.floor(fraction * units)
+    if dropped == 0 and not moves_budget(rule):
+        assert torch.equal(rule.update(layer, fraction), layer.positions)
+
+
+@each_pair
+def test_survivors_are_the_largest_weights(pair: tuple[Rule, Pattern]) -> None:
+    """What survives is at least as large as what does not (of the same sign for SET)."""
+    rule, pattern = pair
+    layer = view(case(pattern, (16, 32), 0.3))
+    kept, size = rule.keep(layer, 0.4), layer.values.abs().sum(1)
+    negative = layer.values.sum(1) < 0
+    for side in [negative, ~negative] if rule.name == "set" else [torch.ones_like(kept)]:
+        if rule.name == "static":
+            assert bool(kept.all())
+            continue
+        assert float(size[side & kept].min()) >= float(size[side & ~kept].max())
+
+
+@each_pair
+def test_decisions_change_nothing_they_are_given(pair: tuple[Rule, Pattern]) -> None:
+    """A rule reads a layer; only the engine writes."""
+    rule, pattern = pair
+    layer = view(case(pattern, (16, 32), 0.3))
+    positions, values = layer.positions.clone(), layer.values.clone()
+    rule.update(layer, 0.5)
+    assert torch.equal(layer.positions, positions)
+    assert torch.equal(layer.values, values)
+
+
+@each_pair
+def test_same_seed_same_decision(pair: tuple[Rule, Pattern]) -> None:
+    """Randomness comes from the layer's generator and from nowhere else."""
+    rule, pattern = pair
+    updates = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        updates.append(rule.update(view(case(pattern, (16, 32), 0.3)), 0.5))
+    assert torch.equal(*updates)
+
+
+@each_rule
+def test_undefined_patterns_are_refused_with_a_reason(rule: Rule) -> None:
+    """A sentence that says why and what to use instead, before anything is touched."""
+    refused = [pattern for pattern in TRAINED_ON if rule.undefined_on(pattern)]
+    for pattern in refused:
+        model = make_model("masked", pattern)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(PatternError) as error:
+            gs.attach(model, optimizer, rule, total_steps=10)
+        assert str(pattern) in str(error.value)
+        assert len(error.value.hint.split()) > 5
+        assert "use" in error.value.hint
+        assert not any(layer.tape.followed for _, layer in sparse_layers(model))
+    if rule.name == "srigl":
+        assert any(pattern.name == "unstructured" for pattern in refused)
+    else:
+        assert not refused
+
+
+@each_rule
+def test_a_rule_is_plain_data(rule: Rule) -> None:
+    """``describe`` and ``build`` are inverses through JSON; rules are values."""
+    import json
+
+    assert build(json.loads(json.dumps(describe(rule)))) == rule
+    with pytest.raises(AttributeError):
+        rule.every = 3  # type: ignore[misc]
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def check_nothing_outside_the_topology(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Weights and optimizer state are exactly zero wherever there is no connection; packed spares too."""
+    for _, layer in sparse_layers(model):
+        tensors = [
+            layer.weights.detach(),
+            *(
+                state
+                for state in optimizer.state.get(layer.weights, {}).values()
+                if isinstance(state, torch.Tensor) and state.shape == layer.weights.shape
+            ),
+        ]
+        for tensor in tensors:
+            outside = tensor[layer.connections :] if layer.home == "packed" else tensor[~layer.mask]
+            assert int(outside.count_nonzero()) == 0
+
+
+class Watch:
+    """Compares every layer just before and just after each update of an engine."""
+
+    def __init__(self, engine: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.seen, self.engine, self.optimizer, self.inner = 0, engine, optimizer, engine.update
+        engine.update = self.update
+
+    def snapshot(self, layer: Any) -> tuple[Topology, list[torch.Tensor]]:
+        """Topology, and weight and state as dense matrices."""
+        topology = layer.topology
+        states = [
+            layer.weights.detach(),
+            *(
+                state
+                for state in self.optimizer.state.get(layer.weights, {}).values()
+                if isinstance(state, torch.Tensor) and state.shape == layer.weights.shape
+            ),
+        ]
+        if layer.home == "masked":
+            return topology, [state.clone() for state in states]
+        count = topology.connections
+        return topology, [
+            topology.pattern.unpack(s[:count].clone(), topology.positions, topology.grid) for s in states
+        ]
+
+    def update(self) -> None:
+        """Update, then check."""
+        before = {name: self.snapshot(layer) for name, layer in self.engine.layers.items()}
+        self.inner()
+        for name, layer in self.engine.layers.items():
+            old, olds = before[name]
+            new, news = self.snapshot(layer)
+            stays = old.mask() & new.mask()
+            assert len(olds) == len(news)
+            for was, now in zip(olds, news, strict=True):
+                assert torch.equal(now, torch.where(stays, was, 0.0))
+            change = TopologyChange.between(old, new)
+            row = next(r for r in reversed(self.engine.history) if r.layer == name)
+            assert (row.dropped, row.grown) == (change.dropped, change.grown)
+            assert row.grown == int((new.mask() & ~old.mask()).sum())
+            assert row.dropped == int((old.mask() & ~new.mask()).sum())
+            assert row.connections == int(new.mask().sum())
+            self.seen += 1
+
+
+@HOMES
+@pytest.mark.parametrize("optimizer", ["nesterov_wd", "adamw", "rmsprop"])
+@each_pair
+def test_grown_connections_and_their_state_start_at_zero_and_the_rest_is_kept(
+    pair: tuple[Rule, Pattern], optimizer: str, home: str
+) -> None:
+    """Dropped-and-regrown keeps value and state; grown ones are exactly zero; nothing lives outside."""
+    rule, pattern = pair
+    model = make_model(home, pattern)
+    optim = OPTIMIZERS[optimizer](model.parameters())
+    engine = gs.attach(model, optim, rule, total_steps=16)
+    watch = Watch(engine, optim)
+    for step in range(12):
+        train_step(model, optim, step)
+        check_nothing_outside_the_topology(model, optim)
+    assert watch.seen == (0 if rule.name == "static" else 4)
+    for _, layer in sparse_layers(model):
+        assert layer.topology.positions.numel() <= layer.capacity
+
+
+@HOMES
+@each_pair
+def test_growth_alone_does_not_change_the_loss(pair: tuple[Rule, Pattern], home: str) -> None:
+    """After an update the model computes what the old one does with its dropped connections at zero."""
+    rule, pattern = pair
+    model = make_model(home, pattern, torch.float64)
+    optim = OPTIMIZERS["sgd"](model.parameters())
+    engine = gs.attach(model, optim, rule, total_steps=1000)
+    for step in range(4):
+        train_step(model, optim, step, torch.float64)
+    x = torch.randn(8, 32, dtype=torch.float64)
+    old = {name: dense_weight(layer) for name, layer in engine.layers.items()}
+    topologies = {name: layer.topology for name, layer in engine.layers.items()}
+    engine.step = 5
+    model(x).square().sum().backward()  # gradients to grow by
+    if rule.name != "static":
+        engine.update()
+    dropped = make_model("masked", pattern, torch.float64)
+    for name, layer in sparse_layers(dropped):
+        kept = torch.where(engine.layers[name].topology.mask(), old[name], 0.0)
+        layer.assign(topologies[name], pattern.pack(kept, topologies[name].positions, layer.grid))
+        with torch.no_grad():
+            layer.bias.copy_(engine.layers[name].bias)
+    torch.testing.assert_close(model(x), dropped(x), rtol=1e-12, atol=1e-12)
+    changed = any(row.grown for row in engine.history)
+    assert changed == (rule.name != "static")
+
+
+@each_pair
+def test_training_twice_gives_the_same_bits(pair: tuple[Rule, Pattern]) -> None:
+    """Same seed, same machine, same threads: same bits."""
+    rule, pattern = pair
+    runs = [trained("packed", pattern, rule, steps=14) for _ in range(2)]
+    assert differences(everything(*runs[0][:2]), everything(*runs[1][:2])) == []
+    assert runs[0][3] == runs[1][3]
+    assert runs[0][2].history == runs[1][2].history
+
+
+def test_another_seed_gives_another_random_growth() -> None:
+    """The engine's seed reaches the rule, and every layer and step draws afresh."""
+    grown = []
+    for seed in (0, 1):
+        model = make_model("packed", TRAINED_ON[0])
+        optim = OPTIMIZERS["sgd"](model.parameters())
+        gs.attach(model, optim, gs.SET(every=1), total_steps=10, seed=seed)
+        train_step(model, optim, 0)
+        grown.append(model[0].topology.positions)
+    assert not torch.equal(*grown)
+
+
+@each_pair
+def test_no_update_after_its_share_of_the_training(pair: tuple[Rule, Pattern]) -> None:
+    """Updates at multiples of ``every``, strictly before ``until * total``; Static never."""
+    rule, pattern = pair
+    _, _, engine, _ = trained("packed", pattern, rule, "sgd", steps=20)
+    expected = [step for step in (5, 10, 15, 20) if step < rule.until * 20]
+    assert sorted({row.step for row in engine.history}) == ([] if rule.name == "static" else expected)
+    assert engine.step == 20
+
+
+@HOMES
+def test_static_never_changes(home: str) -> None:
+    """The baseline: the first topology is the last one."""
+    for pattern in TRAINED_ON:
+        start = {name: layer.topology.positions for name, layer in sparse_layers(make_model(home, pattern))}
+        model, *_ = trained(home, pattern, gs.Static(every=1), steps=12)
+        for name, layer in sparse_layers(model):
+            assert torch.equal(layer.topology.positions, start[name])
+
+
+# --- interruption -------------------------------------------------------------------------------------------
+
+
+@each_pair
+@pytest.mark.parametrize("optimizer", ["nesterov_wd", "adam"])
+def test_resuming_from_a_checkpoint_is_no_interruption(
+    pair: tuple[Rule, Pattern], optimizer: str, tmp_path: Path
+) -> None:
+    """Killed just before an update, just after it or in between, the run ends with the same bits."""
+    rule, pattern = pair
+    steps, kills = 18, (4, 5, 6, 10) if optimizer == "adam" else (1, 9, 14)
+
+    def start(seed: int) -> tuple[Any, ...]:
+        model = make_model("packed", pattern, seed=seed, dropout=0.2)
+        optim = OPTIMIZERS[optimizer](model.parameters())
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optim, steps)
+        return model, optim, gs.attach(model, optim, rule, total_steps=steps), scheduler
+
+    model, optim, engine, scheduler = start(0)
+    torch.manual_seed(77)  # dropout draws from torch's own state
+    losses = []
+    for step in range(steps):
+        if step in kills:
+            extras = gs.training.Extras(scheduler, {"step": step})
+            gs.save_checkpoint(tmp_path / f"{step}", model, optim, engine, extras)
+        losses.append(train_step(model, optim, step))
+        scheduler.step()
+    for kill in kills:
+        again, optim2, engine2, scheduler2 = start(5)
+        torch.manual_seed(123)
+        progress = gs.load_checkpoint(tmp_path / f"{kill}", again, optim2, engine2, scheduler2)
+        tail = []
+        for step in range(progress["step"], steps):
+            tail.append(train_step(again, optim2, step))
+            scheduler2.step()
+        assert tail == losses[kill:], f"killed after {kill}"
+        assert differences(everything(model, optim), everything(again, optim2)) == []
+        assert engine2.state_dict() == engine.state_dict()
+
+
+# --- two homes ----------------------------------------------------------------------------------------------
+
+
+def side_by_side(
+    pair: tuple[Rule, Pattern], optimizer: str, dtype: torch.dtype, steps: int, hidden_only: bool
+) -> Iterator[tuple[int, dict[str, Any], dict[str, float]]]:
+    """Train the same network in both homes on the same data; yields (step, engines, losses)."""
+    rule, pattern = pair
+    engines, losses, passes = {}, {}, {}
+    for home in ("packed", "masked"):
+        model = make_model(home, pattern, dtype)
+        if hidden_only:  # one sparse layer and a fixed read-out
+            read_out = torch.randn(24, 16, generator=torch.Generator().manual_seed(1)).to(dtype)
+            model = torch.nn.Sequential(*model[:2])
+        optim = OPTIMIZERS[optimizer](model.parameters())
+        outputs = [] if hidden_only else None
+        engines[home] = gs.attach(model, optim, rule, total_steps=steps, outputs=outputs)
+        passes[home] = (model, optim)
+    for step in range(steps):
+        x, target = DATA[step]
+        for home, (model, optim) in passes.items():
+            optim.zero_grad()
+            y = model(x.to(dtype)) @ read_out if hidden_only else model(x.to(dtype))
+            loss = (y - target.to(dtype)).square().mean()
+            loss.backward()
+            optim.step()
+            losses[home] = float(loss.detach())
+        yield step + 1, engines, dict(losses)
+
+
+def layers_of(engines: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """The same layer in both homes."""
+    return zip(engines["packed"].layers.values(), engines["masked"].layers.values(), strict=True)
+
+
+MATRIX = [
+    (pair, optimizer)
+    for pair in defined(every=10)
+    for optimizer in OPTIMIZERS
+    if pair[0].name != "static" or optimizer == "adam"
+]
+
+
+@pytest.mark.parametrize(("pair", "optimizer"), MATRIX, ids=pair_id)
+def test_packed_and_masked_training_agree_at_every_update(pair: tuple[Rule, Pattern], optimizer: str) -> None:
+    """200 steps in float64: the same topology after every update, the same values to rounding."""
+    rule = pair[0]
+    for step, engines, losses in side_by_side(pair, optimizer, torch.float64, 200, hidden_only=True):
+        assert losses["packed"] == pytest.approx(losses["masked"], rel=1e-7), step
+        if rule.due(step, 200):
+            for packed, masked in layers_of(engines):
+                assert torch.equal(packed.topology.positions, masked.topology.positions), step
+    for packed, masked in layers_of(engines):
+        torch.testing.assert_close(dense_weight(packed), dense_weight(masked), rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(packed.bias, masked.bias, rtol=1e-7, atol=1e-9)
+    assert engines["packed"].history == engines["masked"].history
+    assert rule.name == "static" or sum(row.grown for row in engines["packed"].history) > 25
+
+
+@pytest.mark.parametrize("pair", defined(every=10), ids=pair_id)
+def test_two_sparse_layers_agree_in_both_homes(pair: tuple[Rule, Pattern]) -> None:
+    """Gradients also flow through a packed layer into another one; the output layer is never ablated."""
+    run = list(side_by_side(pair, "adam", torch.float64, 60, hidden_only=False))
+    engines = run[-1][1]
+    for _, _, losses in run:
+        assert losses["packed"] == pytest.approx(losses["masked"], rel=1e-7)
+    for packed, masked in layers_of(engines):
+        assert torch.equal(packed.topology.positions, masked.topology.positions)
+    if moves_budget(pair[0]):
+        assert int(engines["packed"].layers["3"].topology.fan_in().min()) > 0
+
+
+@pytest.mark.parametrize("pair", defined(every=10), ids=pair_id)
+def test_the_homes_agree_in_float32_to_rounding(pair: tuple[Rule, Pattern]) -> None:
+    """Single precision may break a near-tie differently; it may not train differently."""
+    run = list(side_by_side(pair, "nesterov_wd", torch.float32, 60, hidden_only=False))
+    engines = run[-1][1]
+    for _, _, losses in run:
+        assert losses["packed"] == pytest.approx(losses["masked"], rel=2e-3)
+    for packed, masked in layers_of(engines):
+        both = set(packed.topology.positions.tolist()) & set(masked.topology.positions.tolist())
+        assert len(both) >= 0.97 * masked.topology.positions.numel()
