@@ -26,7 +26,8 @@ def save(frozen: Frozen, path: str | Path) -> None:
         path: str or Path.
 
     Raises:
-        FormatError: a node that only torch knows; the message names it. ConfigError: not a frozen network. OSError.
+        FormatError: a node that only torch knows, which the message names, or a network that mixes its batch with other
+            dimensions. ConfigError: not a frozen network. OSError.
 
     Cost: one copy of the network in memory, one on disk.
 
@@ -59,6 +60,7 @@ def save(frozen: Frozen, path: str | Path) -> None:
         "output": frozen.graph.output,
         "report": frozen.plan,
     }
+    check_shapes(frozen.graph, frozen.report.inputs)
     storage.write(path, tensors, document)
 
 

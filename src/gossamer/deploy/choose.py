@@ -248,9 +248,9 @@ def _ways(found: dict[str, Candidates], number: int) -> dict[str, dict[str, Choi
 
     dense = Choice("dense", "torch")
     table = {
+        "dense": {name: dense if dense in each.seconds else None for name, each in found.items()},
         "core": {name: best(each, "core") for name, each in found.items()},
         "mixed": {name: best(each, None) for name, each in found.items()},
-        "dense": {name: dense if dense in each.seconds else None for name, each in found.items()},
     }
     ways: dict[str, dict[str, Choice]] = {}
     for way, pick in table.items():

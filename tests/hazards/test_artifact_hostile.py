@@ -1,0 +1,316 @@
+"""A file from outside is hostile until checked: a clear error, never a crash, never more memory than it deserves."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import gossamer as gs
+from gossamer.deploy import Frozen
+from gossamer.errors import FormatError, GossamerError
+from gossamer.patterns import parse
+
+LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice")
+
+
+def network(layout: str) -> Frozen:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(16, 8),
+        nn.BatchNorm1d(8),
+        nn.LeakyReLU(),
+        nn.Linear(8, 4),
+        nn.ReLU(),
+        nn.Linear(4, 4),
+        nn.Tanh(),
+    )
+    pattern = {"fanin": "fanin:2", "nm": "nm:1:4", "nm_lanes": "nm:1:4"}.get(layout)
+    if pattern is not None:
+        gs.sparsify(model, 0.5 if layout == "fanin" else None, parse(pattern), "uniform")
+    elif layout in ("csr", "slice"):
+        with torch.no_grad():
+            for layer in (model[0], model[3], model[5]):
+                layer.weight[1] = 0
+                layer.weight[:, 2] = 0
+    return gs.freeze(model, torch.randn(2, 16), keep={"0": layout, "3": layout, "5": layout})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("files")
+    for layout in LAYOUTS:
+        gs.save(network(layout), folder / layout)
+    return {layout: folder / layout for layout in LAYOUTS}
+
+
+def opened(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["gossamer"])  # noqa: SIM118
+
+
+def closed(path: Path, tensors: dict[str, torch.Tensor], document: object) -> Path:
+    save_file(
+        {name: t.contiguous().clone() for name, t in tensors.items()},
+        path,
+        {"gossamer": json.dumps(document)},
+    )
+    return path
+
+
+def try_load(path: Path) -> bool:
+    """Load, and run what loads; anything but a GossamerError is a failure."""
+    try:
+        net = gs.load(path)
+    except GossamerError as error:
+        assert str(error)
+        return False
+    net(torch.ones(3, 16))
+    return True
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_intact_files_load(files, layout):
+    assert try_load(files[layout])
+
+
+@given(data=st.data())
+def test_flipped_and_truncated_bytes(files, tmp_path_factory, data):
+    layout = data.draw(st.sampled_from(LAYOUTS))
+    content = bytearray(files[layout].read_bytes())
+    head = 8 + struct.unpack("<Q", content[:8])[0]
+    zone = data.draw(st.sampled_from([(0, 8), (8, head), (head, len(content))]))
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(zone[0], zone[1] - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    path = tmp_path_factory.mktemp("bytes") / "f"
+    path.write_bytes(bytes(content))
+    try_load(path)
+
+
+NASTY = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    2,
+    255,
+    2**31,
+    2**63,
+    10**400,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "csr",
+    "slice",
+    "0",
+    [],
+    {},
+    [[]],
+    "x" * 3000,
+)
+
+
+def everywhere(tree: object, path: tuple = ()) -> list[tuple]:
+    """The way to every value of a JSON tree."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [path, *(way for key, child in items for way in everywhere(child, (*path, key)))]
+
+
+def changed(document: dict, way: tuple, value: object) -> object:
+    """The document with one value replaced, or removed where the value is ``...``."""
+    if not way:
+        return value
+    twin = json.loads(json.dumps(document))
+    holder = twin
+    for key in way[:-1]:
+        holder = holder[key]
+    if value is ...:
+        del holder[way[-1]]
+    else:
+        holder[way[-1]] = value
+    return twin
+
+
+@given(data=st.data())
+def test_changed_documents(files, tmp_path_factory, data):
+    tensors, document = opened(files[data.draw(st.sampled_from(LAYOUTS))])
+    network_only = {key: value for key, value in document.items() if key != "report"}
+    way = data.draw(st.sampled_from(everywhere(network_only if data.draw(st.booleans()) else document)[1:]))
+    value = data.draw(st.sampled_from((..., *NASTY)))
+    try_load(closed(tmp_path_factory.mktemp("document") / "f", tensors, changed(document, way, value)))
+
+
+def test_every_value_of_the_graph_replaced_by_every_nasty_one(files, tmp_path):
+    tensors, document = opened(files["fanin"])
+    accepted = []
+    for way in everywhere({"nodes": document["nodes"][:3], "inputs": document["inputs"], "output": ""})[1:]:
+        for value in (..., None, True, -1, 2**31, 10**400, float("nan"), "x", []):
+            twin = changed(document, way, value)
+            if twin != document and try_load(closed(tmp_path / "f", tensors, twin)):
+                accepted.append((way, value))
+    harmless = {"activation", "negative_slope", "eps"}
+    assert {way[-1] for way, _ in accepted} <= harmless, accepted
+
+
+@given(data=st.data())
+def test_changed_tensors(files, tmp_path_factory, data):
+    tensors, document = opened(files[data.draw(st.sampled_from(LAYOUTS))])
+    name = data.draw(st.sampled_from(sorted(tensors)))
+    tensor = tensors[name]
+    kind = data.draw(st.sampled_from(["numbers", "dtype", "shape", "missing", "extra", "empty"]))
+    if kind == "numbers" and tensor.numel():
+        flat = tensor.reshape(-1).clone()
+        spot = data.draw(st.integers(0, flat.numel() - 1))
+        raw = flat.view(torch.uint8).view(flat.numel(), -1)
+        raw[spot] = data.draw(st.sampled_from([0, 1, 3, 127, 128, 255]))
+        tensors[name] = flat.view(tensor.shape)
+    elif kind == "dtype":
+        tensors[name] = tensor.to(
+            data.draw(st.sampled_from([torch.float64, torch.int64, torch.uint8, torch.bool, torch.bfloat16]))
+        )
+    elif kind == "shape":
+        tensors[name] = data.draw(
+            st.sampled_from([tensor.unsqueeze(0), tensor.reshape(-1)[:-1], tensor.reshape(-1)])
+        )
+    elif kind == "missing":
+        del tensors[name]
+    elif kind == "extra":
+        tensors["stowaway"] = tensor
+    else:
+        tensors[name] = tensor.reshape(-1)[:0]
+    try_load(closed(tmp_path_factory.mktemp("tensors") / "f", tensors, document))
+
+
+def refused(tmp_path: Path, tensors: dict, document: object, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        gs.load(closed(tmp_path / "f", tensors, document))
+
+
+def test_indices_out_of_range_or_order(files, tmp_path):
+    for layout, name, spot, value in (
+        ("csr", "0/col", 0, 16),
+        ("csr", "0/col", 1, 0),
+        ("csr", "0/row_ptr", 1, -1),
+        ("csr", "0/row_ptr", -1, 10_000),
+        ("fanin", "0/col", 0, 999),
+        ("fanin", "0/rows", 0, 3),
+        ("nm", "0/offset", 0, 4),
+        ("nm_lanes", "5/offset", 7, 3),
+        ("slice", "0/cols", 0, 16),
+        ("slice", "0/rows", 1, 0),
+    ):
+        tensors, document = opened(files[layout])
+        wide = tensors[name].to(torch.int64).reshape(-1)
+        wide[spot] = value
+        tensors[name] = wide.to(tensors[name].dtype).view(tensors[name].shape)
+        refused(tmp_path, tensors, document, "layout|load|ascending|below|validate|decode")
+
+
+def test_unknown_version_operator_and_layout(files, tmp_path):
+    tensors, document = opened(files["csr"])
+    refused(tmp_path, tensors, document | {"version": 2}, "version 1.*upgrade")
+    refused(tmp_path, tensors, document | {"kind": "checkpoint"}, "network")
+    nodes = json.loads(json.dumps(document["nodes"]))
+    nodes[1]["op"] = "exec"
+    refused(tmp_path, tensors, document | {"nodes": nodes}, "operator among linear.*'exec'")
+    nodes = json.loads(json.dumps(document["nodes"]))
+    nodes[0]["run"][0]["layout"] = "coo"
+    refused(tmp_path, tensors, document | {"nodes": nodes}, "layouts among")
+
+
+def test_cyclic_dangling_and_repeated_nodes(files, tmp_path):
+    tensors, document = opened(files["csr"])
+
+    def twist(node: int, **change: object) -> dict:
+        nodes = json.loads(json.dumps(document["nodes"]))
+        nodes[node].update(change)
+        return document | {"nodes": nodes}
+
+    refused(tmp_path, tensors, twist(0, inputs=[document["output"]]), "computed before it")
+    refused(tmp_path, tensors, twist(0, inputs=["0"]), "computed before it")
+    refused(tmp_path, tensors, twist(1, name="0"), "twice")
+    refused(tmp_path, tensors, document | {"output": "0"}, "dangling")
+    refused(tmp_path, tensors, document | {"output": "nowhere"}, "dangling")
+    refused(tmp_path, tensors, twist(1, tensors=["mean"]), "tensors")
+    refused(tmp_path, tensors, document | {"nodes": document["nodes"] * 2}, "twice")
+
+
+def test_sizes_that_overflow_or_ask_for_too_much(files, tmp_path):
+    tensors, document = opened(files["fanin"])
+    for shape in ([2**24, 2**24], [2**31, 1], [2**62, 2**62], [8, 2**40]):
+        nodes = json.loads(json.dumps(document["nodes"]))
+        nodes[0]["shape"] = shape
+        refused(tmp_path, tensors, document | {"nodes": nodes}, "load")
+    small = {
+        "0/rows": torch.zeros(1).to(torch.int32),
+        "0/col": torch.zeros(1, 1).to(torch.int32),
+        "0/values": torch.ones(1),
+    }
+    node = {"op": "linear", "name": "0", "inputs": ["x"], "shape": [2**24, 2**24], "layout": "fanin", "parameters": {"group": 1},
+            "activation": None, "run": [{"layout": "dense", "engine": "torch"}], "tensors": ["rows", "col", "values"]}  # fmt: skip
+    bomb = {"kind": "network", "version": 1, "inputs": ["x"], "nodes": [node], "output": "0",
+            "report": {"inputs": [{"dtype": "float32", "shape": [1, 2**24]}], "batches": [{"batch": 1}]}}  # fmt: skip
+    refused(tmp_path, small, bomb, "in proportion")
+
+
+def test_nodes_that_do_not_fit_each_other(files, tmp_path):
+    tensors, document = opened(files["csr"])
+    wide = json.loads(json.dumps(document))
+    wide["report"]["inputs"][0]["shape"] = [2, 17]
+    refused(tmp_path, tensors, wide, r"\[\.\.\., 16\]")
+    wide["report"]["inputs"][0] = {"dtype": "float64", "shape": [2, 16]}
+    refused(tmp_path, tensors, wide, "float32")
+    wide["report"]["inputs"][0] = {"dtype": "complex256", "shape": [2, 16]}
+    refused(tmp_path, tensors, wide, "complex256")
+
+
+def test_numbers_too_long_for_python_and_nesting_too_deep(files, tmp_path):
+    tensors, _ = opened(files["csr"])
+    for text in ('{"kind": ' + "9" * 5000 + "}", "[" * 100_000, '{"kind": NaN}', "", "null"):
+        save_file(tensors, tmp_path / "f", {"gossamer": text})
+        with pytest.raises(GossamerError):
+            gs.load(tmp_path / "f")
+
+
+def test_a_sweep_in_a_process_of_its_own_never_crashes(files, tmp_path):
+    """Out-of-range reads need not raise; a process that dies shows them."""
+    draw = random.Random(0)
+    for number in range(60):
+        layout = LAYOUTS[number % len(LAYOUTS)]
+        tensors, document = opened(files[layout])
+        name = draw.choice([n for n in tensors if tensors[n].numel()])
+        raw = tensors[name].reshape(-1).clone().view(torch.uint8)
+        for _ in range(draw.randint(1, 8)):
+            raw[draw.randrange(raw.numel())] = draw.randrange(256)
+        tensors[name] = raw.view(tensors[name].dtype).view(tensors[name].shape)
+        closed(tmp_path / f"{number}", tensors, document)
+    script = f"""
+        import pathlib, torch, gossamer as gs
+        for path in pathlib.Path({str(tmp_path)!r}).iterdir():
+            try:
+                gs.load(path)(torch.ones(300, 16))
+            except gs.GossamerError:
+                pass
+        print("survived")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "survived"

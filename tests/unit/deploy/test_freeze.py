@@ -1,0 +1,197 @@
+"""A frozen network computes what its model computes, whatever made the model and whatever form was chosen."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import gossamer as gs
+from gossamer.deploy.layouts import layouts
+from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError, StateError
+from gossamer.patterns import parse
+from gossamer.rules import rules
+
+PATTERNS = ("unstructured", "fanin", "fanin:2", "fanin:4", "nm:1:4", "nm:2:8")
+
+
+def trained(mlp, pattern: str, rule: str, home: str) -> nn.Sequential:
+    """A model after a few updates of a rule, the last of which has just grown zeros."""
+    model = mlp(pattern, home=home)
+    made = rules[rule](every=2, until=1.0)
+    if made.undefined_on(parse(pattern)):
+        pytest.skip(made.undefined_on(parse(pattern)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    gs.attach(model, optimizer, made, total_steps=7)
+    for _ in range(6):
+        optimizer.zero_grad()
+        model(torch.randn(16, 32)).square().mean().backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("home", ["packed", "masked"])
+@pytest.mark.parametrize("rule", sorted(rules))
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_equal_after_training_with_every_rule(mlp, check_same, pattern, rule, home):
+    model = trained(mlp, pattern, rule, home)
+    frozen = gs.freeze(model, torch.randn(4, 32), candidates=["csr"])
+    check_same(frozen, model, torch.randn(9, 32))
+
+
+@pytest.mark.parametrize("layout", sorted(layouts))
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_forced_layout_that_fits(mlp, check_same, pattern, layout):
+    model = mlp(pattern)
+    try:
+        frozen = gs.freeze(model, torch.randn(4, 32), keep=layout)
+    except PatternError as error:
+        assert layout in ("fanin", "nm", "nm_lanes", "slice")
+        assert "can hold" in str(error)
+        return
+    assert [row["chosen"] for row in frozen.plan["layers"]] == [layout] * 3
+    for batch in (0, 1, 7, 64):
+        check_same(frozen, model, torch.randn(batch, 32))
+
+
+def test_forced_layouts_are_there_at_all(mlp):
+    for pattern, layout in (
+        ("fanin", "fanin"),
+        ("fanin:4", "fanin"),
+        ("nm:1:4", "nm"),
+        ("nm:1:4", "nm_lanes"),
+    ):
+        frozen = gs.freeze(mlp(pattern), torch.randn(4, 32), keep=layout)
+        assert {row["chosen"] for row in frozen.plan["layers"]} == {layout}
+    assert gs.freeze(mlp("fanin:4"), torch.randn(4, 32), keep="fanin").graph.layers()[0][
+        1
+    ].stored.parameters == {"group": 4}
+
+
+def test_measured_choice_is_equal_and_the_model_is_left_alone(mlp, check_same):
+    model = mlp("nm:1:4").train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    frozen = gs.freeze(model, torch.randn(4, 32), batch_sizes=(1, 64))
+    assert model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    for batch in (0, 1, 7, 8, 9, 64, 300):
+        check_same(frozen, model, torch.randn(batch, 32))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(5, 32), (2, 3, 32), (2, 0, 32), (1, 1, 2, 32), (32,)])
+def test_leading_dimensions(mlp, check_same, shape, bias):
+    model = mlp("fanin", bias=bias)
+    for keep in ("fanin", "dense"):
+        check_same(gs.freeze(model, torch.randn(4, 32), keep=keep), model, torch.randn(shape))
+    slim = copy.deepcopy(model)
+    slim[0] = nn.Linear(32, 24, bias=bias)
+    with torch.no_grad():
+        slim[0].weight[:, 3] = 0
+        slim[0].weight[5] = 0
+    frozen = gs.freeze(slim, torch.randn(4, 32), keep={"0": "slice"}, candidates=["dense"])
+    assert frozen.plan["layers"][0]["chosen"] == "slice"
+    check_same(frozen, slim, torch.randn(shape))
+
+
+def test_strided_inputs(mlp, check_same):
+    model = mlp("fanin")
+    frozen = gs.freeze(model, torch.randn(4, 32), keep="fanin")
+    wide = torch.randn(64, 64)
+    for x in (wide[:, ::2], wide.t()[:32].t(), wide[:1, :32].expand(6, 32), wide[::3, :32]):
+        check_same(frozen, model, x)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.ReLU6, nn.LeakyReLU]
+)
+def test_activations(mlp, check_same, ablate, activation):
+    model = mlp("fanin", activation=activation)
+    ablate(model[0], [1, 5])
+    frozen = gs.freeze(model, torch.randn(4, 32), keep="csr")
+    assert frozen.plan["layers"][0]["constant"] == 2
+    check_same(frozen, model, torch.randn(6, 32))
+
+
+def test_weight_kept_at_zero_is_a_connection(mlp):
+    model = mlp("fanin", widths=(32, 24))
+    with torch.no_grad():
+        model[0].values.zero_()
+    frozen = gs.freeze(model, torch.randn(4, 32), keep="fanin")
+    assert frozen.plan["layers"][0]["connections"] == model[0].connections
+    assert frozen.plan["layers"][0]["constant"] == 0
+
+
+def test_float64_runs_and_refuses_float32(mlp):
+    model = mlp("fanin").double()
+    frozen = gs.freeze(model, torch.randn(4, 32).double())
+    x = torch.randn(3, 32).double()
+    assert float((frozen(x) - model(x).detach()).abs().max()) < 1e-12
+    with pytest.raises(DtypeError, match="float64"):
+        frozen(x.float())
+
+
+def test_bfloat16_runs(mlp):
+    model = mlp(None).bfloat16()
+    x = torch.randn(3, 32).bfloat16()
+    frozen = gs.freeze(model, x, keep="dense")
+    assert frozen(x).dtype == torch.bfloat16
+    assert torch.equal(frozen(x), model(x))
+
+
+def test_gradient_is_cut(mlp):
+    frozen = gs.freeze(mlp("fanin"), torch.randn(4, 32), keep="csr")
+    assert not frozen(torch.randn(2, 32, requires_grad=True)).requires_grad
+    assert list(frozen.parameters()) == []
+    assert frozen.train().training is False
+
+
+def test_copies_and_pickles_are_independent(mlp):
+    frozen = gs.freeze(mlp("fanin"), torch.randn(4, 32), keep="fanin")
+    twin, x = copy.deepcopy(frozen), torch.randn(3, 32)
+    expected = frozen(x)
+    del frozen
+    assert torch.equal(twin(x), expected)
+
+
+@pytest.mark.parametrize("move", [lambda f: f.double(), lambda f: f.half(), lambda f: f.to("meta")])
+def test_moving_is_refused(mlp, move):
+    with pytest.raises(StateError, match="freeze it again"):
+        move(gs.freeze(mlp("fanin"), torch.randn(4, 32), keep="csr"))
+
+
+def test_wrong_inputs_are_refused(mlp):
+    frozen = gs.freeze(mlp("fanin"), torch.randn(4, 32), keep="csr")
+    for bad, error in (
+        (torch.randn(3, 31), ShapeError),
+        (torch.randn(()), ShapeError),
+        (torch.ones(3, 32).int(), DtypeError),
+    ):
+        with pytest.raises(error, match="Frozen"):
+            frozen(bad)
+    with pytest.raises(DtypeError, match="CPU"):
+        frozen(torch.empty(3, 32, device="meta"))
+    with pytest.raises(DtypeError, match="list"):
+        frozen([1.0] * 32)
+
+
+def test_bad_arguments_are_refused(mlp):
+    model, x = mlp("fanin"), torch.randn(4, 32)
+    with pytest.raises(ConfigError, match="layouts among"):
+        gs.freeze(model, x, keep="fastst")
+    with pytest.raises(ConfigError, match="layers among"):
+        gs.freeze(model, x, keep={"7": "csr"})
+    with pytest.raises(ConfigError, match="sizes from 1"):
+        gs.freeze(model, x, batch_sizes=[0])
+    for bad in (torch.randn(32), torch.randn(0, 32), "x", ()):
+        with pytest.raises(ShapeError, match="example"):
+            gs.freeze(model, bad)
+    with pytest.raises(DtypeError, match="on the CPU"):
+        gs.freeze(nn.Linear(2, 2, device="meta"), x)
+
+
+def test_candidates_that_fit_nothing_leave_dense(mlp):
+    frozen = gs.freeze(mlp("fanin"), torch.randn(4, 32), candidates=["nm"])
+    assert {row["chosen"] for row in frozen.plan["layers"]} == {"dense"}
