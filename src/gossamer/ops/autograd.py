@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-_ops = torch.ops.gossamer
+from gossamer.ops import schemas  # noqa: F401 - the operators must be defined before they are looked up
+
+_linear_op = torch.ops.gossamer.linear.default
+_grad_input_op = torch.ops.gossamer.linear_grad_input.default
+_grad_values_op = torch.ops.gossamer.linear_grad_values.default
 
 
 def _wanted(*tensors: Tensor | None) -> bool:
@@ -23,7 +27,7 @@ class _Linear(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, values, *index)
         ctx.layout, ctx.shape = layout, shape
-        y: Tensor = _ops.linear(x, values, index, bias, layout, shape)
+        y: Tensor = _linear_op(x, values, index, bias, layout, shape)
         return y
 
     @staticmethod
@@ -40,7 +44,7 @@ class _GradInput(Function):
     def forward(ctx: Any, grad: Tensor, values: Tensor, layout: str, shape: Sequence[int], *index: Tensor) -> Tensor:
         ctx.save_for_backward(grad, values, *index)
         ctx.layout, ctx.shape = layout, shape
-        dx: Tensor = _ops.linear_grad_input(grad, values, index, layout, shape)
+        dx: Tensor = _grad_input_op(grad, values, index, layout, shape)
         return dx
 
     @staticmethod
@@ -58,7 +62,7 @@ class _GradValues(Function):
     ) -> Tensor:
         ctx.save_for_backward(grad, x, *index)
         ctx.layout, ctx.shape = layout, shape
-        dv: Tensor = _ops.linear_grad_values(grad, x, values, index, layout, shape)
+        dv: Tensor = _grad_values_op(grad, x, values, index, layout, shape)
         return dv
 
     @staticmethod
@@ -76,7 +80,7 @@ def linear(
     if _wanted(x, values, bias):
         recorded: Tensor = _Linear.apply(x, values, bias, layout, shape, *index)
         return recorded
-    y: Tensor = _ops.linear(x, values, index, bias, layout, shape)
+    y: Tensor = _linear_op(x, values, index, bias, layout, shape)
     return y
 
 
@@ -85,7 +89,7 @@ def linear_grad_input(grad: Tensor, values: Tensor, index: Sequence[Tensor], lay
     if _wanted(grad, values):
         recorded: Tensor = _GradInput.apply(grad, values, layout, shape, *index)
         return recorded
-    dx: Tensor = _ops.linear_grad_input(grad, values, index, layout, shape)
+    dx: Tensor = _grad_input_op(grad, values, index, layout, shape)
     return dx
 
 
@@ -96,5 +100,5 @@ def linear_grad_values(
     if _wanted(grad, x):
         recorded: Tensor = _GradValues.apply(grad, x, values, layout, shape, *index)
         return recorded
-    dv: Tensor = _ops.linear_grad_values(grad, x, values, index, layout, shape)
+    dv: Tensor = _grad_values_op(grad, x, values, index, layout, shape)
     return dv

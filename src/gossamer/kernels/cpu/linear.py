@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gossamer.kernels.spec import KernelSpec
 
 _PACK = pack.CALL.pack
-_matrix = pack.matrix
 
 
 def _panel(x: Tensor) -> tuple[Tensor, int, int]:
@@ -35,61 +34,64 @@ def _raise(op: str, layout: str, status: int, values: Tensor, shape: Sequence[in
     )
 
 
-def linear(layout: str, isa: int) -> Callable[..., Tensor]:
-    """``f(x, values, index, bias, shape) -> y`` for one layout and instruction set; y is a view of [n_out, batch]."""
-    from torch import empty
+def linear(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
+    """``f(x, values, index, bias, shape) -> y`` of one table row; y [batch, n_out] lies in memory as [n_out, batch]."""
+    from torch import Tensor, empty_strided
 
     run, parallel = library.core().gs_linear, library.parallel_for()
+    fields, at = pack.FIELDS[layout], Tensor.data_ptr
 
     def call(x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]) -> Tensor:
         x, feature, batch = _panel(x)
         n = x.shape[0]
-        y = empty((shape[0], n), dtype=x.dtype)
+        y = empty_strided((n, shape[0]), (1, n), dtype=x.dtype)
         status = run(_PACK(
-            *_matrix(values, index, layout, shape), isa, n, x.data_ptr(), feature, batch, 0, 0, 0,
-            0 if bias is None else bias.data_ptr(), 0, y.data_ptr(), n, parallel,
+            *fields(dtype, values, index, shape, at), isa, n, at(x), feature, batch, 0, 0, 0,
+            0 if bias is None else at(bias), 0, at(y), n, parallel,
         ))  # fmt: skip
         if status:
             _raise("linear", layout, status, values, shape)
-        return y.t()
+        return y
 
     return call
 
 
-def linear_grad_input(layout: str, isa: int) -> Callable[..., Tensor]:
-    """``f(grad, values, index, shape) -> gradient of x``; the result is a view of [n_in, batch]."""
-    from torch import empty
+def linear_grad_input(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
+    """``f(grad, values, index, shape) -> gradient of x`` [batch, n_in], in memory as [n_in, batch]."""
+    from torch import Tensor, empty_strided
 
     run, parallel = library.core().gs_linear_grad_input, library.parallel_for()
+    fields, at = pack.FIELDS[layout], Tensor.data_ptr
 
     def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         grad, feature, batch = _panel(grad)
         n = grad.shape[0]
-        out = empty((shape[1], n), dtype=grad.dtype)
+        out = empty_strided((n, shape[1]), (1, n), dtype=grad.dtype)
         status = run(_PACK(
-            *_matrix(values, index, layout, shape), isa, n, 0, 0, 0, grad.data_ptr(), feature, batch,
-            0, 0, out.data_ptr(), n, parallel,
+            *fields(dtype, values, index, shape, at), isa, n, 0, 0, 0, at(grad), feature, batch,
+            0, 0, at(out), n, parallel,
         ))  # fmt: skip
         if status:
             _raise("linear_grad_input", layout, status, values, shape)
-        return out.t()
+        return out
 
     return call
 
 
-def linear_grad_values(layout: str, isa: int) -> Callable[..., Tensor]:
+def linear_grad_values(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
     """``f(grad, x, values, index, shape) -> gradient of values``, 0 past the used part."""
-    from torch import empty
+    from torch import Tensor, empty_like
 
     run, parallel = library.core().gs_linear_grad_values, library.parallel_for()
+    fields, at = pack.FIELDS[layout], Tensor.data_ptr
 
     def call(grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         grad, grad_feature, grad_batch = _panel(grad)
         x, feature, batch = _panel(x)
-        out = empty(values.shape, dtype=values.dtype)
+        out = empty_like(values)
         status = run(_PACK(
-            *_matrix(values, index, layout, shape), isa, x.shape[0], x.data_ptr(), feature, batch,
-            grad.data_ptr(), grad_feature, grad_batch, 0, 0, out.data_ptr(), 0, parallel,
+            *fields(dtype, values, index, shape, at), isa, x.shape[0], at(x), feature, batch,
+            at(grad), grad_feature, grad_batch, 0, 0, at(out), 0, parallel,
         ))  # fmt: skip
         if status:
             _raise("linear_grad_values", layout, status, values, shape)
@@ -98,7 +100,7 @@ def linear_grad_values(layout: str, isa: int) -> Callable[..., Tensor]:
     return call
 
 
-_MAKERS: dict[str, Callable[[str, int], Callable[..., Any]]] = {
+_MAKERS: dict[str, Callable[[str, int, int], Callable[..., Any]]] = {
     "linear": linear,
     "linear_grad_input": linear_grad_input,
     "linear_grad_values": linear_grad_values,
@@ -113,4 +115,4 @@ def bind(spec: KernelSpec) -> Callable[..., Any]:
     """
     if spec.isa not in library.available_isas():
         raise KernelUnavailable("kernels.cpu", expected=f"one of {library.available_isas()}", got=spec.isa)
-    return _MAKERS[spec.op](spec.layout, library.ISAS[spec.isa])
+    return _MAKERS[spec.op](spec.layout, pack.DTYPES[spec.dtype], library.ISAS[spec.isa])

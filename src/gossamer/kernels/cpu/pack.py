@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from gossamer.errors import DtypeError, ShapeError
 
-LAYOUTS: Final = {"csr": 0, "fanin": 1, "nm": 2, "nm_lanes": 3, "dense": 4}
 ACTIVATIONS: Final = {None: 0, "relu": 1}
 MATRIX: Final = struct.Struct("15q")
 PANEL: Final = struct.Struct("3q")
 CALL: Final = struct.Struct("28q")
 LAYER: Final = struct.Struct("17q")
 
-_DTYPES = {"float32": 0, "float64": 1}
+DTYPES: Final = {"float32": 0, "float64": 1}
+
+Address = Callable[[Any], int]
+Fields = tuple[int, ...]
 
 
 def address(array: Any) -> int:
     """Memory address of a torch tensor or a NumPy array."""
-    if hasattr(array, "data_ptr"):
-        return int(array.data_ptr())
-    return int(array.ctypes.data)
+    return int(array.data_ptr() if hasattr(array, "data_ptr") else array.ctypes.data)
 
 
 def dtype_name(array: Any) -> str:
@@ -30,47 +31,58 @@ def dtype_name(array: Any) -> str:
     return str(array.dtype).removeprefix("torch.")
 
 
-def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> tuple[int, ...]:
+def _csr(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    rows, cols = index
+    if rows.shape[0] != shape[0] + 1:
+        raise ShapeError("kernels.cpu", expected=f"row_ptr [{shape[0] + 1}]", got=f"{tuple(rows.shape)}")
+    return (0, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], cols.shape[0], rows.itemsize, cols.itemsize,
+            at(values), at(rows), at(cols))  # fmt: skip
+
+
+def _fanin(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    rows, cols = index
+    active, k = cols.shape
+    if rows.shape[0] != active:
+        raise ShapeError("kernels.cpu", expected=f"cols [{rows.shape[0]}, k]", got=f"{tuple(cols.shape)}")
+    return (1, dtype, shape[0], shape[1], shape[2], k, 0, active, values.shape[0], active * k, rows.itemsize,
+            cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip
+
+
+def _nm(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address, layout: int = 2) -> Fields:
+    (offset,) = index
+    n_cols = math.prod(offset.shape)
+    return (layout, dtype, shape[0], shape[1], 1, shape[2], shape[3], 0, values.shape[0], n_cols, 0, offset.itemsize,
+            at(values), 0, at(offset))  # fmt: skip
+
+
+def _nm_lanes(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    return _nm(dtype, values, index, shape, at, layout=3)
+
+
+def _dense(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    del index
+    return (4, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], 0, 0, 0, at(values), 0, 0)
+
+
+FIELDS: Final = {"csr": _csr, "fanin": _fanin, "nm": _nm, "nm_lanes": _nm_lanes, "dense": _dense}
+
+
+def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> Fields:
     """The fields of ``gs_matrix``.
 
     Args:
-        values: [>= used] - float32 or float64, contiguous; a tensor or an array.
+        values: [>= used], float32 or float64, contiguous - a tensor or an array.
         index: the layout's integer tensors, contiguous.
-        layout: key of `LAYOUTS`.
+        layout: key of `FIELDS`.
         shape: the layout's integers.
 
     Raises:
         DtypeError: values of another type.
-        ShapeError: an unknown layout, or an index of another number of tensors or sizes.
+        ShapeError: an unknown layout, or index tensors whose sizes differ.
     """
-    n_out, n_in = shape[0], shape[1]
-    dtype = _DTYPES.get(dtype_name(values))
-    if dtype is None:
-        raise DtypeError("kernels.cpu", expected="float32 or float64 values", got=dtype_name(values))
-    n_values = values.shape[0]
-    code = LAYOUTS.get(layout)
-    if layout in {"csr", "fanin"}:
-        rows, cols = index
-        group, per_row, n_rows = 1, 0, 0
-        if code == 1:
-            group, n_rows, per_row = shape[2], rows.shape[0], cols.shape[1]
-            _expect(cols.shape[0] == n_rows, f"cols of {n_rows} rows, one for each active row group", cols)
-        else:
-            _expect(rows.shape[0] == n_out + 1, f"row_ptr of {n_out + 1} elements", rows)
-        n_cols = cols.shape[0] * per_row if code == 1 else cols.shape[0]
-        return (code, dtype, n_out, n_in, group, per_row, 0, n_rows, n_values, n_cols, rows.itemsize, cols.itemsize,
-                address(values), address(rows), address(cols))  # fmt: skip
-    if layout in {"nm", "nm_lanes"}:
-        (offset,) = index
-        n, m = shape[2], shape[3]
-        n_cols = offset.numel() if hasattr(offset, "numel") else offset.size
-        return (code, dtype, n_out, n_in, 1, n, m, 0, n_values, n_cols, 0, offset.itemsize,
-                address(values), 0, address(offset))  # fmt: skip
-    if layout == "dense":
-        return (code, dtype, n_out, n_in, 1, 0, 0, 0, n_values, 0, 0, 0, address(values), 0, 0)
-    raise ShapeError("kernels.cpu", expected=f"a layout of {', '.join(LAYOUTS)}", got=repr(layout))
-
-
-def _expect(holds: bool, expected: str, got: Any) -> None:
-    if not holds:
-        raise ShapeError("kernels.cpu", expected=expected, got=f"shape {tuple(got.shape)}")
+    if layout not in FIELDS:
+        raise ShapeError("kernels.cpu", expected=f"a layout of {', '.join(FIELDS)}", got=repr(layout))
+    name = dtype_name(values)
+    if name not in DTYPES:
+        raise DtypeError("kernels.cpu", expected="float32 or float64 values", got=name)
+    return FIELDS[layout](DTYPES[name], values, index, shape, address)
