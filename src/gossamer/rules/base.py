@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import ClassVar
 
 import torch
@@ -83,11 +84,13 @@ class Rule(ABC):
     needs_gradient: ClassVar[bool] = False  # the dense gradient, by tiles, at update steps
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.begin < 0 or not 0 < self.until <= 1:
+        steps = all(isinstance(n, Integral) and not isinstance(n, bool) for n in (self.every, self.begin))
+        numbers = isinstance(self.until, Real) and isinstance(self.drop, (Schedule, Real))
+        if not (steps and numbers and self.every >= 1 and self.begin >= 0 and 0 < self.until <= 1):
             raise ConfigError(
                 type(self).__name__,
-                expected="every >= 1, begin >= 0 and until in (0, 1]",
-                got=f"every={self.every}, begin={self.begin}, until={self.until}",
+                expected="integers every >= 1 and begin >= 0, until in (0, 1], a number or schedule drop",
+                got=f"every={self.every!r}, begin={self.begin!r}, until={self.until!r}, drop={self.drop!r}",
             )
         self.schedule()  # checks the range of drop
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -39,8 +41,8 @@ class SRigL(RigL):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gamma is not None and self.gamma < 0:
-            raise ConfigError("SRigL", expected="gamma >= 0 or None", got=str(self.gamma))
+        if self.gamma is not None and not (isinstance(self.gamma, Real) and 0 <= self.gamma < inf):
+            raise ConfigError("SRigL", expected="a finite gamma >= 0 or None", got=repr(self.gamma))
 
     def undefined_on(self, pattern: Pattern) -> str:
         """FanIn always; NM only without ablation; Unstructured never."""

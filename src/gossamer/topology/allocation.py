@@ -43,6 +43,9 @@ def allocate(
     custom = dict(custom or {})
     if unknown := sorted(set(custom) - set(shapes)):
         raise ConfigError("allocate", expected=f"layers among {', '.join(shapes)}", got=", ".join(unknown))
+    for name, fixed in custom.items():
+        if not 0 < fixed <= 1:
+            raise DensityError(f"allocate(custom=) for {name}", expected="a density in (0, 1]", got=str(fixed))
     if allocation == "uniform":
         return {name: custom.get(name, density) for name in shapes}
     raw = {name: _raw_score(shape, allocation, power) for name, shape in shapes.items()}
