@@ -15,6 +15,8 @@ from gossamer.errors import StateError
 from gossamer.measure import LayerCount, count
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gossamer.deploy.plan import Plan
 
 
@@ -31,22 +33,24 @@ class Frozen(nn.Module):
     def __init__(self, graph: Graph, report: Plan) -> None:
         super().__init__()
         self.graph, self.report = graph, report
-        self.programs: list[Program] = []
-        known: dict[tuple[object, ...], Program] = {}
+        self.runs: list[Callable[..., Any]] = []
+        known: dict[tuple[object, ...], Callable[..., Any]] = {}
         for number in range(len(report.batches)):
             picks = tuple(body.choices[number] for _, body in graph.layers())
             if picks not in known:
-                known[picks] = Program(graph, number)
-            self.programs.append(known[picks])
+                known[picks] = Program(graph, number).shortest()
+            self.runs.append(known[picks])
         self.limits = [row.up_to for row in report.batches if row.up_to is not None]
         super().train(mode=False)
 
-    @torch.no_grad()
-    def forward(self, *inputs: Any) -> Any:
-        """What the model computed, in evaluation."""
-        if self.limits:
-            return self.programs[bisect_left(self.limits, inputs[0].shape[0])](*inputs)
-        return self.programs[0](*inputs)
+    def forward(self, x: Any, *more: Any) -> Any:
+        """What the model computed, in evaluation; the result belongs to no graph."""
+        if isinstance(x, Tensor) and x.requires_grad:  # nothing inside wants a gradient: cheaper than torch.no_grad
+            x = x.detach()
+        if more:
+            more = tuple(z.detach() if isinstance(z, Tensor) else z for z in more)
+        run = self.runs[bisect_left(self.limits, x.shape[0])] if self.limits else self.runs[0]
+        return run(x, *more)
 
     @property
     def plan(self) -> dict[str, Any]:

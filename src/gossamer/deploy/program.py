@@ -84,10 +84,10 @@ class CoreStep:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., n_in] to [..., n_out]."""
-        check(x, self.n_in, self.dtype)
-        if x.dim() == 2:
+        if isinstance(x, Tensor) and x.is_cpu and x.dim() == 2:  # the chain checks shape and dtype itself
             with self.lock:
                 return self.chain(x)
+        check(x, self.n_in, self.dtype)
         with self.lock:
             return self.chain(x.reshape(-1, self.n_in)).reshape(*x.shape[:-1], self.n_out)
 
@@ -174,6 +174,10 @@ class Program:
             if straight and self.inputs == 1 and [0, *ends][-1] == self.output
             else None
         )
+
+    def shortest(self) -> Step:
+        """What to call: the one step itself, where there is no other."""
+        return self.line[0] if self.line is not None and len(self.line) == 1 else self
 
     def __call__(self, *inputs: Any) -> Any:
         """Run the steps."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 
 import gossamer as gs
 from gossamer.deploy.layouts import layouts
-from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError, StateError
+from gossamer.errors import ConfigError, DtypeError, KernelUnavailable, PatternError, ShapeError, StateError
 from gossamer.patterns import parse
 from gossamer.rules import rules
 
@@ -169,7 +171,7 @@ def test_wrong_inputs_are_refused(mlp):
         (torch.randn(()), ShapeError),
         (torch.ones(3, 32).int(), DtypeError),
     ):
-        with pytest.raises(error, match="Frozen"):
+        with pytest.raises(error, match="expected"):
             frozen(bad)
     with pytest.raises(DtypeError, match="CPU"):
         frozen(torch.empty(3, 32, device="meta"))
@@ -195,3 +197,32 @@ def test_bad_arguments_are_refused(mlp):
 def test_candidates_that_fit_nothing_leave_dense(mlp):
     frozen = gs.freeze(mlp("fanin"), torch.randn(4, 32), candidates=["nm"])
     assert {row["chosen"] for row in frozen.plan["layers"]} == {"dense"}
+
+
+def test_called_from_many_threads(mlp):
+    frozen = gs.freeze(mlp("fanin"), torch.randn(4, 32), keep="fanin")
+    inputs = [torch.randn(batch, 32) for batch in (1, 300, 7, 64)]
+    expected = [frozen(x) for x in inputs]
+
+    def client(number: int) -> bool:
+        pick = number % len(inputs)
+        return all(torch.equal(frozen(inputs[pick]), expected[pick]) for _ in range(50))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(client, range(16)))
+
+
+def test_a_missing_core_is_replaced_by_the_operators(mlp, check_same, monkeypatch):
+    def missing(_layers):
+        raise KernelUnavailable("Chain", expected="the compiled core", got="none")
+
+    monkeypatch.setattr("gossamer.deploy.program.Chain", missing)
+    model = mlp("nm:1:4")
+    for keep in ("csr", "nm", "nm_lanes"):
+        check_same(gs.freeze(model, torch.randn(4, 32), keep=keep), model, torch.randn(2, 3, 32))
+
+
+def test_small_networks_freeze_in_seconds(mlp):
+    start = time.perf_counter()
+    gs.freeze(mlp("fanin", 0.05, widths=(256, 300, 300, 300, 10)), torch.randn(16, 256))
+    assert time.perf_counter() - start < 6  # about 1.5 s; twice as much is allowed to a busy machine
