@@ -68,6 +68,31 @@ class Drawing:
             f'<path {line} stroke="{SOFT}" stroke-width="1.4" fill="none" marker-end="url(#tip)"/>'
         )
 
+    def bar(self, x: float, y: float, width: float, height: float, fill: str) -> None:
+        """A filled rectangle."""
+        shape = f'x="{x:g}" y="{y:g}" width="{width:.1f}" height="{height:g}"'
+        self.parts.append(f'<rect {shape} fill="{fill}"/>')
+
+    def rule(self, x: float, y1: float, y2: float) -> None:
+        """A dashed vertical line."""
+        line = f'd="M{x:.1f} {y1:g} L{x:.1f} {y2:g}"'
+        self.parts.append(f'<path {line} stroke="{INK}" stroke-dasharray="3 3"/>')
+
+    def heat(self, x: float, y: float, size: float, counts: list[list[int]], top: int) -> None:
+        """Cells from light to dark in nine steps; one path a step keeps the file small."""
+        steps: dict[int, list[str]] = {}
+        for r, row in enumerate(counts):
+            for c, count in enumerate(row):
+                corner = f"M{x + c * size:g} {y + r * size:g}"
+                steps.setdefault(round(8 * count / top), []).append(f"{corner}h{size:g}v{size:g}h-{size:g}z")
+        for step, cells in sorted(steps.items()):
+            light = [
+                238 - (238 - 28) * step // 8,
+                242 - (242 - 60) * step // 8,
+                245 - (245 - 110) * step // 8,
+            ]
+            self.parts.append(f'<path fill="#{bytes(light).hex()}" d="{"".join(cells)}"/>')
+
     def __str__(self) -> str:
         size = f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}"'
         named = f'role="img" aria-label="{escape(self.title)}"'

@@ -6,7 +6,8 @@ A page holds markers; what stands between them is replaced and never written by 
     ...
     <!-- /results -->
 
-NAME is a view below. With ``--check`` nothing is written, and a page that is out of date is an error.
+NAME is a view below. Pictures of results are written to ``docs/assets``. With ``--check`` nothing is written,
+and a page or picture that is out of date is an error.
 """
 # ruff: noqa: INP001, T201 (a script that prints)
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -21,7 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import result_figures
+
 ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "docs" / "assets"
 RESULTS = ROOT / "benchmarks" / "results"
 MARKER = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 Row = Iterable[Any]
@@ -84,7 +91,7 @@ def mlp_speed(result: dict[str, Any]) -> str:
     rows = []
     for pattern, got in result["patterns"].items():
         one, many, step = got["batch_1"], got["batch_256"], got["training_step"]
-        bytes_dense, bytes_sparse = (got["training_memory"][key] for key in ("dense_bytes", "sparse_bytes"))
+        bytes_dense, bytes_sparse = (got["training_peak_bytes"][key] for key in ("dense", "sparse"))
         rows.append(
             [
                 f"`{pattern}`",
@@ -102,7 +109,7 @@ def mlp_speed(result: dict[str, Any]) -> str:
         f"{first['batch_1']['dense_us']:.0f} us",
         f"{first['batch_256']['dense_us']:.0f} us",
         f"{first['training_step']['dense_us']:.0f} us",
-        size(first["training_memory"]["dense_bytes"]),
+        size(first["training_peak_bytes"]["dense"]),
     ]
     widths = "-".join(map(str, result["widths"]))
     says = (
@@ -115,7 +122,7 @@ def mlp_speed(result: dict[str, Any]) -> str:
         "frozen, batch 1",
         "frozen, batch 256",
         "training step, batch 128",
-        "memory of that step",
+        "peak memory of training",
     ]
     return f"{says}\n\n{table(head, [dense, *rows])}"
 
@@ -142,15 +149,24 @@ def mnist_rigl(result: dict[str, Any]) -> str:
     """RigL's own MNIST experiment beside the published numbers."""
     paper, rows = result["paper_rigl"], []
     for name, run in result["runs"].items():
-        live = "-".join(map(str, run["live_architecture"][:-1])) if "live_architecture" in run else "—"
-        rows.append([name, f"{run['test_error_best']:.2f}", f"{run['test_error_end']:.2f}", live])
+        live = [seed.get("live_architecture", [])[:-1] for seed in run["seeds"]]
+        rows.append(
+            [
+                name,
+                f"{run['test_error_best']:.2f}",
+                f"{run['test_error_end']:.2f}",
+                ", ".join("-".join(map(str, units)) for units in live if units) or "—",
+            ]
+        )
     live = "-".join(map(str, paper["live_architecture"]))
     rows.append(
         ["RigL as published", f"{paper['test_error_best']:.2f}", f"{paper['test_error_end']:.2f}", live]
     )
+    seeds = len(next(iter(result["runs"].values()))["seeds"])
     says = (
         f"LeNet-300-100 at 99 % / 89 % / dense, {result['epochs']} epochs (Evci et al. 2020, appendix B). "
-        "Test error in per cent; live units: inputs and neurons that are left after dead ones are removed."
+        f"Test error in per cent, mean of {seeds} seed(s); live units: inputs and neurons that are left after "
+        "dead ones are removed."
     )
     return f"{says}\n\n{table(['run', 'best', 'last', 'live units'], rows)}"
 
@@ -200,7 +216,27 @@ def wide_layer(result: dict[str, Any]) -> str:
     )
 
 
+@view("speed-picture", "mlp_speed", "python benchmarks/mlp_speed.py")
+def speed_picture(_: dict[str, Any]) -> str:
+    """Where the picture lies."""
+    return "![Times faster than dense PyTorch](ASSETS/speed.svg)"
+
+
+@view("pixels-picture", "mnist_rigl", "python benchmarks/mnist_rigl.py")
+def pixels_picture(_: dict[str, Any]) -> str:
+    """Where the picture lies."""
+    return "![Connections of each MNIST pixel before and after RigL](ASSETS/pixels.svg)"
+
+
+PICTURES = {"speed": ("mlp_speed", result_figures.speed), "pixels": ("mnist_rigl", result_figures.pixels)}
+
 # --- the pages ----------------------------------------------------------------------------------------------
+
+
+def load(source: str) -> dict[str, Any] | None:
+    """A result document, or None where it has not been measured."""
+    path = RESULTS / f"{source}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def block(name: str) -> str:
@@ -208,11 +244,18 @@ def block(name: str) -> str:
     if name not in VIEWS:
         raise SystemExit(f"render_results: expected one of {', '.join(VIEWS)}, got {name!r}")
     chosen = VIEWS[name]
-    path = RESULTS / f"{chosen.source}.json"
-    if not path.is_file():
+    result = load(chosen.source)
+    if result is None:
         return f"*Not measured yet:* `{chosen.command}`\n"
-    result = json.loads(path.read_text(encoding="utf-8"))
-    return f"{chosen.draw(result)}\n\n`{result['command']}` on {machine(result['machine'])}\n"
+    try:
+        drawn = chosen.draw(result)
+    except KeyError as error:
+        raise SystemExit(
+            f"render_results: {chosen.source}.json has no {error}; adapt the view {name!r}"
+        ) from None
+    if name.endswith("-picture"):
+        return f"{drawn}\n"
+    return f"{drawn}\n\n`{result['command']}` on {machine(result['machine'])}\n"
 
 
 def machine(facts: dict[str, Any]) -> str:
@@ -221,24 +264,37 @@ def machine(facts: dict[str, Any]) -> str:
     return f"{facts['cpu']} ({', '.join(sets)}), {facts['cores']} cores, torch {facts['torch']}"
 
 
-def render(text: str) -> str:
-    """A page with every marked block filled."""
-    return MARKER.sub(lambda match: f"{match[1]}{block(match['name'])}{match[3]}", text)
+def render(text: str, assets: str = "assets") -> str:
+    """A page with every marked block filled; ``assets`` is the way from the page to the pictures."""
+
+    def fill(match: re.Match[str]) -> str:
+        return f"{match[1]}{block(match['name']).replace('(ASSETS/', f'({assets}/')}{match[3]}"
+
+    return MARKER.sub(fill, text)
+
+
+def wanted() -> Iterable[tuple[Path, str]]:
+    """(file, text) of every page and picture as it should be."""
+    for page in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]):
+        assets = os.path.relpath(ASSETS, page.parent)
+        yield page, render(page.read_text(encoding="utf-8"), assets)
+    for name, (source, draw) in PICTURES.items():
+        if (result := load(source)) is not None:
+            yield ASSETS / f"{name}.svg", str(draw(result))
 
 
 def main() -> int:
-    """Rewrite the pages, or check them."""
+    """Rewrite pages and pictures, or check them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail where a page is out of date"
+        "--check", action="store_true", help="write nothing; fail where something is out of date"
     )
     check, stale = parser.parse_args().check, []
-    for page in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]):
-        text = page.read_text(encoding="utf-8")
-        if (new := render(text)) != text:
-            stale.append(str(page.relative_to(ROOT)))
+    for path, text in wanted():
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(str(path.relative_to(ROOT)))
             if not check:
-                page.write_text(new, encoding="utf-8")
+                path.write_text(text, encoding="utf-8")
     if stale:
         print("out of date:" if check else "rendered:", ", ".join(stale))
     return 1 if check and stale else 0

@@ -1,0 +1,45 @@
+"""Draw measured results as SVG; ``render_results.py`` writes them where the result files are present."""
+# ruff: noqa: INP001 (a script's other half)
+
+from __future__ import annotations
+
+from typing import Any
+
+from figures import INK, KEPT, SOFT, Drawing
+
+
+def speed(result: dict[str, Any]) -> Drawing:
+    """Bars: how many times faster than dense, for every pattern and job."""
+    bars = []
+    for pattern, got in result["patterns"].items():
+        bars += [
+            (f"{pattern}, frozen, batch 1", got["batch_1"]["times_faster"]),
+            (f"{pattern}, frozen, batch 256", got["batch_256"]["times_faster"]),
+            (f"{pattern}, training step", got["training_step"]["times_faster"]),
+        ]
+    picture = Drawing(860, 56 + 26 * len(bars), "Times faster than dense PyTorch")
+    scale = 480 / max(1.0, *(ratio for _, ratio in bars))
+    for number, (name, ratio) in enumerate(bars):
+        y = 46 + 26 * number
+        picture.text(250, y + 14, name, INK, "end", 12)
+        picture.bar(262, y, scale * ratio, 18, KEPT if ratio >= 1 else SOFT)
+        picture.text(268 + scale * ratio, y + 14, f"{ratio:.1f}x", INK, "start", 12)
+    picture.heading(30, 28, f"Times faster than dense, {100 * (1 - result['density']):g} % sparse")
+    picture.rule(262 + scale, 40, 46 + 26 * len(bars))
+    picture.text(262 + scale, 34, "dense", SOFT, "middle", 11)
+    return picture
+
+
+def pixels(result: dict[str, Any]) -> Drawing:
+    """Connections that leave each input pixel, before and after training."""
+    picture = Drawing(860, 330, "Connections that leave each MNIST pixel, before and after RigL")
+    run = result["runs"]["rigl"]["seeds"][0]
+    panels = (("pixels_start", "random start", 90), ("pixels_end", "after RigL", 480))
+    top = max(max(map(max, run[key])) for key, _, _ in panels) or 1
+    for key, name, x in panels:
+        share = run["central_share_start" if key == "pixels_start" else "central_share_end"]
+        picture.heading(x, 30, f"{name}: {100 * share:.0f} % in the central 20 x 20")
+        picture.heat(x, 44, 9, run[key], top)
+        picture.box(x + 36, 80, 180, 180)
+    picture.text(90, 318, f"connections of a pixel: 0 (light) to {top} (dark)", SOFT, size=12)
+    return picture
