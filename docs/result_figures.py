@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from figures import INK, KEPT, SOFT, Drawing
+from drawing import INK, KEPT, SOFT, Drawing
 
 
 def speed(result: dict[str, Any]) -> Drawing:
