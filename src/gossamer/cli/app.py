@@ -117,12 +117,17 @@ def app() -> typer.Typer:
     return whole
 
 
+def _print_version(wanted: bool) -> None:
+    """Answer ``--version`` before anything else is looked at."""
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
     """Train and run truly sparse neural networks."""
-    if version:
-        print(__version__)
-        raise typer.Exit

@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from gossamer.cli.build import Samples
+
 BATCHES = (1, 256)
 SECONDS = 2.0  # of measuring, for each batch size
 Times = dict[int, dict[str, float]]  # batch -> network -> median seconds
 
 
-def freeze_all(folders: Mapping[str, Path], threads: int) -> dict[str, nn.Module]:
+def freeze_all(folders: Mapping[str, Path], samples: Samples, threads: int) -> dict[str, nn.Module]:
     """Freeze the last checkpoint of every run into its folder; the dense one stays ordinary torch.
 
     Args:
         folders: method -> run folder; ``dense`` among them.
+        samples: Samples - measured on the first of its test set.
         threads: int - to be fast with.
 
     Returns:
@@ -42,35 +45,34 @@ def freeze_all(folders: Mapping[str, Path], threads: int) -> dict[str, nn.Module
     networks: dict[str, nn.Module] = {}
     with measure.threads(threads):
         for name, folder in folders.items():
-            loop = restored(folder)
+            model = restored(folder).model
             path = folder / layout.NETWORK
             if name == DENSE_METHOD:
-                networks[name] = loop.model.eval().requires_grad_(requires_grad=False)
+                networks[name] = model.requires_grad_(requires_grad=False)
                 save_file(networks[name].state_dict(), path)
             else:
-                example = loop.samples.x_test[: BATCHES[-1]]
-                networks[name] = frozen = gs.freeze(loop.model, example, batch_sizes=BATCHES)
+                networks[name] = frozen = gs.freeze(model, samples.x_test[: BATCHES[-1]], batch_sizes=BATCHES)
                 gs.save(frozen, path)
     return networks
 
 
 def compare(
-    networks: dict[str, nn.Module], folders: Mapping[str, Path], threads: int
+    networks: Mapping[str, nn.Module], folders: Mapping[str, Path], samples: Samples, threads: int
 ) -> list[dict[str, Any]]:
     """Measure networks in turns and gather what their runs achieved; each run folder gets its ``speed.json``.
 
     Args:
         networks: from ``freeze_all``.
         folders: method -> run folder.
+        samples: Samples.
         threads: int.
 
     Returns:
-        list of dict: method, accuracy, best, connections, bytes, seconds and against_dense by batch size. The last
-        row is the dense network with int8 weights, the rival to beat at batch 1.
+        list of dict: method, accuracy, best, connections, bytes, seconds and against_dense by batch size.
+        The last row is the dense network with int8 weights, the rival to beat at batch 1.
 
     Cost: four seconds of measuring and one evaluation.
     """
-    samples = restored(folders[DENSE_METHOD]).samples
     int8 = int8_rival(gs.freeze(networks[DENSE_METHOD], samples.x_test[:1], keep="dense"))
     runners: dict[str, Callable[[Tensor], Tensor]] = {**networks, INT8: int8.run}
     times = _measure(runners, samples.x_test, threads)
@@ -96,9 +98,8 @@ def _measure(runners: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, threa
     with measure.threads(threads):
         for batch in BATCHES:
             sample = x[:batch].contiguous()
-            timed = measure.alternate(
-                {name: partial(run, sample) for name, run in runners.items()}, seconds=SECONDS
-            )
+            calls = {name: partial(run, sample) for name, run in runners.items()}
+            timed = measure.alternate(calls, seconds=SECONDS)
             times[batch] = {name: timing.median for name, timing in timed.items()}
     return times
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from gossamer.cli.build import Samples, build_rule, load_samples
+from gossamer.cli.build import Samples, build_model, build_optimizer, build_rule, load_samples
 from gossamer.cli.config import DENSE, RunConfig, checked_config
 from gossamer.cli.journal import write_json
 from gossamer.cli.loop import Loop
 from gossamer.errors import ConfigError, DataError, FormatError
 from gossamer.report import run as layout
 from gossamer.rules import describe
+from gossamer.training import load_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import nn
 
 
 def begin(
@@ -95,27 +99,40 @@ def reopen(folder: Path) -> tuple[RunConfig, Samples]:
     return config, samples
 
 
-def restored(path: Path, checkpoint: str = layout.LAST) -> Loop:
-    """A training as a checkpoint left it, for freezing and inspecting.
+class Restored(NamedTuple):
+    """A model as a checkpoint left it."""
+
+    model: nn.Module
+    config: RunConfig
+    inputs: int  # features of a sample
+    step: int
+
+
+def restored(path: Path, checkpoint: str = layout.LAST) -> Restored:
+    """The model of a run, for freezing and inspecting; its data set is not needed.
 
     Args:
         path: Path - a run folder, or one of the checkpoints in it.
         checkpoint: str - which one of a folder: ``last.safetensors`` or ``best.safetensors``.
 
     Returns:
-        Loop.
+        Restored.
 
     Raises:
-        FormatError: no such checkpoint, or a damaged one; and as ``reopen``.
+        FormatError: no such checkpoint, or a damaged one. ConfigError: a damaged configuration.
+        FileNotFoundError: no run.
     """
     folder, name = (path, checkpoint) if path.is_dir() else (path.parent, path.name)
-    loop = Loop(*reopen(folder))
+    document = layout.read_document(folder)
+    config = checked_config(document.config, str(folder / layout.CONFIG))
     if not (folder / name).is_file():
         raise FormatError(
             f"open {folder}", expected=f"a checkpoint {name}", got="none", hint="train it first"
         )
-    loop.restore(folder / name)
-    return loop
+    inputs = prod(document.data.shape)
+    model = build_model(config, inputs, document.data.classes)
+    progress = load_checkpoint(folder / name, model, build_optimizer(config.optimizer, model))
+    return Restored(model.eval(), config, inputs, int(progress.get("step", 0)))
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -59,6 +59,7 @@ class Loop:
         self.config, self.samples = config, samples
         self.per_epoch = ceil(len(samples.x_train) / config.batch)
         self.total = self.per_epoch * config.epochs
+        torch.manual_seed(config.seed)  # the state rides in checkpoints, and has to be the run's own
         self.model: nn.Module = build_model(config, samples.x_train.shape[1], samples.classes)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         self.engine = build_engine(config, self.model, self.optimizer, self.total)

@@ -16,10 +16,11 @@ class Scale(NamedTuple):
     widths: tuple[int, ...]
     epochs: int
     batch: int
+    lr: float
 
 
-SCALES = {"digits": Scale((256, 128), 20, 32)}
-SCALE = Scale((1024, 512), 6, 128)
+SCALES = {"digits": Scale((256, 128), 20, 32, 0.05)}
+SCALE = Scale((1024, 512), 6, 128, 0.2)
 
 
 def methods(
@@ -48,7 +49,7 @@ def methods(
     shared = RunConfig(
         data=data,
         widths=scale.widths,
-        optimizer=OptimizerConfig(name="sgd", lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4),
+        optimizer=OptimizerConfig(name="sgd", lr=scale.lr, momentum=0.9, nesterov=True, weight_decay=1e-4),
         schedule=ScheduleConfig(name="cosine", warmup=per_epoch // 4),
         epochs=epochs,
         batch=scale.batch,

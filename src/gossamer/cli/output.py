@@ -89,6 +89,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], cap
     for number, name in enumerate(columns):
         made.add_column(escape(name), justify="right" if number else "left", vertical="bottom")
     for row in rows:
-        made.add_row(*(escape(cell).replace(" ", NO_BREAK) for cell in row))
+        made.add_row(escape(row[0]), *(escape(cell).replace(" ", NO_BREAK) for cell in row[1:]))
     below = [Text(caption)] if caption else []
     return Group(Text(title, style="bold"), made, *below)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gossamer.deploy.choose import Wanted, choose
+from gossamer.deploy.choose import choose
 from gossamer.deploy.graph import Graph, Layer, Linear, Opaque
 from gossamer.deploy.layouts import layout, layouts
 from gossamer.deploy.program import Program
+from gossamer.deploy.wanted import Wanted
 from gossamer.measure import alternate, threads
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ class Contender:
     flops: int
 
 
-def contenders(frozen: Frozen, example: Tensor) -> list[Contender]:
+def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contender]:
     """Torch dense, CSR and dense int8, the network as frozen, and each layout of ours that holds one.
 
     Args:
-        frozen: Frozen - its dead neurons are gone, so the rivals do not carry them either.
+        frozen: Frozen - raced as it is.
+        source: Frozen - what the others are made from: ``frozen`` itself, or the same network in a layout
+            that still knows its pattern. Its dead neurons are gone, so the rivals do not carry them either.
         example: [batch, ...] - says the batch size to choose engines for.
 
     Returns:
@@ -59,12 +62,11 @@ def contenders(frozen: Frozen, example: Tensor) -> list[Contender]:
 
     Cost: a dense copy of every layer.
     """
-    graph = frozen.graph
+    graph = source.graph
     rivals = [_rival(graph, name, make) for name, make in ((DENSE, _dense), (CSR, _csr), (INT8, _int8))]
-    stored = sum(
-        _bytes([*body.stored.index.values(), body.stored.values, body.bias]) for _, body in graph.layers()
-    )
-    flops = sum(2 * body.stored.values.numel() for _, body in graph.layers())
+    bodies = [body for _, body in frozen.graph.layers()]
+    stored = sum(body.stored.bytes + _bytes([body.bias]) for body in bodies)
+    flops = sum(2 * body.stored.values.numel() for body in bodies)
     return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example)]
 
 
@@ -212,8 +214,8 @@ def verdict(rows: list[dict[str, Any]]) -> list[str]:
     ahead = [row for row in rows if not row["ours"] and row["seconds"]["median"] < best["seconds"]["median"]]
     if not ahead:
         return [f"{best['name']} is the fastest"]
-    ours = best["seconds"]["median"]
+    ours, name = best["seconds"]["median"], best["name"]
     return [
-        f"we lose to {row['name']}: {ours / row['seconds']['median']:.2f} x as fast as {best['name']}, our best"
+        f"we lose to {row['name']}: {ours / row['seconds']['median']:.2f} x as fast as {name}, our best"
         for row in ahead
     ]

@@ -41,10 +41,13 @@ def bench(
 
     torch.manual_seed(seed)
     with measure.threads(threads):
-        frozen = _layer(n_in, n_out, pattern, density, batch) if target == "layer" else _file(target)
-        x = torch.randn(batch, *_input_shape(frozen))
+        if target == "layer":
+            frozen, source = _layer(n_in, n_out, pattern, density, batch)
+        else:
+            frozen = source = _file(target)
+        x = torch.randn(batch, *_input_shape(source))
         out.remark(f"measuring for about {seconds:g} s")
-        rows = race(contenders(frozen, x), x, threads, seconds)
+        rows = race(contenders(frozen, source, x), x, threads, seconds)
         machine = measure.machine()
     document = {
         "target": target,
@@ -60,8 +63,8 @@ def bench(
     out.result(document, lambda: _view(document))
 
 
-def _layer(n_in: int, n_out: int, pattern: str, density: float | None, batch: int) -> Frozen:
-    """One frozen layer of random values and topology."""
+def _layer(n_in: int, n_out: int, pattern: str, density: float | None, batch: int) -> tuple[Frozen, Frozen]:
+    """One layer of random values and topology: frozen as measured, and in the layout of its pattern."""
     import torch
     from torch import nn
 
@@ -69,9 +72,10 @@ def _layer(n_in: int, n_out: int, pattern: str, density: float | None, batch: in
     from gossamer.nn.sparsify import sparsify
     from gossamer.patterns.base import parse
 
-    model = nn.Sequential(nn.Linear(n_in, n_out))
-    sparsify(model, density=density, pattern=parse(pattern), allocation="uniform")
-    return gs.freeze(model, torch.randn(batch, n_in))
+    model, kind = nn.Sequential(nn.Linear(n_in, n_out)), parse(pattern)
+    sparsify(model, density=density, pattern=kind, allocation="uniform")
+    example = torch.randn(batch, n_in)
+    return gs.freeze(model, example), gs.freeze(model, example, keep=kind.layout)
 
 
 def _file(path: str) -> Frozen:

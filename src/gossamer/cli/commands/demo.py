@@ -61,7 +61,7 @@ def demo(
             _train(folders[name], config, samples, progress, NAMES[name], fresh=fresh)
             out.remark(f"{NAMES[name]}: trained")
     out.remark("freezing and measuring")
-    rows = compare(freeze_all(folders, threads), folders, threads)
+    rows = compare(freeze_all(folders, samples, threads), folders, samples, threads)
     page = folder / "report.html"
     write_report(folders.values(), page, title=f"Gossamer demo on {samples.name}")
     document = {
@@ -114,5 +114,5 @@ def _view(document: dict[str, Any]) -> Group:
         for batch in batches:
             cells += [duration(row["seconds"][batch]), f"{row['against_dense'][batch]:.2f} x"]
         rows.append(cells)
-    title = f"{document['data']}, seed {document['seed']}, threads {document['threads']}, {document['seconds']:.0f} s"
-    return table(title, columns, rows, f"report: {document['report']}")
+    said = f"seed {document['seed']}, {document['threads']} threads, {document['seconds']:.0f} s"
+    return table(f"{document['data']}, {said}", columns, rows, f"report: {document['report']}")

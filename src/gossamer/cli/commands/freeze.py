@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 (Typer reads it)
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from gossamer.cli.app import command
 from gossamer.cli.output import Output  # noqa: TC001 (Typer reads it)
@@ -28,16 +29,21 @@ def freeze(
     keep: Annotated[str, typer.Option(help="fastest (measured), or a layout for all layers.")] = "fastest",
 ) -> None:
     """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here."""
+    import torch
+
     import gossamer as gs
+    from gossamer import measure
     from gossamer.cli.folder import restored
     from gossamer.report import run as layout
 
-    loop = restored(source, layout.BEST if best else layout.LAST)
+    found = restored(source, layout.BEST if best else layout.LAST)
     sizes = tuple(sorted(set(batch or (1, 256))))
-    frozen = gs.freeze(loop.model, loop.samples.x_test[: sizes[-1]], keep=keep, batch_sizes=sizes)
+    example = torch.randn(sizes[-1], found.inputs, generator=torch.Generator().manual_seed(0))
+    with measure.threads(found.config.threads or torch.get_num_threads()):
+        frozen = gs.freeze(found.model, example, keep=keep, batch_sizes=sizes)
     folder = source if source.is_dir() else source.parent
     path = target or folder / layout.NETWORK
     gs.save(frozen, path)
     n_bytes = path.stat().st_size
-    document = {"file": str(path), "bytes": n_bytes, "step": loop.step, "plan": frozen.plan}
-    out.result(document, lambda: f"{frozen.explain()}\n\n{path}: {size(n_bytes)}")
+    document = {"file": str(path), "bytes": n_bytes, "step": found.step, "plan": frozen.plan}
+    out.result(document, lambda: Text(f"{frozen.explain()}\n\n{path}: {size(n_bytes)}"))

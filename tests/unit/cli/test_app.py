@@ -1,0 +1,80 @@
+"""What all commands share."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import gossamer
+
+COMMANDS = ("bench", "demo", "freeze", "inspect", "report", "train")
+
+
+def test_help_names_every_command(call):
+    answer = call("--help")
+    assert answer.code == 0
+    assert all(name in answer.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_the_common_options(call, name):
+    answer = call(name, "--help")
+    assert answer.code == 0
+    assert all(option in answer.stdout for option in ("--json", "--quiet", "--debug"))
+
+
+def test_version(call):
+    assert call("--version").stdout.strip() == gossamer.__version__
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys; from gossamer.cli.app import app\n"
+        "try: app()(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'matplotlib', 'pydantic')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_module_runs_the_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "gossamer", "--version"], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, gossamer.__version__)
+
+
+def test_unknown_command_is_a_usage_error(call):
+    assert call("paint").code == 2
+
+
+def test_an_error_is_one_sentence_without_traceback(call, tmp_path):
+    answer = call("inspect", tmp_path / "nothing")
+    assert answer.code == 2
+    assert answer.stderr.startswith("error: inspect: expected")
+    assert answer.stderr.count("\n") == 1
+    assert "Traceback" not in answer.stderr
+
+
+def test_json_errors_are_json(call, tmp_path):
+    answer = call("inspect", tmp_path / "nothing", "--json")
+    assert answer.code == 2
+    assert answer.document["kind"] == "ConfigError"
+    assert str(tmp_path) in answer.document["error"]
+
+
+def test_debug_lets_the_error_through(call, tmp_path):
+    with pytest.raises(gossamer.GossamerError):
+        call("inspect", tmp_path / "nothing", "--debug")
+
+
+def test_quiet_says_nothing_on_stderr(call, finished, tmp_path):
+    answer = call("report", finished, "-o", tmp_path / "r.html", "--quiet", "--json")
+    assert (answer.code, answer.stderr) == (0, "")
+
+
+def test_markup_in_names_is_shown_not_obeyed(call, tmp_path):
+    answer = call("inspect", tmp_path / "[bold]x[/bold]")
+    assert "[bold]x[/bold]" in answer.stderr

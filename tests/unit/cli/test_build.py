@@ -1,0 +1,90 @@
+"""From a configuration to objects."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gossamer.cli.build import build_engine, build_model, build_optimizer, learning_rate
+from gossamer.cli.config import OptimizerConfig, RunConfig, ScheduleConfig
+from gossamer.errors import ConfigError, DensityError, PatternError
+
+
+def test_a_model_depends_on_its_configuration_alone():
+    config = RunConfig(widths=(16,), density=0.5)
+    torch.manual_seed(1)
+    first = build_model(config, 64, 10).state_dict()
+    torch.manual_seed(2)
+    second = build_model(config, 64, 10).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_building_leaves_the_global_generator_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    build_model(RunConfig(widths=(16,), density=0.5), 64, 10)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_density_by_layer():
+    model = build_model(RunConfig(widths=(16,), density={"fc1": 0.25, "fc2": 1.0}), 64, 10)
+    assert model.fc1.connections == 256
+    assert type(model.fc2) is torch.nn.Linear
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"density": 7.0}, DensityError),
+        ({"density": 0.0}, DensityError),
+        ({}, DensityError),
+        ({"density": 0.5, "pattern": "tartan"}, ConfigError),
+        ({"density": 0.5, "pattern": "nm:9:8"}, ConfigError),
+        ({"density": 0.3, "pattern": "nm:1:8"}, DensityError),
+        ({"pattern": "nm:1:7"}, PatternError),
+        ({"pattern": "dense", "density": 0.5}, ConfigError),
+        ({"pattern": "dense", "rule": {"name": "set"}}, ConfigError),
+    ],
+)
+def test_what_cannot_be_built_is_refused(settings, error):
+    with pytest.raises(error):
+        build_model(RunConfig(widths=(16,), **settings), 64, 10)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_every_optimizer_trains_a_sparse_layer(name):
+    config = RunConfig(
+        widths=(8,), density=0.5, rule={"name": "rigl", "every": 1}, optimizer={"name": name, "lr": 0.01}
+    )
+    model = build_model(config, 16, 4)
+    optimizer = build_optimizer(config.optimizer, model)
+    engine = build_engine(config, model, optimizer, 4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.randn(4, 16)).square().mean().backward()
+        optimizer.step()
+    assert engine is not None
+    assert engine.history
+
+
+def test_an_unknown_rule_or_setting_is_refused():
+    config = RunConfig(widths=(8,), density=0.5)
+    model = build_model(config, 16, 4)
+    optimizer = build_optimizer(config.optimizer, model)
+    for rule in ({"name": "magic"}, {"name": "rigl", "charm": 3}):
+        with pytest.raises(ConfigError):
+            build_engine(config.model_copy(update={"rule": rule}), model, optimizer, 10)
+
+
+def rates(schedule, lr=1.0):
+    return [learning_rate(OptimizerConfig(lr=lr), schedule, step, 8, 2) for step in range(9)]
+
+
+def test_constant_cosine_step_and_warmup():
+    assert rates(ScheduleConfig(name="constant")) == [1.0] * 9
+    cosine = rates(ScheduleConfig(name="cosine"))
+    assert (cosine[0], cosine[4], cosine[8]) == pytest.approx((1.0, 0.5, 0.0))
+    step = rates(ScheduleConfig(name="step", milestones=(1, 3), factor=0.1))
+    assert step == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
+    assert rates(ScheduleConfig(name="constant", warmup=3))[:4] == [0.25, 0.5, 0.75, 1.0]

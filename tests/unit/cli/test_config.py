@@ -1,0 +1,103 @@
+"""Configurations: files, flags, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gossamer.cli.config import RunConfig, checked_config, parse_settings, read_config
+from gossamer.errors import ConfigError
+
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.toml"))
+
+
+def test_flags_win_over_the_file(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('epochs = 3\n[optimizer]\nname = "adam"\nlr = 0.1\n')
+    config = read_config(path, {"optimizer.lr": 0.5})
+    assert (config.epochs, config.optimizer.name, config.optimizer.lr) == (3, "adam", 0.5)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_valid(path):
+    from gossamer.cli.build import build_model, build_rule
+
+    config = read_config(path, {})
+    if config.pattern != "dense":
+        build_rule(config)
+    inputs = {"digits": 64, "cifar10": 3072, "cifar10_small": 3072}.get(config.data, 784)
+    build_model(config.model_copy(update={"widths": tuple(min(w, 512) for w in config.widths)}), inputs, 10)
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [
+        ({"epochs": -1}, "epochs=-1"),
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch": 0}, "batch=0"),
+        ({"colour": "red"}, "colour"),
+        ({"optimizer": {"name": "lion"}}, "optimizer.name='lion'"),
+        ({"optimizer": {"lr": float("nan")}}, "optimizer.lr"),
+        ({"optimizer": {"name": "adam", "momentum": 0.5}}, "momentum"),
+        ({"optimizer": {"nesterov": True, "momentum": 0.0}}, "nesterov"),
+        ({"schedule": {"name": "step"}}, "milestones"),
+        ({"schedule": {"milestones": [1]}}, "milestones"),
+        ({"widths": [0]}, "widths.0=0"),
+        ({"widths": "wide"}, "widths='wide'"),
+        ({"seed": -1}, "seed=-1"),
+        ({"allocation": "fair"}, "allocation='fair'"),
+        ([], "settings=[]"),
+    ],
+)
+def test_wrong_settings_are_named(document, named):
+    with pytest.raises(ConfigError, match="expected valid settings") as caught:
+        checked_config(document, "test")
+    assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["epochs = ", "\x00", "a = 1\na = 2", "[" * 5000])
+def test_a_damaged_file_is_one_sentence(tmp_path, text):
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="expected a TOML file"):
+        read_config(path, {})
+
+
+def test_a_binary_or_huge_file_is_refused(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="TOML"):
+        read_config(path, {})
+    path.write_bytes(b"#" * (2 << 20))
+    with pytest.raises(ConfigError, match="at most"):
+        read_config(path, {})
+
+
+def test_a_group_cannot_be_inside_a_value():
+    with pytest.raises(ConfigError, match="a group of settings"):
+        read_config(None, {"epochs": 3, "epochs.x": 1})
+
+
+def test_settings_are_toml_or_plain_text():
+    assert parse_settings(["a.b=[1, 2]", "c=word", "d=true", "e=1e-3"]) == {
+        "a.b": [1, 2],
+        "c": "word",
+        "d": True,
+        "e": 1e-3,
+    }
+
+
+@pytest.mark.parametrize("text", ["a", "=3", " =3"])
+def test_a_setting_needs_a_name_and_a_value(text):
+    with pytest.raises(ConfigError, match="name=value"):
+        parse_settings([text])
+
+
+def test_a_config_survives_its_json():
+    config = RunConfig(widths=(8, 4), density={"fc1": 0.5}, rule={"name": "set"})
+    assert checked_config(config.model_dump(mode="json"), "test") == config

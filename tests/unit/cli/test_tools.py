@@ -1,0 +1,146 @@
+"""freeze, inspect and bench."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import gossamer as gs
+from gossamer.cli.folder import restored
+from gossamer.cli.rivals import CSR, DENSE, INT8, contenders
+
+
+def test_freeze_writes_a_file_that_computes_the_same(finished, frozen):
+    found = restored(finished)
+    x = torch.randn(5, 64)
+    with torch.no_grad():
+        assert torch.allclose(gs.load(frozen)(x), found.model(x), atol=1e-5)
+
+
+def test_freeze_json(call, finished, tmp_path):
+    path = tmp_path / "net.safetensors"
+    document = call(
+        "freeze", finished, "-o", path, "--best", "--batch", 1, "--keep", "csr", "--json"
+    ).document
+    assert document["file"] == str(path)
+    assert document["bytes"] == path.stat().st_size
+    assert {"batches", "layers"} <= document["plan"].keys()
+
+
+def test_freeze_explains(call, finished, tmp_path):
+    answer = call("freeze", finished / "best.safetensors", "-o", tmp_path / "n.safetensors")
+    assert answer.code == 0
+    assert "fc1" in answer.stdout
+    assert "chosen" in answer.stdout
+
+
+def test_freeze_of_nothing(call, tmp_path):
+    answer = call("freeze", tmp_path)
+    assert (answer.code, answer.stdout) == (1, "")
+    assert "no run in" in answer.stderr
+
+
+def test_freeze_with_an_unknown_layout(call, finished, tmp_path):
+    assert call("freeze", finished, "--keep", "tartan", "-o", tmp_path / "n").code == 2
+    assert not (tmp_path / "n").exists()
+
+
+def test_freeze_of_a_run_without_a_checkpoint(call, finished, tmp_path):
+    shutil.copy(finished / "config.json", tmp_path)
+    answer = call("freeze", tmp_path)
+    assert answer.code == 1
+    assert "train it first" in answer.stderr
+
+
+@pytest.mark.parametrize("kind", ["run", "checkpoint", "frozen"])
+def test_inspect_counts_connections_and_bytes(call, finished, frozen, kind):
+    source = {"run": finished, "checkpoint": finished / "best.safetensors", "frozen": frozen}[kind]
+    document = call("inspect", source, "--json").document
+    layers = document["layers"]
+    assert document["total"]["connections"] == sum(layer["connections"] for layer in layers)
+    assert document["total"]["bytes"] == sum(sum(layer["bytes"].values()) for layer in layers)
+    for layer in layers:
+        assert (
+            sum(int(inputs) * neurons for inputs, neurons in layer["fan_in"].items()) == layer["connections"]
+        )
+        assert layer["flops"] == 2 * layer["connections"]
+
+
+def test_inspect_agrees_with_the_summary(call, finished):
+    layers = call("inspect", finished, "--json").document["layers"]
+    assert layers == json.loads((finished / "summary.json").read_text())["layers"]
+
+
+def test_inspect_for_people(call, finished):
+    answer = call("inspect", finished)
+    assert "fc1" in answer.stdout
+    assert "inputs of a neuron" in answer.stdout
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff" * 100])
+def test_inspect_refuses_what_is_not_ours(call, tmp_path, content):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    answer = call("inspect", path)
+    assert answer.code == 1
+    assert answer.stderr.startswith("error: ")
+
+
+ROW = {"name", "ours", "bytes", "seconds", "against_dense", "gflops_real", "gflops_dense_equivalent"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "layout"),
+    [
+        (["nm:1:8"], "gossamer nm"),
+        (["fanin", "--density", "0.1"], "gossamer fanin"),
+        (["unstructured", "--density", "0.1"], "gossamer csr"),
+    ],
+)
+def test_bench_layer_races_all_rivals_and_all_layouts(call, pattern, layout):
+    arguments = ["--in", 64, "--out", 32, "--pattern", *pattern, "--batch", 3, "--seconds", 0.05, "--json"]
+    document = call("bench", "layer", *arguments).document
+    names = {row["name"] for row in document["rows"]}
+    assert {DENSE, CSR, INT8, "as frozen", layout} <= names
+    assert all(row.keys() == ROW for row in document["rows"])
+    medians = [row["seconds"]["median"] for row in document["rows"]]
+    assert medians == sorted(medians)
+    assert document["verdict"]
+    assert document["machine"]["cpu"]
+    dense = next(row for row in document["rows"] if row["name"] == DENSE)
+    assert dense["against_dense"] == 1.0
+    assert dense["gflops_real"] == pytest.approx(2 * 64 * 32 * 3 / dense["seconds"]["median"] / 1e9)
+
+
+def test_bench_of_a_file(call, frozen):
+    document = call("bench", frozen, "--seconds", 0.05, "--json").document
+    assert {DENSE, CSR, INT8, "as frozen"} <= {row["name"] for row in document["rows"]}
+    assert "as frozen" in call("bench", frozen, "--seconds", 0.05).stdout
+
+
+def test_rivals_compute_the_same_network(frozen):
+    net, x = gs.load(frozen), torch.randn(7, 64)
+    expected = net(x)
+    for entry in contenders(net, net, x):
+        tolerance = 0.05 * float(expected.abs().max()) if entry.name == INT8 else 1e-4
+        assert torch.allclose(entry.run(x), expected, atol=tolerance), entry.name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing.safetensors"],
+        ["layer", "--pattern", "tartan"],
+        ["layer", "--pattern", "fanin", "--density", "2"],
+        ["layer", "--pattern", "fanin"],
+        ["layer", "--in", "0"],
+        ["layer", "--batch", "0"],
+        ["layer", "--in", "63", "--pattern", "nm:1:8"],
+    ],
+)
+def test_bench_refuses(call, arguments):
+    answer = call("bench", *arguments)
+    assert (answer.code, answer.stdout) == (2, "")
