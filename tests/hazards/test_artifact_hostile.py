@@ -1,4 +1,4 @@
-"""A file from outside is hostile until checked: a clear error, never a crash, never more memory than it deserves."""
+"""A file from outside is hostile until checked: a clear error, never a crash, no memory without bound."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -19,9 +19,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gossamer as gs
-from gossamer.deploy import Frozen
 from gossamer.errors import FormatError, GossamerError
 from gossamer.patterns import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gossamer.deploy import Frozen
 
 LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice")
 
@@ -74,8 +78,7 @@ def try_load(path: Path) -> bool:
     """Load, and run what loads; anything but a GossamerError is a failure."""
     try:
         net = gs.load(path)
-    except GossamerError as error:
-        assert str(error)
+    except GossamerError:
         return False
     net(torch.ones(3, 16))
     return True
@@ -262,10 +265,25 @@ def test_sizes_that_overflow_or_ask_for_too_much(files, tmp_path):
         "0/col": torch.zeros(1, 1).to(torch.int32),
         "0/values": torch.ones(1),
     }
-    node = {"op": "linear", "name": "0", "inputs": ["x"], "shape": [2**24, 2**24], "layout": "fanin", "parameters": {"group": 1},
-            "activation": None, "run": [{"layout": "dense", "engine": "torch"}], "tensors": ["rows", "col", "values"]}  # fmt: skip
-    bomb = {"kind": "network", "version": 1, "inputs": ["x"], "nodes": [node], "output": "0",
-            "report": {"inputs": [{"dtype": "float32", "shape": [1, 2**24]}], "batches": [{"batch": 1}]}}  # fmt: skip
+    node = {
+        "op": "linear",
+        "name": "0",
+        "inputs": ["x"],
+        "shape": [2**24, 2**24],
+        "layout": "fanin",
+        "parameters": {"group": 1},
+        "activation": None,
+        "run": [{"layout": "dense", "engine": "torch"}],
+        "tensors": ["rows", "col", "values"],
+    }
+    bomb = {
+        "kind": "network",
+        "version": 1,
+        "inputs": ["x"],
+        "nodes": [node],
+        "output": "0",
+        "report": {"inputs": [{"dtype": "float32", "shape": [1, 2**24]}], "batches": [{"batch": 1}]},
+    }
     refused(tmp_path, small, bomb, "in proportion")
 
 

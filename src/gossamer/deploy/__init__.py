@@ -1,4 +1,4 @@
-"""From a trained model to what is shipped: dead neurons removed, every layer in its fastest form, one checked file."""
+"""From a trained model to what is shipped: nothing dead, every layer in its fastest form, a checked file."""
 
 from gossamer.deploy.artifact import load, save
 from gossamer.deploy.freezing import freeze

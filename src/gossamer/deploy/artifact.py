@@ -1,4 +1,4 @@
-"""``save`` and ``load``: a frozen network in one safetensors file that is hostile until checked. See docs/artifact-format.md."""
+"""``save`` and ``load``: a frozen network in one file, hostile until checked. See docs/artifact-format.md."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def save(frozen: Frozen, path: str | Path) -> None:
         path: str or Path.
 
     Raises:
-        FormatError: a node that only torch knows, which the message names, or a network that mixes its batch with other
-            dimensions. ConfigError: not a frozen network. OSError.
+        FormatError: a node that only torch knows, which the message names, or a network that mixes its batch
+            with other dimensions. ConfigError: not a frozen network. OSError.
 
     Cost: one copy of the network in memory, one on disk.
 
@@ -92,7 +92,7 @@ def _call(node: Node) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def load(path: str | Path) -> Frozen:
-    """Read a frozen network; everything in the file is checked before anything runs, and nothing in it is executed.
+    """Read a frozen network; everything in the file is checked before anything runs, and none of it is code.
 
     Args:
         path: str or Path.

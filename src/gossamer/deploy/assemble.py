@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gossamer.deploy.choose import Candidates, Wanted, choose
+from gossamer.deploy.choose import Candidates, choose
 from gossamer.deploy.dead import Removal, remove_dead
 from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.graph import Call, Choice, Graph, Layer, Linear, Opaque
 from gossamer.deploy.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
 from gossamer.measure import machine
+
+if TYPE_CHECKING:
+    from gossamer.deploy.wanted import Wanted
 
 
 def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Frozen:

@@ -1,4 +1,4 @@
-"""Which form of each layer is fastest here: every exact one is tried on the layer's own inputs, dense included.
+"""Which form of a layer is fastest here: every exact one is tried on the layer's own inputs, dense included.
 
 The times compared are tenth percentiles of interleaved runs: what the machine does while nobody disturbs it.
 """
@@ -15,15 +15,15 @@ from torch import Tensor
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.program import CoreStep, Program, Step, torch_step
-from gossamer.errors import ConfigError, PatternError
+from gossamer.errors import PatternError
 from gossamer.measure import alternate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from gossamer.deploy.connections import Connections
+    from gossamer.deploy.wanted import Wanted
 
-LARGEST_NUMBER_OF_BATCHES = 16
 CROWDED = 0.5  # above this density sparse layouts are not tried
 SECONDS_A_LAYER, SECONDS_A_NETWORK = 0.12, 0.25  # at most, of measuring a batch size
 
@@ -43,56 +43,6 @@ class Candidates:
     refused: dict[str, str]
     ways: list[Choice]
     seconds: dict[Choice, list[float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the caller asked for.
-
-    Args:
-        keep: "fastest", a layout for all layers, or layer -> layout.
-        allowed: layouts that may be tried, or None for all.
-        batches: batch sizes measured, ascending.
-        seconds: float - to spend on measuring, about.
-    """
-
-    keep: str | Mapping[str, str] = "fastest"
-    allowed: frozenset[str] | None = None
-    batches: tuple[int, ...] = (1,)
-    seconds: float = 1.8
-
-    @classmethod
-    def of(
-        cls,
-        keep: str | Mapping[str, str],
-        allowed: Iterable[str] | None,
-        batches: Iterable[int],
-        layers: Iterable[str],
-    ) -> Wanted:
-        """Check the names first; raises ConfigError."""
-        named = [] if keep == "fastest" else [keep] if isinstance(keep, str) else list(keep.values())
-        if unknown := sorted({*named, *(allowed or ())} - set(layouts)):
-            raise ConfigError(
-                "freeze", expected=f"layouts among {', '.join(layouts)}", got=", ".join(unknown)
-            )
-        if not isinstance(keep, str) and (unknown := sorted(set(keep) - set(layers))):
-            raise ConfigError(
-                "freeze(keep=)", expected=f"layers among {', '.join(layers)}", got=", ".join(unknown)
-            )
-        sizes = tuple(sorted(set(batches)))
-        if sizes[0] < 1 or len(sizes) > LARGEST_NUMBER_OF_BATCHES:
-            raise ConfigError(
-                "freeze(batch_sizes=)",
-                expected=f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 on",
-                got=str(sizes),
-            )
-        return cls(keep, None if allowed is None else frozenset(allowed), sizes)
-
-    def for_layer(self, name: str) -> str | None:
-        """The layout a layer has to take, or None."""
-        if isinstance(self.keep, str):
-            return None if self.keep == "fastest" else self.keep
-        return self.keep.get(name, self.keep.get(name.rpartition(":")[0]))  # "fc:2" is the second use of "fc"
 
 
 def candidates(connections: Connections, forced: str | None, allowed: frozenset[str] | None) -> Candidates:
@@ -133,7 +83,7 @@ def candidates(connections: Connections, forced: str | None, allowed: frozenset[
 
 
 def _ways_to_run(forms: Iterable[str]) -> list[Choice]:
-    """The core takes all layouts but slices; torch takes dense ones and slices, and is what "dense" means by itself."""
+    """The core takes all layouts but slices; torch takes dense and slices, which is what "dense" means."""
     core = [Choice(name, "core") for name in forms if layout(name).kernel]
     return core + [Choice(name, "torch") for name in ("dense", "slice") if name in forms]
 
@@ -219,7 +169,8 @@ def _whole(
 ) -> tuple[Graph, dict[str, Candidates], list[dict[str, float]]]:
     """Time the whole network in up to three ways for each batch size, and keep the fastest.
 
-    Layer by layer the best; everything in the core, in as few calls as there are chains; everything dense in torch.
+    Layer by layer the best; everything in the core, in as few calls as there are chains;
+    everything dense in torch.
     """
     picks: dict[str, list[Choice]] = {name: [] for name in found}
     networks: list[dict[str, float]] = []

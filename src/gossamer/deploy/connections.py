@@ -20,7 +20,7 @@ class Connections:
 
     Args:
         shape: (int, int) - out_features, in_features.
-        positions: [n], int64 - ascending, ``row * in_features + column``; just-grown zeros are connections too.
+        positions: [n], int64 - ascending, ``row * in_features + column``; just-grown zeros included.
         values: [n], float.
         bias: [out_features] or None.
         pattern: Pattern or None - what the layer was trained under; a hint for grouped and N:M layouts.
@@ -116,11 +116,12 @@ def read(module: nn.Module) -> Connections | None:
     """The connections of a linear layer of any home, or None where a module is not one that is known exactly.
 
     Args:
-        module: SparseLinear, MaskedLinear or nn.Linear; a plain one has a connection wherever its weight is not zero.
+        module: SparseLinear, MaskedLinear or nn.Linear; a plain one has a connection wherever its weight is
+            not zero.
 
     Returns:
-        Connections - copies on the CPU, no gradient - or None (subclasses, and layers that carry hooks: who knows what
-        they compute).
+        Connections - copies on the CPU, no gradient - or None (subclasses, and layers that carry hooks: who
+        knows what they compute).
 
     Cost: O(connections); O(dense size) for masked and plain layers.
 
@@ -163,7 +164,7 @@ def _single(units: Tensor, values: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
 
 def group(connections: Connections, grid: Grid) -> tuple[Tensor, Tensor] | None:
-    """Units and their values on a coarser grid, or None where a unit is there in part: the inverse of reading them.
+    """Units and their values on a coarser grid, or None where a unit is there in part only.
 
     Returns:
         (positions [units], values [units, members]) in flat order, or None.

@@ -33,13 +33,15 @@ class Removal:
 
 
 def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
-    """Remove dead hidden neurons until there is none left; outputs stay equal up to the rounding of the folded constants.
+    """Remove dead hidden neurons until none is left; outputs stay equal up to rounding.
 
-    A neuron without inputs gives a constant ``f(bias)``, which moves into the bias of the layer that reads it; a neuron
-    that no connection leaves is dropped with its own inputs, which may kill neurons before it. Done where a linear layer
-    feeds exactly one other linear layer through activations that act number by number; elsewhere the full width stays
-    and a dead neuron gives its bias. Weights are never looked at: connections that are zero or cancel are connections.
-    Where the layout needs it only whole parts go: groups of a grouped layer, whole input tiles of an N:M layer.
+    A neuron without inputs gives a constant ``f(bias)``, which moves into the bias of the layer that reads
+    it; a neuron that no connection leaves is dropped with its own inputs, which may kill neurons before it.
+    Done where a linear layer feeds exactly one other linear layer through activations that act number by
+    number; elsewhere the full width stays and a dead neuron gives its bias. Weights are never looked at:
+    connections that are zero or cancel are connections.
+    Where the layout needs it only whole parts go: groups of a grouped layer, whole input tiles of an
+    N:M layer.
 
     Args:
         graph: Graph.
@@ -77,7 +79,7 @@ def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
 
 
 def _sweep(graph: Graph, name: str) -> tuple[Graph, Removal] | None:
-    """Remove the dead neurons of one layer, or None where there is none or the layer's surroundings do not allow it."""
+    """Remove the dead neurons of one layer; None where there is none, or its surroundings do not allow it."""
     between = _reader(graph, name)
     if between is None:
         return None

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.deploy.assemble import freeze_graph
-from gossamer.deploy.choose import Wanted
 from gossamer.deploy.graph import Graph
 from gossamer.deploy.in_place import freeze_in_place
 from gossamer.deploy.trace import trace
+from gossamer.deploy.wanted import Wanted
 from gossamer.errors import DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ def freeze(
     candidates: Iterable[str] | None = None,
     batch_sizes: Iterable[int] = (),
 ) -> Frozen:
-    """Make a trained model small and fast: dead neurons gone, every layer in the form measured fastest, dense included.
+    """Make a trained model small and fast: dead neurons gone, every layer in the form measured fastest.
 
     Args:
         model: nn.Module on the CPU - left as it is.
-        example_input: Tensor [batch, ...], or a tuple of them - says shapes, and the batch size to measure at.
-        keep: "fastest" measures; a layout ("dense", "slice", "csr", "fanin", "nm", "nm_lanes") for all linear layers, or
-            a mapping layer -> layout, measures nothing for them and is the same on every machine.
+        example_input: Tensor [batch, ...], or a tuple of them - says shapes, and at which batch to measure.
+        keep: "fastest" measures; a layout ("dense", "slice", "csr", "fanin", "nm", "nm_lanes") for all linear
+            layers, or a mapping layer -> layout, measures nothing for them and is the same on every machine.
         candidates: layouts that may be tried; None is all of them. Where none fits, a layer is dense.
         batch_sizes: measure at these instead, and at run time use what was measured nearest.
 
@@ -43,10 +43,11 @@ def freeze(
         Frozen - an nn.Module in evaluation, without gradient; ``explain()`` says what was chosen and why.
 
     Raises:
-        ConfigError: unknown layout, layer or batch size. PatternError: a layout that cannot hold its layer exactly.
+        ConfigError: unknown layout, layer or batch size. PatternError: a layout that cannot hold its layer
+            exactly.
         DtypeError: parameters elsewhere than on the CPU. ShapeError: an example without a batch dimension.
 
-    Cost: a copy of the model, one pass over its connections, about 0.1 s of measuring a layer, at most 2 s in all.
+    Cost: a copy of the model, one pass over its connections, 0.1 s of measuring a layer, about 2 s at most.
 
     Example:
         >>> import gossamer as gs

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 from torch import Tensor, nn
 
 from gossamer.deploy.graph import Graph, Layer, Opaque
@@ -45,7 +44,7 @@ class Frozen(nn.Module):
 
     def forward(self, x: Any, *more: Any) -> Any:
         """What the model computed, in evaluation; the result belongs to no graph."""
-        if isinstance(x, Tensor) and x.requires_grad:  # nothing inside wants a gradient: cheaper than torch.no_grad
+        if isinstance(x, Tensor) and x.requires_grad:  # cheaper than torch.no_grad
             x = x.detach()
         if more:
             more = tuple(z.detach() if isinstance(z, Tensor) else z for z in more)

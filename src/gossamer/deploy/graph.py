@@ -1,4 +1,4 @@
-"""The frozen graph: named nodes in order of computation, each an operator, a linear layer, or something only torch knows."""
+"""The frozen graph: nodes in order of computation, operators, linear layers, or known to torch only."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Layer:
 
     @property
     def stored(self) -> Packed:
-        """The form that goes into a file: the smallest of those that know their connections; dense if there is no other."""
+        """What goes into a file: the smallest form that knows its connections; dense if there is no other."""
         return min(self.forms.values(), key=lambda form: (not layout(form.layout).explicit, form.bytes))
 
 
@@ -158,7 +158,7 @@ class Graph:
     def run(
         self, inputs: tuple[Any, ...], watch: Callable[[Node, tuple[Any, ...]], None] | None = None
     ) -> Any:
-        """Compute node by node, linear layers dense: slow, and the definition of what a graph means before it is packed.
+        """Compute node by node, linear layers dense: slow, and what an unpacked graph means by definition.
 
         Args:
             inputs: one for each of the graph's inputs.

@@ -1,4 +1,4 @@
-"""Freezing a model that cannot be traced: layer by layer, each in its place; dead neurons stay and give their bias."""
+"""Freezing what cannot be traced: layer by layer, each in its place; dead neurons give their bias."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gossamer.measure import machine
 from gossamer.nn import MaskedConv2d
 
 if TYPE_CHECKING:
-    from gossamer.deploy.choose import Wanted
+    from gossamer.deploy.wanted import Wanted
 
 
 def freeze_in_place(model: nn.Module, inputs: tuple[Any, ...], wanted: Wanted, why: str) -> Frozen:

@@ -17,7 +17,7 @@ class _Row(BaseModel):
 
 
 class Candidate(_Row):
-    """One way to run a layer: its layout, who computes it, bytes, seconds by batch class, or why it was not tried."""
+    """One way to run a layer: layout, who computes it, bytes, seconds by batch class, or why not."""
 
     layout: Text
     engine: Text = ""
@@ -27,7 +27,7 @@ class Candidate(_Row):
 
 
 class LayerPlan(_Row):
-    """One linear layer: what it was, what was removed, what was tried and what runs (``chosen``, by batch class)."""
+    """One linear layer: what it was, what was removed, what was tried, and what runs in each batch class."""
 
     name: Text
     shape: tuple[Count, Count]
@@ -44,7 +44,7 @@ class LayerPlan(_Row):
 
 
 class BatchPlan(_Row):
-    """One batch class: the size that was measured, the largest it is used for (None: any), and the whole network's times."""
+    """One batch class: the size measured, the largest it is used for (None: any), the network's times."""
 
     batch: Annotated[int, Field(ge=1, le=1 << 31)]
     up_to: Annotated[int, Field(ge=1, le=1 << 31)] | None = None

@@ -149,7 +149,8 @@ class Program:
 
     Example:
         >>> from gossamer.deploy.graph import Call
-        >>> program = Program(Graph(("x",), (Node("a", ("x",), Call("relu")), Node("b", ("a", "x"), Call("add"))), "b"), 0)
+        >>> nodes = (Node("a", ("x",), Call("relu")), Node("b", ("a", "x"), Call("add")))
+        >>> program = Program(Graph(("x",), nodes, "b"), 0)
         >>> program(torch.tensor([-1.0, 2.0])), len(program.steps)
         (tensor([-1.,  4.]), 2)
     """

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from gossamer.deploy.operators.base import Size
-from gossamer.deploy.plan import Plan
+from gossamer.deploy.operators.base import Size  # noqa: TC001 (pydantic reads the annotations)
+from gossamer.deploy.plan import Plan  # noqa: TC001 (same)
 from gossamer.errors import FormatError
 
 KIND, VERSION = "network", 1
@@ -29,7 +29,7 @@ class Run(_Part):
 
 
 class LinearPart(_Part):
-    """A linear layer as stored. ``run`` has one entry for each batch class; its layouts are made from the stored one."""
+    """A linear layer as stored; ``run`` has one entry for each batch class, made from the stored layout."""
 
     op: Literal["linear"]
     name: Name

@@ -16,7 +16,7 @@ from gossamer.nn import SparseModule
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What a model's own code raises when it meets a symbolic value: it branched on it, indexed with it, counted it.
+# What a model's own code raises on a symbolic value: it branched on it, indexed with it, counted it.
 UNTRACEABLE = (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError)
 
 
@@ -52,7 +52,8 @@ def trace(model: nn.Module, example: tuple[Any, ...]) -> Graph | str:
         traced = _Tracer().trace(model)
         graph = _Reader(model, traced).graph(len(example))
     except UNTRACEABLE as error:
-        return f"torch.fx cannot trace it ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        first = str(error).partition("\n")[0]
+        return f"torch.fx cannot trace it ({type(error).__name__}: {first})"
     expected, got = model(*example), graph.run(example)
     if not isinstance(expected, Tensor) or not isinstance(got, Tensor):
         return f"it returns {type(expected).__name__} and not one tensor"
@@ -162,7 +163,7 @@ class _Reader:
 
     @staticmethod
     def _not_in_place(node: fx.Node, inputs: list[fx.Node], in_place: bool) -> None:
-        """Writing over a value that something else reads has a meaning that a graph of values cannot express."""
+        """Refuse to write over a value that something else reads: a graph of values cannot say that."""
         if in_place and any(len(i.users) > 1 or i.op == "placeholder" for i in inputs[:1]):
             raise TypeError(f"{node.name} writes over a value that is used elsewhere")
 
@@ -226,7 +227,7 @@ def _used(graph: Graph) -> Graph:
 
 
 def by_layer(model: nn.Module, example: tuple[Any, ...]) -> dict[str, tuple[Connections, Tensor]]:
-    """Name, connections and example input of every linear layer that a forward pass reaches; the model stays as it is."""
+    """Name -> connections and example input of every linear layer that a forward pass reaches."""
     found: dict[str, tuple[Connections, Tensor]] = {}
     handles = []
     for name, module in model.named_modules():

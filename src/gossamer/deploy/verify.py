@@ -28,7 +28,7 @@ SMALL_MATRIX, LARGEST_BLOWUP = (
 
 
 def check_graph(document: Document) -> None:
-    """Names are unique, every node reads what stands before it (so there is no cycle), and every value is read."""
+    """Names are unique, nodes read what stands before them (so there is no cycle), every value is read."""
     known = set(document.inputs)
     if len(known) != len(document.inputs):
         raise FormatError("load", expected="inputs with names of their own", got=str(document.inputs))
@@ -50,7 +50,7 @@ def check_graph(document: Document) -> None:
 
 
 def check_report(document: Document) -> None:
-    """As many inputs as the graph has; batch classes ascend, and only the last is open; one run of each for each layer."""
+    """As many inputs as the graph has; batch classes ascend, the last is open; layers run in each."""
     report = document.report
     limits = [row.up_to for row in report.batches]
     closed = [limit for limit in limits[:-1] if limit is not None]
@@ -90,7 +90,7 @@ def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connec
 
 
 def _check_run(part: LinearPart, name: str, engine: str, connections: Connections) -> None:
-    """An engine that can run the layout, made from a form that knows its connections, of a size in proportion."""
+    """An engine that runs the layout, from a form that knows its connections, of a size in proportion."""
     if name not in (("dense", "slice") if engine == "torch" else [n for n in (name,) if layout(n).kernel]):
         raise FormatError(
             f"load {part.name}",
@@ -111,7 +111,7 @@ def _check_run(part: LinearPart, name: str, engine: str, connections: Connection
 
 
 def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
-    """Follow shapes and dtypes from inputs to output on an empty batch: torch checks, and has nothing to compute.
+    """Follow shapes and dtypes through the graph on an empty batch: torch checks, and has nothing to compute.
 
     Args:
         graph: Graph - of calls and layers.
@@ -155,5 +155,6 @@ def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
     if not isinstance(body, Call):
         raise TypeError("artifacts hold calls and layers only")
     if strangers := {str(tensor.dtype) for tensor in body.tensors.values()} - {str(given[0].dtype)}:
-        raise FormatError(f"load {node.name}", expected=f"tensors of {given[0].dtype}", got=", ".join(sorted(strangers)))
+        got = ", ".join(sorted(strangers))
+        raise FormatError(f"load {node.name}", expected=f"tensors of {given[0].dtype}", got=got)
     return body(*given)

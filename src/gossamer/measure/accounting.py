@@ -1,9 +1,10 @@
 """Connections, bytes and operations of every layer of a network, counted and not estimated.
 
-A module counts as a layer when it is an ``nn.Linear`` or ``nn.Conv2d``, or when it follows this small protocol, which
-sparse layers do: ``shape`` (out, in) of the weight as a matrix, ``connections`` int, ``topology`` with ``fan_in()``,
-``weights`` the parameter, ``index`` name -> integer tensor (or ``mask``, a boolean tensor), and ``bias`` or None.
-A module that has ``layer_counts(example_input)`` answers for itself and everything below it: frozen networks do.
+A module counts as a layer when it is an ``nn.Linear`` or ``nn.Conv2d``, or when it follows this small
+protocol, which sparse layers do: ``shape`` (out, in) of the weight as a matrix, ``connections`` int,
+``topology`` with ``fan_in()``, ``weights`` the parameter, ``index`` name -> integer tensor (or ``mask``, a
+boolean tensor), and ``bias`` or None. A module that has ``layer_counts(example_input)`` answers for itself
+and everything below it: frozen networks do.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class LayerCount:
         shape: (int, int) - out, in of the weight as a matrix.
         connections: int - stored ones, just-grown zeros included.
         value_bytes, index_bytes, bias_bytes: int - as held in memory.
-        outputs_per_sample: int or None - output positions a sample (1 for a linear layer on vectors); None where a
-            convolution was counted without an example input.
+        outputs_per_sample: int or None - output positions a sample (1 for a linear layer on vectors); None
+            where a convolution was counted without an example input.
         fan_in: fan-in -> number of neurons that have it.
     """
 
@@ -77,8 +78,9 @@ def count(model: nn.Module, example_input: Any = None) -> list[LayerCount]:
 
     Args:
         model: nn.Module - with sparse, linear or convolution layers, or frozen.
-        example_input: Tensor [batch, ...] or tuple of them, or None - run once, without gradient, to see how many output
-            positions a sample has; needed for the operations of convolutions and of layers on sequences.
+        example_input: Tensor [batch, ...] or tuple of them, or None - run once, without gradient, to see how
+            many output positions a sample has; needed for the operations of convolutions and of layers on
+            sequences.
 
     Returns:
         list of LayerCount, in order of registration; a layer that is used in several places is counted once.

@@ -14,11 +14,11 @@ _RIGL = ("rigl", "srigl")
 
 
 def training_flops(method: str, f_s: float, f_d: float, every: int = 100) -> float:
-    """Operations of one training step, averaged over the steps between updates; backward counts twice a forward pass.
+    """Operations of one training step, averaged between updates; backward counts as two forward passes.
 
     Args:
-        method: "dense", "static", "set", "snip", "pruning", "snfs", "rigl" or "srigl". For "pruning" give the mean of
-            f_s over the steps: the density changes while it trains.
+        method: "dense", "static", "set", "snip", "pruning", "snfs", "rigl" or "srigl". For "pruning" give the
+            mean of f_s over the steps: the density changes while it trains.
         f_s: float - forward operations of the sparse network.
         f_d: float - forward operations of the dense network.
         every: int - steps between topology updates.
@@ -51,7 +51,7 @@ def training_flops(method: str, f_s: float, f_d: float, every: int = 100) -> flo
 
 
 def size_bits(layers: Iterable[tuple[int, int]], biases: int = 0) -> int:
-    """Bits of a network stored as float32 values and one bit a position of every sparse layer: the papers' convention.
+    """Bits of a network of float32 values and one bit a position of sparse layers: the papers' convention.
 
     Gossamer's own files hold index tensors instead of bit masks; `count` gives those.
 

@@ -16,7 +16,7 @@ def machine() -> dict[str, Any]:
     """What a measurement has to say about where it was made.
 
     Returns:
-        dict, ready for JSON: cpu, cores, instruction_sets, caches, governor ("" where the system does not say), os,
+        dict, ready for JSON: cpu, cores, instruction_sets, caches, governor ("" where unknown), os,
         python, torch, numpy, threads.
 
     Cost: a few small files of the system.
@@ -45,7 +45,7 @@ def machine() -> dict[str, Any]:
 
 
 def _cpu_info() -> dict[str, str]:
-    """The first processor's entries in /proc/cpuinfo, keys in lower case; empty where there is no such file."""
+    """The first processor's entries in /proc/cpuinfo, keys in lower case; empty without such a file."""
     pairs = (line.partition(":") for line in _text(Path("/proc/cpuinfo")).split("\n\n")[0].splitlines())
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 

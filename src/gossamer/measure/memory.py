@@ -18,7 +18,8 @@ _WATCH = """
 import json, resource, subprocess, sys
 done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-print(json.dumps([done.returncode, peak * (1 if sys.platform == "darwin" else 1024), done.stdout, done.stderr]))
+unit = 1 if sys.platform == "darwin" else 1024
+print(json.dumps([done.returncode, peak * unit, done.stdout, done.stderr]))
 """
 
 
@@ -46,10 +47,11 @@ def peak_memory(command: Sequence[str], timeout: float = 600.0) -> Peak:
         Peak.
 
     Raises:
-        GossamerError: the command failed; the message ends with what it wrote to stderr. subprocess.TimeoutExpired.
+        GossamerError: the command failed; the message ends with what it wrote to stderr.
+            subprocess.TimeoutExpired.
 
-    Cost: two processes more. A process starts as a copy of its parent's pages, so the peak is never below that of a
-        bare interpreter (about 10 MB).
+    Cost: two processes more. A process starts as a copy of its parent's pages, so the peak is never below
+        that of a bare interpreter (about 10 MB).
 
     Example:
         >>> peak = peak_memory([sys.executable, "-c", "x = bytearray(50 << 20); print(len(x))"])

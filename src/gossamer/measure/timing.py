@@ -75,7 +75,7 @@ def alternate(
 
     Args:
         candidates: name -> a call without arguments.
-        seconds: float - budget for all of it, warm-up left out; at least three rounds are made whatever it says.
+        seconds: float - budget for all of it, warm-up left out; three rounds are made in any case.
         repeats: int - rounds at most.
 
     Returns:
@@ -87,7 +87,8 @@ def alternate(
     Cost: two warm-up calls of each candidate, then the budget.
 
     Example:
-        >>> times = alternate({"short": lambda: sum(range(10)), "long": lambda: sum(range(10_000))}, seconds=0.02)
+        >>> calls = {"short": lambda: sum(range(10)), "long": lambda: sum(range(10_000))}
+        >>> times = alternate(calls, seconds=0.02)
         >>> times["short"].median < times["long"].median
         True
     """

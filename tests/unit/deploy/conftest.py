@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import gossamer as gs
-from gossamer.deploy import Frozen
 from gossamer.patterns import parse
 from gossamer.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gossamer.deploy import Frozen
 
 WIDTHS = (32, 24, 16, 8)
 
 
 def budget(model: nn.Module, x: Tensor) -> tuple[Tensor, float]:
-    """The float64 reference, and the error allowed: four times plain torch's own, plus rounding of the largest output."""
+    """The float64 reference, and the error allowed: four times plain torch's, plus the output's rounding."""
     with torch.no_grad():
         reference = copy.deepcopy(model).eval().double()(x.double())
         own = (
@@ -64,7 +69,7 @@ def mlp() -> Callable[..., nn.Sequential]:
         bias: bool = True,
     ) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out, bias=bias), activation()]
         model = nn.Sequential(*layers[:-1])
         if pattern is not None:

@@ -20,8 +20,16 @@ def test_every_candidate_is_listed_with_time_and_bytes(mlp):
     assert [row["up_to"] for row in plan["batches"]] == [8, None]
     for layer in plan["layers"]:
         tried = {(row["layout"], row["engine"]) for row in layer["candidates"] if row["engine"]}
-        assert tried >= {("csr", "core"), ("nm", "core"), ("nm_lanes", "core"), ("dense", "core"), ("dense", "torch")}
-        assert all(len(row["seconds"]) == 2 and row["bytes"] > 0 for row in layer["candidates"] if row["engine"])
+        assert tried >= {
+            ("csr", "core"),
+            ("nm", "core"),
+            ("nm_lanes", "core"),
+            ("dense", "core"),
+            ("dense", "torch"),
+        }
+        assert all(
+            len(row["seconds"]) == 2 and row["bytes"] > 0 for row in layer["candidates"] if row["engine"]
+        )
         assert all(row["why"] for row in layer["candidates"] if not row["engine"])
         assert layer["chosen"] == layer["runs"][0].split("/")[0]
     for row in plan["batches"]:

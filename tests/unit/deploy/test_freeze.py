@@ -49,9 +49,8 @@ def test_every_forced_layout_that_fits(mlp, check_same, pattern, layout):
     model = mlp(pattern)
     try:
         frozen = gs.freeze(model, torch.randn(4, 32), keep=layout)
-    except PatternError as error:
-        assert layout in ("fanin", "nm", "nm_lanes", "slice")
-        assert "can hold" in str(error)
+    except PatternError:
+        assert layout in {"fanin", "nm", "nm_lanes", "slice"}
         return
     assert [row["chosen"] for row in frozen.plan["layers"]] == [layout] * 3
     for batch in (0, 1, 7, 64):

@@ -21,7 +21,9 @@ def drawn(pattern: str, shape: tuple[int, int], density: float = 0.5) -> Connect
     grid = kind.grid(shape)
     units = kind.sample(kind.budget(density, shape), grid)
     dense = kind.unpack(torch.randn(units.numel() * grid.members), units, grid)
-    positions = kind.unpack(torch.ones(units.numel() * grid.members), units, grid).view(-1).nonzero().squeeze(1)
+    positions = (
+        kind.unpack(torch.ones(units.numel() * grid.members), units, grid).view(-1).nonzero().squeeze(1)
+    )
     return Connections(shape, positions, dense.view(-1)[positions], pattern=kind)
 
 

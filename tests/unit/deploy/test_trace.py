@@ -44,7 +44,7 @@ def test_untraceable_model_is_frozen_layer_by_layer(check_same, ablate, home, ke
     assert "could not be traced" in frozen.explain()
     for batch in (1, 7):
         check_same(frozen, model, torch.randn(batch, 32))
-    with pytest.raises(FormatError, match="Branches.*could not be traced"):
+    with pytest.raises(FormatError, match=r"Branches.*could not be traced"):
         gs.save(frozen, tmp_path / "net.safetensors")
 
 

@@ -21,7 +21,11 @@ def test_packed_layer_by_hand():
 
 
 def test_index_bytes_of_every_pattern():
-    for pattern, index in ((gs.Unstructured(), 4 * 9 + 2 * 64), (gs.FanIn(4), 2 * 2 + 2 * 16), (gs.NM(1, 4), 64)):
+    for pattern, index in (
+        (gs.Unstructured(), 4 * 9 + 2 * 64),
+        (gs.FanIn(4), 2 * 2 + 2 * 16),
+        (gs.NM(1, 4), 64),
+    ):
         (row,) = count(gs.SparseLinear(32, 8, density=0.25, pattern=pattern))
         assert (row.connections, row.index_bytes) == (64, index)
 
@@ -71,7 +75,10 @@ def test_ablated_neurons_are_not_active():
     layer = gs.SparseLinear(8, 4, density=0.5)
     topology = layer.topology
     stays = topology.positions // 8 != 1
-    layer.assign(gs.topology.Topology(layer.pattern, (4, 8), topology.positions[stays]), layer.unit_values()[stays].reshape(-1))
+    layer.assign(
+        gs.topology.Topology(layer.pattern, (4, 8), topology.positions[stays]),
+        layer.unit_values()[stays].reshape(-1),
+    )
     (row,) = count(layer)
     assert (row.connections, row.active, row.fan_in) == (12, 3, {0: 1, 4: 3})
 

@@ -61,7 +61,7 @@ def _numel(shape: tuple[int, ...]) -> int:
     [(0.8, 23.683, ()), (0.9, 13.499, ()), (0.95, 8.399, ()), (0.965, 6.904, ("0",)), (0.99, 4.354, ("0",))],
 )
 def test_published_sizes_of_resnet50(sparsity, megabytes, dense):
-    """32 bits a weight, 1 bit a position of a sparse layer, 32 bits a channel; the sparsest two have a dense first layer."""
+    """A weight or channel 32 bits, a position of a sparse layer 1; the last two keep the first dense."""
     shapes = {str(number): shape for number, shape in enumerate(resnet50())}
     densities = allocate({n: s for n, s in shapes.items() if n not in dense}, 1 - sparsity, "erk")
     layers = []

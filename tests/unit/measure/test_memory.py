@@ -27,7 +27,7 @@ def test_our_own_memory_is_not_counted():
 
 def test_output_and_failures():
     assert peak_memory([sys.executable, "-c", "print('hi')"]).stdout == "hi\n"
-    with pytest.raises(GossamerError, match="(?s)exits with 0.*ZeroDivision"):
+    with pytest.raises(GossamerError, match=r"(?s)exits with 0.*ZeroDivision"):
         peak_memory([sys.executable, "-c", "1 / 0"])
     with pytest.raises(GossamerError, match="can be started"):
         peak_memory(["/no/such/program"])

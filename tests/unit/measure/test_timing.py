@@ -45,9 +45,14 @@ def test_nothing_to_time():
 
 def test_threads_are_set_and_put_back():
     before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with threads(before + 1):
+            assert torch.get_num_threads() == before + 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert torch.get_num_threads() == before
     with pytest.raises(ConfigError, match="at least 1"), threads(0):
         pass

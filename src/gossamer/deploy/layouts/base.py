@@ -1,4 +1,4 @@
-"""A layout: when it can hold a layer exactly, how the layer is packed into it, and how a stranger's tensors are checked."""
+"""A layout: when it holds a layer exactly, how the layer is packed, and how tensors of a file are checked."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Packed:
 class Layout(ABC):
     """Base of all layouts; instances hold nothing.
 
-    ``kernel`` says whether the core runs it, ``explicit`` whether every stored number is a connection (dense forms hold
-    zeros that are none), ``parameters`` names its integers.
+    ``kernel`` says whether the core runs it, ``explicit`` whether every stored number is a connection (dense
+    forms hold zeros that are none), ``parameters`` names its integers.
     """
 
     name: ClassVar[str]

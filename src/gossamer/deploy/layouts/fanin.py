@@ -22,8 +22,8 @@ PADDING = (
 class FanInLayout(Layout):
     """``rows`` [active] and ``col`` [active, k], in units of ``group`` neurons.
 
-    Where dead inputs were removed fan-ins differ a little; short neurons are then filled up with connections of weight
-    zero, which is exact, as long as that adds at most a quarter.
+    Where dead inputs were removed fan-ins differ a little; short neurons are then filled up with connections
+    of weight zero, which is exact, as long as that adds at most a quarter.
     """
 
     parameters = ("group",)

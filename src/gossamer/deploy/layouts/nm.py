@@ -53,7 +53,7 @@ class NmLayout(Layout):
 
 @layouts.register("nm_lanes")
 class NmLanes(NmLayout):
-    """``offset`` [ceil(out / 8), in / m, n, 8]: eight neurons side by side, the last ones padded with zeros."""
+    """``offset`` [ceil(out / 8), in / m, n, 8]: eight neurons side by side, padded with zeros at the end."""
 
     def fit(self, connections: Connections) -> Parameters | str:
         """As nm; float32 only."""

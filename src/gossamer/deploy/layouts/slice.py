@@ -13,7 +13,7 @@ from gossamer.patterns.base import narrow
 
 @layouts.register("slice")
 class Slice(Layout):
-    """``rows`` [a] and ``cols`` [b] in use, ``values`` [a * b]; other neurons give their bias, other inputs are not read."""
+    """``rows`` [a] and ``cols`` [b] in use, ``values`` [a * b]; the other neurons give their bias."""
 
     kernel = False
     explicit = False

@@ -40,8 +40,8 @@ class Operator:
         name: str - as written in files.
         compute: (inputs, settings, tensors) -> Tensor.
         settings: type[Settings].
-        modules: module class -> how to read its settings and tensors; exact classes, for a subclass may differ.
-        calls: function, or name of a tensor method -> how to read settings from the arguments after the tensors.
+        modules: module class -> how to read its settings and tensors; exact classes only.
+        calls: function, or name of a tensor method -> how to read settings from the other arguments.
         shapes: settings -> name and shape of each tensor (-1: any length).
         arity: int - number of tensor inputs.
         elementwise: bool - acts on every number alike, so a constant stays a constant; takes no tensors.

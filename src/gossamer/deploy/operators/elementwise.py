@@ -1,15 +1,17 @@
-"""Activations: they act on every number alike, so they turn the constant output of a dead neuron into a constant."""
+"""Activations: they act on every number alike, so a dead neuron's constant stays a constant behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.deploy.operators.base import Operator, Read, Settings, operator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Slope(Settings):

@@ -16,7 +16,7 @@ Borders = tuple[Border, Border]
 
 
 class Convolution(Settings):
-    """A two-dimensional convolution; ``border`` is padded first (left, right, top, bottom) where the mode is not zeros."""
+    """A convolution; ``border`` (left, right, top, bottom) is padded first where the mode is not zeros."""
 
     out_channels: Size
     in_channels: Size

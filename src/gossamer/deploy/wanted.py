@@ -1,0 +1,64 @@
+"""What the caller of ``freeze`` asked for, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gossamer.deploy.layouts import layouts
+from gossamer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+LARGEST_NUMBER_OF_BATCHES = 16
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller asked for.
+
+    Args:
+        keep: "fastest", a layout for all layers, or layer -> layout.
+        allowed: layouts that may be tried, or None for all.
+        batches: batch sizes measured, ascending.
+        seconds: float - to spend on measuring, about.
+    """
+
+    keep: str | Mapping[str, str] = "fastest"
+    allowed: frozenset[str] | None = None
+    batches: tuple[int, ...] = (1,)
+    seconds: float = 1.8
+
+    @classmethod
+    def of(
+        cls,
+        keep: str | Mapping[str, str],
+        allowed: Iterable[str] | None,
+        batches: Iterable[int],
+        layers: Iterable[str],
+    ) -> Wanted:
+        """Check the names first; raises ConfigError."""
+        named = [] if keep == "fastest" else [keep] if isinstance(keep, str) else list(keep.values())
+        if unknown := sorted({*named, *(allowed or ())} - set(layouts)):
+            raise ConfigError(
+                "freeze", expected=f"layouts among {', '.join(layouts)}", got=", ".join(unknown)
+            )
+        if not isinstance(keep, str) and (unknown := sorted(set(keep) - set(layers))):
+            raise ConfigError(
+                "freeze(keep=)", expected=f"layers among {', '.join(layers)}", got=", ".join(unknown)
+            )
+        sizes = tuple(sorted(set(batches)))
+        if sizes[0] < 1 or len(sizes) > LARGEST_NUMBER_OF_BATCHES:
+            raise ConfigError(
+                "freeze(batch_sizes=)",
+                expected=f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 on",
+                got=str(sizes),
+            )
+        return cls(keep, None if allowed is None else frozenset(allowed), sizes)
+
+    def for_layer(self, name: str) -> str | None:
+        """The layout a layer has to take, or None."""
+        if isinstance(self.keep, str):
+            return None if self.keep == "fastest" else self.keep
+        return self.keep.get(name, self.keep.get(name.rpartition(":")[0]))  # "fc:2" is the second use of "fc"
