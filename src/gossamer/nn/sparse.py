@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -12,40 +11,9 @@ from torch import Tensor, nn
 
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.nn.init import draw_values
+from gossamer.nn.tape import Tape
 from gossamer.patterns import Grid, Pattern
 from gossamer.topology import TileScores, Topology, TopologyChange
-
-
-class Tape:
-    """Inputs and output gradients of one layer, kept between backward and the update that scores growth with them."""
-
-    def __init__(self) -> None:
-        self.recording = False
-        self.followed = False  # an engine updates this layer
-        self.orphan = False  # copied from a layer that an engine updates
-        self.pairs: list[tuple[Tensor, Tensor]] = []
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tape:
-        twin = Tape()
-        twin.orphan = self.followed or self.orphan
-        return twin
-
-    def watch(self, layer: SparseModule, x: Tensor, y: Tensor) -> None:
-        """Record the pair (x, dL/dy) of this forward pass when it runs backward."""
-        if self.orphan:
-            self.orphan = False
-            warnings.warn(
-                "training a copy of a sparse layer: hooks do not survive deepcopy, so its topology stays; "
-                "call gossamer.attach on the copied model and its own optimizer",
-                stacklevel=4,
-            )
-        if not self.recording:
-            return
-        gradient = layer.weights.grad
-        if self.pairs and (gradient is None or not bool(gradient.any())):
-            self.pairs.clear()  # left over from a step that was skipped (AMP overflow)
-        seen = x.detach()
-        y.register_hook(lambda dy: self.pairs.append((seen, dy.detach())))
 
 
 class SparseModule(nn.Module, ABC):
@@ -95,7 +63,7 @@ class SparseModule(nn.Module, ABC):
         """Replace topology and values ([connections], flat order) at once."""
 
     @abstractmethod
-    def apply(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:  # type: ignore[override]
+    def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Carry the weights and every tensor of their shape through a topology update, in place."""
 
     # --- what a kind of layer provides ------------------------------------------------------------------------------
@@ -220,7 +188,7 @@ class Packed(SparseModule):
             self.register_buffer(name, tensor.to(self.values.device))
 
     @torch.no_grad()
-    def apply(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:  # type: ignore[override]
+    def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Remap values and states by the same index map; the parameter object stays."""
         for tensor in (self.values, *states):
             change.remap_(tensor)
@@ -280,7 +248,7 @@ class Masked(SparseModule):
             self.weight.copy_(self.from_matrix(dense))
 
     @torch.no_grad()
-    def apply(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:  # type: ignore[override]
+    def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Zero weight and states wherever a connection is not in both topologies."""
         new = self.from_matrix(change.new.mask()).to(self.mask.device)
         stays = self.mask & new

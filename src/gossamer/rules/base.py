@@ -64,6 +64,16 @@ class LayerView:
         return scores
 
 
+def is_whole(value: object) -> bool:
+    """Whether a setting is an integer; True and False are not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a real number."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule(ABC):
     """Drop the weakest, grow the same number in every bucket; subclasses say what is weak and where to grow.
@@ -84,9 +94,9 @@ class Rule(ABC):
     needs_gradient: ClassVar[bool] = False  # the dense gradient, by tiles, at update steps
 
     def __post_init__(self) -> None:
-        steps = all(isinstance(n, Integral) and not isinstance(n, bool) for n in (self.every, self.begin))
-        numbers = isinstance(self.until, Real) and isinstance(self.drop, (Schedule, Real))
-        if not (steps and numbers and self.every >= 1 and self.begin >= 0 and 0 < self.until <= 1):
+        steps = is_whole(self.every) and is_whole(self.begin) and self.every >= 1 and self.begin >= 0
+        shares = is_number(self.until) and 0 < self.until <= 1 and (isinstance(self.drop, Schedule) or is_number(self.drop))
+        if not (steps and shares):
             raise ConfigError(
                 type(self).__name__,
                 expected="integers every >= 1 and begin >= 0, until in (0, 1], a number or schedule drop",

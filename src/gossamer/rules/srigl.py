@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from numbers import Real
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from gossamer.errors import ConfigError
 from gossamer.patterns import FanIn, Pattern, Unstructured
 from gossamer.patterns.base import merge
-from gossamer.rules.base import LayerView, rules
+from gossamer.rules.base import LayerView, is_number, rules
 from gossamer.rules.rigl import RigL, gradient_of
 from gossamer.topology import top_mask
 
@@ -41,7 +40,7 @@ class SRigL(RigL):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gamma is not None and not (isinstance(self.gamma, Real) and 0 <= self.gamma < inf):
+        if self.gamma is not None and not (is_number(self.gamma) and 0 <= self.gamma < inf):
             raise ConfigError("SRigL", expected="a finite gamma >= 0 or None", got=repr(self.gamma))
 
     def undefined_on(self, pattern: Pattern) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from gossamer.errors import ConfigError, StateError
+from gossamer.errors import ConfigError, FormatError
 from gossamer.nn import SparseModule
 from gossamer.rules import LayerView, Rule, describe
 from gossamer.topology import Topology, TopologyChange
+from gossamer.training.optimizers import following_state, inside_another_step, refuse_flattened_state
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Update:
     connections: int
     active: int  # neurons with at least one connection
     fan_in: int  # largest fan-in
+
+    @classmethod
+    def parse(cls, row: Any) -> Update:
+        """A row from plain data; raises FormatError where it is anything else."""
+        kinds = {field.name: str if field.name == "layer" else int for field in fields(cls)}
+        if not isinstance(row, dict) or {key: type(value) for key, value in row.items()} != kinds:
+            raise FormatError("engine history", expected=f"rows of {', '.join(kinds)}", got=repr(row)[:80])
+        return cls(**row)
 
 
 class Engine:
@@ -57,29 +66,32 @@ class Engine:
         self._optimizer = optimizer
         self._hook = optimizer.register_step_post_hook(self._after_step)
         for layer in layers.values():
-            layer.tape.followed = True
+            layer.tape.followed, layer.tape.orphan = True, False
         self._arm()
 
     def detach(self) -> None:
         """Let go of optimizer and layers; the topology stays as it is."""
         self._hook.remove()
         for layer in self.layers.values():
-            layer.tape.followed = layer.tape.recording = False
-            layer.tape.pairs.clear()
+            layer.tape.followed = False
+            layer.tape.arm(layer.weights, recording=False)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Count the step; update the topology where the rule is due."""
+        if inside_another_step(optimizer):
+            return
         self.step += 1
-        if self.rule.due(self.step, self.total_steps):
-            self.update()
-        self._arm()
+        try:
+            if self.rule.due(self.step, self.total_steps):
+                self.update()
+        finally:
+            self._arm()
 
     def _arm(self) -> None:
         """Record inputs and output gradients during the step that ends in an update, and only then."""
         recording = self.rule.needs_gradient and self.rule.due(self.step + 1, self.total_steps)
         for layer in self.layers.values():
-            layer.tape.recording = recording
-            layer.tape.pairs.clear()
+            layer.tape.arm(layer.weights, recording)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -90,6 +102,7 @@ class Engine:
             StateError: optimizer state that does not follow the shape of the weights.
         Cost: the rule's, plus O(connections) for the remapping.
         """
+        refuse_flattened_state(self._optimizer)
         fraction = self.rule.fraction(self.step, self.total_steps)
         planned = []
         for number, (name, layer) in enumerate(self.layers.items()):
@@ -97,9 +110,9 @@ class Engine:
             positions = self.rule.update(self._view(name, layer, old, number), fraction)
             layer.pattern.validate(positions, layer.grid)
             change = TopologyChange.between(old, Topology(layer.pattern, layer.shape, positions))
-            planned.append((name, layer, change, self._states(name, layer)))
+            planned.append((name, layer, change, following_state(self._optimizer, layer.weights, name)))
         for name, layer, change, states in planned:
-            layer.apply(change, states)
+            layer.carry(change, states)
             self.history.append(self._record(name, change))
 
     def _view(self, name: str, layer: SparseModule, topology: Topology, number: int) -> LayerView:
@@ -107,22 +120,6 @@ class Engine:
         draw = torch.Generator().manual_seed(((self.seed * 1_000_003 + self.step) * 1_000_003 + number) % (1 << 63))
         scores = layer.gradient_scores(name) if self.rule.needs_gradient else None
         return LayerView(name, topology, layer.capacity, layer.unit_values(), scores, draw, name in self.outputs)
-
-    def _states(self, name: str, layer: SparseModule) -> list[Tensor]:
-        """Optimizer state and gradient that follow the weights; scalars stay, anything else is refused."""
-        weights = layer.weights
-        states = [] if weights.grad is None else [weights.grad]
-        for key, state in self._optimizer.state.get(weights, {}).items():
-            if isinstance(state, Tensor) and state.shape == weights.shape:
-                states.append(state)
-            elif isinstance(state, (list, dict, tuple)) or (isinstance(state, Tensor) and state.dim() > 0):
-                raise StateError(
-                    f"topology update of {name}",
-                    expected=f"optimizer state of shape {tuple(weights.shape)}, or scalars",
-                    got=f"{type(self._optimizer).__name__} state {key!r}",
-                    hint="use an optimizer whose state has the shape of its parameters (SGD, Adam, AdamW, RMSprop, ...)",
-                )
-        return states
 
     def _record(self, name: str, change: TopologyChange) -> Update:
         """One row of history."""
@@ -142,7 +139,12 @@ class Engine:
         return {**self._settings(), "step": self.step, "history": [asdict(row) for row in self.history]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state; raises ConfigError where it belongs to another run."""
+        """Continue from a state; raises ConfigError or FormatError, with nothing changed, as ``parse`` does."""
+        self.step, self.history = self.parse(state)
+        self._arm()
+
+    def parse(self, state: dict[str, Any]) -> tuple[int, list[Update]]:
+        """Step and history of a state; raises ConfigError where it belongs to another run, FormatError where damaged."""
         mine = self._settings()
         if differ := {key: (value, state.get(key)) for key, value in mine.items() if state.get(key) != value}:
             raise ConfigError(
@@ -151,9 +153,10 @@ class Engine:
                 got=", ".join(f"{key}={value[1]}" for key, value in differ.items()),
                 hint="attach with the settings the checkpoint was written with",
             )
-        self.step = int(state["step"])
-        self.history = [Update(**row) for row in state["history"]]
-        self._arm()
+        step, rows = state.get("step"), state.get("history")
+        if type(step) is not int or step < 0 or not isinstance(rows, list):
+            raise FormatError("Engine.load_state_dict", expected="a step and a history", got=f"step {step!r}, {type(rows).__name__}")
+        return step, [Update.parse(row) for row in rows]
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -161,6 +164,7 @@ class Engine:
             "total_steps": self.total_steps,
             "seed": self.seed,
             "layers": list(self.layers),
+            "outputs": sorted(self.outputs),
         }
 
 

@@ -1,0 +1,77 @@
+"""What the engine has to know of an optimizer: which state follows the weights, and when a step is over."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gossamer.errors import StateError
+
+HINT = "use an optimizer whose state has the shape of its parameters (SGD, Adam, AdamW, RMSprop, ...)"
+
+
+def following_state(optimizer: Optimizer, weights: Tensor, name: str) -> list[Tensor]:
+    """Gradient and optimizer state that follow a layer's weights through a topology update, by shape.
+
+    Args:
+        optimizer: Optimizer.
+        weights: Tensor - the layer's parameter.
+        name: str - of the layer, for messages.
+    Returns:
+        list of Tensor - each of the shape of ``weights``; scalars stay where they are.
+    Raises:
+        StateError: state of any other shape.
+    Cost: O(state entries).
+    """
+    states = [] if weights.grad is None else [weights.grad]
+    for key, state in optimizer.state.get(weights, {}).items():
+        if isinstance(state, Tensor) and state.shape == weights.shape:
+            states.append(state)
+        elif isinstance(state, (list, dict, tuple)) or (isinstance(state, Tensor) and state.dim() > 0):
+            raise StateError(
+                f"topology update of {name}",
+                expected=f"optimizer state of shape {tuple(weights.shape)}, or scalars",
+                got=f"{type(optimizer).__name__} state {key!r}",
+                hint=HINT,
+            )
+    return states
+
+
+def refuse_flattened_state(optimizer: Optimizer) -> None:
+    """Refuse an optimizer that keeps all parameters in one flat vector, as LBFGS does; raises StateError.
+
+    Such state is filed under the first parameter, so it would go unseen by every other one.
+    """
+    total = sum(parameter.numel() for group in optimizer.param_groups for parameter in group["params"])
+    for parameter, entries in optimizer.state.items():
+        for key, state in entries.items():
+            if isinstance(state, Tensor) and state.numel() == total != parameter.numel():
+                raise StateError(
+                    "topology update",
+                    expected="optimizer state for each parameter by itself",
+                    got=f"{type(optimizer).__name__} state {key!r} over all parameters",
+                    hint=HINT,
+                )
+
+
+def inside_another_step(optimizer: Optimizer) -> bool:
+    """Whether the step whose post-hook asks was called by another ``step`` of the same optimizer.
+
+    torch wraps ``step`` of every optimizer class, so the hooks run twice where a subclass calls ``super().step()``; only the
+    outer one is a step.
+    """
+    wrapper = sys._getframe(2)  # of torch, around the step that just ended
+    frame = wrapper.f_back
+    while frame is not None:
+        if frame.f_code is wrapper.f_code and _optimizer_of(frame.f_locals) is optimizer:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _optimizer_of(names: dict[str, Any]) -> Any:
+    """The optimizer in a wrapper's local names."""
+    return names.get("self", next(iter(names.get("args", ())), None))
