@@ -17,6 +17,8 @@ from gossamer.errors import ConfigError, FormatError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gossamer.deploy.connections import Connections
+
 
 def save(frozen: Frozen, path: str | Path) -> None:
     """Write a frozen network; a kill while writing leaves the old file.
@@ -165,15 +167,19 @@ def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
     parameters = {name: part.parameters[name] for name in kind.parameters}
     stored = Packed(part.layout, part.shape, parameters, values, {name: tensors[name] for name in tensors})
     connections = check_layer(part, stored, bias)
-    forms = {part.layout: stored}
+    forms: dict[str, Packed] = {}
     for run in part.run:
         if run.layout not in forms:
-            fits = layout(run.layout).fit(connections)
-            if isinstance(fits, str):
-                raise FormatError(
-                    f"load {part.name}", expected=f"a layer that {run.layout} can hold", got=fits
-                )
-            forms[run.layout] = layout(run.layout).pack(connections, fits)
-    return Layer(
-        part.shape, bias, part.activation, forms, tuple(Choice(run.layout, run.engine) for run in part.run)
-    )
+            forms[run.layout] = (
+                stored if run.layout == part.layout else _repacked(part, run.layout, connections)
+            )
+    choices = tuple(Choice(run.layout, run.engine) for run in part.run)
+    return Layer(part.shape, bias, part.activation, stored, forms, choices)
+
+
+def _repacked(part: LinearPart, name: str, connections: Connections) -> Packed:
+    """Another form of the stored connections."""
+    fits = layout(name).fit(connections)
+    if isinstance(fits, str):
+        raise FormatError(f"load {part.name}", expected=f"a layer that {name} can hold", got=fits)
+    return layout(name).pack(connections, fits)

@@ -135,7 +135,7 @@ def choose(
     batches = wanted.batches
     if all(len(each.ways) == 1 for each in found.values()):
         picks = {name: each.ways * len(batches) for name, each in found.items()}
-        return _with(graph, found, picks), found, [{} for _ in batches]
+        return with_choices(graph, found, picks), found, [{} for _ in batches]
     seen: dict[str, Tensor] = {}
 
     def watch(node: Node, given: tuple[Any, ...]) -> None:
@@ -154,14 +154,36 @@ def choose(
     return _whole(graph, found, inputs, wanted)
 
 
-def _with(graph: Graph, found: dict[str, Candidates], picks: dict[str, list[Choice]]) -> Graph:
+def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, list[Choice]]) -> Graph:
     """The graph with these choices and the forms they need."""
     bodies = {}
     for node, body in graph.linears():
         chosen, linear = tuple(picks[node.name]), body.connections
         forms = {choice.layout: found[node.name].forms[choice.layout] for choice in chosen}
-        bodies[node.name] = Layer(linear.shape, linear.bias, body.activation, forms, chosen)
+        stored = to_store(linear, forms)
+        bodies[node.name] = Layer(linear.shape, linear.bias, body.activation, stored, forms, chosen)
     return graph.replaced(bodies)
+
+
+def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
+    """What goes into a file: the form that runs; where several do, one that all are made from to the bit.
+
+    A filled-up fan-in has lost which zeros were added, and csr does not say that tiles are whole: so several forms
+    are stored as nm where one of them is of that kind, else as csr.
+
+    Example:
+        >>> from gossamer.deploy.connections import Connections
+        >>> c = Connections((2, 2), torch.tensor([0, 3]), torch.ones(2))
+        >>> forms = candidates(c, None, None).forms
+        >>> to_store(c, {"fanin": forms["fanin"]}).layout, to_store(c, forms).layout
+        ('fanin', 'csr')
+    """
+    if len(forms) == 1:
+        return next(iter(forms.values()))
+    tiled = forms.get("nm", forms.get("nm_lanes"))
+    if tiled is None:
+        return layout("csr").pack(connections, {})
+    return layout("nm").pack(connections, tiled.parameters)
 
 
 def _whole(
@@ -179,7 +201,7 @@ def _whole(
         ways = _ways(found, number)
         samples = tuple(resized(x, batch) for x in inputs)
         programs = {
-            way: Program(_with(graph, found, {n: [c] for n, c in pick.items()}), 0)
+            way: Program(with_choices(graph, found, {n: [c] for n, c in pick.items()}), 0)
             for way, pick in ways.items()
         }
         times = alternate({way: partial(p, *samples) for way, p in programs.items()}, seconds=budget)
@@ -187,7 +209,7 @@ def _whole(
         networks.append({way: timing.p10 for way, timing in times.items()})
         for name, choice in ways[best].items():
             picks[name].append(choice)
-    return _with(graph, found, picks), found, networks
+    return with_choices(graph, found, picks), found, networks
 
 
 def _ways(found: dict[str, Candidates], number: int) -> dict[str, dict[str, Choice]]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gossamer.deploy.layouts import Packed, layout
 from gossamer.deploy.operators import Settings, operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gossamer.deploy.connections import Connections
+    from gossamer.deploy.layouts import Packed
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,17 @@ class Layer:
         shape: (int, int) - out_features, in_features.
         bias: [out_features] or None.
         activation: None or "relu", applied last.
-        forms: layout -> Packed.
+        stored: Packed - what goes into a file; every form is made from it, to the bit.
+        forms: layout -> Packed, for every layout that runs.
         choices: one for each batch class.
     """
 
     shape: tuple[int, int]
     bias: Tensor | None
     activation: str | None
+    stored: Packed
     forms: dict[str, Packed]
     choices: tuple[Choice, ...]
-
-    @property
-    def stored(self) -> Packed:
-        """What goes into a file: the smallest form that knows its connections; dense if there is no other."""
-        return min(self.forms.values(), key=lambda form: (not layout(form.layout).explicit, form.bytes))
 
 
 @dataclass(frozen=True)
