@@ -168,7 +168,7 @@ def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, li
 def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
     """What goes into a file: the form that runs; where several do, one that all are made from to the bit.
 
-    A filled-up fan-in has lost which zeros were added, and csr does not say that tiles are whole: so several forms
+    A filled-up fan-in has lost which zeros were added, csr does not say that tiles are whole: several forms
     are stored as nm where one of them is of that kind, else as csr.
 
     Example:
