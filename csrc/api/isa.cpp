@@ -33,43 +33,65 @@ bool has_avx512() {
 
 const char* const kNames[] = {"scalar", "avx2", "avx512", "neon"};
 
-// Asked once: the answer cannot change while the process runs, and racing threads write the same value.
-int best() {
-  static int cached = -1;
-  int isa = __atomic_load_n(&cached, __ATOMIC_RELAXED);
-  if (isa >= 0) return isa;
-#if defined(__x86_64__)
-  isa = has_avx512() ? GS_ISA_AVX512 : has_avx2() ? GS_ISA_AVX2 : GS_ISA_SCALAR;
-#elif defined(__aarch64__)
-  isa = GS_ISA_NEON;
-#else
-  isa = GS_ISA_SCALAR;
+// What was compiled in, best last, and whether it runs here. Every build has at least one entry that always runs.
+struct Set {
+  int32_t isa;
+  const gs_kernels* kernels;
+  bool (*runs)();
+};
+
+bool always() { return true; }
+
+const Set kSets[] = {
+#if defined(GS_HAS_scalar)
+    {GS_ISA_SCALAR, &gs_kernels_scalar, always},
 #endif
-  __atomic_store_n(&cached, isa, __ATOMIC_RELAXED);
-  return isa;
+#if defined(GS_HAS_neon)
+    {GS_ISA_NEON, &gs_kernels_neon, always},
+#endif
+#if defined(GS_HAS_avx2)
+    {GS_ISA_AVX2, &gs_kernels_avx2, has_avx2},
+#endif
+#if defined(GS_HAS_avx512)
+    {GS_ISA_AVX512, &gs_kernels_avx512, has_avx512},
+#endif
+};
+
+// Asked once: the answer cannot change while the process runs, and racing threads write the same value.
+// Bit i: kSets[i] runs here.
+unsigned running() {
+  static unsigned cached = 0;
+  unsigned bits = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+  if (bits) return bits;
+  unsigned i = 0;
+  for (const Set& set : kSets) bits |= static_cast<unsigned>(set.runs()) << i++;
+  __atomic_store_n(&cached, bits, __ATOMIC_RELAXED);
+  return bits;
+}
+
+// The entry of an instruction set that runs here, or the best one for GS_ISA_AUTO, or null.
+const Set* find(int64_t isa) {
+  const unsigned bits = running();
+  const Set* found = nullptr;
+  unsigned i = 0;
+  for (const Set& set : kSets)
+    if ((bits >> i++ & 1) && (isa == GS_ISA_AUTO || isa == set.isa)) found = &set;
+  return found;
 }
 
 }  // namespace
 
 const gs_kernels* gs_kernels_for(int64_t isa) {
-  if (isa == GS_ISA_AUTO) isa = best();
-  switch (isa) {
-#if defined(__aarch64__)
-    case GS_ISA_NEON: return &gs_kernels_neon;
-#else
-    case GS_ISA_SCALAR: return &gs_kernels_scalar;
-#endif
-#if defined(__x86_64__)
-    case GS_ISA_AVX2: return best() >= GS_ISA_AVX2 ? &gs_kernels_avx2 : nullptr;
-    case GS_ISA_AVX512: return best() >= GS_ISA_AVX512 ? &gs_kernels_avx512 : nullptr;
-#endif
-    default: return nullptr;
-  }
+  const Set* set = find(isa);
+  return set ? set->kernels : nullptr;
 }
 
 extern "C" {
 
-int32_t gs_isa(void) { return best(); }
+int32_t gs_isa(void) {
+  const Set* best = find(GS_ISA_AUTO);
+  return best ? best->isa : GS_ISA_AUTO;
+}
 
 gs_status gs_isa_available(int32_t isa) { return gs_kernels_for(isa) ? GS_OK : GS_ISA; }
 

@@ -1,0 +1,18 @@
+#include "testing.h"
+
+int failures = 0;
+
+int32_t scattered_for(int64_t begin, int64_t end, int64_t grain, void (*task)(int64_t, int64_t, void*), void* ctx) {
+  for (int64_t i = end; i > begin; i -= grain) task(i - grain < begin ? begin : i - grain, i, ctx);
+  return 0;
+}
+
+int32_t failing_for(int64_t, int64_t, int64_t, void (*)(int64_t, int64_t, void*), void*) { return 1; }
+
+int main() {
+  test_products();
+  test_refusals();
+  test_chain();
+  std::printf("%d kernels, best set %s, %d failures\n", gs_kernel_count(), gs_isa_name(gs_isa()), failures);
+  return failures ? 1 : 0;
+}

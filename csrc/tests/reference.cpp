@@ -1,0 +1,122 @@
+#include <algorithm>
+
+#include "testing.h"
+
+namespace {
+
+template <class I> void put(std::vector<unsigned char>& bytes, int64_t value) {
+  const I narrow = static_cast<I>(value);
+  const auto* p = reinterpret_cast<const unsigned char*>(&narrow);
+  bytes.insert(bytes.end(), p, p + sizeof(I));
+}
+
+void put_column(Layer& layer, int64_t value) {
+  if (layer.w.col_bytes == 1) put<uint8_t>(layer.cols, value);
+  else if (layer.w.col_bytes == 2) put<uint16_t>(layer.cols, value);
+  else put<int32_t>(layer.cols, value);
+  ++layer.w.n_cols;
+}
+
+void put_row(Layer& layer, int64_t value) {
+  if (layer.w.row_bytes == 2) put<uint16_t>(layer.rows, value);
+  else if (layer.w.row_bytes == 4) put<int32_t>(layer.rows, value);
+  else put<int64_t>(layer.rows, value);
+}
+
+std::vector<int> choose(std::mt19937& random, int from, int count) {
+  std::vector<int> all(from);
+  for (int i = 0; i < from; ++i) all[i] = i;
+  std::shuffle(all.begin(), all.end(), random);
+  all.resize(count);
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+void fill_csr(std::mt19937& random, Layer& layer) {
+  const int n_in = static_cast<int>(layer.w.n_in);
+  put_row(layer, 0);
+  for (int r = 0; r < layer.w.n_out; ++r) {
+    const int count = r % 4 == 1 ? 0 : r % 4 == 3 ? n_in : static_cast<int>(random() % (n_in + 1)) / 3;
+    for (int c : choose(random, n_in, count)) {
+      put_column(layer, c);
+      layer.row.push_back(r), layer.column.push_back(c);
+    }
+    put_row(layer, static_cast<int64_t>(layer.row.size()));
+  }
+}
+
+void fill_fanin(std::mt19937& random, Layer& layer, int k) {
+  layer.w.per_row = k;
+  for (int64_t r = 0; r < layer.w.n_out / layer.w.group; ++r) {
+    if (r % 3 == 2) continue;
+    put_row(layer, r);
+    ++layer.w.n_rows;
+    for (int c : choose(random, static_cast<int>(layer.w.n_in), k)) {
+      put_column(layer, c);
+      for (int g = 0; g < layer.w.group; ++g) layer.row.push_back(r * layer.w.group + g), layer.column.push_back(c);
+    }
+  }
+}
+
+void fill_nm(std::mt19937& random, Layer& layer, int n, int m) {
+  layer.w.per_row = n, layer.w.tile = m;
+  const int lanes = layer.w.layout == GS_NM ? 1 : 8;
+  for (int64_t block = 0; block * lanes < layer.w.n_out; ++block)
+    for (int64_t t = 0; t < layer.w.n_in / m; ++t) {
+      std::vector<std::vector<int>> picks;
+      for (int lane = 0; lane < lanes; ++lane) picks.push_back(choose(random, m, n));
+      for (int q = 0; q < n; ++q)
+        for (int lane = 0; lane < lanes; ++lane) {
+          put_column(layer, picks[lane][q]);
+          layer.row.push_back(block * lanes + lane), layer.column.push_back(t * m + picks[lane][q]);
+        }
+    }
+}
+
+void fill_dense(Layer& layer) {
+  for (int64_t r = 0; r < layer.w.n_out; ++r)
+    for (int64_t c = 0; c < layer.w.n_in; ++c) layer.row.push_back(r), layer.column.push_back(c);
+}
+
+}  // namespace
+
+Layer make_layer(std::mt19937& random, int layout, int n_out, int n_in, int group, int n, int m, bool wide) {
+  Layer layer = {};
+  layer.w.layout = layout, layer.w.n_out = n_out, layer.w.n_in = n_in, layer.w.group = group;
+  const bool tiled = layout == GS_NM || layout == GS_NM_LANES;
+  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled ? 1 : wide ? 4 : 2;
+  layer.w.row_bytes = layout == GS_CSR ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
+  if (layout == GS_CSR) fill_csr(random, layer);
+  if (layout == GS_FANIN) fill_fanin(random, layer, n);
+  if (tiled) fill_nm(random, layer, n, m);
+  if (layout == GS_DENSE) fill_dense(layer);
+  layer.w.n_values = static_cast<int64_t>(layer.row.size());
+  layer.w.rows = layer.rows.data(), layer.w.cols = layer.cols.data();
+  return layer;
+}
+
+std::vector<double> reference_linear(const Layer& layer, const std::vector<double>& values, const std::vector<double>& x,
+                                     const std::vector<double>& bias, int batch) {
+  std::vector<double> y(layer.w.n_out * batch);
+  for (size_t i = 0; i < y.size(); ++i) y[i] = bias.empty() ? 0 : bias[i / batch];
+  for (size_t i = 0; i < layer.row.size(); ++i)
+    for (int b = 0; b < batch && layer.row[i] < layer.w.n_out; ++b)
+      y[layer.row[i] * batch + b] += values[i] * x[layer.column[i] * batch + b];
+  return y;
+}
+
+std::vector<double> reference_grad_input(const Layer& layer, const std::vector<double>& values,
+                                         const std::vector<double>& grad, int batch) {
+  std::vector<double> dx(layer.w.n_in * batch);
+  for (size_t i = 0; i < layer.row.size(); ++i)
+    for (int b = 0; b < batch; ++b) dx[layer.column[i] * batch + b] += values[i] * grad[layer.row[i] * batch + b];
+  return dx;
+}
+
+std::vector<double> reference_grad_values(const Layer& layer, const std::vector<double>& grad,
+                                          const std::vector<double>& x, int batch) {
+  std::vector<double> dv(layer.row.size());
+  for (size_t i = 0; i < layer.row.size(); ++i)
+    for (int b = 0; b < batch; ++b) dv[i] += grad[layer.row[i] * batch + b] * x[layer.column[i] * batch + b];
+  return dv;
+}

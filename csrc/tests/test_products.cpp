@@ -1,0 +1,158 @@
+// Every product, layout, dtype and instruction set against double sums: values, guards, odd strides, any split of the work.
+#include <cmath>
+#include <tuple>
+#include <utility>
+
+#include "testing.h"
+
+namespace {
+
+std::vector<double> draw(std::mt19937& random, size_t n) {
+  std::uniform_real_distribution<double> uniform(-1, 1);
+  std::vector<double> v(n);
+  for (double& x : v) x = static_cast<float>(uniform(random));  // exact in both dtypes
+  return v;
+}
+
+// Feature-major values as one of the two memory orders, with a gap behind every line.
+template <class T>
+Guarded<T> lay_out(const std::vector<double>& v, int features, int batch, bool feature_major, gs_panel* panel) {
+  const int gap = 3, line = (feature_major ? batch : features) + gap, lines = feature_major ? features : batch;
+  Guarded<T> memory(lines ? static_cast<size_t>(lines) * line - gap : 0);
+  for (int i = 0; i < features; ++i)
+    for (int b = 0; b < batch; ++b)
+      memory[feature_major ? i * line + b : b * line + i] = static_cast<T>(v[static_cast<size_t>(i) * batch + b]);
+  *panel = {memory.data(), feature_major ? line : 1, feature_major ? 1 : line};
+  return memory;
+}
+
+// |got - want| <= terms * eps * scale: the bound of a sum of `terms` products below 1.
+template <class T> bool near(T got, double want, double terms) {
+  const double eps = sizeof(T) == 4 ? 6e-8 : 1.2e-16;
+  return std::fabs(got - want) <= (terms + 2) * eps * (terms + 2);
+}
+
+template <class T> struct Bench {
+  Layer layer;
+  std::vector<double> values, bias, x, grad;
+  Guarded<T> memory, bias_memory;
+  int batch;
+  gs_call call = {};
+
+  Bench(std::mt19937& random, const Layer& given, int batch_, int isa, bool with_bias, size_t tail)
+      : layer(given), values(draw(random, given.row.size())), bias(with_bias ? draw(random, given.w.n_out) : std::vector<double>()),
+        x(draw(random, given.w.n_in * batch_)), grad(draw(random, given.w.n_out * batch_)),
+        memory(given.row.size() + tail), bias_memory(bias.size()), batch(batch_) {
+    for (size_t i = 0; i < memory.size(); ++i)
+      memory[i] = i >= values.size() ? static_cast<T>(NAN) : static_cast<T>(layer.row[i] < layer.w.n_out ? values[i] : 0);
+    for (size_t i = 0; i < bias.size(); ++i) bias_memory[i] = static_cast<T>(bias[i]);
+    call.w = layer.w;
+    call.w.rows = layer.rows.data(), call.w.cols = layer.cols.data();
+    call.w.dtype = sizeof(T) == 4 ? GS_F32 : GS_F64;
+    call.w.values = memory.data(), call.w.n_values = static_cast<int64_t>(memory.size());
+    call.isa = isa, call.batch = batch, call.bias = with_bias ? bias_memory.data() : nullptr;
+  }
+
+  // Runs one product twice, whole and in scattered pieces, into rows out_stride apart; the bits must agree.
+  Guarded<T> run(gs_status (*product)(const gs_call*), size_t rows, int64_t row, int64_t out_stride) {
+    const size_t n = rows ? (rows - 1) * out_stride + row : 0;
+    Guarded<T> whole(n), pieces(n);
+    std::memset(whole.data(), 0xa5, n * sizeof(T)), std::memset(pieces.data(), 0xa5, n * sizeof(T));
+    call.out_stride = out_stride;
+    call.out = whole.data(), call.parallel = nullptr;
+    CHECK(product(&call) == GS_OK);
+    call.out = pieces.data(), call.parallel = scattered_for;
+    CHECK(product(&call) == GS_OK);
+    CHECK(whole.intact() && pieces.intact() && memory.intact() && bias_memory.intact());
+    CHECK(n == 0 || std::memcmp(whole.data(), pieces.data(), n * sizeof(T)) == 0);
+    return whole;
+  }
+
+  void linear(bool feature_major, bool relu) {
+    Guarded<T> in = lay_out<T>(x, static_cast<int>(layer.w.n_in), batch, feature_major, &call.x);
+    call.activation = relu ? GS_RELU : GS_IDENTITY;
+    Guarded<T> out = run(gs_linear, layer.w.n_out, batch, batch + 2);
+    const std::vector<double> want = reference_linear(layer, values, x, bias, batch);
+    bool good = true;
+    for (int64_t r = 0; r < layer.w.n_out; ++r)
+      for (int b = 0; b < batch; ++b) {
+        const double y = want[r * batch + b];
+        good = good && near<T>(out[r * (batch + 2) + b], relu && y < 0 ? 0 : y, static_cast<double>(layer.w.n_in));
+      }
+    CHECK(good);
+  }
+
+  void grad_input(bool feature_major) {
+    Guarded<T> in = lay_out<T>(grad, static_cast<int>(layer.w.n_out), batch, feature_major, &call.grad);
+    Guarded<T> out = run(gs_linear_grad_input, layer.w.n_in, batch, batch + 1);
+    const std::vector<double> want = reference_grad_input(layer, values, grad, batch);
+    bool good = true;
+    for (int64_t i = 0; i < layer.w.n_in; ++i)
+      for (int b = 0; b < batch; ++b)
+        good = good && near<T>(out[i * (batch + 1) + b], want[i * batch + b], static_cast<double>(layer.w.n_out));
+    CHECK(good);
+  }
+
+  void grad_values(bool feature_major) {
+    Guarded<T> in = lay_out<T>(x, static_cast<int>(layer.w.n_in), batch, feature_major, &call.x);
+    Guarded<T> in_grad = lay_out<T>(grad, static_cast<int>(layer.w.n_out), batch, !feature_major, &call.grad);
+    Guarded<T> out = run(gs_linear_grad_values, memory.size() ? 1 : 0, static_cast<int64_t>(memory.size()), 0);
+    const std::vector<double> want = reference_grad_values(layer, grad, x, batch);
+    bool good = true;
+    for (size_t i = 0; i < memory.size(); ++i)
+      good = good && (i < want.size() ? near<T>(out[i], want[i], batch) : out[i] == 0);
+    CHECK(good);
+  }
+};
+
+template <class T> void all_products(std::mt19937& random, const Layer& layer, int isa, int batch) {
+  const bool trained = layer.w.layout != GS_NM_LANES && layer.w.layout != GS_DENSE;
+  if (!trained && sizeof(T) == 8) return;
+  for (int variant = 0; variant < 4; ++variant) {
+    Bench<T> bench(random, layer, batch, isa, variant & 1, variant & 1 ? 5 : 0);
+    bench.linear(variant & 2, variant == 1);
+    if (trained && variant < 2) bench.grad_input(variant & 1), bench.grad_values(variant & 1);
+  }
+}
+
+std::vector<Layer> layers(std::mt19937& random) {
+  std::vector<Layer> all;
+  for (bool wide : {false, true}) {
+    for (auto [n_out, n_in] : {std::pair{1, 1}, {5, 9}, {9, 70}, {6, 1600}}) {
+      all.push_back(make_layer(random, GS_CSR, n_out, n_in, 1, 0, 0, wide));
+      all.push_back(make_layer(random, GS_FANIN, n_out, n_in, 1, (n_in + 2) / 3, 0, wide));
+    }
+    for (int group : {2, 4, 8}) {
+      all.push_back(make_layer(random, GS_FANIN, 3 * group, 50, group, 7, 0, wide));
+      all.push_back(make_layer(random, GS_FANIN, group, 6300, group, 40, 0, wide));
+      all.push_back(make_layer(random, GS_FANIN, 2 * group, 5, group, 5, 0, wide));
+    }
+    all.push_back(make_layer(random, GS_FANIN, 6, 4, 1, 0, 0, wide));
+  }
+  for (int layout : {GS_NM, GS_NM_LANES})
+    for (auto [n, m, n_in] : {std::tuple{1, 8, 40}, {2, 4, 24}, {2, 8, 16}, {3, 8, 8}, {3, 5, 1600}, {256, 256, 512}, {1, 1, 3}})
+      for (int n_out : {1, 8, 11}) all.push_back(make_layer(random, layout, n_out, n_in, 1, n, m, false));
+  for (auto [n_out, n_in] : {std::pair{1, 1}, {4, 16}, {7, 30}, {9, 1100}})
+    all.push_back(make_layer(random, GS_DENSE, n_out, n_in, 1, 0, 0, false));
+  Layer none = make_layer(random, GS_CSR, 3, 0, 1, 0, 0, false);
+  all.push_back(none);
+  return all;
+}
+
+}  // namespace
+
+void test_products() {
+  std::mt19937 random(1);
+  for (const Layer& layer : layers(random)) {
+    gs_matrix w = layer.w;
+    w.rows = layer.rows.data(), w.cols = layer.cols.data();
+    CHECK(gs_check_index(&w) == GS_OK);
+    for (int isa = 0; isa <= GS_ISA_NEON; ++isa) {
+      if (gs_isa_available(isa) != GS_OK) continue;
+      for (int batch : {0, 1, 2, 8, 33, 65}) {
+        all_products<float>(random, layer, isa, batch);
+        all_products<double>(random, layer, isa, batch);
+      }
+    }
+  }
+}
