@@ -139,7 +139,7 @@ def mnist_rigl(result: dict[str, Any]) -> str:
     seeds = len(next(iter(result["runs"].values()))["seeds"])
     says = (
         f"LeNet-300-100 at 99 % / 89 % / dense, {result['epochs']} epochs (Evci et al. 2020, appendix B). "
-        f"Test error in per cent, mean of {seeds} seed(s). Live units: inputs and neurons left after removing "
+        f"Test error in per cent, mean of {seeds} seed(s). Live units: those left after removing "
         "dead ones."
     )
     return f"{says}\n\n{table(['run', 'best', 'last', 'live units'], rows)}"
