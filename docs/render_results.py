@@ -54,7 +54,7 @@ def block(name: str) -> str:
         drawn = chosen.draw(result)
     except KeyError as error:
         raise SystemExit(
-            f"render_results: {chosen.source}.json has no {error}; adapt the view {name!r}"
+            f"render_results: {chosen.source}.json has no {error}; measure again, or adapt the view {name!r}"
         ) from None
     if name.endswith("-picture"):
         return f"{drawn}\n"
