@@ -50,7 +50,7 @@ gs_status check_panel(gs_panel& p, int64_t features, int64_t batch) {
   if (!p.data && features && batch) return GS_NULL;
   if (p.feature_stride < 0 || p.batch_stride < 0) return GS_SIZE;
   if (features <= 1) p.feature_stride = 1;
-  else if (batch == 1) p.batch_stride = 1;
+  else if (batch <= 1) p.batch_stride = 1;
   if (p.feature_stride != 1 && p.batch_stride != 1) return GS_SIZE;
   int64_t last, extent;
   if (!product(p.feature_stride, features, &last) || !product(p.batch_stride, batch, &extent)) return GS_OVERFLOW;

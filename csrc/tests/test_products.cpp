@@ -105,14 +105,13 @@ template <class T> struct Bench {
   }
 };
 
-template <class T> void all_products(std::mt19937& random, const Layer& layer, int isa, int batch) {
+// One variant: bit 0 bias, tail and fused activation; bit 1 the memory order of the inputs.
+template <class T> void products(std::mt19937& random, const Layer& layer, int isa, int batch, int variant) {
   const bool trained = layer.w.layout != GS_NM_LANES && layer.w.layout != GS_DENSE;
   if (!trained && sizeof(T) == 8) return;
-  for (int variant = 0; variant < 4; ++variant) {
-    Bench<T> bench(random, layer, batch, isa, variant & 1, variant & 1 ? 5 : 0);
-    bench.linear(variant & 2, variant == 1);
-    if (trained && variant < 2) bench.grad_input(variant & 1), bench.grad_values(variant & 1);
-  }
+  Bench<T> bench(random, layer, batch, isa, variant & 1, variant & 1 ? 5 : 0);
+  bench.linear(variant & 2, variant & 1);
+  if (trained) bench.grad_input(variant & 2), bench.grad_values(variant & 2);
 }
 
 std::vector<Layer> layers(std::mt19937& random) {
@@ -150,8 +149,8 @@ void test_products() {
     for (int isa = 0; isa <= GS_ISA_NEON; ++isa) {
       if (gs_isa_available(isa) != GS_OK) continue;
       for (int batch : {0, 1, 2, 8, 33, 65}) {
-        all_products<float>(random, layer, isa, batch);
-        all_products<double>(random, layer, isa, batch);
+        products<float>(random, layer, isa, batch, static_cast<int>(random() % 4));
+        products<double>(random, layer, isa, batch, static_cast<int>(random() % 4));
       }
     }
   }

@@ -1,0 +1,157 @@
+"""Every row of the kernel table on every layer that bites: values, tails, memory orders, and the table itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from gossamer.kernels import KernelSpec, rows
+from gossamer.kernels.cpu import check_index, kernel_names
+from gossamer.kernels.reference import coordinates
+from kernel_cases import Case, cases, memory_orders, within_budget
+
+CASES = cases()
+PAIRS = [
+    pytest.param(row, case, id=f"{row.name}-{case.name}") for row in rows() for case in CASES if row.layout == case.layout
+]
+
+
+def _dtypes(row: KernelSpec) -> list[torch.dtype]:
+    return [torch.float32, torch.float64] if row.dtype == "any" else [getattr(torch, row.dtype)]
+
+
+def _draw(case: Case, batch: int, dtype: torch.dtype, tail: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, values (NaN past the used part: nobody may read it), bias, gradient of the output."""
+    n_out, n_in = case.shape[:2]
+    values = torch.full((case.used + tail,), float("nan"), dtype=dtype)
+    values[: case.used] = torch.randn(case.used, dtype=dtype).where(case.row < n_out, 0.0)
+    return (
+        torch.randn(batch, n_in, dtype=dtype), values, torch.randn(n_out, dtype=dtype), torch.randn(batch, n_out, dtype=dtype)
+    )  # fmt: skip
+
+
+def _check_linear(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -> None:
+    x, values, bias, _ = _draw(case, batch, dtype)
+    w = case.dense(values)
+    for with_bias in (None, bias):
+        b = torch.zeros_like(bias) if with_bias is None else bias
+        exact, scale = x.double() @ w.double().t() + b.double(), x.double().abs() @ w.double().abs().t() + b.double().abs()
+        for order, laid in memory_orders(x):
+            y = row.call(laid, values, case.index, with_bias, case.shape)
+            assert within_budget(y, exact, x @ w.t() + b, scale), (batch, order)
+
+
+def _check_grad_input(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -> None:
+    _, values, _, grad = _draw(case, batch, dtype)
+    w = case.dense(values)
+    exact, scale = grad.double() @ w.double(), grad.double().abs() @ w.double().abs()
+    for order, laid in memory_orders(grad):
+        dx = row.call(laid, values, case.index, case.shape)
+        assert within_budget(dx, exact, grad @ w, scale), (batch, order)
+
+
+def _check_grad_values(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -> None:
+    x, values, _, grad = _draw(case, batch, dtype)
+
+    def sampled(a: Tensor, b: Tensor) -> Tensor:
+        return (a.t() @ b)[case.row, case.column]
+
+    exact, scale = sampled(grad.double(), x.double()), sampled(grad.double().abs(), x.double().abs())
+    for order, laid in memory_orders(x):
+        for _, grad_laid in memory_orders(grad)[::-1]:
+            dv = row.call(grad_laid, laid, values, case.index, case.shape)
+            assert within_budget(dv[: case.used], exact, sampled(grad, x), scale), (batch, order)
+            assert dv.shape == values.shape
+            assert dv[case.used :].eq(0).all(), "the unused tail gets no gradient"
+
+
+_CHECKS = {"linear": _check_linear, "linear_grad_input": _check_grad_input, "linear_grad_values": _check_grad_values}
+
+
+@pytest.mark.parametrize(("row", "case"), PAIRS)
+def test_value_within_a_stated_multiple_of_plain_torch(row: KernelSpec, case: Case) -> None:
+    for dtype in _dtypes(row):
+        for batch in case.batches:
+            _CHECKS[row.op](row, case, batch, dtype)
+
+
+@pytest.mark.parametrize(("row", "case"), PAIRS)
+def test_missing_connections_are_never_multiplied(row: KernelSpec, case: Case) -> None:
+    """An infinity reaches exactly the outputs that are connected to it."""
+    dtype = _dtypes(row)[0]
+    x, values, _, grad = _draw(case, 9, dtype)
+    used = case.row < case.shape[0]
+    linked = torch.zeros(case.shape[:2], dtype=torch.bool)
+    linked[case.row[used], case.column[used]] = True
+    values[: case.used] = values[: case.used].abs() + 1
+    if row.op == "linear":
+        x = x.abs()
+        x[4, -1] = float("inf")
+        y = row.call(x, values, case.index, None, case.shape)
+        assert torch.equal(y.isinf()[4], linked[:, -1])
+        assert y[[0, 1, 2, 3, 5, 6, 7, 8]].isfinite().all()
+    elif row.op == "linear_grad_input":
+        grad = grad.abs()
+        grad[4, 0] = float("inf")
+        dx = row.call(grad, values, case.index, case.shape)
+        assert torch.equal(dx.isinf()[4], linked[0])
+        assert dx[[0, 1, 2, 3, 5, 6, 7, 8]].isfinite().all()
+    else:
+        x[4, -1], grad = float("inf"), grad.abs() + 1
+        dv = row.call(grad, x, values, case.index, case.shape)[: case.used]
+        assert torch.equal(dv.isinf(), case.column == case.shape[1] - 1)
+
+
+@pytest.mark.parametrize("row", [r for r in rows() if r.isa != "reference"], ids=lambda r: r.name)
+def test_outputs_are_feature_major_and_repeats_give_the_same_bits(row: KernelSpec) -> None:
+    case = next(c for c in CASES if c.layout == row.layout)
+    x, values, bias, grad = _draw(case, 40, _dtypes(row)[0])
+    operands = {"linear": (x, values, case.index, bias, case.shape), "linear_grad_input": (grad, values, case.index, case.shape),
+                "linear_grad_values": (grad, x, values, case.index, case.shape)}[row.op]  # fmt: skip
+    first = row.call(*operands)
+    assert row.op == "linear_grad_values" or first.stride() == (1, 40)
+    assert all(torch.equal(first, row.call(*operands)) for _ in range(5))
+
+
+@pytest.mark.parametrize("row", [r for r in rows() if r.isa == "reference"], ids=lambda r: r.name)
+def test_reference_takes_half_precision(row: KernelSpec) -> None:
+    """Every product and every addition rounds once: at most (terms + 1) roundings of the sum of magnitudes."""
+    case = next(c for c in CASES if c.layout == row.layout)
+    x, values, _, grad = _draw(case, 5, torch.bfloat16, tail=0)
+    w = case.dense(values).double()
+    if row.op == "linear":
+        got, exact, scale = row.call(x, values, case.index, None, case.shape), x.double() @ w.t(), x.double().abs() @ w.abs().t()
+    elif row.op == "linear_grad_input":
+        got, exact, scale = row.call(grad, values, case.index, case.shape), grad.double() @ w, grad.double().abs() @ w.abs()
+    else:
+        got = row.call(grad, x, values, case.index, case.shape)
+        exact = (grad.double().t() @ x.double())[case.row, case.column]
+        scale = (grad.double().abs().t() @ x.double().abs())[case.row, case.column]
+    assert got.dtype == torch.bfloat16
+    terms = max(case.shape[0], case.shape[1], 5)
+    assert ((got.double() - exact).abs() <= (terms + 1) * torch.finfo(torch.bfloat16).eps * scale).all()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_reference_coordinates_define_the_layouts(case: Case) -> None:
+    row, column = coordinates(case.index, case.layout, case.shape)
+    assert torch.equal(row, case.row)
+    assert torch.equal(column, case.column)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_every_case_passes_the_full_scan(case: Case) -> None:
+    check_index(torch.zeros(case.used), case.index, case.layout, case.shape)
+
+
+def test_table_is_what_the_compiled_core_reports() -> None:
+    compiled = [row.name for row in rows() if row.isa != "reference"]
+    assert len(compiled) > 0, "no compiled core: nothing of this suite tests it"
+    assert len(set(compiled)) == len(compiled)
+    assert set(compiled) == set(kernel_names())
+
+
+def test_every_operation_and_layout_has_a_reference() -> None:
+    reference = {(row.op, row.layout) for row in rows() if row.isa == "reference"}
+    assert {(row.op, row.layout) for row in rows()} == reference

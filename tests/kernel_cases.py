@@ -1,0 +1,148 @@
+"""Layers that bite a kernel, their dense form, and the error budget; driven by the kernel table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BATCHES = (0, 1, 2, 7, 8, 9, 31, 33, 63, 64, 65, 130)
+WIDE_BATCHES = (1, 65)  # for cases with thousands of inputs
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer: what a kernel takes, and (row, column) of every stored value, worked out apart from the package."""
+
+    name: str
+    layout: str
+    shape: tuple[int, ...]
+    index: tuple[Tensor, ...]
+    row: Tensor
+    column: Tensor
+    batches: tuple[int, ...] = BATCHES
+
+    @property
+    def used(self) -> int:
+        return self.row.numel()
+
+    def dense(self, values: Tensor) -> Tensor:
+        """[n_out, n_in] with the stored values in place; padding rows left out."""
+        rows = max(self.shape[0], int(self.row.max()) + 1 if self.used else 0)
+        full = torch.zeros(rows, self.shape[1], dtype=values.dtype)
+        full[self.row, self.column] = values[: self.used]
+        return full[: self.shape[0]]
+
+
+def _choose(n: int, k: int) -> list[int]:
+    return sorted(torch.randperm(n)[:k].tolist())
+
+
+def csr(name: str, columns: Sequence[Sequence[int]], n_in: int, *, wide: bool = False, **more: object) -> Case:
+    pointer, flat, row = [0], [], []
+    for r, cols in enumerate(columns):
+        flat += cols
+        row += [r] * len(cols)
+        pointer.append(len(flat))
+    ptr = torch.tensor(pointer, dtype=torch.int64 if wide else torch.int32)
+    col = torch.tensor(flat, dtype=torch.int64).to(torch.int32 if wide else torch.uint16)
+    return Case(name, "csr", (len(columns), n_in), (ptr, col), _long(row), _long(flat), **more)  # type: ignore[arg-type]
+
+
+def fanin(
+    name: str, n_groups: int, rows: Sequence[int], k: int, n_in: int, group: int = 1, *, wide: bool = False, **more: object
+) -> Case:
+    cols = [_choose(n_in, k) for _ in rows]
+    row = [r * group + g for r, c in zip(rows, cols, strict=True) for _ in c for g in range(group)]
+    column = [c for line in cols for c in line for _ in range(group)]
+    dtype = torch.int32 if wide else torch.uint16
+    index = (_long(list(rows)).to(dtype), _long(cols).reshape(len(rows), k).to(dtype))
+    return Case(name, "fanin", (n_groups * group, n_in, group), index, _long(row), _long(column), **more)  # type: ignore[arg-type]
+
+
+def nm(name: str, n_out: int, tiles: int, n: int, m: int, *, lanes: bool = False, **more: object) -> Case:
+    rows = -(-n_out // 8) * 8 if lanes else n_out
+    picks = [[_choose(m, n) for _ in range(tiles)] for _ in range(rows)]
+    offset = _long(picks).reshape(rows, tiles, n)
+    row = torch.arange(rows)[:, None, None].expand_as(offset)
+    column = torch.arange(tiles)[None, :, None] * m + offset
+    if lanes:
+        offset, row, column = (t.reshape(-1, 8, tiles, n).permute(0, 2, 3, 1) for t in (offset, row, column))
+    index = (offset.to(torch.uint8).contiguous(),)
+    layout = "nm_lanes" if lanes else "nm"
+    return Case(name, layout, (n_out, tiles * m, n, m), index, row.reshape(-1), column.reshape(-1), **more)  # type: ignore[arg-type]
+
+
+def dense(name: str, n_out: int, n_in: int, **more: object) -> Case:
+    flat = torch.arange(n_out * n_in)
+    return Case(name, "dense", (n_out, n_in), (), flat // n_in, flat % n_in, **more)  # type: ignore[arg-type]
+
+
+def _long(values: object) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def cases() -> list[Case]:
+    """Edge taxonomy of every layout: empty, full, single, ablated, wide indices, past one block of features."""
+    torch.manual_seed(1)
+    big = {"batches": WIDE_BATCHES}
+    return [
+        csr("csr-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9),
+        csr("csr-no-connection", [[], []], 5),
+        csr("csr-one-column", [[0], [], [0]], 1),
+        csr("csr-one-by-one", [[0]], 1),
+        csr("csr-wide", [_choose(50, 3 * r) for r in range(14)], 50, wide=True),
+        csr("csr-blocks", [_choose(3300, k) for k in (0, 700, 40, 3300, 1, 600)], 3300, **big),
+        fanin("fanin-all", 7, range(7), 5, 11),
+        fanin("fanin-ablated", 9, [1, 4, 5], 4, 20),
+        fanin("fanin-all-ablated", 4, [], 3, 6),
+        fanin("fanin-no-inputs", 3, [0, 2], 0, 6),
+        fanin("fanin-full", 3, [0, 1, 2], 6, 6),
+        fanin("fanin-wide", 6, [0, 3, 5], 9, 40, wide=True),
+        fanin("fanin-pair", 5, [0, 2, 3], 7, 13, 2),
+        fanin("fanin-four", 5, [1, 2, 4], 6, 17, 4),
+        fanin("fanin-eight", 3, [0, 2], 5, 12, 8, wide=True),
+        fanin("fanin-blocks", 5, range(5), 520, 3300, **big),
+        fanin("fanin-four-blocks", 2, range(2), 60, 6600, 4, **big),
+        fanin("fanin-eight-blocks", 1, range(1), 60, 13000, 8, **big),
+        nm("nm-2-4", 6, 5, 2, 4),
+        nm("nm-1-8", 9, 4, 1, 8),
+        nm("nm-full-tile", 3, 2, 4, 4),
+        nm("nm-1-1", 2, 3, 1, 1),
+        nm("nm-200-256", 2, 3, 200, 256),
+        nm("nm-blocks", 4, 660, 3, 5, **big),
+        nm("lanes-1-8", 16, 5, 1, 8, lanes=True),
+        nm("lanes-3-8-padded", 11, 4, 3, 8, lanes=True),
+        nm("lanes-2-5-padded", 3, 6, 2, 5, lanes=True),
+        dense("dense-9-30", 9, 30),
+        dense("dense-one", 1, 1),
+        dense("dense-blocks", 5, 1300, **big),
+    ]
+
+
+def memory_orders(x: Tensor) -> list[tuple[str, Tensor]]:
+    """The same [batch, features] tensor in every memory order a kernel may meet."""
+    batch, features = x.shape
+    gap_rows = torch.zeros(batch, features + 3, dtype=x.dtype)[:, 1 : features + 1].copy_(x)
+    gap_columns = torch.zeros(features, batch + 5, dtype=x.dtype)[:, 2 : batch + 2].t().copy_(x)
+    neither = torch.zeros(batch, 2 * features, dtype=x.dtype)[:, ::2].copy_(x)
+    return [("batch-major", gap_rows), ("feature-major", gap_columns), ("strided", neither)]
+
+
+def within_budget(got: Tensor, exact: Tensor, plain: Tensor, scale: Tensor) -> bool:
+    """Error at most 3 times that of plain torch in the same precision, or 2 roundings of the largest sum of magnitudes.
+
+    Args:
+        got: the kernel's result.
+        exact: float64 result.
+        plain: plain torch's result in the kernel's precision.
+        scale: float64, the same sums over absolute values.
+    """
+    if got.shape != exact.shape or got.dtype != plain.dtype:
+        return False
+    if got.numel() == 0:
+        return True
+    error, own = (got.double() - exact).abs().max(), (plain.double() - exact).abs().max()
+    return bool(error <= 3 * own + 2 * torch.finfo(got.dtype).eps * scale.max())
