@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gossamer.cli.build import Samples
 
 BATCHES = (1, 256)
-SECONDS = 2.0  # of measuring, for each batch size
+SECONDS = 1.5  # of measuring, for each batch size
 Times = dict[int, dict[str, float]]  # batch -> network -> median seconds
 
 
@@ -71,7 +71,7 @@ def compare(
         list of dict: method, accuracy, best, connections, bytes, seconds and against_dense by batch size.
         The last row is the dense network with int8 weights, the rival to beat at batch 1.
 
-    Cost: four seconds of measuring and one evaluation.
+    Cost: three seconds of measuring and one evaluation.
     """
     int8 = int8_rival(gs.freeze(networks[DENSE_METHOD], samples.x_test[:1], keep="dense"))
     runners: dict[str, Callable[[Tensor], Tensor]] = {**networks, INT8: int8.run}

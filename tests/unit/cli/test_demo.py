@@ -50,10 +50,17 @@ def test_other_settings_in_the_same_folder_are_refused(demo, call):
     assert "--fresh" in answer.stderr
 
 
-def test_the_table_is_for_people(demo, call):
-    answer = call("demo", "--data", "digits", "--epochs", 1, "--out", demo[0])
-    assert "SRigL, 1:8" in answer.stdout
-    assert "report.html" in answer.stdout
+def test_the_table_is_for_people(demo):
+    from rich.console import Console
+
+    from gossamer.cli.commands.demo import _view
+
+    console = Console(width=140)
+    with console.capture() as capture:
+        console.print(_view(demo[1].document))
+    shown = capture.get()
+    assert "SRigL, 1:8" in shown
+    assert "report.html" in shown
 
 
 @pytest.mark.parametrize(

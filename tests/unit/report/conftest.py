@@ -17,7 +17,7 @@ pytest.importorskip("pydantic")
 HOSTILE = "<script>alert(1)<,script>&\"'$x_{\\frac"
 
 
-def write_run(folder: Path, layer: str = "fc1", image: bool = True) -> Path:
+def _write_run(folder: Path, layer: str = "fc1", image: bool = True) -> Path:
     """A small run folder: two layers, three epochs, two updates."""
     folder.mkdir(parents=True)
     config = {"pattern": HOSTILE, "rule": {"name": "<b>", "every": 1}, "density": None}
@@ -53,7 +53,13 @@ def write_run(folder: Path, layer: str = "fc1", image: bool = True) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """Write a run folder at a path."""
+    return _write_run
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Make a run folder of a given name."""
-    return lambda name="run", **settings: write_run(tmp_path / name, **settings)
+    return lambda name="run", **settings: _write_run(tmp_path / name, **settings)

@@ -26,6 +26,7 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self.address = path.as_uri()
         self.tags: list[str] = []
         self.addresses: list[str] = []
         self.handlers: list[str] = []
@@ -41,12 +42,16 @@ class Page(HTMLParser):
                 self.handlers.append(name)
 
 
-@pytest.fixture
-def page(make_run, tmp_path):
-    runs = [make_run("plain"), make_run(HOSTILE, layer=HOSTILE), make_run("flat", image=False)]
-    path = tmp_path / "report.html"
-    write_report(runs, path, title="a <b> & c")
-    return Page(path)
+@pytest.fixture(scope="module")
+def page(write_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    runs = [
+        write_run(folder / "plain"),
+        write_run(folder / HOSTILE, layer=HOSTILE),
+        write_run(folder / "flat", image=False),
+    ]
+    write_report(runs, folder / "report.html", title="a <b> & c")
+    return Page(folder / "report.html")
 
 
 def test_no_script_runs_and_nothing_is_fetched(page):
@@ -93,7 +98,7 @@ def test_unfinished_and_empty_runs(make_run, tmp_path):
 
 
 def test_many_runs(make_run, tmp_path):
-    write_report([make_run(f"run{number}") for number in range(12)], tmp_path / "r.html")
+    write_report([make_run(f"run{number}") for number in range(9)], tmp_path / "r.html")
 
 
 def test_a_damaged_run_leaves_the_old_report(make_run, tmp_path):
@@ -121,7 +126,7 @@ def chromium(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 @browser
 def test_a_browser_shows_it_without_complaint(page, tmp_path):
-    done = chromium(tmp_path, "--dump-dom", (tmp_path / "report.html").as_uri())
+    done = chromium(tmp_path, "--dump-dom", page.address)
     assert "CONSOLE" not in done.stderr, done.stderr
     assert done.stdout.count("<table") == page.tags.count("table")
     assert done.stdout.count("<svg") == page.tags.count("svg")
@@ -132,8 +137,7 @@ def test_a_browser_shows_it_without_complaint(page, tmp_path):
 def test_the_picture_is_not_blank(page, tmp_path, flags):
     image = pytest.importorskip("PIL.Image")
     shot = tmp_path / "shot.png"
-    address = (tmp_path / "report.html").as_uri()
-    chromium(tmp_path, *flags, "--window-size=400,1600", f"--screenshot={shot}", address)
+    chromium(tmp_path, *flags, "--window-size=400,1600", f"--screenshot={shot}", page.address)
     with image.open(shot) as picture:
         colours = picture.convert("RGB").getcolors(maxcolors=1 << 24)
         background = picture.convert("L").getpixel((2, 2))
