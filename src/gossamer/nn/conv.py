@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from gossamer.nn.sparse import Masked
+from gossamer.nn.masked import Masked
 from gossamer.patterns import FanIn, Pattern
 
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer import ops
-from gossamer.nn.sparse import Masked, Packed, SparseModule
+from gossamer.nn.masked import Masked
+from gossamer.nn.packed import Packed
+from gossamer.nn.sparse import SparseModule
 from gossamer.patterns import FanIn, Pattern
 
 

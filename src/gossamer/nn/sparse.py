@@ -1,9 +1,9 @@
-"""What every sparse layer shares, and its two homes: packed (truly sparse) and masked (dense times mask)."""
+"""What every sparse layer shares, whatever its home: packed (truly sparse) or masked (dense times mask)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -83,6 +83,14 @@ class SparseModule(nn.Module, ABC):
         """The inverse of to_matrix."""
         return matrix
 
+    @abstractmethod
+    def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
+        """The topology in a state of this layer, None without one; changes nothing.
+
+        Raises:
+            TopologyError, ShapeError, DtypeError: it does not describe this layer.
+        """
+
     # --- what all get ------------------------------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
         """Compute, and record the pass where an engine asked for it."""
@@ -118,6 +126,16 @@ class SparseModule(nn.Module, ABC):
 
         return TileScores(grid, rows, f"gradient of {name}")
 
+    def _check_budget(self, topology: Topology, name: str) -> None:
+        """Refuse more connections than the layer has room for."""
+        if topology.positions.numel() > self.capacity:
+            raise TopologyError(
+                f"load {name}",
+                expected=f"at most {self.capacity * self.grid.members} connections",
+                got=str(topology.connections),
+                hint="build the model with the density it was saved with",
+            )
+
     @property
     def connections(self) -> int:
         """Stored connections, counted exactly."""
@@ -129,134 +147,36 @@ class SparseModule(nn.Module, ABC):
         return f"{inp} -> {out}, pattern={self.pattern}, connections={self.connections:,}, home={self.home}"
 
 
-class Packed(SparseModule):
-    """Home of truly sparse layers: a flat ``values`` parameter and narrow index buffers; nothing has dense size."""
-
-    home = "packed"
-
-    def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
-        """``size`` is what the dense weight would have; nothing of that size is made."""
-        flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
-        self.values = nn.Parameter(flat)
-        self._index_names: tuple[str, ...] = ()
-
-    @property
-    def weights(self) -> nn.Parameter:
-        """``values`` [capacity]: connections in flat order, then unused zeros."""
-        return self.values
-
-    @property
-    def index(self) -> dict[str, Tensor]:
-        """The narrow index buffers by name."""
-        return {name: getattr(self, name) for name in self._index_names}
-
-    def operands(self) -> list[Tensor]:
-        """The index buffers in the order the kernels take them."""
-        return [getattr(self, name) for name in self._index_names]
-
-    @property
-    def topology(self) -> Topology:
-        """Decoded from the index buffers, on the CPU."""
-        on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
-        return Topology(self.pattern, self.shape, self.pattern.decode(on_cpu, self.grid))
-
-    def unit_values(self) -> Tensor:
-        """[units, members], on the CPU."""
-        members = self.grid.members
-        return self.values.detach()[: self.connections].view(-1, members).cpu()
-
-    @property
-    def connections(self) -> int:
-        """Stored connections, from the index sizes alone."""
-        return self.operands()[-1].numel() * self.grid.members
-
-    def assign(self, topology: Topology, values: Tensor) -> None:
-        """Replace topology and values; raises ShapeError where they exceed the budget."""
-        if values.numel() != topology.connections or topology.connections > self.values.numel():
-            raise ShapeError(
-                "assign", expected=f"at most {self.values.numel()} values, one a connection", got=str(values.numel())
-            )
-        self._set_index(topology)
-        with torch.no_grad():
-            self.values.zero_()
-            self.values[: values.numel()] = values.to(self.values.device, self.values.dtype)
-
-    def _set_index(self, topology: Topology) -> None:
-        index = topology.index()
-        self._index_names = tuple(index)
-        for name, tensor in index.items():
-            self.register_buffer(name, tensor.to(self.values.device))
-
-    @torch.no_grad()
-    def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
-        """Remap values and states by the same index map; the parameter object stays."""
-        for tensor in (self.values, *states):
-            change.remap_(tensor)
-        self._set_index(change.new)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Index buffers change size when neurons are ablated: check what is loaded, then take its size."""
-        names = [prefix + name for name in self._index_names]
-        if all(name in state_dict for name in names):
-            index = {name: state_dict[prefix + name].cpu() for name in self._index_names}
-            for name, tensor in index.items():
-                if tensor.dtype != getattr(self, name).dtype:
-                    raise DtypeError(f"load {prefix}{name}", expected=str(getattr(self, name).dtype), got=str(tensor.dtype))
-            topology = Topology.from_index(self.pattern, self.shape, index)
-            if topology.connections > self.values.numel():
-                raise TopologyError(
-                    f"load {prefix[:-1]}",
-                    expected=f"at most {self.values.numel()} connections",
-                    got=str(topology.connections),
-                    hint="build the model with the density it was saved with",
-                )
-            self._set_index(topology)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+def check_like(operation: str, given: Tensor, mine: Tensor) -> None:
+    """Refuse a tensor of another shape, or of another kind of number; raises ShapeError or DtypeError."""
+    if given.shape != mine.shape:
+        hint = "build the model with the density it was saved with"
+        raise ShapeError(operation, expected=f"shape {tuple(mine.shape)}", got=f"{tuple(given.shape)}", hint=hint)
+    if given.is_floating_point() != mine.is_floating_point() or (given.dtype == torch.bool) != (mine.dtype == torch.bool):
+        raise DtypeError(operation, expected=str(mine.dtype), got=str(given.dtype))
 
 
-class Masked(SparseModule):
-    """Home for layers or devices without a sparse kernel, and the oracle: a dense weight times a boolean mask."""
+def check_model_state(
+    model: nn.Module, state: Mapping[str, Tensor], prefix: str = "", *unused: object
+) -> dict[str, Topology]:
+    """Check the state of every sparse layer of a model before any of it is loaded.
 
-    home = "masked"
-
-    def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
-        self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
-        self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
-        self.mask: Tensor
-
-    @property
-    def weights(self) -> nn.Parameter:
-        """``weight``: dense; zero where the mask is."""
-        return self.weight
-
-    @property
-    def topology(self) -> Topology:
-        """Read off the mask."""
-        units = self.pattern.units(self.to_matrix(self.mask).cpu(), self.grid)
-        return Topology(self.pattern, self.shape, units.all(1).nonzero().squeeze(1))
-
-    def unit_values(self) -> Tensor:
-        """[units, members], on the CPU."""
-        dense = self.to_matrix(self.weight.detach()).cpu()
-        return self.pattern.pack(dense, self.topology.positions, self.grid).view(-1, self.grid.members)
-
-    def assign(self, topology: Topology, values: Tensor) -> None:
-        """Replace mask and weight."""
-        dense = self.pattern.unpack(values, topology.positions, self.grid)
-        with torch.no_grad():
-            self.mask.copy_(self.from_matrix(topology.mask()))
-            self.weight.copy_(self.from_matrix(dense))
-
-    @torch.no_grad()
-    def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
-        """Zero weight and states wherever a connection is not in both topologies."""
-        new = self.from_matrix(change.new.mask()).to(self.mask.device)
-        stays = self.mask & new
-        for tensor in (self.weight, *states):
-            tensor.masked_fill_(~stays, 0)
-        self.mask.copy_(new)
-
-    def effective_weight(self) -> Tensor:
-        """The weight the layer computes with; gradients reach existing connections only."""
-        return self.weight * self.mask
-
+    Args:
+        model: nn.Module.
+        state: name -> tensor, as ``model.state_dict()`` gives it.
+        prefix: str - in front of every name.
+        unused: what else torch hands to a hook.
+    Returns:
+        layer name -> Topology that the state holds for it.
+    Raises:
+        TopologyError, ShapeError, DtypeError: with the name of the layer.
+    Cost: O(connections).
+    """
+    found = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, SparseModule):
+            start = f"{prefix}{name}." if name else prefix
+            own = {key[len(start) :]: tensor for key, tensor in state.items() if key.startswith(start)}
+            if (topology := layer.check_state(own, start[:-1] or type(layer).__name__)) is not None:
+                found[name] = topology
+    return found

@@ -11,7 +11,7 @@ from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, SparsifyReport
-from gossamer.nn.sparse import SparseModule
+from gossamer.nn.sparse import SparseModule, check_model_state
 from gossamer.patterns import NM, FanIn, Pattern
 from gossamer.topology import allocate
 
@@ -70,6 +70,7 @@ def sparsify(
         if densities[name] < 1.0
     }
     _replace(model, {id(named[name]): layer for name, layer in swapped.items()})
+    model.register_load_state_dict_pre_hook(check_model_state)  # all or nothing, across layers too
     return SparsifyReport([LayerReport.of(name, swapped.get(name, module)) for name, module in named.items()])
 
 

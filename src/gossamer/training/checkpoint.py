@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from torch.optim import Optimizer
 
 from gossamer import storage
 from gossamer.errors import FormatError
+from gossamer.nn.sparse import check_model_state
 from gossamer.training.engine import Engine
+from gossamer.training.plain import from_plain, to_plain
 
 KIND, VERSION = "checkpoint", 1
 
@@ -23,7 +26,7 @@ class Extras:
 
     Args:
         scheduler: a learning-rate scheduler, or None.
-        progress: dict - JSON-ready facts of the run (epoch, metrics, config).
+        progress: dict - facts of the run (epoch, metrics, config): numbers, text, lists and dicts of them.
     """
 
     scheduler: Any = None
@@ -62,10 +65,10 @@ def save_checkpoint(
     document = {
         "kind": KIND,
         "version": VERSION,
-        "optimizer": {"groups": optimizer_state["param_groups"], "scalars": scalars},
+        "optimizer": to_plain({"groups": optimizer_state["param_groups"], "scalars": scalars}, "optimizer"),
         "engine": engine.state_dict() if engine else None,
-        "scheduler": extras.scheduler.state_dict() if extras.scheduler else None,
-        "progress": extras.progress or {},
+        "scheduler": to_plain(extras.scheduler.state_dict(), "scheduler") if extras.scheduler else None,
+        "progress": to_plain(extras.progress or {}, "progress"),
     }
     storage.write(path, tensors, document)
 
@@ -75,34 +78,123 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Put a checkpoint back into the objects of a run built the same way; training then goes on with the same bits.
 
+    Everything is checked before anything is touched: after an error the run goes on as if nothing had been asked.
+
     Args:
         path, model, optimizer, engine: as given to save_checkpoint.
         scheduler: learning-rate scheduler or None.
     Returns:
         dict - the progress that was saved.
     Raises:
-        FormatError, ConfigError, TopologyError: damaged, or from another run; FileNotFoundError.
+        FormatError, ConfigError, TopologyError, ShapeError, DtypeError: damaged, or from another run; FileNotFoundError.
     Cost: one pass over the file.
     """
     tensors, document = storage.read(path, KIND, (VERSION,))
-    name = Path(path).name
+    weights = {key.removeprefix("model/"): tensor for key, tensor in tensors.items() if key.startswith("model/")}
+    _check_weights(model, weights)
+    optimizer_state = _optimizer_state(optimizer, tensors, from_plain(document.get("optimizer")))
+    schedule = from_plain(document.get("scheduler"))
+    if scheduler is not None:
+        _alike("scheduler", scheduler.state_dict(), schedule)
+    progress = from_plain(document.get("progress"))
+    _alike("progress", {}, progress, same_keys=False)
+    random = _random_state(tensors)
+    if engine is not None:
+        engine.parse(document.get("engine"))
+
+    model.load_state_dict(weights)
+    optimizer.load_state_dict(optimizer_state)
+    if engine is not None:
+        engine.load_state_dict(document["engine"])
+    if scheduler is not None:
+        scheduler.load_state_dict(schedule)
+    torch.set_rng_state(random)
+    return dict(progress)
+
+
+def _check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Names, shapes and dtypes of the model's own; index buffers may have another size, so layers check those."""
+    mine = model.state_dict()
+    _same_keys("model", mine, weights)
+    topologies = check_model_state(model, weights)
+    resized = {f"{layer}.{name}" if layer else name for layer, found in topologies.items() for name in found.index()}
+    for name, tensor in weights.items():
+        expected = (mine[name].dtype, None if name in resized else tuple(mine[name].shape))
+        if (got := (tensor.dtype, None if name in resized else tuple(tensor.shape))) != expected:
+            raise _refused(f"model {name}", f"{expected[0]} of shape {expected[1]}", f"{got[0]} of shape {got[1]}")
+
+
+def _optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor], saved: Any) -> dict[str, Any]:
+    """What ``optimizer.load_state_dict`` takes: groups like its own, and state that fits its parameters."""
+    groups = optimizer.state_dict()["param_groups"]
+    _alike("optimizer", {"groups": [], "scalars": {}}, saved)
+    if len(saved["groups"]) != len(groups):
+        raise _refused("optimizer", f"{len(groups)} parameter groups", str(len(saved["groups"])))
+    for mine, given in zip(groups, saved["groups"], strict=True):
+        _alike("optimizer group", mine, given)
+        if mine["params"] != given["params"]:
+            raise _refused("optimizer group", f"{len(mine['params'])} parameters", repr(given["params"])[:60])
+    parameters = {str(n): p for n, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    state: dict[int, dict[str, Any]] = {}
+    entries: list[tuple[str, str, Any]] = []
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer/"):
+            number, _, entry = key.removeprefix("optimizer/").partition("/")
+            entries.append((number, entry, tensor))
+    for number, values in saved["scalars"].items():
+        _alike("optimizer state", {}, values, same_keys=False)
+        entries += [(number, entry, value) for entry, value in values.items()]
+    for number, entry, value in entries:
+        if number not in parameters or not entry:
+            raise _refused("optimizer", "state of the optimizer's parameters", f"{entry!r} of parameter {number}")
+        _check_state(f"optimizer state {entry} of parameter {number}", parameters[number], value)
+        state.setdefault(int(number), {})[entry] = value
+    return {"state": state, "param_groups": saved["groups"]}
+
+
+def _check_state(what: str, parameter: Tensor, value: Any) -> None:
+    """State is a scalar, has its parameter's shape, or broadcasts to it (as factored state of matrices does)."""
+    if not isinstance(value, Tensor) or value.dim() == 0 or value.shape == parameter.shape:
+        return
+    fits = value.dim() == parameter.dim() and all(a in (1, b) for a, b in zip(value.shape, parameter.shape, strict=True))
+    if not fits or parameter.dim() == 1:
+        raise _refused(what, f"shape {tuple(parameter.shape)}", f"{tuple(value.shape)}")
+
+
+def _random_state(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The random state in a file, tried on a generator of its own."""
     try:
-        groups, scalars = document["optimizer"]["groups"], document["optimizer"]["scalars"]
-        state: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in scalars.items()}
-        for key, tensor in tensors.items():
-            if key.startswith("optimizer/"):
-                _, number, entry = key.split("/", 2)
-                state.setdefault(int(number), {})[entry] = tensor
-        parts = {key[6:]: tensor for key, tensor in tensors.items() if key.startswith("model/")}
-        if engine is not None:
-            engine.load_state_dict(document["engine"])
-        model.load_state_dict(parts)
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-        if scheduler is not None:
-            scheduler.load_state_dict(document["scheduler"])
-        torch.set_rng_state(tensors["random/torch"])
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise FormatError(
-            f"load {name}", expected="a checkpoint of this model and optimizer", got=str(error) or type(error).__name__
-        ) from error
-    return dict(document["progress"])
+        torch.Generator().set_state(state := tensors["random/torch"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise _refused("random state", "one of torch", str(error).splitlines()[0]) from None
+    return state
+
+
+def _alike(what: str, mine: Any, given: Any, *, same_keys: bool = True) -> None:
+    """Refuse data of another kind than mine: number, text, list or dict; and a dict with other keys."""
+    if _kind(mine) != _kind(given):
+        raise _refused(what, _kind(mine), f"{_kind(given)} {given!r}"[:80])
+    if isinstance(mine, dict) and same_keys:
+        _same_keys(what, mine, given)
+        for key, value in mine.items():
+            if value is not None and given[key] is not None:
+                _alike(f"{what} {key}", value, given[key], same_keys=False)
+
+
+def _kind(value: Any) -> str:
+    """What a piece of state is, as far as JSON can tell."""
+    kinds = ((dict, "a dict"), ((list, tuple), "a list"), (str, "text"), (type(None), "nothing"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a number")
+
+
+def _same_keys(what: str, mine: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse missing and unexpected entries."""
+    if differ := sorted(set(mine) ^ set(given)):
+        missing = [key for key in differ if key in mine]
+        got = f"missing {', '.join(missing[:5]) or 'nothing'}, unexpected {', '.join(sorted(set(differ) - set(missing))[:5]) or 'nothing'}"
+        raise _refused(what, "the entries of this run", got)
+
+
+def _refused(what: str, expected: str, got: str) -> FormatError:
+    """The error of a checkpoint that does not fit."""
+    return FormatError(f"load checkpoint, {what}", expected=expected, got=got, hint="nothing was changed")

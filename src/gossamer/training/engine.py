@@ -143,8 +143,10 @@ class Engine:
         self.step, self.history = self.parse(state)
         self._arm()
 
-    def parse(self, state: dict[str, Any]) -> tuple[int, list[Update]]:
+    def parse(self, state: Any) -> tuple[int, list[Update]]:
         """Step and history of a state; raises ConfigError where it belongs to another run, FormatError where damaged."""
+        if not isinstance(state, dict):
+            raise FormatError("Engine.load_state_dict", expected="the state of an engine", got=repr(state)[:60])
         mine = self._settings()
         if differ := {key: (value, state.get(key)) for key, value in mine.items() if state.get(key) != value}:
             raise ConfigError(

@@ -1,0 +1,84 @@
+"""The masked home: a dense weight and a boolean mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.errors import TopologyError
+from gossamer.nn.sparse import SparseModule, check_like
+from gossamer.topology import Topology, TopologyChange
+
+
+class Masked(SparseModule):
+    """Home for layers or devices without a sparse kernel, and the oracle: a dense weight times a boolean mask."""
+
+    home = "masked"
+
+    def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
+        self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
+        self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
+        self.mask: Tensor
+
+    @property
+    def weights(self) -> nn.Parameter:
+        """``weight``: dense; zero where the mask is."""
+        return self.weight
+
+    @property
+    def topology(self) -> Topology:
+        """Read off the mask."""
+        units = self.pattern.units(self.to_matrix(self.mask).cpu(), self.grid)
+        return Topology(self.pattern, self.shape, units.all(1).nonzero().squeeze(1))
+
+    def unit_values(self) -> Tensor:
+        """[units, members], on the CPU."""
+        dense = self.to_matrix(self.weight.detach()).cpu()
+        return self.pattern.pack(dense, self.topology.positions, self.grid).view(-1, self.grid.members)
+
+    def assign(self, topology: Topology, values: Tensor) -> None:
+        """Replace mask and weight."""
+        dense = self.pattern.unpack(values, topology.positions, self.grid)
+        with torch.no_grad():
+            self.mask.copy_(self.from_matrix(topology.mask()))
+            self.weight.copy_(self.from_matrix(dense))
+
+    @torch.no_grad()
+    def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
+        """Zero weight and states wherever a connection is not in both topologies."""
+        new = self.from_matrix(change.new.mask()).to(self.mask.device)
+        stays = self.mask & new
+        for tensor in (self.weight, *states):
+            tensor.masked_fill_(~stays, 0)
+        self.mask.copy_(new)
+
+    def effective_weight(self) -> Tensor:
+        """The weight the layer computes with; gradients reach existing connections only."""
+        return self.weight * self.mask
+
+    def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
+        """The topology of a state's mask, which must obey pattern and budget."""
+        if "weight" in state:
+            check_like(f"load {name}.weight", state["weight"], self.weight)
+        if "mask" not in state:
+            return None
+        mask = state["mask"]
+        check_like(f"load {name}.mask", mask, self.mask)
+        units = self.pattern.units(self.to_matrix(mask).cpu(), self.grid)
+        topology = Topology(self.pattern, self.shape, units.all(1).nonzero().squeeze(1))
+        self.pattern.validate(topology.positions, self.grid)
+        if topology.connections != int(mask.sum()):
+            raise TopologyError(f"load {name}.mask", expected=f"whole units of pattern {self.pattern}", got="parts of some")
+        self._check_budget(topology, name)
+        return topology
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Check first; what a file holds outside the mask is cleared."""
+        state = {key[len(prefix) :]: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
+        self.check_state(state, prefix[:-1] or type(self).__name__)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        with torch.no_grad():
+            self.weight.masked_fill_(~self.mask, 0)

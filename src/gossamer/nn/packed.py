@@ -1,0 +1,114 @@
+"""The packed home: connections only, and narrow indices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.errors import DtypeError, ShapeError, TopologyError
+from gossamer.nn.sparse import SparseModule, check_like
+from gossamer.topology import Topology, TopologyChange
+
+
+class Packed(SparseModule):
+    """Home of truly sparse layers: a flat ``values`` parameter and narrow index buffers; nothing has dense size."""
+
+    home = "packed"
+
+    def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
+        """``size`` is what the dense weight would have; nothing of that size is made."""
+        flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
+        self.values = nn.Parameter(flat)
+        self._index_names: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> nn.Parameter:
+        """``values`` [capacity]: connections in flat order, then unused zeros."""
+        return self.values
+
+    @property
+    def index(self) -> dict[str, Tensor]:
+        """The narrow index buffers by name."""
+        return {name: getattr(self, name) for name in self._index_names}
+
+    def operands(self) -> list[Tensor]:
+        """The index buffers in the order the kernels take them."""
+        return [getattr(self, name) for name in self._index_names]
+
+    @property
+    def topology(self) -> Topology:
+        """Decoded from the index buffers, on the CPU."""
+        on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
+        return Topology(self.pattern, self.shape, self.pattern.decode(on_cpu, self.grid))
+
+    def unit_values(self) -> Tensor:
+        """[units, members], on the CPU."""
+        members = self.grid.members
+        return self.values.detach()[: self.connections].view(-1, members).cpu()
+
+    @property
+    def connections(self) -> int:
+        """Stored connections, from the index sizes alone."""
+        return self.operands()[-1].numel() * self.grid.members
+
+    def assign(self, topology: Topology, values: Tensor) -> None:
+        """Replace topology and values; raises ShapeError where they exceed the budget."""
+        if values.numel() != topology.connections or topology.connections > self.values.numel():
+            raise ShapeError(
+                "assign", expected=f"at most {self.values.numel()} values, one a connection", got=str(values.numel())
+            )
+        self._set_index(topology)
+        with torch.no_grad():
+            self.values.zero_()
+            self.values[: values.numel()] = values.to(self.values.device, self.values.dtype)
+
+    def _set_index(self, topology: Topology) -> None:
+        index = topology.index()
+        self._index_names = tuple(index)
+        for name, tensor in index.items():
+            self.register_buffer(name, tensor.to(self.values.device))
+
+    @torch.no_grad()
+    def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
+        """Remap values and states by the same index map; the parameter object stays."""
+        for tensor in (self.values, *states):
+            change.remap_(tensor)
+        self._set_index(change.new)
+
+    def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
+        """The topology of a state; its index buffers may have another size, for neurons are ablated."""
+        entries = ("values", *self._index_names)
+        found = [entry for entry in entries if entry in state]
+        if not found:
+            return None
+        if len(found) < len(entries):
+            raise TopologyError(
+                f"load {name}", expected=f"{', '.join(entries)} together", got=", ".join(found), hint="load the layer as a whole"
+            )
+        check_like(f"load {name}.values", state["values"], self.values)
+        for entry in self._index_names:
+            if state[entry].dtype != (mine := getattr(self, entry)).dtype:
+                raise DtypeError(f"load {name}.{entry}", expected=str(mine.dtype), got=str(state[entry].dtype))
+        index = {entry: state[entry].cpu() for entry in self._index_names}
+        try:
+            topology = Topology.from_index(self.pattern, self.shape, index)
+        except TopologyError as error:
+            operation = f"load {name}: {error.operation}"
+            raise TopologyError(operation, expected=error.expected, got=error.got, hint=error.hint) from None
+        self._check_budget(topology, name)
+        for entry, tensor in topology.index().items():
+            if tensor.shape != index[entry].shape:
+                raise TopologyError(
+                    f"load {name}.{entry}", expected=f"shape {tuple(tensor.shape)}", got=f"{tuple(index[entry].shape)}"
+                )
+        return topology
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Check first, then take the size of the index buffers that come."""
+        state = {key[len(prefix) :]: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
+        if (topology := self.check_state(state, prefix[:-1] or type(self).__name__)) is not None:
+            self._set_index(topology)
+        super()._load_from_state_dict(state_dict, prefix, *args)
