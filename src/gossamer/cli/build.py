@@ -80,7 +80,7 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
     Example:
         >>> from gossamer.cli.config import RunConfig
         >>> build_model(RunConfig(widths=(32,), density=0.5, allocation="uniform"), 64, 10).fc1
-        SparseLinear(64 -> 32, pattern=fanin, connections=1024, home=packed)
+        SparseLinear(64 -> 32, pattern=fanin, connections=1,024, home=packed)
     """
     sizes = [inputs, *config.widths, classes]
     with torch.random.fork_rng(devices=[]):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 NOTHING = "\u2013"
-FEW_RUNS = 3  # up to so many, every run's own section is unfolded
+FEW_RUNS = 6  # up to so many, every run's own section is unfolded
 
 
 def write_report(
@@ -40,18 +40,17 @@ def write_report(
     runs = [read_run(folder) for folder in folders]
     if not runs:
         raise ConfigError("write_report", expected="at least one run folder", got="none")
-    html = page.page(
-        title, [*_comparison(runs), *(_run(run, unfolded=len(runs) <= FEW_RUNS) for run in runs)]
-    )
+    own = [_run(run, unfolded=len(runs) <= FEW_RUNS) for run in runs]
+    html = page.page(title, [_comparison(runs), *own, page.section("Configuration", _settings(runs))])
     with atomic(Path(path)) as part:
         part.write_text(html, "utf-8")
     return runs
 
 
-def _comparison(runs: Sequence[Run]) -> Iterator[str]:
+def _comparison(runs: Sequence[Run]) -> str:
     """What is said of all runs together."""
     columns = ("run", "accuracy, last", "best (epoch)", "connections", "density", "bytes", "training")
-    yield page.section(
+    return page.section(
         "Results",
         page.table(columns, [_result(run) for run in runs]),
         page.note(
@@ -62,7 +61,6 @@ def _comparison(runs: Sequence[Run]) -> Iterator[str]:
             (draw.accuracy(runs), "Test accuracy"), (draw.densities(runs), "Density of each layer at the end")
         ),
     )
-    yield page.section("Configuration", _settings(runs))
 
 
 def _result(run: Run) -> list[str]:
@@ -112,6 +110,7 @@ def _settings(runs: Sequence[Run]) -> str:
     flat = [{"data": run.document.data.name, **dict(_flatten(run.document.config))} for run in runs]
     names = list(dict.fromkeys(name for settings in flat for name in settings))
     rows = [[name, *(settings.get(name, NOTHING) for settings in flat)] for name in names]
+    rows = [row for row in rows if set(row[1:]) != {NOTHING}]
     differing = [number for number, row in enumerate(rows) if len(set(row[1:])) > 1]
     return page.table(["setting", *(run.name for run in runs)], rows, differing)
 
