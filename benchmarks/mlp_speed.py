@@ -98,7 +98,10 @@ def main() -> None:
             for batch in (1, 256):
                 x = torch.randn(batch, WIDTHS[0])
                 frozen = gs.freeze(network(pattern, options.density), x)
-                times = alternate({"dense": lambda x=x: dense(x), "frozen": lambda f=frozen, x=x: f(x)}, seconds=options.seconds)
+                times = alternate(
+                    {"dense": lambda x=x: dense(x), "frozen": lambda f=frozen, x=x: f(x)},
+                    seconds=options.seconds,
+                )
                 row[f"batch_{batch}"] = {
                     "dense_us": round(times["dense"].median * 1e6, 1),
                     "frozen_us": round(times["frozen"].median * 1e6, 1),
@@ -109,7 +112,9 @@ def main() -> None:
                 row["dense_over_file"] = round(result["dense_file_bytes"] / row["file_bytes"], 2)
             result["patterns"][pattern] = row
     with threads(options.threads):
-        steps = {"dense": stepper(dense, options.batch)} | {p: stepper(network(p, options.density), options.batch) for p in PATTERNS}
+        steps = {"dense": stepper(dense, options.batch)} | {
+            p: stepper(network(p, options.density), options.batch) for p in PATTERNS
+        }
         times = alternate(steps, seconds=options.seconds * 2)
     for pattern in PATTERNS:
         ours = result["patterns"][pattern]

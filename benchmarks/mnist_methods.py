@@ -35,8 +35,12 @@ def run(method: str, epochs: int, seed: int) -> dict[str, Any]:
         allocation = "uniform" if isinstance(pattern, gs.NM) or density == 0.125 else "erk"
         connections = gs.sparsify(model, density, pattern, allocation, generator=generator).connections
     thirds = (epochs // 2, epochs * 3 // 4)
-    result = train(model, mnist(), Recipe(epochs, lr=0.1, divide_at=thirds, divisor=5), rule, seed, say=lambda text: None)
-    print(f"{method:<28} seed {seed}: {result['test_error_end']:.2f} % ({result['seconds']:.0f} s)", flush=True)
+    result = train(
+        model, mnist(), Recipe(epochs, lr=0.1, divide_at=thirds, divisor=5), rule, seed, say=lambda text: None
+    )
+    print(
+        f"{method:<28} seed {seed}: {result['test_error_end']:.2f} % ({result['seconds']:.0f} s)", flush=True
+    )
     return {key: value for key, value in result.items() if key != "test_error"} | {"connections": connections}
 
 
@@ -54,7 +58,10 @@ def main() -> None:
             "connections": runs[0]["connections"],
             "runs": runs,
         }
-        print(f"{method:<28} {table[method]['test_error_mean']:.2f} +- {table[method]['test_error_std']} %", flush=True)
+        print(
+            f"{method:<28} {table[method]['test_error_mean']:.2f} +- {table[method]['test_error_std']} %",
+            flush=True,
+        )
     record("mnist_methods", {"epochs": options.epochs, "widths": WIDTHS, "methods": table})
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from statistics import mean
+from typing import Any
 
 import torch
 from harness import arguments, record
@@ -30,7 +29,9 @@ def central_share(counts: Tensor) -> float:
 
 def live_architecture(masks: list[Tensor]) -> tuple[list[int], int, int]:
     """Units with a way in and a way out, found by iterating to a fixed point; remaining positions and connections."""
-    live = [torch.ones(mask.shape[1], dtype=torch.bool) for mask in masks] + [torch.ones(len(masks[-1]), dtype=torch.bool)]
+    live = [torch.ones(mask.shape[1], dtype=torch.bool) for mask in masks] + [
+        torch.ones(len(masks[-1]), dtype=torch.bool)
+    ]
     while True:
         before = [units.clone() for units in live]
         for number, mask in enumerate(masks):
@@ -48,7 +49,9 @@ def sparse(epochs: int, seed: int, rule: Any) -> dict[str, Any]:
     """One sparse run with everything the experiment reports."""
     torch.manual_seed(seed)
     model = mlp(784, 300, 100, 10)
-    gs.sparsify(model, DENSITY, gs.Unstructured(), dense_last=True, generator=torch.Generator().manual_seed(seed))
+    gs.sparsify(
+        model, DENSITY, gs.Unstructured(), dense_last=True, generator=torch.Generator().manual_seed(seed)
+    )
     start = pixel_map(model[0].topology)
     result = train(model, mnist(), Recipe(epochs, divide_at=(75, 95)), rule, seed)
     end = pixel_map(model[0].topology)
@@ -81,11 +84,21 @@ def main() -> None:
     runs: dict[str, Any] = {}
     for name, rule in rules.items():
         print(name, flush=True)
-        seeds = [sparse(options.epochs, s, rule) if rule else dense(options.epochs, s) for s in range(options.seeds)]
-        ends = {key: round(mean(run[key] for run in seeds), 3) for key in ("test_error_best", "test_error_end")}
+        seeds = [
+            sparse(options.epochs, s, rule) if rule else dense(options.epochs, s)
+            for s in range(options.seeds)
+        ]
+        ends = {
+            key: round(mean(run[key] for run in seeds), 3) for key in ("test_error_best", "test_error_end")
+        }
         runs[name] = {**ends, "seeds": seeds}
         print(name, ends, flush=True)
-    paper = {"test_error_best": 1.44, "test_error_end": 1.48, "live_architecture": [408, 100, 69], "live_bytes": 31914}
+    paper = {
+        "test_error_best": 1.44,
+        "test_error_end": 1.48,
+        "live_architecture": [408, 100, 69],
+        "live_bytes": 31914,
+    }
     record("mnist_rigl", {"epochs": options.epochs, "runs": runs, "paper_rigl": paper})
 
 

@@ -41,10 +41,14 @@ def variants(pattern: Pattern) -> dict[str, Rule]:
     return found
 
 
-def trained(home: str, pattern: Pattern, rule: Rule, optimizer: str, dtype: torch.dtype) -> tuple[Engine, float]:
+def trained(
+    home: str, pattern: Pattern, rule: Rule, optimizer: str, dtype: torch.dtype
+) -> tuple[Engine, float]:
     """200 steps on digits in one home."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 48), nn.ReLU(), nn.Linear(48, 16)).to(dtype)
+    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 48), nn.ReLU(), nn.Linear(48, 16)).to(
+        dtype
+    )
     density = None if str(pattern).startswith("nm") else 0.25
     gs.sparsify(model, density, pattern, home=home, generator=torch.Generator().manual_seed(0))
     step = OPTIMIZERS[optimizer](model.parameters())
@@ -62,7 +66,9 @@ def trained(home: str, pattern: Pattern, rule: Rule, optimizer: str, dtype: torc
 
 def compare(pattern: Pattern, rule: Rule, optimizer: str, dtype: torch.dtype) -> dict[str, Any]:
     """Both homes side by side: share of equal positions and the largest difference of a value."""
-    (packed, loss), (masked, _) = (trained(home, pattern, rule, optimizer, dtype) for home in ("packed", "masked"))
+    (packed, loss), (masked, _) = (
+        trained(home, pattern, rule, optimizer, dtype) for home in ("packed", "masked")
+    )
     same = shared = 0
     worst = 0.0
     for a, b in zip(packed.layers.values(), masked.layers.values(), strict=True):
@@ -96,7 +102,9 @@ def main() -> None:
                 print(rows[-1], flush=True)
     record("parity", {"steps": 200, "rows": rows})
     exact = [row for row in rows if row["dtype"] == "float64"]
-    assert all(row["same_topology"] and row["largest_value_difference"] < 1e-9 for row in exact), "homes disagree"
+    assert all(row["same_topology"] and row["largest_value_difference"] < 1e-9 for row in exact), (
+        "homes disagree"
+    )
 
 
 if __name__ == "__main__":

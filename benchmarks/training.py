@@ -48,7 +48,10 @@ class Recipe:
 @torch.no_grad()
 def test_error(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Per cent of test samples classified wrongly."""
-    wrong = sum(int((model(part).argmax(1) != label).sum()) for part, label in zip(x.split(1000), y.split(1000), strict=True))
+    wrong = sum(
+        int((model(part).argmax(1) != label).sum())
+        for part, label in zip(x.split(1000), y.split(1000), strict=True)
+    )
     return 100.0 * wrong / len(y)
 
 

@@ -24,7 +24,9 @@ def main() -> None:
     n, k = options.width, options.fan_in
     results = {}
     for pattern in (gs.FanIn(), gs.Unstructured()):
-        layer = gs.SparseLinear(n, n, density=k / n, pattern=pattern, generator=torch.Generator().manual_seed(0))
+        layer = gs.SparseLinear(
+            n, n, density=k / n, pattern=pattern, generator=torch.Generator().manual_seed(0)
+        )
         optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
         engine = gs.attach(layer, optimizer, gs.RigL(every=4), total_steps=1000)
         seconds = []
@@ -44,7 +46,10 @@ def main() -> None:
         }
         print(pattern, results[str(pattern)], flush=True)
     dense = 4 * n * n
-    record("wide_layer", {"width": n, "fan_in": k, "batch": options.batch, "dense_weight_bytes": dense, "patterns": results})
+    record(
+        "wide_layer",
+        {"width": n, "fan_in": k, "batch": options.batch, "dense_weight_bytes": dense, "patterns": results},
+    )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.touch()
-        mode = part.stat().st_mode  # what the user's umask gives; a library that writes by renaming may differ
+        mode = (
+            part.stat().st_mode
+        )  # what the user's umask gives; a library that writes by renaming may differ
         yield part
         part.chmod(mode)
         with open(part, "rb") as file:
@@ -85,13 +87,19 @@ def read(path: str | Path, kind: str, versions: tuple[int, ...]) -> tuple[dict[s
             document = _document(path, (file.metadata() or {}).get(KEY), kind, versions)
             return {name: file.get_tensor(name) for name in file.keys()}, document  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise FormatError(f"read {path.name}", expected="a complete safetensors file", got=str(error)) from None
+        raise FormatError(
+            f"read {path.name}", expected="a complete safetensors file", got=str(error)
+        ) from None
 
 
 def _document(path: Path, text: str | None, kind: str, versions: tuple[int, ...]) -> dict[str, Any]:
     """Parse the JSON and check what it says it is."""
     if text is None or len(text) > LARGEST_METADATA:
-        raise FormatError(f"read {path.name}", expected=f"a Gossamer {kind}", got="a file without (or with oversized) metadata")
+        raise FormatError(
+            f"read {path.name}",
+            expected=f"a Gossamer {kind}",
+            got="a file without (or with oversized) metadata",
+        )
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError

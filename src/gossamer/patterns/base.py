@@ -109,7 +109,9 @@ class Pattern(ABC):
         """
         (n_out, n_in), (h, w) = shape, self.unit
         if n_out < 1 or n_in < 1:
-            raise PatternError(f"{self} on a layer", expected="at least one input and one output", got=f"{shape}")
+            raise PatternError(
+                f"{self} on a layer", expected="at least one input and one output", got=f"{shape}"
+            )
         if n_out % h or n_in % w:
             raise PatternError(
                 f"{self} on a layer",
@@ -136,7 +138,9 @@ class Pattern(ABC):
         """
         return self.grow_random(torch.empty(0, dtype=torch.int64), self.quotas(units, grid), grid, generator)
 
-    def grow_random(self, taken: Tensor, want: Tensor, grid: Grid, generator: torch.Generator | None = None) -> Tensor:
+    def grow_random(
+        self, taken: Tensor, want: Tensor, grid: Grid, generator: torch.Generator | None = None
+    ) -> Tensor:
         """``taken`` plus ``want[b]`` uniformly random free positions of every bucket; ascending, O(result)."""
         bucket = self.bucket(grid)
         free = bucket - self.count(taken, grid)
@@ -167,7 +171,9 @@ class Pattern(ABC):
         """
         if tuple(scores.shape) != (grid.rows * grid.h, grid.cols * grid.w):
             raise ShapeError(
-                f"{self}.project", expected=f"{grid.rows * grid.h} x {grid.cols * grid.w}", got=f"{tuple(scores.shape)}"
+                f"{self}.project",
+                expected=f"{grid.rows * grid.h} x {grid.cols * grid.w}",
+                got=f"{tuple(scores.shape)}",
             )
         if not bool(torch.isfinite(scores).all()):
             raise NonFiniteError(f"{self}.project", expected="finite scores", got="NaN or infinity")
@@ -181,7 +187,11 @@ class Pattern(ABC):
     @staticmethod
     def units(dense: Tensor, grid: Grid) -> Tensor:
         """[rows * cols, members] view of a dense weight, in the flat order."""
-        return dense.reshape(grid.rows, grid.h, grid.cols, grid.w).transpose(1, 2).reshape(grid.size, grid.members)
+        return (
+            dense.reshape(grid.rows, grid.h, grid.cols, grid.w)
+            .transpose(1, 2)
+            .reshape(grid.size, grid.members)
+        )
 
     def pack(self, weight: Tensor, positions: Tensor, grid: Grid) -> Tensor:
         """Values of a dense weight at a topology.
@@ -219,10 +229,14 @@ class Pattern(ABC):
         """
         if positions.dtype != torch.int64 or positions.dim() != 1:
             raise TopologyError(
-                f"{self}.validate", expected="a 1-D int64 vector", got=f"{positions.dtype}, {positions.dim()}-D"
+                f"{self}.validate",
+                expected="a 1-D int64 vector",
+                got=f"{positions.dtype}, {positions.dim()}-D",
             )
         if positions.numel() > grid.size:
-            raise TopologyError(f"{self}.validate", expected=f"at most {grid.size} units", got=str(positions.numel()))
+            raise TopologyError(
+                f"{self}.validate", expected=f"at most {grid.size} units", got=str(positions.numel())
+            )
         if not full or positions.numel() == 0:
             return
         if int(positions[0]) < 0 or int(positions[-1]) >= grid.size or not bool((positions.diff() > 0).all()):
@@ -274,5 +288,8 @@ def parse(text: str) -> Pattern:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(
-            "pattern by name", expected="a form such as fanin, fanin:4, unstructured, nm:1:8", got=repr(text), hint=str(error)
+            "pattern by name",
+            expected="a form such as fanin, fanin:4, unstructured, nm:1:8",
+            got=repr(text),
+            hint=str(error),
         ) from None

@@ -63,14 +63,16 @@ class NM(Pattern):
         return self.grid(shape).size // self.m * self.n
 
     def quotas(self, units: int, grid: Grid) -> Tensor:
-        """n in every tile."""
+        """N in every tile."""
         return torch.full((grid.size // self.m,), self.n, dtype=torch.int64)
 
     def encode(self, positions: Tensor, grid: Grid) -> Index:
         """``offset`` [rows, tiles, n], uint8."""
         if positions.numel() != grid.size // self.m * self.n:
             raise TopologyError(
-                f"{self}.encode", expected=f"{grid.size // self.m * self.n} connections", got=str(positions.numel())
+                f"{self}.encode",
+                expected=f"{grid.size // self.m * self.n} connections",
+                got=str(positions.numel()),
             )
         return {"offset": (positions % self.m).to(torch.uint8).view(grid.rows, grid.cols // self.m, self.n)}
 

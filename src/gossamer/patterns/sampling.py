@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def sample_distinct(free: Tensor, want: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def sample_distinct(
+    free: Tensor, want: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw ``want[b]`` distinct integers from ``range(free[b])`` for every bucket b, uniformly.
 
     Args:
@@ -33,7 +35,9 @@ def sample_distinct(free: Tensor, want: Tensor, generator: torch.Generator | Non
     return bucket[order], rank[order]
 
 
-def _enumerate(buckets: Tensor, free: Tensor, want: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _enumerate(
+    buckets: Tensor, free: Tensor, want: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
     """Shuffle all integers of the crowded buckets and keep the first ``want`` of each."""
     sizes = free[buckets]
     bucket = torch.repeat_interleave(buckets, sizes)
@@ -45,7 +49,9 @@ def _enumerate(buckets: Tensor, free: Tensor, want: Tensor, generator: torch.Gen
     return bucket[chosen], rank[chosen]
 
 
-def _reject(buckets: Tensor, free: Tensor, want: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _reject(
+    buckets: Tensor, free: Tensor, want: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
     """Draw with replacement and draw again for the repeats; at most half of a bucket is wanted, so few rounds."""
     size, start = free[buckets], free[buckets].cumsum(0) - free[buckets]
     chosen = torch.empty(0, dtype=torch.int64)

@@ -31,7 +31,9 @@ class Unstructured(Pattern):
         """``size - floor((1 - density) * size)`` connections: zeros are rounded down, as RigL's code does."""
         size = self.grid(shape).size
         if not 0 < density <= 1:
-            raise DensityError(f"{self} on {shape}", expected=f"a density from {1 / size:.3g} to 1", got=str(density))
+            raise DensityError(
+                f"{self} on {shape}", expected=f"a density from {1 / size:.3g} to 1", got=str(density)
+            )
         return size - whole((1 - density) * size)
 
     def quotas(self, units: int, grid: Grid) -> Tensor:
@@ -49,7 +51,11 @@ class Unstructured(Pattern):
         """Positions from ``row_ptr`` and ``col``."""
         row_ptr, col = index["row_ptr"].to(torch.int64), index["col"].to(torch.int64)
         fits = row_ptr.shape == (grid.rows + 1,) and col.dim() == 1
-        if not fits or (int(row_ptr[0]), int(row_ptr[-1])) != (0, col.numel()) or bool((row_ptr.diff() < 0).any()):
+        if (
+            not fits
+            or (int(row_ptr[0]), int(row_ptr[-1])) != (0, col.numel())
+            or bool((row_ptr.diff() < 0).any())
+        ):
             ends = f" from {int(row_ptr[0])} to {int(row_ptr[-1])}" if fits else ""
             raise TopologyError(
                 f"{self}.decode",

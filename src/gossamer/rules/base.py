@@ -95,7 +95,11 @@ class Rule(ABC):
 
     def __post_init__(self) -> None:
         steps = is_whole(self.every) and is_whole(self.begin) and self.every >= 1 and self.begin >= 0
-        shares = is_number(self.until) and 0 < self.until <= 1 and (isinstance(self.drop, Schedule) or is_number(self.drop))
+        shares = (
+            is_number(self.until)
+            and 0 < self.until <= 1
+            and (isinstance(self.drop, Schedule) or is_number(self.drop))
+        )
         if not (steps and shares):
             raise ConfigError(
                 type(self).__name__,
@@ -124,7 +128,10 @@ class Rule(ABC):
         """Refuse a pattern on which the rule is not defined; raises PatternError with the reason."""
         if reason := self.undefined_on(pattern):
             raise PatternError(
-                type(self).__name__, expected="a pattern on which the rule is defined", got=str(pattern), hint=reason
+                type(self).__name__,
+                expected="a pattern on which the rule is defined",
+                got=str(pattern),
+                hint=reason,
             )
 
     def keep(self, layer: LayerView, fraction: float) -> Tensor:

@@ -23,7 +23,10 @@ def describe(rule: Rule | Schedule) -> dict[str, Any]:
         'srigl'
     """
     values = {field.name: getattr(rule, field.name) for field in fields(rule)}
-    return {"name": rule.name, **{key: describe(v) if isinstance(v, Schedule) else v for key, v in values.items()}}
+    return {
+        "name": rule.name,
+        **{key: describe(v) if isinstance(v, Schedule) else v for key, v in values.items()},
+    }
 
 
 def build(config: dict[str, Any]) -> Rule:
@@ -53,9 +56,13 @@ def _make(registry: Registry[T], settings: dict[str, Any]) -> T:
     kind: Any = registry[str(settings.pop("name", ""))]
     allowed = [field.name for field in fields(kind)]
     if unknown := sorted(set(settings) - set(allowed)):
-        raise ConfigError(f"settings of {kind.name}", expected=f"some of {', '.join(allowed)}", got=", ".join(unknown))
+        raise ConfigError(
+            f"settings of {kind.name}", expected=f"some of {', '.join(allowed)}", got=", ".join(unknown)
+        )
     try:
         made: T = kind(**settings)
     except TypeError as error:
-        raise ConfigError(f"settings of {kind.name}", expected="numbers in range", got=repr(settings), hint=str(error)) from None
+        raise ConfigError(
+            f"settings of {kind.name}", expected="numbers in range", got=repr(settings), hint=str(error)
+        ) from None
     return made

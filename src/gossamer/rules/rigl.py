@@ -8,9 +8,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from gossamer.errors import ConfigError
+from gossamer.patterns.base import merge
 from gossamer.rules.base import LayerView, Rule, rules
 from gossamer.topology import TileScores
-from gossamer.patterns.base import merge
 
 
 @rules.register("rigl")
@@ -45,6 +45,8 @@ def gradient_of(layer: LayerView) -> TileScores:
     """The layer's gradient scores; raises ConfigError where the engine was not asked for them."""
     if layer.gradient is None:
         raise ConfigError(
-            "grow by gradient", expected="a rule with needs_gradient = True", got="a layer without gradient scores"
+            "grow by gradient",
+            expected="a rule with needs_gradient = True",
+            got="a layer without gradient scores",
         )
     return layer.gradient

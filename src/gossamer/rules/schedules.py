@@ -28,7 +28,9 @@ class Schedule(ABC):
 
     def __post_init__(self) -> None:
         if not (0 <= self.start <= 1 and 0 <= self.end <= 1):
-            raise ConfigError(type(self).__name__, expected="start and end in [0, 1]", got=f"{self.start}, {self.end}")
+            raise ConfigError(
+                type(self).__name__, expected="start and end in [0, 1]", got=f"{self.start}, {self.end}"
+            )
 
     @abstractmethod
     def remaining(self, u: float) -> float:

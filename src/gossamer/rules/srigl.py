@@ -46,7 +46,9 @@ class SRigL(RigL):
     def undefined_on(self, pattern: Pattern) -> str:
         """FanIn always; NM only without ablation; Unstructured never."""
         if isinstance(pattern, Unstructured):
-            return "SRigL keeps one fan-in for all neurons: use FanIn() or NM(n, m), or RigL on Unstructured()"
+            return (
+                "SRigL keeps one fan-in for all neurons: use FanIn() or NM(n, m), or RigL on Unstructured()"
+            )
         if self.gamma and not isinstance(pattern, FanIn):
             return f"{pattern} fixes every neuron's fan-in, so an ablated one could give nothing away: use SRigL(gamma=None)"
         return ""
@@ -79,11 +81,15 @@ class SRigL(RigL):
         salient = torch.unique(torch.cat([largest_weights, largest_gradients]))
         counts = torch.bincount(salient // grid.cols, minlength=grid.rows)
         least = layer.capacity // grid.cols  # rows below this could not hold the budget
-        enough = min(self.threshold(layer.capacity // grid.rows), int(counts.sort(descending=True).values[least]))
+        enough = min(
+            self.threshold(layer.capacity // grid.rows), int(counts.sort(descending=True).values[least])
+        )
         return counts >= enough
 
     @staticmethod
-    def _survivors(positions: Tensor, row: Tensor, magnitude: Tensor, active: Tensor, keep: int, fan_in: int) -> Tensor:
+    def _survivors(
+        positions: Tensor, row: Tensor, magnitude: Tensor, active: Tensor, keep: int, fan_in: int
+    ) -> Tensor:
         """The largest weights of active neurons, at most ``fan_in`` in each."""
         allowed = active[row].nonzero().squeeze(1)
         chosen = allowed[top_mask(magnitude[allowed], min(keep, allowed.numel()))]

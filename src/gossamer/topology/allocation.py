@@ -45,7 +45,9 @@ def allocate(
         raise ConfigError("allocate", expected=f"layers among {', '.join(shapes)}", got=", ".join(unknown))
     for name, fixed in custom.items():
         if not 0 < fixed <= 1:
-            raise DensityError(f"allocate(custom=) for {name}", expected="a density in (0, 1]", got=str(fixed))
+            raise DensityError(
+                f"allocate(custom=) for {name}", expected="a density in (0, 1]", got=str(fixed)
+            )
     if allocation == "uniform":
         return {name: custom.get(name, density) for name in shapes}
     raw = {name: _raw_score(shape, allocation, power) for name, shape in shapes.items()}
@@ -53,7 +55,7 @@ def allocate(
 
 
 def _raw_score(shape: Sequence[int], allocation: str, power: float) -> float:
-    """sum / product of the dimensions: all of them (ERK) or outputs and inputs only (ER)."""
+    """Sum / product of the dimensions: all of them (ERK) or outputs and inputs only (ER)."""
     dims = shape if allocation == "erk" else shape[:2]
     return float((sum(dims) / prod(dims)) ** power)
 
@@ -79,4 +81,6 @@ def _solve(
         if eps * top <= 1:
             break
         dense |= {name for name in free if raw[name] == top}
-    return {name: custom[name] if name in custom else 1.0 if name in dense else eps * raw[name] for name in sizes}
+    return {
+        name: custom[name] if name in custom else 1.0 if name in dense else eps * raw[name] for name in sizes
+    }

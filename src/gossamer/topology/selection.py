@@ -59,7 +59,9 @@ def _largest(scores: Tensor, k: int) -> Tensor:
 
 def _best_of_rows(scores: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
     """(row, column) of the ``want[r]`` largest scores of each row; among equal ones the first win."""
-    most = min(int(want.max()) + 1, scores.shape[1])  # one more, to see whether the last one chosen has an equal left out
+    most = min(
+        int(want.max()) + 1, scores.shape[1]
+    )  # one more, to see whether the last one chosen has an equal left out
     best = _largest(scores, most)
     value, rank = scores.gather(1, best), torch.arange(most)
     last = value.gather(1, (want - 1).clamp(min=0).unsqueeze(1))
