@@ -14,7 +14,7 @@ WIDE_BATCHES = (1, 65)  # for cases with thousands of inputs
 
 @dataclass(frozen=True)
 class Case:
-    """One layer: what a kernel takes, and (row, column) of every stored value, worked out apart from the package."""
+    """One layer, and (row, column) of every stored value, worked out apart from the package."""
 
     name: str
     layout: str
@@ -40,7 +40,9 @@ def _choose(n: int, k: int) -> list[int]:
     return sorted(torch.randperm(n)[:k].tolist())
 
 
-def csr(name: str, columns: Sequence[Sequence[int]], n_in: int, *, wide: bool = False, **more: object) -> Case:
+def csr(
+    name: str, columns: Sequence[Sequence[int]], n_in: int, *, wide: bool = False, **more: object
+) -> Case:
     pointer, flat, row = [0], [], []
     for r, cols in enumerate(columns):
         flat += cols
@@ -52,7 +54,15 @@ def csr(name: str, columns: Sequence[Sequence[int]], n_in: int, *, wide: bool = 
 
 
 def fanin(
-    name: str, n_groups: int, rows: Sequence[int], k: int, n_in: int, group: int = 1, *, wide: bool = False, **more: object
+    name: str,
+    n_groups: int,
+    rows: Sequence[int],
+    k: int,
+    n_in: int,
+    group: int = 1,
+    *,
+    wide: bool = False,
+    **more: object,
 ) -> Case:
     cols = [_choose(n_in, k) for _ in rows]
     row = [r * group + g for r, c in zip(rows, cols, strict=True) for _ in c for g in range(group)]
@@ -85,7 +95,7 @@ def _long(values: object) -> Tensor:
 
 
 def cases() -> list[Case]:
-    """Edge taxonomy of every layout: empty, full, single, ablated, wide indices, past one block of features."""
+    """Edges of every layout: empty, full, single, ablated, wide indices, past one block of features."""
     torch.manual_seed(1)
     big = {"batches": WIDE_BATCHES}
     return [
@@ -132,7 +142,7 @@ def memory_orders(x: Tensor) -> list[tuple[str, Tensor]]:
 
 
 def within_budget(got: Tensor, exact: Tensor, plain: Tensor, scale: Tensor) -> bool:
-    """Error at most 3 times that of plain torch in the same precision, or 2 roundings of the largest sum of magnitudes.
+    """Error at most 3 times that of plain torch in the same precision, plus 2 roundings of the largest sum.
 
     Args:
         got: the kernel's result.

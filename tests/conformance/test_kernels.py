@@ -1,4 +1,4 @@
-"""Every row of the kernel table on every layer that bites: values, tails, memory orders, and the table itself."""
+"""Every row of the kernel table on every layer that bites: values, tails, memory orders; the table itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from kernel_cases import Case, cases, memory_orders, within_budget
 
 CASES = cases()
 PAIRS = [
-    pytest.param(row, case, id=f"{row.name}-{case.name}") for row in rows() for case in CASES if row.layout == case.layout
+    pytest.param(row, case, id=f"{row.name}-{case.name}")
+    for row in rows()
+    for case in CASES
+    if row.layout == case.layout
 ]
 
 
@@ -27,8 +30,11 @@ def _draw(case: Case, batch: int, dtype: torch.dtype, tail: int = 3) -> tuple[Te
     values = torch.full((case.used + tail,), float("nan"), dtype=dtype)
     values[: case.used] = torch.randn(case.used, dtype=dtype).where(case.row < n_out, 0.0)
     return (
-        torch.randn(batch, n_in, dtype=dtype), values, torch.randn(n_out, dtype=dtype), torch.randn(batch, n_out, dtype=dtype)
-    )  # fmt: skip
+        torch.randn(batch, n_in, dtype=dtype),
+        values,
+        torch.randn(n_out, dtype=dtype),
+        torch.randn(batch, n_out, dtype=dtype),
+    )
 
 
 def _check_linear(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -> None:
@@ -36,7 +42,10 @@ def _check_linear(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -
     w = case.dense(values)
     for with_bias in (None, bias):
         b = torch.zeros_like(bias) if with_bias is None else bias
-        exact, scale = x.double() @ w.double().t() + b.double(), x.double().abs() @ w.double().abs().t() + b.double().abs()
+        exact, scale = (
+            x.double() @ w.double().t() + b.double(),
+            x.double().abs() @ w.double().abs().t() + b.double().abs(),
+        )
         for order, laid in memory_orders(x):
             y = row.call(laid, values, case.index, with_bias, case.shape)
             assert within_budget(y, exact, x @ w.t() + b, scale), (batch, order)
@@ -66,7 +75,11 @@ def _check_grad_values(row: KernelSpec, case: Case, batch: int, dtype: torch.dty
             assert dv[case.used :].eq(0).all(), "the unused tail gets no gradient"
 
 
-_CHECKS = {"linear": _check_linear, "linear_grad_input": _check_grad_input, "linear_grad_values": _check_grad_values}
+_CHECKS = {
+    "linear": _check_linear,
+    "linear_grad_input": _check_grad_input,
+    "linear_grad_values": _check_grad_values,
+}
 
 
 @pytest.mark.parametrize(("row", "case"), PAIRS)
@@ -107,8 +120,11 @@ def test_missing_connections_are_never_multiplied(row: KernelSpec, case: Case) -
 def test_outputs_are_feature_major_and_repeats_give_the_same_bits(row: KernelSpec) -> None:
     case = next(c for c in CASES if c.layout == row.layout)
     x, values, bias, grad = _draw(case, 40, _dtypes(row)[0])
-    operands = {"linear": (x, values, case.index, bias, case.shape), "linear_grad_input": (grad, values, case.index, case.shape),
-                "linear_grad_values": (grad, x, values, case.index, case.shape)}[row.op]  # fmt: skip
+    operands = {
+        "linear": (x, values, case.index, bias, case.shape),
+        "linear_grad_input": (grad, values, case.index, case.shape),
+        "linear_grad_values": (grad, x, values, case.index, case.shape),
+    }[row.op]
     first = row.call(*operands)
     assert row.op == "linear_grad_values" or first.stride() == (1, 40)
     assert all(torch.equal(first, row.call(*operands)) for _ in range(5))
@@ -116,14 +132,22 @@ def test_outputs_are_feature_major_and_repeats_give_the_same_bits(row: KernelSpe
 
 @pytest.mark.parametrize("row", [r for r in rows() if r.isa == "reference"], ids=lambda r: r.name)
 def test_reference_takes_half_precision(row: KernelSpec) -> None:
-    """Every product and every addition rounds once: at most (terms + 1) roundings of the sum of magnitudes."""
+    """Every product and addition rounds once: at most (terms + 1) roundings of the sum of magnitudes."""
     case = next(c for c in CASES if c.layout == row.layout)
     x, values, _, grad = _draw(case, 5, torch.bfloat16, tail=0)
     w = case.dense(values).double()
     if row.op == "linear":
-        got, exact, scale = row.call(x, values, case.index, None, case.shape), x.double() @ w.t(), x.double().abs() @ w.abs().t()
+        got, exact, scale = (
+            row.call(x, values, case.index, None, case.shape),
+            x.double() @ w.t(),
+            x.double().abs() @ w.abs().t(),
+        )
     elif row.op == "linear_grad_input":
-        got, exact, scale = row.call(grad, values, case.index, case.shape), grad.double() @ w, grad.double().abs() @ w.abs()
+        got, exact, scale = (
+            row.call(grad, values, case.index, case.shape),
+            grad.double() @ w,
+            grad.double().abs() @ w.abs(),
+        )
     else:
         got = row.call(grad, x, values, case.index, case.shape)
         exact = (grad.double().t() @ x.double())[case.row, case.column]

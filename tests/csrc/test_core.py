@@ -1,4 +1,4 @@
-"""The C++ tests, built with the address and undefined-behaviour sanitizers, for the sets this processor runs."""
+"""The C++ tests, under the address and undefined-behaviour sanitizers, for the sets this processor runs."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ def _check(isa: str) -> None:
         "kernels.use",
         expected=f"one of {', '.join(there)}",
         got=isa,
-        hint=(library.why_missing() or "this processor or this build does not have it") if known else "no such name",
+        hint=(library.why_missing() or "this processor or this build does not have it")
+        if known
+        else "no such name",
     )
 
 
@@ -39,10 +41,12 @@ def use(isa: str | None) -> Iterator[None]:
     """Force one instruction set, or the reference kernels, inside a ``with`` block.
 
     Args:
-        isa: ``"scalar"``, ``"avx2"``, ``"avx512"``, ``"neon"``, ``"reference"``; None returns to the automatic choice.
+        isa: ``"scalar"``, ``"avx2"``, ``"avx512"``, ``"neon"``, ``"reference"``; None: the automatic choice.
 
     Raises:
-        KernelUnavailable: it is not there. The environment variable ``GOSSAMER_ISA`` does the same for a whole process.
+        KernelUnavailable: it is not there.
+
+    The environment variable ``GOSSAMER_ISA`` does the same for a whole process.
 
     Example:
         >>> with use("reference"):
@@ -59,7 +63,9 @@ def use(isa: str | None) -> Iterator[None]:
 
 
 def _fits(row: KernelSpec, op: str, layout: str, dtype: str, device: str) -> bool:
-    return (row.op, row.layout) == (op, layout) and row.dtype in {dtype, "any"} and row.device in {device, "any"}
+    return (
+        (row.op, row.layout) == (op, layout) and row.dtype in {dtype, "any"} and row.device in {device, "any"}
+    )
 
 
 @cache
@@ -70,14 +76,17 @@ def _choose(op: str, layout: str, dtype: Any, device: str, forced: str | None) -
     for row in rows():
         if _fits(row, op, layout, name, device) and forced in {None, row.isa}:
             if forced is None and device == "cpu" and library.find() is None:
-                warnings.warn(f"{library.why_missing()}: slow reference kernels run instead; {library.BUILD_HINT}",
-                              SparseEfficiencyWarning, stacklevel=3)  # fmt: skip
+                message = f"{library.why_missing()}: slow reference kernels run instead; {library.BUILD_HINT}"
+                warnings.warn(message, SparseEfficiencyWarning, stacklevel=3)
             return row
     raise KernelUnavailable(
         f"kernels.{op}",
-        expected=f"a kernel for layout {layout!r}, {name}, {device}" + (f", forced to {forced}" if forced else ""),
+        expected=f"a kernel for layout {layout!r}, {name}, {device}"
+        + (f", forced to {forced}" if forced else ""),
         got="none in the table",
-        hint="layouts 'nm_lanes' and 'dense' run forward only" if op != "linear" else "kernels.explain() lists what there is",
+        hint="layouts 'nm_lanes' and 'dense' run forward only"
+        if op != "linear"
+        else "kernels.explain() lists what there is",
     )
 
 

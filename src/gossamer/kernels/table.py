@@ -1,4 +1,4 @@
-"""The one list of kernels. Dispatch, tests, benchmarks and docs read it; a test holds it equal to the compiled core."""
+"""The one list of kernels, read by dispatch, tests, benchmarks and docs; held equal to the compiled core."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ _COMPILED: Final = (
 def _reference() -> tuple[KernelSpec, ...]:
     entry = "gossamer.kernels.reference"
     trained = (KernelSpec(op, layout, "any", "any", "reference", entry) for op in OPS for layout in TRAINED)
-    frozen = (KernelSpec("linear", layout, "any", "any", "reference", entry) for layout in LAYOUTS if layout not in TRAINED)
+    frozen = (
+        KernelSpec("linear", layout, "any", "any", "reference", entry)
+        for layout in LAYOUTS
+        if layout not in TRAINED
+    )
     return (*trained, *frozen)
 
 

@@ -1,4 +1,4 @@
-"""Derivatives. Each product is linear in each of its two operands, so the three products are closed under them."""
+"""Derivatives. Each product is linear in each operand: the three products are closed under them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ def _wanted(*tensors: Tensor | None) -> bool:
 class _Linear(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, layout: str, shape: Sequence[int], *index: Tensor
+        ctx: Any,
+        x: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        layout: str,
+        shape: Sequence[int],
+        *index: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(x, values, *index)
         ctx.layout, ctx.shape = layout, shape
@@ -33,15 +39,23 @@ class _Linear(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, values, *index = ctx.saved_tensors
-        dx = linear_grad_input(grad, values, index, ctx.layout, ctx.shape) if ctx.needs_input_grad[0] else None
-        dv = linear_grad_values(grad, x, values, index, ctx.layout, ctx.shape) if ctx.needs_input_grad[1] else None
+        dx = (
+            linear_grad_input(grad, values, index, ctx.layout, ctx.shape) if ctx.needs_input_grad[0] else None
+        )
+        dv = (
+            linear_grad_values(grad, x, values, index, ctx.layout, ctx.shape)
+            if ctx.needs_input_grad[1]
+            else None
+        )
         db = grad.sum(0) if ctx.needs_input_grad[2] else None
         return dx, dv, db, None, None, *(None for _ in index)
 
 
 class _GradInput(Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, values: Tensor, layout: str, shape: Sequence[int], *index: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, grad: Tensor, values: Tensor, layout: str, shape: Sequence[int], *index: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(grad, values, *index)
         ctx.layout, ctx.shape = layout, shape
         dx: Tensor = _grad_input_op(grad, values, index, layout, shape)
@@ -51,7 +65,11 @@ class _GradInput(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         first, values, *index = ctx.saved_tensors
         dg = linear(grad, values, index, None, ctx.layout, ctx.shape) if ctx.needs_input_grad[0] else None
-        dv = linear_grad_values(first, grad, values, index, ctx.layout, ctx.shape) if ctx.needs_input_grad[1] else None
+        dv = (
+            linear_grad_values(first, grad, values, index, ctx.layout, ctx.shape)
+            if ctx.needs_input_grad[1]
+            else None
+        )
         return dg, dv, None, None, *(None for _ in index)
 
 
@@ -84,7 +102,9 @@ def linear(
     return y
 
 
-def linear_grad_input(grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> Tensor:
+def linear_grad_input(
+    grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
+) -> Tensor:
     """Gradient of the input; differentiable again where that is wanted."""
     if _wanted(grad, values):
         recorded: Tensor = _GradInput.apply(grad, values, layout, shape, *index)

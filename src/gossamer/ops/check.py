@@ -1,4 +1,4 @@
-"""O(1) checks of the operands of a sparse product; the full scan of an index is ``kernels.cpu.check_index``."""
+"""O(1) checks of the operands of a sparse product; ``kernels.cpu.check_index`` scans an index."""
 
 from __future__ import annotations
 
@@ -67,9 +67,15 @@ def _check_index(index: Sequence[Tensor], layout: str, shape: Sequence[int], dev
     for tensor, accepted in zip(index, dtypes, strict=True):
         if tensor.dtype not in accepted or tensor.device != device:
             names = " or ".join(str(d).removeprefix("torch.") for d in accepted)
-            raise DtypeError("ops.linear", expected=f"index of {names} on {device}", got=f"{tensor.dtype} on {tensor.device}")
+            raise DtypeError(
+                "ops.linear",
+                expected=f"index of {names} on {device}",
+                got=f"{tensor.dtype} on {tensor.device}",
+            )
         if not tensor.is_contiguous():
-            raise _shape_error("contiguous index tensors", f"strides {tensor.stride()}", "call .contiguous() once")
+            raise _shape_error(
+                "contiguous index tensors", f"strides {tensor.stride()}", "call .contiguous() once"
+            )
     return _used(index, layout, shape)
 
 
@@ -86,7 +92,9 @@ def check_operands(
     if x.ndim < 1 or x.shape[-1] != shape[1]:
         raise _shape_error(f"x [..., {shape[1]}]", f"{tuple(x.shape)}")
     if values.ndim != 1 or values.shape[0] < used or not values.is_contiguous():
-        raise _shape_error(f"contiguous values [>= {used}]", f"{tuple(values.shape)} with strides {values.stride()}")
+        raise _shape_error(
+            f"contiguous values [>= {used}]", f"{tuple(values.shape)} with strides {values.stride()}"
+        )
     if bias is not None and (bias.shape != (shape[0],) or not bias.is_contiguous()):
         raise _shape_error(f"contiguous bias [{shape[0]}]", f"{tuple(bias.shape)}")
     for name, tensor in (("x", x), ("bias", bias)):

@@ -20,8 +20,8 @@ def linear(
     """Product with a truly sparse matrix: ``y = x W^T + bias``.
 
     Args:
-        x: [..., n_in], float32 or float64 (other floating types run on reference kernels). One of the last two strides
-            should be 1; both feature-major and batch-major memory are read without a copy.
+        x: [..., n_in], float32 or float64 (other floating types run on reference kernels). Batch-major and
+            feature-major memory are both read without a copy.
         values: [>= used], dtype of x - the connections, flat; the unused tail gets gradient 0.
         index: integer tensors of the layout, contiguous, trusted (``kernels.cpu.check_index`` scans them).
         bias: [n_out], dtype of x, or None.
@@ -29,8 +29,8 @@ def linear(
         shape: ``[n_out, n_in]`` and the layout's own integers (``group``; ``n, m``).
 
     Returns:
-        [..., n_out]; a transposed view of feature-major memory, which the next sparse layer reads without a copy.
-        Rows without connections give their bias, or 0. Under autocast everything is computed and returned in float32.
+        [..., n_out] in feature-major memory, which the next sparse layer reads without a copy. Rows without
+        connections give their bias, or 0. Under autocast everything is computed and returned in float32.
 
     Raises:
         ShapeError: operands that do not fit each other.
@@ -42,10 +42,11 @@ def linear(
     Example:
         >>> import torch
         >>> ptr, col = torch.tensor([0, 1, 2], dtype=torch.int32), torch.tensor([0, 2]).to(torch.uint16)
-        >>> linear(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([10.0, 1.0]), [ptr, col], None, "csr", [2, 3])
+        >>> x, values = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([10.0, 1.0])
+        >>> linear(x, values, [ptr, col], None, "csr", [2, 3])
         tensor([[10.,  3.]])
     """
-    if torch.is_autocast_enabled(x.device.type):
+    if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):  # meta knows no autocast
         x, values = x.float(), values.float()
         bias = None if bias is None else bias.float()
     check_operands(x, values, index, bias, layout, shape)

@@ -10,10 +10,15 @@ from torch import Tensor
 from gossamer.kernels.dispatch import pick
 
 LIBRARY = torch.library.Library("gossamer", "DEF")
-LIBRARY.define("linear(Tensor x, Tensor values, Tensor[] index, Tensor? bias, str layout, int[] shape) -> Tensor")
-LIBRARY.define("linear_grad_input(Tensor grad, Tensor values, Tensor[] index, str layout, int[] shape) -> Tensor")
 LIBRARY.define(
-    "linear_grad_values(Tensor grad, Tensor x, Tensor values, Tensor[] index, str layout, int[] shape) -> Tensor"
+    "linear(Tensor x, Tensor values, Tensor[] index, Tensor? bias, str layout, int[] shape) -> Tensor"
+)
+LIBRARY.define(
+    "linear_grad_input(Tensor grad, Tensor values, Tensor[] index, str layout, int[] shape) -> Tensor"
+)
+LIBRARY.define(
+    "linear_grad_values(Tensor grad, Tensor x, Tensor values, Tensor[] index, str layout, int[] shape)"
+    " -> Tensor"
 )
 
 
@@ -24,8 +29,12 @@ def _linear(
     return y
 
 
-def _grad_input(grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> Tensor:
-    dx: Tensor = pick("linear_grad_input", layout, grad.dtype, grad.device.type).call(grad, values, index, shape)
+def _grad_input(
+    grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
+) -> Tensor:
+    dx: Tensor = pick("linear_grad_input", layout, grad.dtype, grad.device.type).call(
+        grad, values, index, shape
+    )
     return dx
 
 
@@ -44,7 +53,9 @@ def _linear_fake(
     return x.new_empty((shape[0], x.shape[0])).t()
 
 
-def _grad_input_fake(grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> Tensor:
+def _grad_input_fake(
+    grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
+) -> Tensor:
     del values, index, layout
     return grad.new_empty((shape[1], grad.shape[0])).t()
 

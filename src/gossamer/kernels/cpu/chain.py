@@ -14,9 +14,10 @@ class Chain:
     """Layers run in order, ``activation(W x + bias)`` each, in one call; forward only.
 
     Args:
-        layers: one mapping a layer: ``layout`` str, ``shape`` ints, ``values`` [>= used], ``index`` sequence of
-            integer tensors (empty for ``"dense"``), and optionally ``bias`` [n_out] and ``activation`` (None, ``"relu"``).
-            All float32 or all float64 (``"nm_lanes"`` and ``"dense"``: float32), all contiguous; kept alive, not copied.
+        layers: one mapping a layer: ``layout`` str, ``shape`` ints, ``values`` [>= used], ``index`` sequence
+            of integer tensors (empty for ``"dense"``); optionally ``bias`` [n_out] and ``activation`` (None,
+            ``"relu"``). All float32 or all float64 (``"nm_lanes"`` and ``"dense"``: float32), all contiguous;
+            kept alive, not copied.
         isa: instruction set by name, or None for the best one.
 
     Raises:
@@ -25,13 +26,15 @@ class Chain:
         TopologyError: an index that does not describe a valid topology (each is scanned once, here).
         KernelUnavailable: no compiled core, or an instruction set that is not there.
 
-    Cost: a call allocates its output and two activations of the widest layer (kept between calls of one batch size).
+    Cost: a call allocates its output, and two activations of the widest layer once a batch size.
 
     Example:
         >>> import numpy as np
-        >>> eye = {"layout": "dense", "shape": [2, 2], "values": np.eye(2, dtype=np.float32).ravel(), "index": []}
-        >>> Chain([eye | {"activation": "relu"}])(np.array([[-1.0, 2.0]], np.float32)).tolist()
-        [[0.0, 2.0]]
+        >>> one = np.ones(1, np.float32)
+        >>> layer = {"layout": "dense", "shape": [1, 1], "values": one, "index": [], "activation": "relu"}
+        >>> net = Chain([layer])
+        >>> net(np.array([[-1.0], [2.0]], np.float32)).tolist()
+        [[0.0], [2.0]]
     """
 
     def __init__(self, layers: Sequence[Mapping[str, Any]], *, isa: str | None = None) -> None:
@@ -50,11 +53,17 @@ class Chain:
             if bias is not None and tuple(bias.shape) != (layer["shape"][0],):
                 raise ShapeError("Chain", expected=f"bias [{layer['shape'][0]}]", got=f"{tuple(bias.shape)}")
             for tensor in (layer["values"], bias):
-                if tensor is not None and pack.dtype_name(tensor) != pack.dtype_name(self._layers[0]["values"]):
-                    raise DtypeError("Chain", expected="one dtype for all layers", got=pack.dtype_name(tensor))
+                if tensor is not None and pack.dtype_name(tensor) != pack.dtype_name(
+                    self._layers[0]["values"]
+                ):
+                    raise DtypeError(
+                        "Chain", expected="one dtype for all layers", got=pack.dtype_name(tensor)
+                    )
             check_index(layer["values"], layer["index"], layer["layout"], layer["shape"])
             matrix = pack.matrix(layer["values"], layer["index"], layer["layout"], layer["shape"])
-            packed += pack.LAYER.pack(*matrix, 0 if bias is None else pack.address(bias), pack.ACTIVATIONS[activation])
+            packed += pack.LAYER.pack(
+                *matrix, 0 if bias is None else pack.address(bias), pack.ACTIVATIONS[activation]
+            )
         self._packed, self._count = packed, len(self._layers)
         self._workspace: tuple[int, Any, int] = (-1, None, 0)
         self._room(1)
@@ -67,7 +76,9 @@ class Chain:
             size = ctypes.c_size_t()
             status = self._core.gs_chain_workspace(self._packed, self._count, batch, ctypes.byref(size))
             if status:
-                raise ShapeError("Chain", expected="layers that fit each other", got=library.status_text(status))
+                raise ShapeError(
+                    "Chain", expected="layers that fit each other", got=library.status_text(status)
+                )
             self._workspace = (batch, ctypes.create_string_buffer(size.value + 64), size.value)
         return (ctypes.addressof(self._workspace[1]) + 63) // 64 * 64, self._workspace[2]
 
@@ -102,7 +113,8 @@ class Chain:
             strides = (self.n_in, 1)
         room, size = self._room(batch)
         status = self._core.gs_chain_forward(
-            self._packed, self._count, self._isa, batch, pack.PANEL.pack(pack.address(x), strides[1], strides[0]),
+            self._packed, self._count, self._isa, batch,
+            pack.PANEL.pack(pack.address(x), strides[1], strides[0]),
             pack.address(out), batch, room, size, library.parallel_for(),
         )  # fmt: skip
         if status:

@@ -13,7 +13,7 @@ def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[
     """Scan index tensors for ranges, order and row pointers, before they reach a kernel.
 
     Args:
-        values: [>= used], float32 or float64 - torch tensor or NumPy array; only its length and dtype are used.
+        values: [>= used], float32 or float64 - tensor or array; only its length and dtype are used.
         index: integer tensors of the layout, contiguous.
         layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"`` or ``"dense"``.
         shape: integers of the layout.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -12,20 +13,21 @@ from typing import Final
 from gossamer.errors import KernelUnavailable
 
 ABI_VERSION: Final = 1
-BUILD_HINT: Final = "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
+BUILD_HINT: Final = (
+    "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
+)
 ISAS: Final = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3}
 
 _NAMES = {"linux": "libgossamer.so", "darwin": "libgossamer.dylib", "win32": "gossamer.dll"}
 
 
 def _candidates() -> list[Path]:
-    """Where the core may lie: beside this package, and where the installed distribution recorded it (editable)."""
+    """Where the core may lie: beside this package, or where the distribution recorded it (editable)."""
     name = _NAMES.get(sys.platform, "libgossamer.so")
     places = [Path(__file__).parents[2] / "_core" / name]
-    try:
-        places.append(Path(str(importlib.metadata.distribution("gossamer").locate_file(f"gossamer/_core/{name}"))))
-    except importlib.metadata.PackageNotFoundError:
-        pass
+    with suppress(importlib.metadata.PackageNotFoundError):
+        installed = importlib.metadata.distribution("gossamer")
+        places.append(Path(str(installed.locate_file(f"gossamer/_core/{name}"))))
     return places
 
 
@@ -74,12 +76,14 @@ def core() -> ctypes.CDLL:
     """
     lib = find()
     if lib is None:
-        raise KernelUnavailable("kernels.cpu", expected="the compiled core", got=why_missing(), hint=BUILD_HINT)
+        raise KernelUnavailable(
+            "kernels.cpu", expected="the compiled core", got=why_missing(), hint=BUILD_HINT
+        )
     return lib
 
 
 def available_isas() -> tuple[str, ...]:
-    """Instruction sets that are compiled in and run on this processor, slowest first; empty without a core."""
+    """Instruction sets that are compiled in and run here, slowest first; empty without a core."""
     lib = find()
     return () if lib is None else tuple(name for name, i in ISAS.items() if lib.gs_isa_available(i) == 0)
 
@@ -109,5 +113,5 @@ def _torch_pool() -> int:
 
 
 def parallel_for() -> int:
-    """Address of the thread pool kernels run on: torch's where torch is loaded, else 0 (the calling thread)."""
+    """Address of the thread pool: torch's where torch is loaded, else 0 (the calling thread)."""
     return _torch_pool() if "torch" in sys.modules else 0

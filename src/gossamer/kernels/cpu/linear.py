@@ -17,7 +17,7 @@ _PACK = pack.CALL.pack
 
 
 def _panel(x: Tensor) -> tuple[Tensor, int, int]:
-    """A [batch, features] tensor with one stride of 1 (copied where it has none), and its feature and batch strides."""
+    """A [batch, features] tensor with a stride of 1, copied where it has none; feature and batch stride."""
     batch, feature = x.stride()
     if feature != 1 and batch != 1 and x.shape[0] > 1 and x.shape[1] > 1:
         x = x.contiguous()
@@ -35,13 +35,15 @@ def _raise(op: str, layout: str, status: int, values: Tensor, shape: Sequence[in
 
 
 def linear(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
-    """``f(x, values, index, bias, shape) -> y`` of one table row; y [batch, n_out] lies in memory as [n_out, batch]."""
+    """``f(x, values, index, bias, shape) -> y``; y [batch, n_out] lies in memory as [n_out, batch]."""
     from torch import Tensor, empty_strided
 
     run, parallel = library.core().gs_linear, library.parallel_for()
     fields, at = pack.FIELDS[layout], Tensor.data_ptr
 
-    def call(x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]) -> Tensor:
+    def call(
+        x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]
+    ) -> Tensor:
         x, feature, batch = _panel(x)
         n = x.shape[0]
         y = empty_strided((n, shape[0]), (1, n), dtype=x.dtype)
@@ -85,7 +87,9 @@ def linear_grad_values(layout: str, dtype: int, isa: int) -> Callable[..., Tenso
     run, parallel = library.core().gs_linear_grad_values, library.parallel_for()
     fields, at = pack.FIELDS[layout], Tensor.data_ptr
 
-    def call(grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    def call(
+        grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]
+    ) -> Tensor:
         grad, grad_feature, grad_batch = _panel(grad)
         x, feature, batch = _panel(x)
         out = empty_like(values)

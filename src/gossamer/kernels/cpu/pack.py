@@ -35,8 +35,8 @@ def _csr(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at
     rows, cols = index
     if rows.shape[0] != shape[0] + 1:
         raise ShapeError("kernels.cpu", expected=f"row_ptr [{shape[0] + 1}]", got=f"{tuple(rows.shape)}")
-    return (0, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], cols.shape[0], rows.itemsize, cols.itemsize,
-            at(values), at(rows), at(cols))  # fmt: skip
+    return (0, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], cols.shape[0], rows.itemsize,
+            cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip
 
 
 def _fanin(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
@@ -48,11 +48,13 @@ def _fanin(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], 
             cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip
 
 
-def _nm(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address, layout: int = 2) -> Fields:
+def _nm(
+    dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address, layout: int = 2
+) -> Fields:
     (offset,) = index
     n_cols = math.prod(offset.shape)
-    return (layout, dtype, shape[0], shape[1], 1, shape[2], shape[3], 0, values.shape[0], n_cols, 0, offset.itemsize,
-            at(values), 0, at(offset))  # fmt: skip
+    return (layout, dtype, shape[0], shape[1], 1, shape[2], shape[3], 0, values.shape[0], n_cols, 0,
+            offset.itemsize, at(values), 0, at(offset))  # fmt: skip
 
 
 def _nm_lanes(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:

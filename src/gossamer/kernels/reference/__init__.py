@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from gossamer.kernels.reference import products
 from gossamer.kernels.reference.coordinates import coordinates
 
@@ -15,6 +17,6 @@ __all__ = ["bind", "coordinates"]
 
 
 def bind(spec: KernelSpec) -> Callable[..., Any]:
-    """The callable of one row of the kernel table."""
-    made: Callable[..., Any] = getattr(products, spec.op)(spec.layout)
+    """The callable of one row of the kernel table; like a compiled kernel, it records no graph."""
+    made: Callable[..., Any] = torch.no_grad()(getattr(products, spec.op)(spec.layout))
     return made

@@ -1,4 +1,4 @@
-"""Every layout as coordinates: which output, which input, which stored value. The definition of the layouts."""
+"""Every layout as coordinates: which output, which input, which value. The definition of the layouts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def _nm_lanes(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Te
     (offset,) = index
     _, n_in, _, m = shape
     lane = torch.arange(8, device=offset.device)
-    row = (torch.arange(offset.shape[0], device=offset.device)[:, None, None, None] * 8 + lane).expand(offset.shape)
+    row = (torch.arange(offset.shape[0], device=offset.device)[:, None, None, None] * 8 + lane).expand(
+        offset.shape
+    )
     tile = torch.arange(n_in // m, device=offset.device)[None, :, None, None]
     return row.reshape(-1), (tile * m + offset.long()).reshape(-1)
 
@@ -62,8 +64,8 @@ def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> t
         shape: the layout's integers.
 
     Returns:
-        (row, column), int64 [used] each: ``values[i]`` connects input ``column[i]`` to output ``row[i]``. Rows past
-        n_out are padding of ``"nm_lanes"``.
+        (row, column), int64 [used] each: ``values[i]`` connects input ``column[i]`` to output ``row[i]``.
+        Rows past n_out are padding of ``"nm_lanes"``.
 
     Raises:
         ShapeError: an unknown layout.

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 def linear(layout: str) -> Callable[..., Tensor]:
-    """``f(x, values, index, bias, shape)``: ``y[:, r] = bias[r] + sum_i values[i] x[:, col[i]]`` over row[i] = r."""
+    """``f(x, values, index, bias, shape)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias."""
 
-    def call(x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]) -> Tensor:
+    def call(
+        x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]
+    ) -> Tensor:
         row, col = (t.to(x.device) for t in coordinates(index, layout, shape))
         products = values[: row.numel(), None] * x.t()[col]
         padded = max(shape[0], -(-shape[0] // 8) * 8 if layout == "nm_lanes" else 0)
@@ -25,7 +27,7 @@ def linear(layout: str) -> Callable[..., Tensor]:
 
 
 def linear_grad_input(layout: str) -> Callable[..., Tensor]:
-    """``f(grad, values, index, shape)``: ``dx[:, c] = sum_i values[i] grad[:, row[i]]`` over col[i] = c."""
+    """``f(grad, values, index, shape)``: ``dx[:, col[i]] += values[i] grad[:, row[i]]``."""
 
     def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         row, col = coordinates(index, layout, shape)
@@ -36,9 +38,11 @@ def linear_grad_input(layout: str) -> Callable[..., Tensor]:
 
 
 def linear_grad_values(layout: str) -> Callable[..., Tensor]:
-    """``f(grad, x, values, index, shape)``: ``dv[i] = sum_b grad[b, row[i]] x[b, col[i]]``, 0 past the used part."""
+    """``f(grad, x, values, index, shape)``: ``dv[i] = sum_b grad[b, row[i]] x[b, col[i]]``, then 0."""
 
-    def call(grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
+    def call(
+        grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]
+    ) -> Tensor:
         row, col = coordinates(index, layout, shape)
         out = values.new_zeros(values.shape)
         out[: row.numel()] = (grad.t()[row] * x.t()[col]).sum(1)
