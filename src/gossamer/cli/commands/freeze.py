@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 (Typer reads it)
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from gossamer.cli.app import command
-from gossamer.cli.output import Output  # noqa: TC001 (Typer reads it)
+from gossamer.cli.output import Output
 from gossamer.report.words import size
 
 
