@@ -5,6 +5,8 @@ A message has four parts: the operation that refused, what it expected, what it 
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class GossamerError(Exception):
     """Root of all errors raised by this package.
@@ -25,6 +27,10 @@ class GossamerError(Exception):
     def __init__(self, operation: str, *, expected: str, got: str, hint: str = "") -> None:
         self.operation, self.expected, self.got, self.hint = operation, expected, got, hint
         super().__init__(f"{operation}: expected {expected}, got {got}" + (f"; {hint}" if hint else ""))
+
+    def within(self, operation: str) -> Self:
+        """The same complaint as part of a larger operation."""
+        return type(self)(f"{operation}: {self.operation}", expected=self.expected, got=self.got, hint=self.hint)
 
 
 class ShapeError(GossamerError, ValueError):

@@ -11,6 +11,7 @@ from torch.nn.grad import conv2d_weight
 
 from gossamer.nn.masked import Masked
 from gossamer.patterns import FanIn, Pattern
+from gossamer.topology import TileScores
 
 
 class MaskedConv2d(Masked):
@@ -64,13 +65,14 @@ class MaskedConv2d(Masked):
         return matrix.view(out, kh, kw, inner).permute(0, 3, 1, 2)
 
     def _padded(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Input and settings with any non-zero padding mode applied, as nn.Conv2d does."""
-        if self.padding_mode == "zeros":
+        """Input and settings with padding applied here unless it is a number of zeros, which a product takes as it is."""
+        if self.padding_mode == "zeros" and not isinstance(self.settings["padding"], str):
             return x, self.settings
-        return F.pad(x, self.padding_repeated, mode=self.padding_mode), {**self.settings, "padding": 0}
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        return F.pad(x, self.padding_repeated, mode=mode), {**self.settings, "padding": 0}
 
     def compute(self, x: Tensor) -> Tensor:
-        """[batch, in, height, width] to [batch, out, height', width']."""
+        """[batch, in, height, width] to [batch, out, height', width']; or the same without a batch."""
         x, settings = self._padded(x)
         return F.conv2d(x, self.effective_weight(), self.bias, **settings)
 
@@ -78,6 +80,18 @@ class MaskedConv2d(Masked):
         """Rows of the dense gradient; the whole of it is computed, for the weight is dense here anyway."""
         total = torch.zeros_like(self.weight)
         for x, dy in self.tape.pairs:
-            x, settings = self._padded(x)
-            total += conv2d_weight(x, self.weight.shape, dy, **settings).to(total.dtype)
+            padded, settings = self._padded(x.to(total.dtype))
+            batch, upstream = (t if t.dim() == 4 else t.unsqueeze(0) for t in (padded, dy.to(total.dtype)))
+            total += conv2d_weight(batch, self.weight.shape, upstream, **settings)
         return self.to_matrix(total)[lo * self.grid.h : hi * self.grid.h].cpu()
+
+    def gradient_scores(self, name: str) -> TileScores:
+        """As for every layer, but computed once for all tiles and passes."""
+        scores, whole = super().gradient_scores(name), list[Tensor]()
+
+        def rows(lo: int, hi: int) -> Tensor:
+            if not whole:
+                whole.append(scores.rows(0, self.grid.rows))
+            return whole[0][lo:hi].clone()
+
+        return TileScores(self.grid, rows, scores.what)

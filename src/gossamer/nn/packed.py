@@ -96,8 +96,7 @@ class Packed(SparseModule):
         try:
             topology = Topology.from_index(self.pattern, self.shape, index)
         except TopologyError as error:
-            operation = f"load {name}: {error.operation}"
-            raise TopologyError(operation, expected=error.expected, got=error.got, hint=error.hint) from None
+            raise error.within(f"load {name}") from None
         self._check_budget(topology, name)
         for entry, tensor in topology.index().items():
             if tensor.shape != index[entry].shape:

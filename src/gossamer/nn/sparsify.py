@@ -18,7 +18,8 @@ from gossamer.topology import allocate
 HOMES = ("packed", "masked")
 INITS = ("sparse", "dense", "keep")
 Dense = nn.Linear | nn.Conv2d
-Skip = Iterable[str | type[nn.Module]] | Callable[[str, nn.Module], bool]
+Named = str | type[nn.Module] | Iterable[str | type[nn.Module]]
+Skip = Named | Callable[[str, nn.Module], bool]
 
 
 def sparsify(
@@ -63,13 +64,16 @@ def sparsify(
     pattern = pattern or FanIn()
     named = _dense_layers(model)
     chosen = _chosen(named, skip, dense_first, dense_last)
+    _refuse_tied(model, chosen)
     densities = _densities(chosen, density, pattern, allocation)
+    _check_fit(chosen, densities, pattern)
     swapped = {
         name: _sparse_twin(module, densities[name], pattern, home, generator, init)
         for name, module in chosen.items()
         if densities[name] < 1.0
     }
     _replace(model, {id(named[name]): layer for name, layer in swapped.items()})
+    _leave_fused_paths(model)
     model.register_load_state_dict_pre_hook(check_model_state)  # all or nothing, across layers too
     return SparsifyReport([LayerReport.of(name, swapped.get(name, module)) for name, module in named.items()])
 
@@ -77,23 +81,28 @@ def sparsify(
 def _dense_layers(model: nn.Module) -> dict[str, Dense]:
     """Plain linear and convolution layers by name; subclasses are left alone, for they may use their weight otherwise."""
     kinds = (nn.Linear, nn.Conv2d)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, kinds) and type(module) in kinds}
-    owners: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        module = name.rpartition(".")[0]
-        if owners.setdefault(id(parameter), name) != name and module in layers:
-            raise PatternError(
-                "sparsify",
-                expected="layers with a weight of their own",
-                got=f"{name} tied to {owners[id(parameter)]}",
-                hint="untie the weights, or leave both layers out with skip=",
-            )
-    return layers
+    named = model.named_modules()
+    return {name: module for name, module in named if isinstance(module, kinds) and type(module) in kinds}
+
+
+def _refuse_tied(model: nn.Module, chosen: Mapping[str, Dense]) -> None:
+    """A weight used by two modules cannot be sparse in one of them; a module registered twice is still one."""
+    owners: dict[int, tuple[str, str]] = {}
+    for module_name, module in model.named_modules():
+        for parameter_name, parameter in module.named_parameters(module_name, recurse=False):
+            first, owner = owners.setdefault(id(parameter), (parameter_name, module_name))
+            if first != parameter_name and (module_name in chosen or owner in chosen):
+                raise PatternError(
+                    "sparsify",
+                    expected="layers with a weight of their own",
+                    got=f"{parameter_name} tied to {first}",
+                    hint="untie the weights, or leave the layers out with skip=",
+                )
 
 
 def _chosen(layers: dict[str, Dense], skip: Skip, dense_first: bool, dense_last: bool) -> dict[str, Dense]:
     """The layers to make sparse."""
-    leave = _named_or_typed(layers, skip) if isinstance(skip, Iterable) else skip
+    leave = _named_or_typed(layers, skip) if isinstance(skip, (Iterable, type)) else skip
     names = list(layers)
     ends = {*names[: int(dense_first)], *(names[-1:] if dense_last else [])}
     chosen = {name: module for name, module in layers.items() if name not in ends and not leave(name, module)}
@@ -102,9 +111,9 @@ def _chosen(layers: dict[str, Dense], skip: Skip, dense_first: bool, dense_last:
     return chosen
 
 
-def _named_or_typed(layers: dict[str, Dense], skip: Iterable[str | type[nn.Module]]) -> Callable[[str, nn.Module], bool]:
+def _named_or_typed(layers: dict[str, Dense], skip: Named) -> Callable[[str, nn.Module], bool]:
     """A filter from names and types; a name that is no layer is refused."""
-    entries = [skip] if isinstance(skip, str) else list(skip)
+    entries = [skip] if isinstance(skip, (str, type)) else list(skip)
     if missing := [entry for entry in entries if isinstance(entry, str) and entry not in layers]:
         raise ConfigError("sparsify(skip=)", expected=f"layers among {', '.join(layers)}", got=", ".join(missing))
     return lambda name, module: name in entries or type(module) in entries
@@ -119,6 +128,9 @@ def _densities(
             raise ConfigError(
                 "sparsify(density=)", expected=f"one density for each of {', '.join(layers)}", got=f"mismatch in {missing}"
             )
+        for name, value in density.items():
+            if not 0 < value <= 1:
+                raise DensityError(f"sparsify(density=) for {name}", expected="a density in (0, 1]", got=str(value))
         return dict(density)
     if isinstance(pattern, NM):
         density = pattern.n / pattern.m if density is None else density
@@ -130,6 +142,16 @@ def _densities(
     if density is None:
         raise DensityError("sparsify", expected="a density in (0, 1]", got="None", hint="only NM brings its own")
     return allocate({name: tuple(m.weight.shape) for name, m in layers.items()}, density, allocation or "erk")
+
+
+def _check_fit(layers: Mapping[str, Dense], densities: Mapping[str, float], pattern: Pattern) -> None:
+    """Every layer can have its density under the pattern; an error names the layer."""
+    for name, layer in layers.items():
+        try:
+            if densities[name] < 1.0:
+                pattern.budget(densities[name], (layer.weight.shape[0], layer.weight[0].numel()))
+        except (PatternError, DensityError) as error:
+            raise error.within(f"sparsify {name}") from None
 
 
 def _sparse_twin(
@@ -173,3 +195,14 @@ def _replace(model: nn.Module, swapped: dict[int, SparseModule]) -> None:
         for name, child in list(parent._modules.items()):
             if child is not None and id(child) in swapped:
                 parent._modules[name] = swapped[id(child)]
+
+
+def _leave_fused_paths(model: nn.Module) -> None:
+    """torch's fused transformer for evaluation reads dense weights behind the layers' back: switch it off."""
+    for module in model.modules():
+        if not any(isinstance(part, SparseModule) for part in module.modules()):
+            continue
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0  # what torch looks at to see whether its fused path applies
+        elif isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
