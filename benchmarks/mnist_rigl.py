@@ -6,7 +6,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from harness import arguments, record
+from harness import arguments, record, remembered
 from torch import Tensor
 from training import Recipe, mlp, mnist, train
 
@@ -85,8 +85,12 @@ def main() -> None:
     for name, rule in rules.items():
         print(name, flush=True)
         seeds = [
-            sparse(options.epochs, s, rule) if rule else dense(options.epochs, s)
-            for s in range(options.seeds)
+            remembered(
+                "mnist_rigl",
+                f"{name}, seed {seed}, {options.epochs} epochs",
+                lambda r=rule, s=seed: sparse(options.epochs, s, r) if r else dense(options.epochs, s),
+            )
+            for seed in range(options.seeds)
         ]
         ends = {
             key: round(mean(run[key] for run in seeds), 3) for key in ("test_error_best", "test_error_end")
