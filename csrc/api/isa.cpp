@@ -24,10 +24,14 @@ bool has_avx2() {
 }
 
 bool has_avx512() {
+#if defined(GS_EMULATE_AVX512)
+  return has_avx2();
+#else
   uint32_t a, b, c, d;
   const uint32_t f_dq_bw_vl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
   if (!has_avx2() || (saved_state() & 0xe6) != 0xe6) return false;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & f_dq_bw_vl) == f_dq_bw_vl;
+#endif
 }
 #endif
 
