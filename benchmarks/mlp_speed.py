@@ -58,7 +58,7 @@ def file_bytes(model: nn.Module, frozen: Any = None) -> int:
 
 
 def memory(pattern: str, density: float, batch: int) -> int:
-    """Peak resident bytes of a process that builds the network and takes three training steps, above one that only imports.
+    """Peak resident bytes of a process that builds the network and takes three training steps, above a tiny one's.
 
     A sparse network starts as sparse layers: a dense one that is swapped would be the peak.
     """
@@ -89,7 +89,8 @@ def main() -> None:
     options = arguments(__doc__, density=0.05, threads=1, seconds=2.0, batch=128, only="")
     if options.only:
         torch.set_num_threads(1)
-        return child(options.only, options.density, options.batch)
+        child(options.only, options.density, options.batch)
+        return
     dense = network(None, 1.0)
     result: dict[str, Any] = {"dense_file_bytes": file_bytes(dense), "patterns": {}}
     with threads(options.threads), torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Static, SET, RigL and SRigL on MNIST at 98 % sparsity, and N:M 1:8 against RigL at the same density; several seeds."""
+"""Static, SET, RigL and SRigL on MNIST at 98 % sparsity, N:M 1:8 against RigL at its density; several seeds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(method: str, epochs: int, seed: int) -> dict[str, Any]:
         connections = gs.sparsify(model, density, pattern, allocation, generator=generator).connections
     thirds = (epochs // 2, epochs * 3 // 4)
     result = train(
-        model, mnist(), Recipe(epochs, lr=0.1, divide_at=thirds, divisor=5), rule, seed, say=lambda text: None
+        model, mnist(), Recipe(epochs, lr=0.1, divide_at=thirds, divisor=5), rule, seed, say=lambda _: None
     )
     print(
         f"{method:<28} seed {seed}: {result['test_error_end']:.2f} % ({result['seconds']:.0f} s)", flush=True

@@ -1,4 +1,4 @@
-"""No hidden dense array: a 100,000 x 100,000 layer with 32 connections a neuron trains RigL steps; peak memory and time."""
+"""No hidden dense array: a 100,000 x 100,000 layer with 32 connections a neuron takes RigL steps; memory, time."""
 
 from __future__ import annotations
 

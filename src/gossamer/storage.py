@@ -19,7 +19,7 @@ LARGEST_METADATA = 64 << 20
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary file that takes the place of ``path`` once complete and on disk; on any error ``path`` stays as it was.
+    """A temporary file that takes the place of ``path`` once complete and on disk; on an error ``path`` stays.
 
     Example:
         >>> import tempfile
@@ -38,9 +38,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         )  # what the user's umask gives; a library that writes by renaming may differ
         yield part
         part.chmod(mode)
-        with open(part, "rb") as file:
+        with part.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        part.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -112,16 +112,13 @@ def test_the_number_dropped_is_the_floor_of_the_fraction(pair: tuple[Rule, Patte
 
 @each_pair
 def test_survivors_are_the_largest_weights(pair: tuple[Rule, Pattern]) -> None:
-    """What survives is at least as large as what does not (of the same sign for SET)."""
+    """What survives is at least as large as what does not, unless the rule decides survival itself."""
     rule, pattern = pair
+    if type(rule).keep is not Rule.keep:
+        pytest.skip(f"{rule.name} has a drop criterion of its own; its unit test says which")
     layer = view(case(pattern, (16, 32), 0.3))
     kept, size = rule.keep(layer, 0.4), layer.values.abs().sum(1)
-    negative = layer.values.sum(1) < 0
-    for side in [negative, ~negative] if rule.name == "set" else [torch.ones_like(kept)]:
-        if rule.name == "static":
-            assert bool(kept.all())
-            continue
-        assert float(size[side & kept].min()) >= float(size[side & ~kept].max())
+    assert float(size[kept].min()) >= float(size[~kept].max())
 
 
 @each_pair

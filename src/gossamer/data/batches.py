@@ -90,7 +90,9 @@ def batches(
     if n != len(y):
         raise ShapeError("batches", expected="x and y of the same length", got=f"{n} and {len(y)}")
     if batch_size < 1 or start < 0:
-        raise ConfigError("batches", expected="batch_size >= 1 and start >= 0", got=f"{batch_size} and {start}")
+        raise ConfigError(
+            "batches", expected="batch_size >= 1 and start >= 0", got=f"{batch_size} and {start}"
+        )
     end = n - n % batch_size if drop_last else n
     bounds = range(start * batch_size, end, batch_size)
     if not shuffle:

@@ -73,7 +73,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """tuple of int - shape of one sample as stored: ``(h, w)``, or ``(h, w, c)`` with channels last."""
+        """Tuple of int - shape of one sample as stored: ``(h, w)``, or ``(h, w, c)`` with channels last."""
         return tuple(self.x_train.shape[1:])
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -55,7 +55,9 @@ def is_intact(remote: Remote, folder: Path) -> bool:
     return path.is_file() and path.stat().st_size == remote.size and sha256_of_file(path) == remote.sha256
 
 
-def fetch(remote: Remote, folder: Path, *, timeout_s: float = TIMEOUT_S, deadline_s: float = DEADLINE_S) -> Path:
+def fetch(
+    remote: Remote, folder: Path, *, timeout_s: float = TIMEOUT_S, deadline_s: float = DEADLINE_S
+) -> Path:
     """Download one file into a folder, unless it is there and intact.
 
     The bytes go to a temporary file beside their destination and are renamed over it only when size and checksum are
@@ -104,10 +106,10 @@ def _fetch_from(url: str, remote: Remote, folder: Path, timeout_s: float, deadli
     handle, name = tempfile.mkstemp(prefix=f".{remote.filename}.", dir=folder)
     temporary = Path(name)
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "gossamer"})
+        request = urllib.request.Request(url, headers={"User-Agent": "gossamer"})  # noqa: S310 (addresses are ours)
         with (
             os.fdopen(handle, "wb") as target,
-            urllib.request.urlopen(request, timeout=timeout_s) as response,
+            urllib.request.urlopen(request, timeout=timeout_s) as response,  # noqa: S310 (same)
             _progress(remote) as advance,
         ):
             found = _copy(response, target, remote, deadline, advance)

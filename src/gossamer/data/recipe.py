@@ -95,4 +95,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if len(self.classes) != self.spec.n_classes:
-            raise ConfigError("Recipe", expected=f"{self.spec.n_classes} class names", got=f"{len(self.classes)}")
+            raise ConfigError(
+                "Recipe", expected=f"{self.spec.n_classes} class names", got=f"{len(self.classes)}"
+            )

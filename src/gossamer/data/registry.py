@@ -37,7 +37,9 @@ def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
     """
     recipe = make()
     if recipe.name in _RECIPES:
-        raise ConfigError("register", expected="a new name", got=f"{recipe.name!r} a second time", hint="rename one")
+        raise ConfigError(
+            "register", expected="a new name", got=f"{recipe.name!r} a second time", hint="rename one"
+        )
     _RECIPES[recipe.name] = recipe
     return make
 

@@ -85,7 +85,9 @@ def _find(recipe: Recipe, root: str | Path | None, tried: list[str]) -> Dataset 
         found = _in_folder(recipe, folder, kind)
         if found is not None:
             return found
-        wanted = ", ".join(layout.wants(recipe.name) for layout in recipe.layouts) or "nothing is kept in files"
+        wanted = (
+            ", ".join(layout.wants(recipe.name) for layout in recipe.layouts) or "nothing is kept in files"
+        )
         tried.append(f"{kind} {folder} ({wanted if folder.is_dir() else 'no such folder'})")
     if recipe.embedded is not None:
         return _dataset(recipe, recipe.embedded.read(), "embedded", recipe.embedded.location)
@@ -100,7 +102,9 @@ def _folders(recipe: Recipe, root: str | Path | None) -> Iterator[tuple[str, Pat
     if root is not None:
         folder = Path(root).expanduser()
         if not folder.is_dir():
-            raise DataError(f"loading {recipe.name}", expected="root to be a folder", got=f"{folder}, which is not one")
+            raise DataError(
+                f"loading {recipe.name}", expected="root to be a folder", got=f"{folder}, which is not one"
+            )
         yield "root", folder
     for entry in os.environ.get("GOSSAMER_DATA", "").split(os.pathsep):
         if entry:

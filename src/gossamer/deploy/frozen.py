@@ -60,7 +60,7 @@ class Frozen(nn.Module):
         """A table: for every layer each candidate with time and bytes, what was chosen and why."""
         return str(self.report)
 
-    def layer_counts(self, example_input: Any = None) -> list[LayerCount]:  # noqa: ARG002 (measure's protocol)
+    def layer_counts(self, example_input: Any = None) -> list[LayerCount]:
         """The accounting of every layer that has weights, as stored; see ``gossamer.measure.count``."""
         rows = [
             _count_layer(node.name, node.body) for node in self.graph.nodes if isinstance(node.body, Layer)
@@ -70,11 +70,11 @@ class Frozen(nn.Module):
                 rows += count(node.body.run)
         return rows
 
-    def train(self, mode: bool = True) -> Frozen:  # noqa: ARG002 (nothing to switch)
+    def train(self, mode: bool = True) -> Frozen:
         """Stays in evaluation."""
         return self
 
-    def _apply(self, fn: Any, recurse: bool = True) -> NoReturn:  # noqa: ARG002 (torch's hook for .to, .half, .cuda)
+    def _apply(self, fn: Any, recurse: bool = True) -> NoReturn:
         raise StateError(
             "Frozen",
             expected="to stay on the device and dtype it was frozen for",

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from gossamer.deploy.operators.base import Size  # noqa: TC001 (pydantic reads the annotations)
-from gossamer.deploy.plan import Plan  # noqa: TC001 (same)
+from gossamer.deploy.operators.base import Size
+from gossamer.deploy.plan import Plan
 from gossamer.errors import FormatError
 
 KIND, VERSION = "network", 1

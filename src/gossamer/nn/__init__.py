@@ -1,9 +1,17 @@
 """Layers that hold connections."""
 
 from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn.convert import sparsify
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
-from gossamer.nn.sparsify import sparsify
 
-__all__ = ["LayerReport", "MaskedConv2d", "MaskedLinear", "SparseLinear", "SparseModule", "SparsifyReport", "sparsify"]
+__all__ = [
+    "LayerReport",
+    "MaskedConv2d",
+    "MaskedLinear",
+    "SparseLinear",
+    "SparseModule",
+    "SparsifyReport",
+    "sparsify",
+]

@@ -17,7 +17,7 @@ from gossamer.topology import TileScores
 class MaskedConv2d(Masked):
     """A convolution with a sparse weight, held dense under a mask: rules and accounting work, speed and memory do not.
 
-    The weight is seen as a matrix ``[out, kh * kw * in / groups]`` with channels last, so that N:M groups run along channels.
+    The weight is seen as a matrix ``[out, kh * kw * in / groups]``, channels last, so that N:M groups run along them.
 
     Args:
         conv: nn.Conv2d - gives shape, stride, padding, dilation, groups, device and dtype; its values are not kept.
@@ -49,7 +49,8 @@ class MaskedConv2d(Masked):
             "dilation": conv.dilation,
             "groups": conv.groups,
         }
-        self.padding_mode, self.padding_repeated = conv.padding_mode, conv._reversed_padding_repeated_twice
+        self.padding_mode = conv.padding_mode
+        self.padding_repeated = conv._reversed_padding_repeated_twice  # noqa: SLF001 (as nn.Conv2d computed it)
         bias = torch.zeros(out, device=conv.weight.device, dtype=conv.weight.dtype)
         self.bias = nn.Parameter(bias) if conv.bias is not None else None
         self._make_home((out, inner, kh, kw), conv.weight.device, conv.weight.dtype)
@@ -65,7 +66,7 @@ class MaskedConv2d(Masked):
         return matrix.view(out, kh, kw, inner).permute(0, 3, 1, 2)
 
     def _padded(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Input and settings with padding applied here unless it is a number of zeros, which a product takes as it is."""
+        """Input and settings with padding applied here, unless it is a number of zeros, which a product takes."""
         if self.padding_mode == "zeros" and not isinstance(self.settings["padding"], str):
             return x, self.settings
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode

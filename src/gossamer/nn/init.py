@@ -9,7 +9,9 @@ from gossamer.errors import ConfigError
 from gossamer.topology import Topology
 
 
-def draw_values(topology: Topology, fan_in: str = "sparse", generator: torch.Generator | None = None) -> Tensor:
+def draw_values(
+    topology: Topology, fan_in: str = "sparse", generator: torch.Generator | None = None
+) -> Tensor:
     """He-normal values, one a connection.
 
     Args:

@@ -40,10 +40,11 @@ class _Linear(SparseModule):
     def gradient_rows(self, lo: int, hi: int) -> Tensor:
         """Rows of dY^T X, summed over the recorded passes; never more than these rows."""
         h, dtype = self.grid.h, self.weights.dtype
-        total = torch.zeros((hi - lo) * h, self.in_features, dtype=dtype, device=self.weights.device)
-        for x, dy in self.tape.pairs:
-            rows = dy.reshape(-1, self.out_features)[:, lo * h : hi * h].to(dtype)
-            total.addmm_(rows.T, x.reshape(-1, self.in_features).to(dtype))
+        total = torch.empty(0)
+        for number, (x, dy) in enumerate(self.tape.pairs):
+            rows = dy.reshape(-1, self.out_features)[:, lo * h : hi * h].to(dtype).T
+            inputs = x.reshape(-1, self.in_features).to(dtype)
+            total = total.addmm_(rows, inputs) if number else rows @ inputs
         return total.cpu()
 
 

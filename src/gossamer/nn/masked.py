@@ -71,7 +71,9 @@ class Masked(SparseModule):
         topology = Topology(self.pattern, self.shape, units.all(1).nonzero().squeeze(1))
         self.pattern.validate(topology.positions, self.grid)
         if topology.connections != int(mask.sum()):
-            raise TopologyError(f"load {name}.mask", expected=f"whole units of pattern {self.pattern}", got="parts of some")
+            raise TopologyError(
+                f"load {name}.mask", expected=f"whole units of pattern {self.pattern}", got="parts of some"
+            )
         self._check_budget(topology, name)
         return topology
 

@@ -58,7 +58,9 @@ class Packed(SparseModule):
         """Replace topology and values; raises ShapeError where they exceed the budget."""
         if values.numel() != topology.connections or topology.connections > self.values.numel():
             raise ShapeError(
-                "assign", expected=f"at most {self.values.numel()} values, one a connection", got=str(values.numel())
+                "assign",
+                expected=f"at most {self.values.numel()} values, one a connection",
+                got=str(values.numel()),
             )
         self._set_index(topology)
         with torch.no_grad():
@@ -86,12 +88,17 @@ class Packed(SparseModule):
             return None
         if len(found) < len(entries):
             raise TopologyError(
-                f"load {name}", expected=f"{', '.join(entries)} together", got=", ".join(found), hint="load the layer as a whole"
+                f"load {name}",
+                expected=f"{', '.join(entries)} together",
+                got=", ".join(found),
+                hint="load the layer as a whole",
             )
         check_like(f"load {name}.values", state["values"], self.values)
         for entry in self._index_names:
             if state[entry].dtype != (mine := getattr(self, entry)).dtype:
-                raise DtypeError(f"load {name}.{entry}", expected=str(mine.dtype), got=str(state[entry].dtype))
+                raise DtypeError(
+                    f"load {name}.{entry}", expected=str(mine.dtype), got=str(state[entry].dtype)
+                )
         index = {entry: state[entry].cpu() for entry in self._index_names}
         try:
             topology = Topology.from_index(self.pattern, self.shape, index)
@@ -101,7 +108,9 @@ class Packed(SparseModule):
         for entry, tensor in topology.index().items():
             if tensor.shape != index[entry].shape:
                 raise TopologyError(
-                    f"load {name}.{entry}", expected=f"shape {tuple(tensor.shape)}", got=f"{tuple(index[entry].shape)}"
+                    f"load {name}.{entry}",
+                    expected=f"shape {tuple(tensor.shape)}",
+                    got=f"{tuple(index[entry].shape)}",
                 )
         return topology
 

@@ -28,7 +28,9 @@ class LayerReport:
         else:
             connections, home = layer.weight.numel(), "dense"
             shape = (layer.weight.shape[0], layer.weight[0].numel())
-        size = sum(tensor.numel() * tensor.element_size() for tensor in [*layer.parameters(), *layer.buffers()])
+        size = sum(
+            tensor.numel() * tensor.element_size() for tensor in [*layer.parameters(), *layer.buffers()]
+        )
         return cls(name, type(layer).__name__, shape, connections, home, size)
 
     @property
@@ -58,7 +60,9 @@ class SparsifyReport:
         return self.connections / sum(layer.shape[0] * layer.shape[1] for layer in self.layers)
 
     def __str__(self) -> str:
-        lines = [f"{'layer':<24}{'kind':<14}{'shape':>14}{'density':>10}{'connections':>14}{'bytes':>12}  home"]
+        lines = [
+            f"{'layer':<24}{'kind':<14}{'shape':>14}{'density':>10}{'connections':>14}{'bytes':>12}  home"
+        ]
         lines += [
             f"{row.name:<24}{row.kind:<14}{f'{row.shape[0]}x{row.shape[1]}':>14}{row.density:>10.4f}"
             f"{row.connections:>14,}{row.bytes:>12,}  {row.home}"

@@ -151,13 +151,19 @@ def check_like(operation: str, given: Tensor, mine: Tensor) -> None:
     """Refuse a tensor of another shape, or of another kind of number; raises ShapeError or DtypeError."""
     if given.shape != mine.shape:
         hint = "build the model with the density it was saved with"
-        raise ShapeError(operation, expected=f"shape {tuple(mine.shape)}", got=f"{tuple(given.shape)}", hint=hint)
-    if given.is_floating_point() != mine.is_floating_point() or (given.dtype == torch.bool) != (mine.dtype == torch.bool):
+        raise ShapeError(
+            operation, expected=f"shape {tuple(mine.shape)}", got=f"{tuple(given.shape)}", hint=hint
+        )
+    kinds = [(tensor.is_floating_point(), tensor.dtype == torch.bool) for tensor in (given, mine)]
+    if kinds[0] != kinds[1]:
         raise DtypeError(operation, expected=str(mine.dtype), got=str(given.dtype))
 
 
 def check_model_state(
-    model: nn.Module, state: Mapping[str, Tensor], prefix: str = "", *unused: object
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    prefix: str = "",
+    *unused: object,  # noqa: ARG001 (what a hook is given)
 ) -> dict[str, Topology]:
     """Check the state of every sparse layer of a model before any of it is loaded.
 

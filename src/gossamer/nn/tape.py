@@ -19,7 +19,9 @@ class Tape:
         self.followed = False  # an engine updates this layer
         self.orphan = False  # copied from a layer that an engine updates
         self.pairs: list[tuple[Tensor, Tensor]] = []
-        self._added: int | None = None  # version of the weights' gradient after the last recorded pass was added to it
+        self._added: int | None = (
+            None  # version of the weights' gradient after the last recorded pass was added to it
+        )
         self._hook: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -58,9 +60,10 @@ class Tape:
     def _add(self, weights: Tensor) -> None:
         """The pairs recorded so far are in the gradient now."""
         if weights.grad is not None:
-            self._added = weights.grad._version
+            self._added = weights.grad._version  # noqa: SLF001 (torch's own count of writes)
 
     @staticmethod
     def _thrown_away(gradient: Tensor | None, added: int) -> bool:
         """Whether zero_grad ran: no gradient, or one that was written to and is zero (it may be zero by itself)."""
-        return gradient is None or (gradient._version != added and not bool(gradient.any()))
+        written = gradient is not None and gradient._version != added  # noqa: SLF001 (see above)
+        return gradient is None or (written and not bool(gradient.any()))

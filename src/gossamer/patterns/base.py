@@ -211,7 +211,7 @@ class Pattern(ABC):
         return self.units(weight, grid)[positions].reshape(-1)
 
     def unpack(self, values: Tensor, positions: Tensor, grid: Grid) -> Tensor:
-        """Dense weight [out_features, in_features] with ``values`` at the topology and zeros elsewhere; the inverse of pack."""
+        """Dense weight [out_features, in_features]: ``values`` at the topology, else zeros; the inverse of pack."""
         dense = values.new_zeros(grid.size, grid.members)
         dense[positions] = values[: positions.numel() * grid.members].view(-1, grid.members)
         blocks = dense.view(grid.rows, grid.cols, grid.h, grid.w).transpose(1, 2)

@@ -50,7 +50,7 @@ class SRigL(RigL):
                 "SRigL keeps one fan-in for all neurons: use FanIn() or NM(n, m), or RigL on Unstructured()"
             )
         if self.gamma and not isinstance(pattern, FanIn):
-            return f"{pattern} fixes every neuron's fan-in, so an ablated one could give nothing away: use SRigL(gamma=None)"
+            return f"{pattern} fixes every fan-in, so an ablated neuron could give nothing away: use SRigL(gamma=None)"
         return ""
 
     def threshold(self, sparse_fan_in: int) -> int:
@@ -73,7 +73,7 @@ class SRigL(RigL):
         return merge(survivors, gradient_of(layer).select(survivors, want, grid.cols))
 
     def _active(self, layer: LayerView, magnitude: Tensor, keep: int) -> Tensor:
-        """[rows], bool: neurons with enough salient connections; decided afresh each time, so a neuron can come back."""
+        """[rows], bool: neurons with enough salient connections; decided afresh each time, so one can come back."""
         grid = layer.topology.grid
         largest_weights = layer.positions[top_mask(magnitude, keep)]
         nothing, grown = layer.positions[:0], torch.tensor([layer.positions.numel() - keep])

@@ -26,7 +26,7 @@ class TopologyChange:
 
     @classmethod
     def between(cls, old: Topology, new: Topology) -> TopologyChange:
-        """Match two topologies by position; a unit that is in both keeps its value and state, whatever was decided in between.
+        """Match two topologies by position; a unit that is in both keeps its value and state.
 
         Cost: O(n log n) in units.
         Example:

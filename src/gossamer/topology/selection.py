@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -44,8 +45,8 @@ def top_mask(scores: Tensor, k: int) -> Tensor:
 def _largest(scores: Tensor, k: int) -> Tensor:
     """[rows, k] indices of the k largest of each row, largest first.
 
-    The k largest lie in the k chunks with the largest maxima, so one cheap pass for the maxima replaces a selection over
-    the whole row where rows are long.
+    The k largest lie in the k chunks with the largest maxima, so one cheap pass for the maxima replaces a selection
+    over the whole row where rows are long.
     """
     rows, width = scores.shape
     if k * CHUNK * 4 > width:
@@ -55,6 +56,17 @@ def _largest(scores: Tensor, k: int) -> Tensor:
     inside = (chunks.unsqueeze(2) * CHUNK + torch.arange(CHUNK)).flatten(1)
     candidates = torch.cat([inside, torch.arange(whole, width).expand(rows, -1)], dim=1)
     return candidates.gather(1, torch.topk(scores.gather(1, candidates), k, dim=1).indices)
+
+
+def _above(scores: Tensor, floor: float) -> Tensor:
+    """Ascending indices of the scores above ``floor``; where they are few, chunks without one are passed over."""
+    whole = scores.numel() // CHUNK * CHUNK
+    chunks = (scores[:whole].view(-1, CHUNK).amax(1) > floor).nonzero().squeeze(1)
+    if chunks.numel() * CHUNK * 4 > whole:
+        return (scores > floor).nonzero().squeeze(1)
+    inside = (chunks.unsqueeze(1) * CHUNK + torch.arange(CHUNK)).view(-1)
+    candidates = torch.cat([inside, torch.arange(whole, scores.numel())])
+    return candidates[scores[candidates] > floor]
 
 
 def _best_of_rows(scores: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,8 +150,10 @@ class TileScores:
         Example:
             >>> s = torch.tensor([[1., 9., 5.], [4., 2., 8.]])
             >>> t = TileScores(Grid(2, 3, 1, 1), lambda lo, hi: s[lo:hi].clone())
-            >>> t.select(torch.tensor([1]), torch.tensor([2]), 6).tolist(), t.select(torch.tensor([1]), torch.tensor([1, 1]), 3).tolist()
-            ([2, 5], [2, 5])
+            >>> t.select(torch.tensor([1]), torch.tensor([2]), 6).tolist()  # the layer is one bucket
+            [2, 5]
+            >>> t.select(torch.tensor([1]), torch.tensor([1, 1]), 3).tolist()  # every row is one
+            [2, 5]
         """
         pick = self._running if bucket == self.grid.size and self.grid.rows > 1 else self._per_bucket
         return pick(taken, want, bucket)
@@ -166,14 +180,18 @@ class TileScores:
 
     def _running(self, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
         """One bucket over all tiles: keep the best so far and let later tiles beat its smallest."""
-        k = int(want[0])
-        scores, positions, floor = torch.empty(0), torch.empty(0, dtype=torch.int64), -0.5
+        k, held, floor = int(want[0]), 0, -0.5
+        scores = positions = torch.empty(0)
         for first, flat in self._free_tiles(taken):
-            better = (flat > floor).nonzero().squeeze(1)
-            scores = torch.cat([scores.to(flat.dtype), flat[better]])
-            positions = torch.cat([positions, better + first])
-            if scores.numel() > k:
-                best = top_mask(scores, k)
-                scores, positions = scores[best], positions[best]
-                floor = float(scores.min()) if k else float("inf")
-        return positions
+            if first == 0:  # the largest tile; room for it beside what is held, so that weeding out is rare
+                scores = flat.new_empty(2 * k + flat.numel())
+                positions = torch.empty(scores.numel(), dtype=torch.int64)
+            better = _above(flat, floor)
+            scores[held : held + better.numel()] = flat[better]
+            positions[held : held + better.numel()] = better + first
+            held += better.numel()
+            if held > 2 * k:
+                best = top_mask(scores[:held], k).nonzero().squeeze(1)
+                scores[:k], positions[:k], held = scores[best], positions[best], k
+                floor = float(scores[:k].min()) if k else inf
+        return positions[:held][top_mask(scores[:held], min(k, held))]

@@ -34,13 +34,18 @@ class Extras:
 
 
 def save_checkpoint(
-    path: str | Path, model: nn.Module, optimizer: Optimizer, engine: Engine | None = None, extras: Extras | None = None
+    path: str | Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    engine: Engine | None = None,
+    extras: Extras | None = None,
 ) -> None:
     """Write model, optimizer, engine, scheduler and torch's random state; a kill while writing leaves the old file.
 
     Args:
         path: str or Path.
-        model, optimizer: as trained.
+        model: nn.Module - as trained.
+        optimizer: Optimizer - as trained.
         engine: Engine or None.
         extras: Extras or None - scheduler and progress.
     Cost: one copy of all state on disk.
@@ -74,23 +79,32 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | Path, model: nn.Module, optimizer: Optimizer, engine: Engine | None = None, scheduler: Any = None
+    path: str | Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    engine: Engine | None = None,
+    scheduler: Any = None,
 ) -> dict[str, Any]:
     """Put a checkpoint back into the objects of a run built the same way; training then goes on with the same bits.
 
     Everything is checked before anything is touched: after an error the run goes on as if nothing had been asked.
 
     Args:
-        path, model, optimizer, engine: as given to save_checkpoint.
+        path: str or Path.
+        model: nn.Module - built as the saved one was.
+        optimizer: Optimizer - the same.
+        engine: Engine or None - the same.
         scheduler: learning-rate scheduler or None.
     Returns:
         dict - the progress that was saved.
     Raises:
-        FormatError, ConfigError, TopologyError, ShapeError, DtypeError: damaged, or from another run; FileNotFoundError.
+        FormatError, ConfigError, TopologyError, ShapeError, DtypeError: damaged, or of another run. FileNotFoundError.
     Cost: one pass over the file.
     """
     tensors, document = storage.read(path, KIND, (VERSION,))
-    weights = {key.removeprefix("model/"): tensor for key, tensor in tensors.items() if key.startswith("model/")}
+    weights = {
+        key.removeprefix("model/"): tensor for key, tensor in tensors.items() if key.startswith("model/")
+    }
     _check_weights(model, weights)
     optimizer_state = _optimizer_state(optimizer, tensors, from_plain(document.get("optimizer")))
     schedule = from_plain(document.get("scheduler"))
@@ -117,11 +131,15 @@ def _check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     mine = model.state_dict()
     _same_keys("model", mine, weights)
     topologies = check_model_state(model, weights)
-    resized = {f"{layer}.{name}" if layer else name for layer, found in topologies.items() for name in found.index()}
+    resized = {
+        f"{layer}.{name}" if layer else name for layer, found in topologies.items() for name in found.index()
+    }
     for name, tensor in weights.items():
         expected = (mine[name].dtype, None if name in resized else tuple(mine[name].shape))
         if (got := (tensor.dtype, None if name in resized else tuple(tensor.shape))) != expected:
-            raise _refused(f"model {name}", f"{expected[0]} of shape {expected[1]}", f"{got[0]} of shape {got[1]}")
+            raise _refused(
+                f"model {name}", f"{expected[0]} of shape {expected[1]}", f"{got[0]} of shape {got[1]}"
+            )
 
 
 def _optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor], saved: Any) -> dict[str, Any]:
@@ -134,7 +152,9 @@ def _optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor], saved:
         _alike("optimizer group", mine, given)
         if mine["params"] != given["params"]:
             raise _refused("optimizer group", f"{len(mine['params'])} parameters", repr(given["params"])[:60])
-    parameters = {str(n): p for n, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    parameters = {
+        str(n): p for n, p in enumerate(p for group in optimizer.param_groups for p in group["params"])
+    }
     state: dict[int, dict[str, Any]] = {}
     entries: list[tuple[str, str, Any]] = []
     for key, tensor in tensors.items():
@@ -146,7 +166,9 @@ def _optimizer_state(optimizer: Optimizer, tensors: Mapping[str, Tensor], saved:
         entries += [(number, entry, value) for entry, value in values.items()]
     for number, entry, value in entries:
         if number not in parameters or not entry:
-            raise _refused("optimizer", "state of the optimizer's parameters", f"{entry!r} of parameter {number}")
+            raise _refused(
+                "optimizer", "state of the optimizer's parameters", f"{entry!r} of parameter {number}"
+            )
         _check_state(f"optimizer state {entry} of parameter {number}", parameters[number], value)
         state.setdefault(int(number), {})[entry] = value
     return {"state": state, "param_groups": saved["groups"]}
@@ -156,7 +178,9 @@ def _check_state(what: str, parameter: Tensor, value: Any) -> None:
     """State is a scalar, has its parameter's shape, or broadcasts to it (as factored state of matrices does)."""
     if not isinstance(value, Tensor) or value.dim() == 0 or value.shape == parameter.shape:
         return
-    fits = value.dim() == parameter.dim() and all(a in (1, b) for a, b in zip(value.shape, parameter.shape, strict=True))
+    fits = value.dim() == parameter.dim() and all(
+        a in (1, b) for a, b in zip(value.shape, parameter.shape, strict=True)
+    )
     if not fits or parameter.dim() == 1:
         raise _refused(what, f"shape {tuple(parameter.shape)}", f"{tuple(value.shape)}")
 
@@ -191,7 +215,8 @@ def _same_keys(what: str, mine: Mapping[str, Any], given: Mapping[str, Any]) -> 
     """Refuse missing and unexpected entries."""
     if differ := sorted(set(mine) ^ set(given)):
         missing = [key for key in differ if key in mine]
-        got = f"missing {', '.join(missing[:5]) or 'nothing'}, unexpected {', '.join(sorted(set(differ) - set(missing))[:5]) or 'nothing'}"
+        extra = sorted(set(differ) - set(missing))
+        got = f"missing {', '.join(missing[:5]) or 'nothing'}, unexpected {', '.join(extra[:5]) or 'nothing'}"
         raise _refused(what, "the entries of this run", got)
 
 

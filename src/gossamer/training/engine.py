@@ -117,9 +117,13 @@ class Engine:
 
     def _view(self, name: str, layer: SparseModule, topology: Topology, number: int) -> LayerView:
         """The layer as the rule sees it."""
-        draw = torch.Generator().manual_seed(((self.seed * 1_000_003 + self.step) * 1_000_003 + number) % (1 << 63))
+        draw = torch.Generator().manual_seed(
+            ((self.seed * 1_000_003 + self.step) * 1_000_003 + number) % (1 << 63)
+        )
         scores = layer.gradient_scores(name) if self.rule.needs_gradient else None
-        return LayerView(name, topology, layer.capacity, layer.unit_values(), scores, draw, name in self.outputs)
+        return LayerView(
+            name, topology, layer.capacity, layer.unit_values(), scores, draw, name in self.outputs
+        )
 
     def _record(self, name: str, change: TopologyChange) -> Update:
         """One row of history."""
@@ -144,9 +148,11 @@ class Engine:
         self._arm()
 
     def parse(self, state: Any) -> tuple[int, list[Update]]:
-        """Step and history of a state; raises ConfigError where it belongs to another run, FormatError where damaged."""
+        """Step and history of a state; raises ConfigError where it is of another run, FormatError where damaged."""
         if not isinstance(state, dict):
-            raise FormatError("Engine.load_state_dict", expected="the state of an engine", got=repr(state)[:60])
+            raise FormatError(
+                "Engine.load_state_dict", expected="the state of an engine", got=repr(state)[:60]
+            )
         mine = self._settings()
         if differ := {key: (value, state.get(key)) for key, value in mine.items() if state.get(key) != value}:
             raise ConfigError(
@@ -157,7 +163,11 @@ class Engine:
             )
         step, rows = state.get("step"), state.get("history")
         if type(step) is not int or step < 0 or not isinstance(rows, list):
-            raise FormatError("Engine.load_state_dict", expected="a step and a history", got=f"step {step!r}, {type(rows).__name__}")
+            raise FormatError(
+                "Engine.load_state_dict",
+                expected="a step and a history",
+                got=f"step {step!r}, {type(rows).__name__}",
+            )
         return step, [Update.parse(row) for row in rows]
 
     def _settings(self) -> dict[str, Any]:
@@ -211,7 +221,9 @@ def attach(
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
     layers = {name: layer for name, layer in named.items() if layer.weights.requires_grad}
     if not layers:
-        raise ConfigError("attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first")
+        raise ConfigError(
+            "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
+        )
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, layer in layers.items():
         rule.check(layer.pattern)
@@ -223,11 +235,18 @@ def attach(
                 hint="create the optimizer after sparsify, from model.parameters()",
             )
         if layer.tape.followed:
-            raise ConfigError("attach", expected="layers no other engine follows", got=name, hint="call engine.detach() first")
+            raise ConfigError(
+                "attach",
+                expected="layers no other engine follows",
+                got=name,
+                hint="call engine.detach() first",
+            )
     if outputs is None:
         outputs = _last_layer(model)
     elif unknown := sorted(set(outputs) - set(named)):
-        raise ConfigError("attach(outputs=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown))
+        raise ConfigError(
+            "attach(outputs=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
+        )
     return Engine(layers, optimizer, rule, total_steps, seed, outputs)
 
 

@@ -60,10 +60,10 @@ def refuse_flattened_state(optimizer: Optimizer) -> None:
 def inside_another_step(optimizer: Optimizer) -> bool:
     """Whether the step whose post-hook asks was called by another ``step`` of the same optimizer.
 
-    torch wraps ``step`` of every optimizer class, so the hooks run twice where a subclass calls ``super().step()``; only the
-    outer one is a step.
+    torch wraps ``step`` of every optimizer class, so the hooks run twice where a subclass calls ``super().step()``;
+    only the outer one is a step.
     """
-    wrapper = sys._getframe(2)  # of torch, around the step that just ended
+    wrapper = sys._getframe(2)  # noqa: SLF001 - of torch, around the step that just ended
     frame = wrapper.f_back
     while frame is not None:
         if frame.f_code is wrapper.f_code and _optimizer_of(frame.f_locals) is optimizer:

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from gossamer.errors import ConfigError, FormatError
 
-_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float64, torch.int64, torch.bool)}
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float32, torch.float64, torch.int64, torch.bool)
+}
 
 
 def to_plain(value: Any, where: str) -> Any:
@@ -38,7 +41,9 @@ def to_plain(value: Any, where: str) -> Any:
         items = [to_plain(item, f"{where}[{number}]") for number, item in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
     if isinstance(value, dict):
-        if not isinstance(value, Counter) and all(isinstance(key, str) and not key.startswith("$") for key in value):
+        if not isinstance(value, Counter) and all(
+            isinstance(key, str) and not key.startswith("$") for key in value
+        ):
             return {key: to_plain(item, f"{where}.{key}") for key, item in value.items()}
         items = [[to_plain(key, where), to_plain(item, f"{where}.{key}")] for key, item in value.items()]
         return {"$counter" if isinstance(value, Counter) else "$dict": items}

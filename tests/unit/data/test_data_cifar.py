@@ -42,7 +42,9 @@ def test_the_folder_itself_may_be_named(home: Path) -> None:
     assert CifarBinary().find(home, "cifar10") == CifarBinary().find(home.parent, "cifar10")
 
 
-@pytest.mark.parametrize(("change", "expected"), [(b"", "25 bytes|26 bytes"), (b"ab", "to end after its data")])
+@pytest.mark.parametrize(
+    ("change", "expected"), [(b"", "25 bytes|26 bytes"), (b"ab", "to end after its data")]
+)
 def test_a_batch_of_the_wrong_size_is_refused(home: Path, change: bytes, expected: str) -> None:
     path = home / "data_batch_3.bin"
     path.write_bytes(path.read_bytes() + change if change else path.read_bytes()[:-1])

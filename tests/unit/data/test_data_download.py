@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ Server = Callable[[str], str]
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers by path: whole, cut off, too long, altered, slow, or not found."""
 
-    bodies: dict[str, bytes] = {}
-    requests: list[str] = []
+    bodies: ClassVar[dict[str, bytes]] = {}
+    requests: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.requests.append(self.path)
@@ -51,7 +52,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    Handler.bodies = {"/whole": BODY, "/cut": BODY[:-1], "/long": BODY * 50, "/altered": b"x" + BODY[1:], "/slow": BODY}
+    Handler.bodies = {
+        "/whole": BODY,
+        "/cut": BODY[:-1],
+        "/long": BODY * 50,
+        "/altered": b"x" + BODY[1:],
+        "/slow": BODY,
+    }
     Handler.requests = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
@@ -93,7 +100,9 @@ def test_the_next_address_is_tried(server: Server, tmp_path: Path) -> None:
         ("/slow", "too slow"),
     ],
 )
-def test_a_failure_says_why_and_leaves_nothing(server: Server, tmp_path: Path, path: str, reason: str) -> None:
+def test_a_failure_says_why_and_leaves_nothing(
+    server: Server, tmp_path: Path, path: str, reason: str
+) -> None:
     with pytest.raises(DataError, match=reason):
         fetch(remote(server(path)), tmp_path, deadline_s=0.2)
     assert list(tmp_path.iterdir()) == []
@@ -120,8 +129,12 @@ def test_load_downloads_last_and_then_finds_its_cache(
     raw = stream.getvalue()
     Handler.bodies["/toy"] = raw
     spec = data.Spec(n_train=6, n_test=3, shape=(4, 5), n_classes=3)
-    file = data.Remote("far-set.npz", (server("/toy"),), sha256=hashlib.sha256(raw).hexdigest(), size=len(raw))
-    data.register(lambda: data.Recipe(name="far-set", spec=spec, classes=tuple("abc"), licence="", remotes=(file,)))
+    file = data.Remote(
+        "far-set.npz", (server("/toy"),), sha256=hashlib.sha256(raw).hexdigest(), size=len(raw)
+    )
+    data.register(
+        lambda: data.Recipe(name="far-set", spec=spec, classes=tuple("abc"), licence="", remotes=(file,))
+    )
     try:
         with pytest.raises(DataError, match="turned off"):
             data.load("far-set", download=False)

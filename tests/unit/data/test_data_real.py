@@ -14,7 +14,12 @@ from gossamer.errors import DataError
 
 @pytest.mark.parametrize(
     ("name", "mean"),
-    [("mnist", [0.1307]), ("fashion-mnist", [0.2860]), ("cifar10", [0.4914, 0.4822, 0.4465]), ("cifar10_small", None)],
+    [
+        ("mnist", [0.1307]),
+        ("fashion-mnist", [0.2860]),
+        ("cifar10", [0.4914, 0.4822, 0.4465]),
+        ("cifar10_small", None),
+    ],
 )
 def test_a_real_data_set_is_the_published_one(name: str, mean: list[float] | None) -> None:
     try:

@@ -43,7 +43,9 @@ def test_idx_files_give_the_same_as_npz(
     home.mkdir(parents=True)
     for file in (idx_folder / "toy-set").iterdir():
         raw = file.read_bytes()
-        (home / f"{file.name}.gz").write_bytes(gzip.compress(raw)) if packed else (home / file.name).write_bytes(raw)
+        (home / f"{file.name}.gz").write_bytes(gzip.compress(raw)) if packed else (
+            home / file.name
+        ).write_bytes(raw)
     from_idx = data.load("toy-set", root=tmp_path / "elsewhere")
     from_npz = data.load("toy-set", root=save(tmp_path / "npz", arrays).parent)
     assert from_idx.provenance.sha256 == from_npz.provenance.sha256
@@ -55,13 +57,22 @@ def test_idx_files_of_another_data_set_are_left_alone(toy: data.Recipe, idx_fold
         data.load("toy-set", root=idx_folder, download=False)
 
 
-def test_a_failure_lists_every_place(toy: data.Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_lists_every_place(
+    toy: data.Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.setenv("GOSSAMER_DATA", f"{tmp_path / 'gone'}{os.pathsep}{tmp_path / 'here'}")
     with pytest.raises(DataError) as raised:
         data.load("toy-set", root=tmp_path)
     message = str(raised.value)
-    for part in ("root", "gone (no such folder)", "here (toy-set.npz, toy-set/{train", "cache", "no download", "root="):
+    for part in (
+        "root",
+        "gone (no such folder)",
+        "here (toy-set.npz, toy-set/{train",
+        "cache",
+        "no download",
+        "root=",
+    ):
         assert part in message
 
 
@@ -106,7 +117,9 @@ def test_arrays_that_do_not_fit_are_refused(
 def test_the_published_content_is_the_only_one_taken(alone: None, tmp_path: Path) -> None:
     blank = np.zeros((60000, 28, 28), np.uint8)
     labels = np.zeros(60000, np.uint8)
-    np.savez(tmp_path / "mnist.npz", x_train=blank, y_train=labels, x_test=blank[:10000], y_test=labels[:10000])
+    np.savez(
+        tmp_path / "mnist.npz", x_train=blank, y_train=labels, x_test=blank[:10000], y_test=labels[:10000]
+    )
     with pytest.raises(DataError, match="published data set"):
         data.load("mnist", root=tmp_path, download=False)
 
@@ -119,7 +132,9 @@ def test_cifar10_is_never_the_small_one(alone: None, tmp_path: Path) -> None:
         data.load("cifar10", root=tmp_path, download=False)
 
 
-def test_best_available_falls_back_to_digits_without_a_network(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_best_available_falls_back_to_digits_without_a_network(
+    alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gossamer.data.search.fetch", lambda *_: pytest.fail("touched the network"))
     monkeypatch.setattr(Path, "is_dir", lambda _: False)
     assert data.best_available().name == "digits"

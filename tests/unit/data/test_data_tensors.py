@@ -85,7 +85,7 @@ def test_every_sample_comes_once_with_its_label(n: int, shuffle: bool) -> None:
     pairs = list(data.batches(x, x + 100, 3, data.epoch_generator(0, 0), shuffle=shuffle))
     assert [len(part) for part, _ in pairs] == [3] * (n // 3) + ([n % 3] if n % 3 else [])
     assert all(torch.equal(part + 100, labels) for part, labels in pairs)
-    assert sorted(sum((part.tolist() for part, _ in pairs), [])) == list(range(n))
+    assert sorted(number for part, _ in pairs for number in part.tolist()) == list(range(n))
     full = list(data.batches(x, x, 3, data.epoch_generator(0, 0), shuffle=shuffle, drop_last=True))
     assert [part.tolist() for part, _ in full] == [part.tolist() for part, _ in pairs[: n // 3]]
 
@@ -94,7 +94,9 @@ def test_the_rest_of_an_epoch_can_be_made_again() -> None:
     x = torch.arange(20)
 
     def order(seed: int, epoch: int, **options: Any) -> list[list[int]]:
-        return [part.tolist() for part, _ in data.batches(x, x, 6, data.epoch_generator(seed, epoch), **options)]
+        return [
+            part.tolist() for part, _ in data.batches(x, x, 6, data.epoch_generator(seed, epoch), **options)
+        ]
 
     assert order(1, 2, start=2) == order(1, 2)[2:]
     assert order(1, 2, start=9) == []

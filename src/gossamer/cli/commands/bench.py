@@ -69,7 +69,7 @@ def _layer(n_in: int, n_out: int, pattern: str, density: float | None, batch: in
     from torch import nn
 
     import gossamer as gs
-    from gossamer.nn.sparsify import sparsify
+    from gossamer.nn import sparsify
     from gossamer.patterns.base import parse
 
     model, kind = nn.Sequential(nn.Linear(n_in, n_out)), parse(pattern)

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.formats.base import Arrays, Readable, Spec, damaged, expect_end, read_exactly, sha256_of_file
+from gossamer.data.formats.base import (
+    Arrays,
+    Readable,
+    Spec,
+    damaged,
+    expect_end,
+    read_exactly,
+    sha256_of_file,
+)
 
 _FOLDER = "cifar-10-batches-bin"
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from gossamer.data.formats.base import Arrays, Readable, Spec, damaged, expect_end, read_exactly
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_STEMS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def parse_idx(stream: Readable, *, where: str, max_bytes: int) -> NDArray[Any]:

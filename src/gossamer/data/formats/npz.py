@@ -91,7 +91,9 @@ def _member(archive: zipfile.ZipFile, name: str, where: str) -> zipfile.ZipInfo:
     if found[0].flag_bits & 1:
         raise damaged(where, f"array {name} not to be encrypted", "an encrypted one")
     if found[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise damaged(where, "members stored or deflated, as NumPy writes them", f"method {found[0].compress_type}")
+        raise damaged(
+            where, "members stored or deflated, as NumPy writes them", f"method {found[0].compress_type}"
+        )
     return found[0]
 
 
@@ -100,7 +102,9 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str) -
     with archive.open(member) as stream:
         shape, fortran, dtype = _read_header(stream, where)
         if dtype.kind not in "iu":
-            raise damaged(where, "integers", f"dtype {dtype}", "store samples as uint8 and labels as integers")
+            raise damaged(
+                where, "integers", f"dtype {dtype}", "store samples as uint8 and labels as integers"
+            )
         n_bytes, left = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
         if min(shape, default=1) < 1 or n_bytes != left:
             raise damaged(where, f"a header that accounts for {left} bytes", f"shape {shape} of {dtype}")

@@ -17,7 +17,10 @@ def _read() -> Arrays:
         datasets = importlib.import_module("sklearn.datasets")
     except ModuleNotFoundError as error:
         raise DataError(
-            "digits", expected="scikit-learn, which carries them", got=str(error), hint="pip install scikit-learn"
+            "digits",
+            expected="scikit-learn, which carries them",
+            got=str(error),
+            hint="pip install scikit-learn",
         ) from error
     bunch = datasets.load_digits()
     x, y = bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)

@@ -11,9 +11,17 @@ _MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
 )
 _FILES = (
-    ("train-images-idx3-ubyte.gz", 26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+    (
+        "train-images-idx3-ubyte.gz",
+        26421880,
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    ),
     ("train-labels-idx1-ubyte.gz", 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-    ("t10k-images-idx3-ubyte.gz", 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+    (
+        "t10k-images-idx3-ubyte.gz",
+        4422102,
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    ),
     ("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
 )
 
@@ -51,6 +59,7 @@ def fashion_mnist() -> Recipe:
         layouts=(Npz(), Idx()),
         system=("/usr/share/datasets/fashion-mnist",),
         remotes=tuple(
-            Remote(name, tuple(mirror + name for mirror in _MIRRORS), sha256, size) for name, size, sha256 in _FILES
+            Remote(name, tuple(mirror + name for mirror in _MIRRORS), sha256, size)
+            for name, size, sha256 in _FILES
         ),
     )

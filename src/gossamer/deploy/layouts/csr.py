@@ -15,7 +15,7 @@ from gossamer.topology import Topology
 class Csr(Layout):
     """``row_ptr`` [out + 1] and ``col`` [connections]; always possible."""
 
-    def fit(self, connections: Connections) -> Parameters | str:  # noqa: ARG002 (it fits everything)
+    def fit(self, connections: Connections) -> Parameters | str:
         """Always."""
         return {}
 
@@ -30,6 +30,6 @@ class Csr(Layout):
         self.expect(packed, topology.connections)
         return Connections(packed.shape, topology.positions, packed.values)
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:  # noqa: ARG002 (it has none)
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Row pointers and columns."""
         return {"row_ptr": (torch.int32, (shape[0] + 1,)), "col": (narrow(shape[1]), (-1,))}

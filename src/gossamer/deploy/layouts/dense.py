@@ -14,7 +14,7 @@ class Dense(Layout):
 
     explicit = False
 
-    def fit(self, connections: Connections) -> Parameters | str:  # noqa: ARG002 (it fits everything)
+    def fit(self, connections: Connections) -> Parameters | str:
         """Always."""
         return {}
 
@@ -28,6 +28,6 @@ class Dense(Layout):
         self.expect(packed, size)
         return Connections(packed.shape, torch.arange(size), packed.values)
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:  # noqa: ARG002 (no index)
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """No index."""
         return {}

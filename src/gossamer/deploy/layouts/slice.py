@@ -44,7 +44,7 @@ class Slice(Layout):
         self.expect(packed, rows.numel() * cols.numel())
         return Connections(packed.shape, (rows.unsqueeze(1) * packed.shape[1] + cols).view(-1), packed.values)
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:  # noqa: ARG002 (it has none)
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Rows and columns in use."""
         return {"rows": (narrow(shape[0]), (-1,)), "cols": (narrow(shape[1]), (-1,))}
 

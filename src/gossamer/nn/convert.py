@@ -41,10 +41,11 @@ def sparsify(
         density: float in (0, 1] for the whole, or a mapping layer name -> density; None takes n / m of an NM pattern.
         pattern: Pattern - FanIn() by default.
         allocation: "uniform", "er" or "erk"; None is uniform for NM (it has no other) and erk else.
-        home: "packed" (truly sparse) or "masked"; convolutions have no packed home yet and are masked, as the report says.
+        home: "packed" (truly sparse) or "masked"; convolutions have no packed home yet: the report says masked.
         generator: torch.Generator or None - draws topologies and values.
         skip: names or types to leave dense, or a function (name, module) -> bool.
-        dense_first, dense_last: bool - leave the first or last of the candidates dense.
+        dense_first: bool - leave the first of the candidates dense.
+        dense_last: bool - leave the last of the candidates dense.
         init: "sparse" or "dense" draws new values for that fan-in; "keep" keeps the dense values at the drawn topology.
     Returns:
         SparsifyReport.
@@ -79,7 +80,7 @@ def sparsify(
 
 
 def _dense_layers(model: nn.Module) -> dict[str, Dense]:
-    """Plain linear and convolution layers by name; subclasses are left alone, for they may use their weight otherwise."""
+    """Plain linear and convolution layers by name; subclasses may use their weight otherwise and are left alone."""
     kinds = (nn.Linear, nn.Conv2d)
     named = model.named_modules()
     return {name: module for name, module in named if isinstance(module, kinds) and type(module) in kinds}
@@ -107,7 +108,12 @@ def _chosen(layers: dict[str, Dense], skip: Skip, dense_first: bool, dense_last:
     ends = {*names[: int(dense_first)], *(names[-1:] if dense_last else [])}
     chosen = {name: module for name, module in layers.items() if name not in ends and not leave(name, module)}
     if not chosen:
-        raise ConfigError("sparsify", expected="at least one nn.Linear or nn.Conv2d to replace", got="none", hint="see skip=")
+        raise ConfigError(
+            "sparsify",
+            expected="at least one nn.Linear or nn.Conv2d to replace",
+            got="none",
+            hint="see skip=",
+        )
     return chosen
 
 
@@ -115,32 +121,46 @@ def _named_or_typed(layers: dict[str, Dense], skip: Named) -> Callable[[str, nn.
     """A filter from names and types; a name that is no layer is refused."""
     entries = [skip] if isinstance(skip, (str, type)) else list(skip)
     if missing := [entry for entry in entries if isinstance(entry, str) and entry not in layers]:
-        raise ConfigError("sparsify(skip=)", expected=f"layers among {', '.join(layers)}", got=", ".join(missing))
+        raise ConfigError(
+            "sparsify(skip=)", expected=f"layers among {', '.join(layers)}", got=", ".join(missing)
+        )
     return lambda name, module: name in entries or type(module) in entries
 
 
 def _densities(
-    layers: dict[str, Dense], density: float | Mapping[str, float] | None, pattern: Pattern, allocation: str | None
+    layers: dict[str, Dense],
+    density: float | Mapping[str, float] | None,
+    pattern: Pattern,
+    allocation: str | None,
 ) -> dict[str, float]:
     """Density by layer, from one number and an allocation or from a mapping."""
     if isinstance(density, Mapping):
         if missing := sorted(set(layers) ^ set(density)):
             raise ConfigError(
-                "sparsify(density=)", expected=f"one density for each of {', '.join(layers)}", got=f"mismatch in {missing}"
+                "sparsify(density=)",
+                expected=f"one density for each of {', '.join(layers)}",
+                got=f"mismatch in {missing}",
             )
         for name, value in density.items():
             if not 0 < value <= 1:
-                raise DensityError(f"sparsify(density=) for {name}", expected="a density in (0, 1]", got=str(value))
+                raise DensityError(
+                    f"sparsify(density=) for {name}", expected="a density in (0, 1]", got=str(value)
+                )
         return dict(density)
     if isinstance(pattern, NM):
         density = pattern.n / pattern.m if density is None else density
         if allocation not in (None, "uniform"):
             raise PatternError(
-                "sparsify", expected=f"allocation 'uniform' for {pattern}", got=repr(allocation), hint="N:M fixes every layer's density"
+                "sparsify",
+                expected=f"allocation 'uniform' for {pattern}",
+                got=repr(allocation),
+                hint="N:M fixes every layer's density",
             )
         allocation = "uniform"
     if density is None:
-        raise DensityError("sparsify", expected="a density in (0, 1]", got="None", hint="only NM brings its own")
+        raise DensityError(
+            "sparsify", expected="a density in (0, 1]", got="None", hint="only NM brings its own"
+        )
     return allocate({name: tuple(m.weight.shape) for name, m in layers.items()}, density, allocation or "erk")
 
 
@@ -192,13 +212,13 @@ def _keep_values(layer: SparseModule, module: Dense) -> None:
 def _replace(model: nn.Module, swapped: dict[int, SparseModule]) -> None:
     """Put the new layers wherever the old ones are registered, shared ones in every place."""
     for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
+        for name, child in list(parent._modules.items()):  # noqa: SLF001 (named_children leaves out repeats)
             if child is not None and id(child) in swapped:
-                parent._modules[name] = swapped[id(child)]
+                parent._modules[name] = swapped[id(child)]  # noqa: SLF001
 
 
 def _leave_fused_paths(model: nn.Module) -> None:
-    """torch's fused transformer for evaluation reads dense weights behind the layers' back: switch it off."""
+    """Torch's fused transformer for evaluation reads dense weights behind the layers' back: switch it off."""
     for module in model.modules():
         if not any(isinstance(part, SparseModule) for part in module.modules()):
             continue
