@@ -16,14 +16,14 @@ uint32_t saved_state() {
   return lo;
 }
 
-bool has_avx2() {
+[[maybe_unused]] bool has_avx2() {
   uint32_t a, b, c, d;
   if ((saved_state() & 0x6) != 0x6) return false;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 12))) return false;  // FMA
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & (1u << 5));
 }
 
-bool has_avx512() {
+[[maybe_unused]] bool has_avx512() {
 #if defined(GS_EMULATE_AVX512)
   return has_avx2();
 #else
@@ -44,7 +44,7 @@ struct Set {
   bool (*runs)();
 };
 
-bool always() { return true; }
+[[maybe_unused]] bool always() { return true; }
 
 const Set kSets[] = {
 #if defined(GS_HAS_scalar)

@@ -16,12 +16,19 @@ thread_local Scratch scratch;
 }  // namespace
 
 extern "C" void* gs_scratch(size_t bytes) {
+#if defined(__SANITIZE_ADDRESS__)
+  const size_t rounded = bytes;  // to the byte, and new every time: what is read past it or before it is written shows
+#else
   if (bytes <= scratch.bytes && scratch.memory) return scratch.memory;
   if (bytes > SIZE_MAX - 4096) return nullptr;
   const size_t rounded = (bytes + 4095) / 4096 * 4096 + 4096;
+#endif
   free(scratch.memory);
+  scratch.memory = nullptr;
   scratch.bytes = 0;
-  scratch.memory = aligned_alloc(64, rounded);
-  if (scratch.memory) scratch.bytes = rounded;
-  return scratch.memory;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 64, rounded ? rounded : 1) != 0) return nullptr;
+  scratch.memory = memory;
+  scratch.bytes = rounded;
+  return memory;
 }

@@ -3,7 +3,10 @@
 namespace {
 
 // Multiply-adds worth handing to another thread: some ten microseconds.
-constexpr int64_t kGrain = 128 * 1024;
+#if !defined(GS_GRAIN)
+#define GS_GRAIN (128 * 1024)
+#endif
+constexpr int64_t kGrain = GS_GRAIN;
 
 }  // namespace
 

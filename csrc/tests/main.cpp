@@ -3,7 +3,8 @@
 int failures = 0;
 
 int32_t scattered_for(int64_t begin, int64_t end, int64_t grain, void (*task)(int64_t, int64_t, void*), void* ctx) {
-  for (int64_t i = end; i > begin; i -= grain) task(i - grain < begin ? begin : i - grain, i, ctx);
+  for (int64_t first : {1, 0})
+    for (int64_t i = begin + first * grain; i < end; i += 2 * grain) task(i, i + grain < end ? i + grain : end, ctx);
   return 0;
 }
 

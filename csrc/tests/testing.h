@@ -65,7 +65,7 @@ std::vector<double> reference_grad_input(const Layer& layer, const std::vector<d
 std::vector<double> reference_grad_values(const Layer& layer, const std::vector<double>& grad,
                                           const std::vector<double>& x, int batch);
 
-// A parallel_for that hands out single items, last first: what depends on the split or the order shows.
+// A parallel_for that hands out the smallest pieces, every second one first: what depends on split or order shows.
 int32_t scattered_for(int64_t begin, int64_t end, int64_t grain, void (*task)(int64_t, int64_t, void*), void* ctx);
 int32_t failing_for(int64_t begin, int64_t end, int64_t grain, void (*task)(int64_t, int64_t, void*), void* ctx);
 

@@ -215,6 +215,22 @@ def test_a_chain_is_its_layers_one_by_one(batch: int) -> None:
     assert torch.equal(torch.from_numpy(Chain(arrays)(x.numpy())), step)
 
 
+@pytest.mark.parametrize("case", LARGE, ids=lambda c: c.name)
+@pytest.mark.parametrize("batch", [1, 9])
+def test_the_fused_activation_is_torch_relu_nan_included(case: Any, batch: int) -> None:
+    layer = {
+        "layout": case.layout,
+        "shape": case.shape,
+        "values": torch.randn(case.used),
+        "index": case.index,
+    }
+    x = torch.randn(batch, case.shape[1])
+    x[0, ::7] = float("nan")
+    y = Chain([layer])(x).relu()
+    assert y.isnan().any()
+    torch.testing.assert_close(Chain([{**layer, "activation": "relu"}])(x), y, rtol=0, atol=0, equal_nan=True)
+
+
 def test_a_chain_refuses_layers_that_do_not_fit() -> None:
     layers = _layers()
     with pytest.raises(ShapeError, match="fit each other"):
