@@ -14,6 +14,7 @@ SCRIPT = """
 import json, resource, time
 import torch
 import gossamer as gs
+torch.set_num_threads(1)  # on a busy machine threads wait for each other
 gs.SparseLinear, gs.attach, gs.{rule}, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 bare, n = peak(), 100_000
@@ -43,12 +44,12 @@ def train(rule: str, pattern: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("pattern", ["FanIn", "Unstructured"])
 def test_random_growth_never_looks_at_the_dense_layer(pattern: str) -> None:
-    """SET: time and memory of the connections; at one nanosecond a position a dense pass would take ten seconds."""
+    """SET: time and memory of the connections, where a dense pass at a nanosecond a position takes 10 s."""
     facts = train("SET", pattern)
     assert facts["connections"] == 3_200_000
     assert facts["grown"] > 900_000
     assert facts["mib"] < 1024
-    assert facts["seconds"] < 20
+    assert facts["seconds"] < 10
 
 
 @pytest.mark.slow
