@@ -30,7 +30,9 @@ class GossamerError(Exception):
 
     def within(self, operation: str) -> Self:
         """The same complaint as part of a larger operation."""
-        return type(self)(f"{operation}: {self.operation}", expected=self.expected, got=self.got, hint=self.hint)
+        return type(self)(
+            f"{operation}: {self.operation}", expected=self.expected, got=self.got, hint=self.hint
+        )
 
 
 class ShapeError(GossamerError, ValueError):
