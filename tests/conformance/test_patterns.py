@@ -100,7 +100,7 @@ def test_sampling_is_uniform_over_positions(pattern: Pattern, density: float) ->
 def test_sampling_is_uniform_over_sets(pattern: Pattern) -> None:
     """Not only each position: each *pair* within a bucket is equally likely."""
     layer = case(pattern, (pattern.unit[0], 5), 0.4)
-    grid, generator, draws = layer.grid, torch.Generator().manual_seed(4), 600
+    grid, generator, draws = layer.grid, torch.Generator().manual_seed(4), 400
     bucket = pattern.bucket(grid)
     quota = int(pattern.quotas(layer.units, grid)[0])
     seen: dict[tuple[int, ...], int] = {}
@@ -130,7 +130,7 @@ def test_random_growth_adds_exactly_what_is_wanted_and_keeps_the_rest(case: Case
 def test_random_growth_is_uniform_over_free_positions(pattern: Pattern) -> None:
     """Chi-square over what is left free when some positions are taken."""
     layer = case(pattern, (pattern.unit[0], 24), 0.25)
-    grid, generator, draws = layer.grid, torch.Generator().manual_seed(9), 600
+    grid, generator, draws = layer.grid, torch.Generator().manual_seed(9), 400
     taken = layer.sample(seed=2)
     bucket = pattern.bucket(grid)
     want = torch.zeros(grid.size // bucket, dtype=torch.int64)

@@ -119,11 +119,11 @@ def test_set_growth_is_uniform_over_free_positions() -> None:
     hits = torch.zeros(20)
     generator = torch.Generator().manual_seed(0)
     topology = Topology(Unstructured(), (2, 10), torch.arange(10))
-    for _ in range(2000):
+    for _ in range(1000):
         view = LayerView("layer", topology, 10, torch.arange(10.0, 0, -1).unsqueeze(1), None, generator)
         hits[SET().update(view, 0.5)] += 1
-    assert hits[:5].tolist() == [2000.0] * 5  # survivors
-    expected = 2000 * 5 / 15
+    assert hits[:5].tolist() == [1000.0] * 5  # survivors
+    expected = 1000 * 5 / 15
     chi2 = float(((hits[5:] - expected) ** 2 / (expected * (1 - 5 / 15))).sum())
     assert chi2 < 36  # 14 degrees of freedom: p = 0.001
     assert chi2 > 3  # and not suspiciously even
