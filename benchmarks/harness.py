@@ -26,7 +26,11 @@ def arguments(description: str, **options: Any) -> argparse.Namespace:
 
 def record(name: str, result: dict[str, Any]) -> None:
     """Write ``results/<name>.json``: the result, the command that made it, and the machine."""
-    document = {"command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]), "machine": machine(), **result}
+    document = {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "machine": machine(),
+        **result,
+    }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")

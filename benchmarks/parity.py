@@ -61,7 +61,7 @@ def trained(
         loss = F.cross_entropy(model(x_train[pick]), y_train[pick])
         loss.backward()
         step.step()
-    return engine, float(loss)
+    return engine, loss.item()
 
 
 def compare(pattern: Pattern, rule: Rule, optimizer: str, dtype: torch.dtype) -> dict[str, Any]:
