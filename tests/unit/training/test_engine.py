@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 import gossamer as gs
 from gossamer.errors import ConfigError, GossamerError, NonFiniteError, StateError, TopologyError
+from gossamer.rules import LayerView, Rule
 from strategies import (
     OPTIMIZERS,
     batch,
@@ -537,6 +538,32 @@ def test_the_last_weight_layer_is_the_output(last: nn.Module) -> None:
     optim = torch.optim.SGD(model.parameters(), lr=0.1)
     engine = gs.attach(model, optim, gs.SRigL(), total_steps=10)
     assert engine.outputs == ({"3"} if isinstance(last, nn.Linear) else {"2"})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Probe(Rule):
+    """Writes down what each layer could draw, and changes nothing."""
+
+    seen: list = dataclasses.field(default_factory=list, compare=False)
+
+    def update(self, layer: LayerView, fraction: float) -> Tensor:
+        """Nothing."""
+        self.seen.append(torch.rand(1, generator=layer.generator).item())
+        return layer.positions
+
+
+def test_every_layer_step_and_seed_draws_its_own_random_numbers() -> None:
+    """And the same ones each time, whatever else has used randomness."""
+    draws = []
+    for seed in (0, 1, 0):
+        probe = Probe(every=1, until=1.0)
+        model, optim, _ = attached(rule=probe, seed=seed)
+        for step in range(4):
+            torch.rand(seed + 1)
+            train_step(model, optim, step, torch.float64)
+        draws.append(probe.seen)
+    assert len(set(draws[0] + draws[1])) == 16
+    assert draws[0] == draws[2]
 
 
 # --- copies -------------------------------------------------------------------------------------------------
