@@ -93,7 +93,7 @@ def compare(pattern: Pattern, rule: Rule, optimizer: str, dtype: torch.dtype) ->
 
 def main() -> None:
     """All combinations in float64 (rounding cannot decide a tie) and float32 (it may)."""
-    arguments(__doc__)
+    torch.set_num_threads(arguments(__doc__, threads=1).threads)
     rows = []
     for dtype in (torch.float64, torch.float32):
         for pattern in map(parse, PATTERNS):
