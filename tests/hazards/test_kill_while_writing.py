@@ -45,7 +45,7 @@ gs.save_checkpoint({path!r}, model, optim, engine, gs.training.Extras(progress={
 """
 
 
-@pytest.mark.parametrize(("where", "survivor"), [("middle", 3), ("replace", 3), ("end", 6)])
+@pytest.mark.parametrize(("where", "survivor"), [("middle", 3), ("fsync", 3), ("replace", 3), ("end", 6)])
 def test_sigkill_while_writing_leaves_a_whole_checkpoint(where: str, survivor: int, tmp_path: Path) -> None:
     """Before the rename it is the old one, after it the new one; and training resumes from it."""
     path, tests = tmp_path / "run.safetensors", Path(__file__).parents[1]

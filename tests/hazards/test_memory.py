@@ -42,9 +42,10 @@ def train(rule: str, pattern: str) -> dict[str, float]:
     return facts
 
 
-def test_random_growth_never_looks_at_the_dense_layer() -> None:
+@pytest.mark.parametrize("pattern", ["FanIn", "Unstructured"])
+def test_random_growth_never_looks_at_the_dense_layer(pattern: str) -> None:
     """SET: time and memory of the connections, where a dense pass at a nanosecond a position takes 10 s."""
-    facts = train("SET", "Unstructured")
+    facts = train("SET", pattern)
     assert facts["connections"] == 3_200_000
     assert facts["grown"] > 900_000
     assert facts["mib"] < 1024
