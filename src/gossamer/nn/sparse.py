@@ -96,7 +96,7 @@ class SparseModule(nn.Module, ABC):
         """Compute, and record the pass where an engine asked for it."""
         y = self.compute(x)
         if y.requires_grad:
-            self.tape.watch(self, x, y)
+            self.tape.watch(self.weights, x, y)
         return y
 
     def reset_parameters(self, generator: torch.Generator | None = None, fan_in: str = "sparse") -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from gossamer.nn.sparse import SparseModule
 
 
 class Tape:
@@ -37,7 +34,7 @@ class Tape:
         self._hook = weights.register_post_accumulate_grad_hook(self._add) if recording else None
         self.recording = recording
 
-    def watch(self, layer: SparseModule, x: Tensor, y: Tensor) -> None:
+    def watch(self, weights: Tensor, x: Tensor, y: Tensor) -> None:
         """Record the pair (x, dL/dy) of this forward pass when it runs backward."""
         if self.orphan:
             self.orphan = False
@@ -48,7 +45,7 @@ class Tape:
             )
         if self.recording:
             seen = x.detach()
-            y.register_hook(lambda dy: self._record(layer.weights, seen, dy.detach()))
+            y.register_hook(lambda dy: self._record(weights, seen, dy.detach()))
 
     def _record(self, weights: Tensor, x: Tensor, dy: Tensor) -> None:
         """Keep a pair; first drop those whose gradient was thrown away (a step that AMP skipped, a bad batch)."""
