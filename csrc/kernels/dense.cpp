@@ -74,7 +74,7 @@ void rows_by_tile(const gs_call& call, const Tile& tile, const float* packed, in
 }
 
 gs_status tile_rows(const gs_call& call, const Tile& tile, int64_t r0, int64_t r1) {
-  const int64_t n = call.w.n_in, bytes = tile.vectors * L * 4, features = block_features(n, bytes, kBlockBytes, 1);
+  const int64_t n = call.w.n_in, bytes = tile.vectors * L * 4, features = even_blocks(n, kBlockBytes / bytes, 1);
   float* packed = static_cast<float*>(gs_scratch(features * bytes));
   if (!packed) return GS_MEMORY;
   int64_t begin = 0;
@@ -113,7 +113,7 @@ void run_items(int64_t begin, int64_t end, void* ctx) {
 
 gs_status dense_f32(const gs_call* call) {
   Job job = {call, GS_OK};
-  const int64_t width = least(call->batch, kVectors * L), tiles = ceil_div(call->batch, kVectors * L);
+  const int64_t width = least(call->batch, kVectors * L), tiles = tile_count<float>(call->batch, kVectors);
   gs_status status =
       gs_run(call->parallel, tiles * ceil_div(call->w.n_out, kRows), (call->w.n_in + 8) * kRows * width, run_items, &job);
   return status != GS_OK ? status : job.status;

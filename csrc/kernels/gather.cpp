@@ -98,16 +98,13 @@ GS_INLINE void four_row_sums(const T* x, const I* cols, const T* values, const R
 
 // The same where columns have to be decoded first (nm): chunk by chunk.
 template <class T> GS_INLINE void decoded_row(const gs_matrix& w, const T* x, const Row& row, T* out) {
-  int32_t col[kChunk];
-  const int64_t chunk = chunk_of(w);
+  const T* values = static_cast<const T*>(w.values) + row.first;
   out[0] = 0;
-  for (int64_t j = 0; j < row.count; j += chunk) {
-    const int n = static_cast<int>(least(chunk, row.count - j));
-    decode(w, row, j, n, 0, 1, col);
+  with_columns(w, row, 0, row.count, [&](const auto* col, int64_t from, int64_t n) {
     T part;
-    row_sums<T, 1, int32_t>(x, col, static_cast<const T*>(w.values) + row.first + j, n, &part);
+    row_sums<T, 1>(x, col, values + from, n, &part);
     out[0] += part;
-  }
+  });
 }
 
 struct Job {

@@ -1,31 +1,27 @@
 // out = activation(W x + bias) for csr, fanin and nm: rows in registers. For one batch tile and one block of packed
 // features, the output tile of a row stays in registers over all its connections.
+#include "blocks.h"
 #include "gather.h"
 #include "kernels.h"
-#include "rows.h"
-#include "tile.h"
 
 namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int64_t kBlockBytes = 192 * 1024;  // packed inputs of a block: part of a 512 KiB second-level cache
+constexpr int64_t tile_vectors(int64_t group) { return 8 / group; }  // accumulators that hide the latency of additions
 
-// Vectors of a batch tile. Without groups 4 are faster than 8: the packed block is half as large, and two connections
-// at a time keep 8 additions in flight all the same.
-constexpr int tile_vectors(int64_t group) { return group == 1 ? 4 : static_cast<int>(8 / group); }
-
-// acc[g][v] += sum over n connections of w[j * G + g] * tile[off[j] + v]. C connections run side by side to hide the
-// latency of the additions; the order is fixed by n alone.
-template <class T, int V, int G, int C>
-GS_INLINE void accumulate(const T* tile, const int32_t* off, const T* w, int n, vec<T> (&acc)[G][V]) {
-  constexpr int L = Vec<T>::lanes;
+// acc[g][v] += sum over n connections of w[j * G + g] * tile[col[j]][v]. C connections run side by side where one has too
+// few additions to hide their latency; the order is fixed by n alone.
+template <class T, int V, int G, class I>
+GS_INLINE void accumulate(const T* tile, const I* col, const T* w, int64_t n, vec<T> (&acc)[G][V]) {
+  constexpr int64_t L = Vec<T>::lanes;
+  constexpr int C = 8 / (G * V) > 4 ? 4 : 8 / (G * V);
   vec<T> side[C][G][V] = {};
-  int j = 0;
+  int64_t j = 0;
   for (; j + C <= n; j += C) {
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
-      const T* p = tile + off[j + c];
+      const T* p = tile + col[j + c] * (V * L);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
         vec<T> x = load<T>(p + v * L);
@@ -37,8 +33,8 @@ GS_INLINE void accumulate(const T* tile, const int32_t* off, const T* w, int n, 
       }
     }
   }
-  for (; j < n; ++j) {
-    const T* p = tile + off[j];
+  for (; C > 1 && j < n; ++j) {
+    const T* p = tile + col[j] * (V * L);
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
       vec<T> x = load<T>(p + v * L);
@@ -58,44 +54,36 @@ GS_INLINE void accumulate(const T* tile, const int32_t* off, const T* w, int n, 
 struct Block {
   const gs_call* call;
   Tile tile;
-  int64_t begin, end;  // features
-  const void* packed;  // [end - begin][tile]
-  int32_t* done;       // connections already used of each row of the range, or null when one block holds all features
+  bool blocked;              // there is more than this block,
+  bool first, last;          // which is one of these
+  const void* packed;        // the tile, addressed by feature number
+  const int32_t *from, *to;  // of each row of the range: its connections in this block
 };
 
-template <class T, int V, int G>
-GS_INLINE void one_row(const Block& b, const Row& row, int64_t r, int32_t* done) {
+template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Row& row, int64_t r, int64_t from, int64_t to) {
   const gs_call& call = *b.call;
+  if (from == to && !b.first && !b.last) return;
   const T* bias = static_cast<const T*>(call.bias);
   T* out = static_cast<T*>(call.out) + r * G * call.out_stride + b.tile.begin;
-  const bool first = b.begin == 0, last = b.end == call.w.n_in;
-  vec<T> acc[G][V];
-#pragma GCC unroll 8
-  for (int g = 0; g < G; ++g) {
-    if (first) {
-      vec<T> start = bias ? splat<T>(bias[r * G + g]) : vec<T>{};
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[g][v] = start;
-    } else {
-      load_row<T, V>(out + g * call.out_stride, b.tile.size, acc[g]);
-    }
-  }
-  int64_t j = done ? *done : 0;
-  const int64_t stop = done ? count_below(call.w, row, j, b.end) : row.count;
+  vec<T> acc[G][V] = {};  // of this block alone: short chains of additions round less than one long one
   const T* w = static_cast<const T*>(call.w.values) + row.first * G;
-  const int64_t chunk = chunk_of(call.w);
-  int32_t off[kChunk];
-  constexpr int C = G * V >= 8 ? 1 : (8 / (G * V) > 4 ? 4 : 8 / (G * V));
-  while (j < stop) {
-    const int n = static_cast<int>(least(chunk, stop - j));
-    decode(call.w, row, j, n, static_cast<int32_t>(b.begin), V * Vec<T>::lanes, off);
-    accumulate<T, V, G, C>(static_cast<const T*>(b.packed), off, w + j * G, n, acc);
-    j += n;
+  if (b.blocked) {
+    fetch_ahead<T>(call.w, row, from, static_cast<const T*>(call.w.values));
+    fetch_rows_ahead<T, V, G>(out, call.out_stride);
   }
-  if (done) *done = static_cast<int32_t>(stop);
+  with_columns(call.w, row, from, to, [&](const auto* col, int64_t j, int64_t n) {
+    accumulate<T, V, G>(static_cast<const T*>(b.packed), col, w + j * G, n, acc);
+  });
 #pragma GCC unroll 8
   for (int g = 0; g < G; ++g) {
-    if (last && call.activation == GS_RELU)
+    vec<T> before[V] = {};
+    if (!b.first) load_row<T, V>(out + g * call.out_stride, b.tile.size, before);
+    else if (bias)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) before[v] = splat<T>(bias[r * G + g]);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) acc[g][v] += before[v];
+    if (b.last && call.activation == GS_RELU)
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) acc[g][v] = relu<T>(acc[g][v]);
     store_row<T, V>(out + g * call.out_stride, b.tile.size, acc[g]);
@@ -105,16 +93,15 @@ GS_INLINE void one_row(const Block& b, const Row& row, int64_t r, int32_t* done)
 template <class T, int V, int G> void block_rows(const Block& b, int64_t r0, int64_t r1) {
   const gs_matrix& w = b.call->w;
   int64_t active = first_active(w, r0);
-  for (int64_t r = r0; r < r1; ++r) one_row<T, V, G>(b, row_at(w, r, active), r, b.done ? b.done + (r - r0) : nullptr);
+  for (int64_t r = r0; r < r1; ++r) one_row<T, V, G>(b, row_at(w, r, active), r, b.from[r - r0], b.to[r - r0]);
 }
 
 template <class T, int G> void block_rows(const Block& b, int64_t r0, int64_t r1) {
-  constexpr int most = tile_vectors(G);
   switch (b.tile.vectors) {
     case 1: return block_rows<T, 1, G>(b, r0, r1);
-    case 2: if constexpr (most >= 2) return block_rows<T, 2, G>(b, r0, r1); break;
-    case 3: if constexpr (most >= 4) return block_rows<T, 3, G>(b, r0, r1); break;
-    default: if constexpr (most >= 4) return block_rows<T, 4, G>(b, r0, r1); break;
+    case 2: if constexpr (G <= 4) return block_rows<T, 2, G>(b, r0, r1); break;
+    case 4: if constexpr (G <= 2) return block_rows<T, 4, G>(b, r0, r1); break;
+    default: if constexpr (G == 1) return block_rows<T, 8, G>(b, r0, r1); break;
   }
 }
 
@@ -132,43 +119,58 @@ struct Job {
   gs_status status;
 };
 
+// What one thread keeps while it works through its items.
+struct Work {
+  Blocks blocks;
+  void* packed;           // one block of one tile
+  const int32_t* starts;  // find_starts of rows first .. first + rows
+  int64_t first, rows;
+};
+
 // Rows r0 .. r1 of one batch tile, block by block.
-template <class T> gs_status tile_rows(const gs_call& call, const Tile& tile, int64_t r0, int64_t r1) {
-  const gs_matrix& w = call.w;
-  const int64_t bytes = tile.vectors * Vec<T>::lanes * static_cast<int64_t>(sizeof(T));
-  const int64_t features = block_features(w.n_in, bytes, kBlockBytes, w.layout == GS_NM ? w.tile : 1);
-  const bool blocked = features < w.n_in;
-  const int64_t packed = ceil_div(features * bytes, 64) * 64;
-  char* scratch = static_cast<char*>(gs_scratch(packed + (blocked ? (r1 - r0) * 4 : 0)));
+template <class T> void tile_rows(const gs_call& call, const Work& work, const Tile& tile, int64_t r0, int64_t r1) {
+  const int64_t width = tile.vectors * Vec<T>::lanes;
+  for (int64_t n = 0; n < work.blocks.count; ++n) {
+    const int64_t begin = n * work.blocks.features, end = least(call.w.n_in, begin + work.blocks.features);
+    T* packed = static_cast<T*>(work.packed);
+    pack_tile<T>(call.x, begin, end, tile, packed);
+    const int32_t* from = work.starts + n * work.rows + (r0 - work.first);
+    block_rows<T>({&call, tile, work.blocks.count > 1, n == 0, n + 1 == work.blocks.count, rebased(packed, begin, width), from, from + work.rows},
+                  r0, r1);
+  }
+}
+
+// Items are (batch tile, row group) pairs, tile outermost. Where a thread's items lie in one tile it needs their rows only.
+template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t end) {
+  const int64_t rows = row_groups(call.w), vectors = tile_vectors(call.w.group), bytes = tile_bytes<T>(call.batch, vectors);
+  const bool one_tile = begin / rows == (end - 1) / rows;
+  Work work = {block_choice(call.w, bytes), nullptr, nullptr, one_tile ? begin % rows : 0, one_tile ? end - begin : rows};
+  const int64_t packed = ceil_div(work.blocks.features * bytes, 64) * 64;
+  char* scratch = static_cast<char*>(gs_scratch(packed + starts_bytes(work.blocks, work.rows)));
   if (!scratch) return GS_MEMORY;
-  int32_t* done = blocked ? reinterpret_cast<int32_t*>(scratch + packed) : nullptr;
-  for (int64_t r = 0; blocked && r < r1 - r0; ++r) done[r] = 0;
-  int64_t begin = 0;
-  do {
-    const int64_t end = least(w.n_in, begin + features);
-    pack_tile<T>(call.x, begin, end, tile, reinterpret_cast<T*>(scratch));
-    block_rows<T>({&call, tile, begin, end, scratch, done}, r0, r1);
-    begin = end;
-  } while (begin < w.n_in);
+  int32_t* starts = reinterpret_cast<int32_t*>(scratch + packed);
+  work.packed = scratch;
+  work.starts = starts;
+  find_starts(call.w, work.blocks, work.first, work.first + work.rows, starts);
+  while (begin < end) {
+    const int64_t r0 = begin % rows, r1 = least(rows, r0 + (end - begin));
+    tile_rows<T>(call, work, tile_at<T>(begin / rows, call.batch, vectors), r0, r1);
+    begin += r1 - r0;
+  }
   return GS_OK;
 }
 
-// Items are (batch tile, row group) pairs, tile outermost.
 template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
   Job& job = *static_cast<Job*>(ctx);
-  const int64_t rows = row_groups(job.call->w);
-  while (begin < end) {
-    const int64_t t = begin / rows, r0 = begin % rows, r1 = least(rows, r0 + (end - begin));
-    gs_status status = tile_rows<T>(*job.call, tile_at<T>(t, job.call->batch, tile_vectors(job.call->w.group)), r0, r1);
-    if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-    begin += r1 - r0;
-  }
+  gs_status status = items<T>(*job.call, begin, end);
+  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
 }
 
 template <class T> gs_status linear(const gs_call* call) {
   const gs_matrix& w = call->w;
   if (call->batch == 1) return gather_linear<T>(*call);
-  const int64_t width = tile_vectors(w.group) * Vec<T>::lanes, tiles = ceil_div(call->batch, width), rows = row_groups(w);
+  const int64_t vectors = tile_vectors(w.group), rows = row_groups(w), tiles = tile_count<T>(call->batch, vectors);
+  const int64_t width = vectors * Vec<T>::lanes;
   Job job = {call, GS_OK};
   const int64_t cost = (connections(w) / most(1, rows) + 8) * w.group * least(call->batch, width);
   gs_status status = gs_run(call->parallel, tiles * rows, cost, run_items<T>, &job);

@@ -9,7 +9,7 @@
 namespace gs {
 namespace GS_SET {
 
-constexpr int kChunk = 512;  // connections decoded at a time; a multiple of every n is used for nm
+constexpr int64_t kChunk = 512;  // connections decoded at a time
 
 struct Row {
   int64_t first;  // position of its first connection in cols; its first value is first * group
@@ -74,42 +74,30 @@ GS_INLINE int64_t count_below(const gs_matrix& w, const Row& row, int64_t from, 
   return j;
 }
 
-// The same by bisection, for a row nobody has walked yet.
-GS_INLINE int64_t find_below(const gs_matrix& w, const Row& row, int64_t limit) {
-  if (limit <= 0) return 0;
-  if (w.layout == GS_NM) return (limit / w.tile) * w.per_row;
-  int64_t lo = 0, hi = row.count;
-  while (lo < hi) {
-    int64_t mid = (lo + hi) / 2;
-    if (read_int(w.cols, w.col_bytes, row.first + mid) < limit) lo = mid + 1;
-    else hi = mid;
+// The columns of an nm row are stored as offsets: written out as out[q] = column of connection from + q, q < n <= kChunk.
+// `from` counts from the row's start.
+GS_INLINE void decode(const gs_matrix& w, const Row& row, int64_t from, int n, int32_t* out) {
+  const uint8_t* c = static_cast<const uint8_t*>(w.cols) + row.first + from;
+  const int32_t per = static_cast<int32_t>(w.per_row), m = static_cast<int32_t>(w.tile);
+  int32_t start = static_cast<int32_t>(from / per) * m;
+  if (per == 1) {
+    for (int q = 0; q < n; ++q) out[q] = start + q * m + c[q];
+    return;
   }
-  return lo;
+  for (int q = 0, i = static_cast<int>(from % per); q < n; i = 0, start += m)
+    for (; i < per && q < n; ++i, ++q) out[q] = start + c[q];
 }
 
-// Connections that decode() takes at once: kChunk, or the largest multiple of n below it.
-GS_INLINE int64_t chunk_of(const gs_matrix& w) {
-  return w.layout == GS_NM ? (kChunk / w.per_row) * w.per_row : kChunk;
-}
-
-// out[q] = (column of connection from + q - base) * scale, q < n <= chunk_of(w). For nm, `from` is a multiple of n.
-GS_INLINE void decode(const gs_matrix& w, const Row& row, int64_t from, int n, int32_t base, int32_t scale, int32_t* out) {
-  if (w.layout == GS_NM) {
-    const uint8_t* c = static_cast<const uint8_t*>(w.cols) + row.first + from;
-    int32_t per = static_cast<int32_t>(w.per_row), m = static_cast<int32_t>(w.tile);
-    int32_t start = static_cast<int32_t>(from / w.per_row) * m - base;
-    if (per == 1) {
-      for (int q = 0; q < n; ++q) out[q] = (start + q * m + c[q]) * scale;
-      return;
-    }
-    for (int q = 0; q < n; start += m)
-      for (int i = 0; i < per; ++i, ++q) out[q] = (start + c[q]) * scale;
-  } else if (w.col_bytes == 2) {
-    const uint16_t* c = static_cast<const uint16_t*>(w.cols) + row.first + from;
-    for (int q = 0; q < n; ++q) out[q] = (c[q] - base) * scale;
-  } else {
-    const int32_t* c = static_cast<const int32_t*>(w.cols) + row.first + from;
-    for (int q = 0; q < n; ++q) out[q] = (c[q] - base) * scale;
+// Calls use(columns, from, n) for connections from .. to of a row, in order: at once where columns are stored, chunk by
+// chunk where they are decoded first.
+template <class F> GS_INLINE void with_columns(const gs_matrix& w, const Row& row, int64_t from, int64_t to, F use) {
+  if (w.col_bytes == 2) return use(static_cast<const uint16_t*>(w.cols) + row.first + from, from, to - from);
+  if (w.col_bytes == 4) return use(static_cast<const int32_t*>(w.cols) + row.first + from, from, to - from);
+  int32_t columns[kChunk];
+  for (int64_t n; from < to; from += n) {
+    n = to - from < kChunk ? to - from : kChunk;
+    decode(w, row, from, static_cast<int>(n), columns);
+    use(static_cast<const int32_t*>(columns), from, n);
   }
 }
 

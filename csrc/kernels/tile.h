@@ -19,20 +19,35 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Tiles of at most `vectors` vectors. They depend on the batch alone, so results do not depend on the number of threads.
+// A batch is cut into tiles of `vectors` vectors, a power of two; what remains into falling powers of two. The cut depends
+// on the batch alone, so results do not depend on the number of threads.
+template <class T> GS_INLINE int64_t tile_count(int64_t batch, int64_t vectors) {
+  const int64_t all = ceil_div(batch, Vec<T>::lanes);
+  return all / vectors + __builtin_popcountll(static_cast<uint64_t>(all % vectors));
+}
 template <class T> GS_INLINE Tile tile_at(int64_t t, int64_t batch, int64_t vectors) {
-  const int64_t width = vectors * Vec<T>::lanes, begin = t * width, size = least(width, batch - begin);
-  return {begin, size, static_cast<int>(ceil_div(size, Vec<T>::lanes))};
+  const int64_t lanes = Vec<T>::lanes, all = ceil_div(batch, lanes), whole = all / vectors;
+  int64_t done = least(t, whole) * vectors, wide = vectors;
+  if (t >= whole) {
+    const int64_t rest = all % vectors;
+    for (int64_t skip = t - whole;;) {
+      wide /= 2;
+      if (!(rest & wide)) continue;
+      if (skip-- == 0) break;
+      done += wide;
+    }
+  }
+  return {done * lanes, least(wide * lanes, batch - done * lanes), static_cast<int>(wide)};
 }
 // Bytes of one feature of the widest tile of a batch (>= 1).
 template <class T> GS_INLINE int64_t tile_bytes(int64_t batch, int64_t vectors) {
-  return least(vectors, ceil_div(batch, Vec<T>::lanes)) * Vec<T>::lanes * static_cast<int64_t>(sizeof(T));
+  const Tile widest = tile_at<T>(0, batch, vectors);
+  return widest.vectors * Vec<T>::lanes * static_cast<int64_t>(sizeof(T));
 }
 
-// Features per block: the packed block takes about `budget` bytes; a multiple of `unit`, at least one of it.
-GS_INLINE int64_t block_features(int64_t n_in, int64_t bytes, int64_t budget, int64_t unit) {
-  int64_t fit = most(unit, budget / bytes / unit * unit);
-  int64_t blocks = ceil_div(n_in, fit);
+// `features` or a little fewer, so that blocks are of about one size; a multiple of `unit`, at least one of it.
+GS_INLINE int64_t even_blocks(int64_t n_in, int64_t features, int64_t unit) {
+  const int64_t blocks = ceil_div(n_in, most(unit, features / unit * unit));
   return blocks <= 1 ? n_in : ceil_div(ceil_div(n_in, blocks), unit) * unit;
 }
 
@@ -82,6 +97,20 @@ GS_INLINE void pack_tile(const gs_panel& x, int64_t begin, int64_t end, const Ti
   pack_batch_major<T>(p, x.batch_stride, end - begin, tile.size, out, width);
   for (int64_t b = tile.size; b < width; ++b)
     for (int64_t i = 0; i < end - begin; ++i) out[i * width + b] = 0;
+}
+
+// Asks for the cache line `bytes` after p; any address will do.
+GS_INLINE void prefetch(const void* p, int64_t bytes) {
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + static_cast<uintptr_t>(bytes)));
+}
+
+constexpr int64_t kAhead = 4;  // row groups between a fetch and the use of what it fetches
+
+// The V vectors of each of the G rows that come kAhead row groups after those at p, rows `stride` elements apart.
+template <class T, int V, int G> GS_INLINE void fetch_rows_ahead(const T* p, int64_t stride) {
+  constexpr int64_t size = sizeof(T), bytes = V * Vec<T>::lanes * size;
+  for (int64_t g = 0; g < G; ++g)
+    for (int64_t v = 0; v < bytes; v += 64) prefetch(p, (kAhead * G + g) * stride * size + v);
 }
 
 // One row of a tile, in memory as `size` contiguous elements: whole vectors, then a part.

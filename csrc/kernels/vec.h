@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #define GS_INLINE static inline __attribute__((always_inline))
+#define GS_INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace gs {
 namespace GS_SET {
