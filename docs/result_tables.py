@@ -118,6 +118,24 @@ def mnist_methods(result: dict[str, Any]) -> str:
     return f"{says}\n\n{table(['method', 'connections', 'test error', 'seeds'], rows)}"
 
 
+@view("mnist-gamma", "mnist_gamma", "python benchmarks/mnist_gamma.py")
+def mnist_gamma(result: dict[str, Any]) -> str:
+    """SRigL's gamma against the error on held-out training samples."""
+    rows = []
+    for gamma, got in result["gammas"].items():
+        active = ", ".join("-".join(map(str, run["active_neurons"][:-1])) for run in got["runs"])
+        rows.append(
+            ["without ablation" if gamma == "None" else gamma, f"{got['held_out_error_mean']:.2f}", active]
+        )
+    seeds = len(next(iter(result["gammas"].values()))["runs"])
+    widths = "-".join(map(str, result["widths"]))
+    says = (
+        f"SRigL at 98 % on MLP {widths}, {result['epochs']} epochs: error in per cent on 10,000 training samples "
+        f"that were held out, mean of {seeds} seed(s)."
+    )
+    return f"{says}\n\n{table(['gamma', 'held-out error', 'active hidden neurons'], rows)}"
+
+
 @view("mnist-rigl", "mnist_rigl", "python benchmarks/mnist_rigl.py")
 def mnist_rigl(result: dict[str, Any]) -> str:
     """RigL's own MNIST experiment beside the published numbers."""

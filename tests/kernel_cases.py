@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BATCHES = (0, 1, 2, 7, 8, 9, 31, 33, 63, 64, 65, 130)
+BATCHES = (0, 1, 2, 7, 8, 9, 31, 33, 55, 63, 64, 65, 111, 130)
 WIDE_BATCHES = (1, 65)  # for cases with thousands of inputs
 
 
@@ -105,6 +105,7 @@ def cases() -> list[Case]:
         csr("csr-one-by-one", [[0]], 1),
         csr("csr-wide", [_choose(50, 3 * r) for r in range(14)], 50, wide=True),
         csr("csr-blocks", [_choose(3300, k) for k in (0, 700, 40, 3300, 1, 600)], 3300, **big),
+        csr("csr-hardly-any", [[], [7], [12_999], [0, 6_500], []], 13_000, **big),
         fanin("fanin-all", 7, range(7), 5, 11),
         fanin("fanin-ablated", 9, [1, 4, 5], 4, 20),
         fanin("fanin-all-ablated", 4, [], 3, 6),
