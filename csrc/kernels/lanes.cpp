@@ -1,5 +1,5 @@
-// nm_lanes: 8 neurons side by side. For each tile of m inputs every neuron keeps n; one register permute fetches the
-// chosen inputs of 8 neurons at once (m = 8). Any other m takes the plain path. Forward, f32 only.
+// nm_lanes: 8 neurons side by side. For each tile of m inputs every neuron keeps n; register permutes fetch the chosen
+// inputs of 8 neurons at once (m = 4, 8, 16, 32). Any other m takes the plain path. Forward, f32 only.
 #include "kernels.h"
 #include "tile.h"
 
@@ -16,10 +16,18 @@ typedef float f32lu __attribute__((vector_size(32), aligned(4), may_alias));
 
 GS_INLINE f32l load8(const float* p) { return *reinterpret_cast<const f32lu*>(p); }
 
-// x[offset] per lane.
-GS_INLINE f32l pick8(f32l x, const uint8_t* offset) {
+// x[offset] per lane, every offset below M.
+template <int M> GS_INLINE f32l pick(const float* x, const uint8_t* offset) {
 #if defined(__AVX2__)
-  return _mm256_permutevar8x32_ps(x, _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(offset))));
+  const __m256i at = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(offset)));
+  if constexpr (M == 4) {
+    return _mm256_permutevar8x32_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(x)), at);
+  } else if constexpr (M == 8) {
+    return _mm256_permutevar8x32_ps(load8(x), at);  // reads the low three bits of an offset
+  } else {  // halves by the next bit, moved to where a blend reads it
+    const f32l low = pick<M / 2>(x, offset), high = pick<M / 2>(x + M / 2, offset);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(at, M == 16 ? 28 : 27)));
+  }
 #else
   f32l v = {};
 #pragma GCC unroll 8
@@ -28,27 +36,26 @@ GS_INLINE f32l pick8(f32l x, const uint8_t* offset) {
 #endif
 }
 
-// Sums of 8 neurons for m = 8: `tiles` tiles of n offsets each.
-GS_INLINE f32l permuted(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n) {
+// Sums of 8 neurons: `tiles` tiles of M inputs with n offsets each.
+template <int M> GS_INLINE f32l permuted(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n) {
   f32l a = {}, b = {}, c = {}, d = {};
   int64_t t = 0;
   if (n == 1) {
     for (; t + 4 <= tiles; t += 4) {
-      a += load8(w + t * 8) * pick8(load8(x + t * 8), offset + t * 8);
-      b += load8(w + t * 8 + 8) * pick8(load8(x + t * 8 + 8), offset + t * 8 + 8);
-      c += load8(w + t * 8 + 16) * pick8(load8(x + t * 8 + 16), offset + t * 8 + 16);
-      d += load8(w + t * 8 + 24) * pick8(load8(x + t * 8 + 24), offset + t * 8 + 24);
+      a += load8(w + t * 8) * pick<M>(x + t * M, offset + t * 8);
+      b += load8(w + t * 8 + 8) * pick<M>(x + t * M + M, offset + t * 8 + 8);
+      c += load8(w + t * 8 + 16) * pick<M>(x + t * M + 2 * M, offset + t * 8 + 16);
+      d += load8(w + t * 8 + 24) * pick<M>(x + t * M + 3 * M, offset + t * 8 + 24);
     }
   }
   for (; t < tiles; ++t) {
-    const f32l tile = load8(x + t * 8);
     int64_t q = t * n;
     const int64_t end = q + n;
     for (; q + 2 <= end; q += 2) {
-      a += load8(w + q * 8) * pick8(tile, offset + q * 8);
-      b += load8(w + q * 8 + 8) * pick8(tile, offset + q * 8 + 8);
+      a += load8(w + q * 8) * pick<M>(x + t * M, offset + q * 8);
+      b += load8(w + q * 8 + 8) * pick<M>(x + t * M, offset + q * 8 + 8);
     }
-    if (q < end) c += load8(w + q * 8) * pick8(tile, offset + q * 8);
+    if (q < end) c += load8(w + q * 8) * pick<M>(x + t * M, offset + q * 8);
   }
   return (a + b) + (c + d);
 }
@@ -65,6 +72,16 @@ GS_INLINE f32l gathered(const float* x, const float* w, const uint8_t* offset, i
   return a;
 }
 
+GS_INLINE f32l sums(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n, int64_t m) {
+  switch (m) {
+    case 4: return permuted<4>(x, w, offset, tiles, n);
+    case 8: return permuted<8>(x, w, offset, tiles, n);
+    case 16: return permuted<16>(x, w, offset, tiles, n);
+    case 32: return permuted<32>(x, w, offset, tiles, n);
+    default: return gathered(x, w, offset, tiles, n, m);
+  }
+}
+
 struct Job {
   const gs_call* call;
   gs_status status;
@@ -79,7 +96,7 @@ void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int
   for (int64_t g = g0; g < g1; ++g) {
     const float* values = static_cast<const float*>(w.values) + g * tiles * n * 8;
     const uint8_t* offset = static_cast<const uint8_t*>(w.cols) + g * tiles * n * 8;
-    const f32l y = w.tile == 8 ? permuted(x, values, offset, tiles, n) : gathered(x, values, offset, tiles, n, w.tile);
+    const f32l y = sums(x, values, offset, tiles, n, w.tile);
     for (int64_t i = 0; i < least(8, w.n_out - g * 8); ++i) {
       float v = bias ? y[i] + bias[g * 8 + i] : y[i];
       out[(g * 8 + i) * call.out_stride] = call.activation == GS_RELU && v < 0 ? 0 : v;
