@@ -129,7 +129,8 @@ std::vector<Layer> layers(std::mt19937& random) {
     all.push_back(make_layer(random, GS_FANIN, 6, 4, 1, 0, 0, wide));
   }
   for (int layout : {GS_NM, GS_NM_LANES})
-    for (auto [n, m, n_in] : {std::tuple{1, 8, 40}, {2, 4, 24}, {2, 8, 16}, {3, 8, 8}, {1, 16, 80}, {5, 16, 16}, {1, 32, 64}, {3, 32, 32}, {3, 5, 1600}, {256, 256, 512}, {1, 1, 3}})
+    for (auto [n, m, n_in] : {std::tuple{1, 8, 40}, {2, 4, 24}, {2, 8, 16}, {3, 8, 8}, {1, 16, 80}, {5, 16, 16},
+                              {1, 32, 64}, {3, 32, 32}, {3, 5, 1600}, {256, 256, 512}, {1, 1, 3}})
       for (int n_out : {1, 8, 11}) all.push_back(make_layer(random, layout, n_out, n_in, 1, n, m, false));
   for (auto [n_out, n_in] : {std::pair{1, 1}, {4, 16}, {7, 30}, {9, 1100}})
     all.push_back(make_layer(random, GS_DENSE, n_out, n_in, 1, 0, 0, false));
