@@ -148,19 +148,35 @@ def mnist_rigl(result: dict[str, Any]) -> str:
                 f"{run['test_error_best']:.2f}",
                 f"{run['test_error_end']:.2f}",
                 ", ".join("-".join(map(str, units)) for units in live if units) or "—",
+                _mean_of(run, "live_bytes", "{:,.0f}"),
+                _mean_of(run, "central_share_end", "{:.0%}"),
             ]
         )
     live = "-".join(map(str, paper["live_architecture"]))
     rows.append(
-        ["RigL as published", f"{paper['test_error_best']:.2f}", f"{paper['test_error_end']:.2f}", live]
+        [
+            "RigL as published",
+            f"{paper['test_error_best']:.2f}",
+            f"{paper['test_error_end']:.2f}",
+            live,
+            f"{paper['live_bytes']:,}",
+            "—",
+        ]
     )
     seeds = len(next(iter(result["runs"].values()))["seeds"])
     says = (
         f"LeNet-300-100 at 99 % / 89 % / dense, {result['epochs']} epochs (Evci et al. 2020, appendix B). "
         f"Test error in per cent, mean of {seeds} seed(s). Live units: those left after removing "
-        "dead ones."
+        "dead ones, with the bytes of a bit mask and float32 values. Centre: share of the first layer's connections "
+        "in the central 20 x 20 pixels at the end (a random topology has 51 %)."
     )
-    return f"{says}\n\n{table(['run', 'best', 'last', 'live units'], rows)}"
+    return f"{says}\n\n{table(['run', 'best', 'last', 'live units', 'bytes', 'centre'], rows)}"
+
+
+def _mean_of(run: dict[str, Any], key: str, form: str) -> str:
+    """Mean over the seeds of what only sparse runs have."""
+    values = [seed[key] for seed in run["seeds"] if key in seed]
+    return form.format(sum(values) / len(values)) if values else "—"
 
 
 @view("parity", "parity", "python benchmarks/parity.py")
