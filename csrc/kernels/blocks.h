@@ -8,6 +8,9 @@
 namespace gs {
 namespace GS_SET {
 
+// Vectors of a batch tile: with a group's rows they make eight sums, which hide the latency of additions.
+constexpr int64_t tile_vectors(int64_t group) { return 8 / group; }
+
 struct Blocks {
   int64_t features;  // of a block; the last may have fewer
   int64_t count;

@@ -8,9 +8,6 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int64_t tile_vectors(int64_t group) { return 8 / group; }
-constexpr int64_t kRowChunk = 16;  // row groups whose gradients are packed at a time, where they have to be
-
 // tile[col[j]][v] += sum over g of w[j * G + g] * grad[g][v], j < n.
 template <class T, int V, int G, class I>
 GS_INLINE void scatter(T* tile, const I* col, const T* w, int64_t n, const vec<T> (&grad)[G][V]) {
@@ -54,7 +51,7 @@ template <class T, int V, int G> void block_rows(const Block& b) {
   const gs_matrix& w = b.call->w;
   const int64_t rows = row_groups(w);
   int64_t active = 0;
-  Gradients<T, V, G> grads(b.call->grad, b.tile, static_cast<T*>(b.grads), kRowChunk);
+  Gradients<T, V, G> grads(b.call->grad, b.tile, static_cast<T*>(b.grads));
   for (int64_t r = 0; r < rows; ++r) {
     const Row row = row_at(w, r, active);
     if (b.from[r] == b.to[r]) continue;

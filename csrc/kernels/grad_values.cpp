@@ -8,9 +8,6 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int64_t tile_vectors(int64_t group) { return 8 / group; }
-constexpr int64_t kRowChunk = 16;  // row groups whose gradients are packed at a time, where they have to be
-
 // Lanes of the dot product of input `p` with one gradient row, not yet summed.
 template <class T, int V> GS_INLINE vec<T> dot(const T* p, const vec<T> (&grad)[V]) {
   vec<T> s = load<T>(p) * grad[0];
@@ -56,7 +53,7 @@ struct Block {
 template <class T, int V, int G> void block_rows(const Block& b, int64_t r0, int64_t r1) {
   const gs_matrix& w = b.call->w;
   int64_t active = first_active(w, r0);
-  Gradients<T, V, G> grads(b.call->grad, b.tile, static_cast<T*>(b.grads), kRowChunk);
+  Gradients<T, V, G> grads(b.call->grad, b.tile, static_cast<T*>(b.grads));
   for (int64_t r = r0; r < r1; ++r) {
     const Row row = row_at(w, r, active);
     const int64_t from = b.from[r - r0], to = b.to[r - r0];

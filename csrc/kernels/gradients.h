@@ -7,16 +7,17 @@
 namespace gs {
 namespace GS_SET {
 
-// Feature-major memory is read where it lies; batch-major memory is packed `chunk` row groups at a time.
+constexpr int64_t kRowChunk = 16;  // row groups packed at a time
+
+// Feature-major memory is read where it lies; batch-major memory is packed first, chunk by chunk.
 template <class T, int V, int G> struct Gradients {
   const gs_panel& panel;
   const Tile& tile;
-  T* room;        // [chunk * G][tile]
-  int64_t chunk;  // row groups
+  T* room;                     // [kRowChunk * G][tile]
   int64_t begin = 0, end = 0;  // row groups that are packed
 
-  GS_INLINE_MEMBER Gradients(const gs_panel& panel, const Tile& tile, T* room, int64_t chunk)
-      : panel(panel), tile(tile), room(room), chunk(chunk) {}
+  GS_INLINE_MEMBER Gradients(const gs_panel& panel, const Tile& tile, T* room)
+      : panel(panel), tile(tile), room(room) {}
 
   // grad = the G rows of row group r; r ascends from call to call and stays below `rows`.
   GS_INLINE_MEMBER void row(int64_t r, int64_t rows, vec<T> (&grad)[G][V]) {
@@ -29,7 +30,7 @@ template <class T, int V, int G> struct Gradients {
     }
     if (r >= end) {
       begin = r;
-      end = least(rows, r + chunk);
+      end = least(rows, r + kRowChunk);
       pack_tile<T>(panel, begin * G, end * G, tile, room);
     }
     const T* p = room + (r - begin) * G * V * Vec<T>::lanes;

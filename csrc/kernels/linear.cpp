@@ -8,8 +8,6 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int64_t tile_vectors(int64_t group) { return 8 / group; }  // accumulators that hide the latency of additions
-
 // acc[g][v] += sum over n connections of w[j * G + g] * tile[col[j]][v]. C connections run side by side where one has too
 // few additions to hide their latency; the order is fixed by n alone.
 template <class T, int V, int G, class I>
