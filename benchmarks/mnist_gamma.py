@@ -1,4 +1,4 @@
-"""SRigL's ablation threshold gamma on MNIST at 98 % sparsity, chosen on held-out training samples; several seeds."""
+"""SRigL's ablation threshold gamma on MNIST at 98 % sparsity, checked on held-out training samples; several seeds."""
 
 from __future__ import annotations
 

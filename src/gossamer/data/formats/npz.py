@@ -32,7 +32,7 @@ _MALFORMED = (
     MemoryError,
     EOFError,
     OSError,
-    NotImplementedError,
+    NotImplementedError,  # what zipfile raises for a compression method or version it does not know
 )
 
 
