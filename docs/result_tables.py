@@ -118,6 +118,27 @@ def mnist_methods(result: dict[str, Any]) -> str:
     return f"{says}\n\n{table(['method', 'connections', 'test error', 'seeds'], rows)}"
 
 
+@view("layer-products", "layer_products", "python benchmarks/layer_products.py")
+def layer_products(result: dict[str, Any]) -> str:
+    """The three products of a layer against dense torch."""
+    rows = [
+        [
+            f"`{name.replace(' ', '` ')}",
+            *(
+                f"{row[product]['us']:.0f} us ({row[product]['times_faster']:.1f}x)"
+                for product in ("forward", "dX", "dW")
+            ),
+            f"{row['step_times_faster']:.1f}x",
+        ]
+        for name, row in result["table"].items()
+    ]
+    says = (
+        f"Layer {result['inputs']} to {result['outputs']}, batch {result['batch']}, float32: processor time of one "
+        "thread; in brackets: against dense torch in the same run."
+    )
+    return f"{says}\n\n{table(['pattern, density', 'forward', 'input gradient', 'weight gradient', 'all three'], rows)}"
+
+
 @view("mnist-gamma", "mnist_gamma", "python benchmarks/mnist_gamma.py")
 def mnist_gamma(result: dict[str, Any]) -> str:
     """SRigL's gamma against the error on held-out training samples."""
