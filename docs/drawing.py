@@ -60,6 +60,11 @@ class Drawing:
         shape = f'x="{x:g}" y="{y:g}" width="{width:.1f}" height="{height:g}"'
         self.parts.append(f'<rect {shape} fill="{fill}"/>')
 
+    def line(self, points: list[tuple[float, float]], stroke: str) -> None:
+        """Straight pieces through points."""
+        path = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        self.parts.append(f'<path d="M{path}" stroke="{stroke}" stroke-width="2" fill="none"/>')
+
     def rule(self, x: float, y1: float, y2: float) -> None:
         """A dashed vertical line."""
         line = f'd="M{x:.1f} {y1:g} L{x:.1f} {y2:g}"'

@@ -33,7 +33,11 @@ ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "docs" / "assets"
 RESULTS = ROOT / "benchmarks" / "results"
 MARKER = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
-PICTURES = {"speed": ("mlp_speed", result_figures.speed), "pixels": ("mnist_rigl", result_figures.pixels)}
+PICTURES = {
+    "speed": ("mlp_speed", result_figures.speed),
+    "layers": ("layer_inference", result_figures.layers),
+    "pixels": ("mnist_rigl", result_figures.pixels),
+}
 
 
 def load(source: str) -> dict[str, Any] | None:

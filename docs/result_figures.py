@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from drawing import INK, KEPT, SOFT, Drawing
+from drawing import DROPPED, GROWN, INK, KEPT, LINE, SOFT, Drawing
 
 
 def speed(result: dict[str, Any]) -> Drawing:
@@ -27,6 +28,35 @@ def speed(result: dict[str, Any]) -> Drawing:
     picture.heading(30, 28, f"Times faster than dense, {100 * (1 - result['density']):g} % sparse")
     picture.rule(262 + scale, 40, 46 + 26 * len(bars))
     picture.text(262 + scale, 34, "dense", SOFT, "middle", 11)
+    return picture
+
+
+def layers(result: dict[str, Any]) -> Drawing:
+    """Lines: the fastest pattern against dense, by sparsity, one line a batch size."""
+    rows = [row for row in result["rows"] if (row["inputs"], row["outputs"]) == (3072, 768)]
+    ratio = {
+        (row["batch"], row["sparsity"]): row["rivals"]["torch dense"]["us"]
+        / min(got["us"] for got in row["ours"].values())
+        for row in rows
+    }
+    batches, sparsities = (sorted({key[part] for key in ratio}) for part in (0, 1))
+    left, top, height, step = 90, 50, 230, 90
+    picture = Drawing(860, 340, "Times faster than dense PyTorch by sparsity and batch, layer 3072 to 768")
+    picture.heading(30, 28, "Times faster than dense: fastest pattern, layer 3072 to 768, one thread")
+    peak = math.log2(max(ratio.values()))
+    for power in range(math.floor(peak) + 1):
+        y = top + height * (1 - power / peak)
+        picture.text(left - 14, y + 4, f"{2**power}x", SOFT, "end", 11)
+        picture.bar(left, y, step * (len(sparsities) - 1), 0.5, LINE)
+    for colour, batch in zip((KEPT, GROWN, DROPPED, INK), batches, strict=True):
+        points = [
+            (left + step * i, top + height * (1 - math.log2(ratio[batch, sparsity]) / peak))
+            for i, sparsity in enumerate(sparsities)
+        ]
+        picture.line(points, colour)
+        picture.text(points[-1][0] + 8, points[-1][1] + 4, f"batch {batch}", colour, size=11)
+    for i, sparsity in enumerate(sparsities):
+        picture.text(left + step * i, top + height + 26, f"{sparsity:g} %", SOFT, "middle", 11)
     return picture
 
 

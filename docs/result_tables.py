@@ -139,6 +139,60 @@ def layer_products(result: dict[str, Any]) -> str:
     return f"{says}\n\n{table(['pattern, density', 'forward', 'input gradient', 'weight gradient', 'all three'], rows)}"
 
 
+def fastest(contenders: dict[str, Any]) -> tuple[str, float]:
+    """Name and microseconds of the fastest."""
+    name = min(contenders, key=lambda key: contenders[key]["us"])
+    return name, float(contenders[name]["us"])
+
+
+def layer_name(row: dict[str, Any]) -> str:
+    """Inputs and outputs."""
+    return f"{row['inputs']} to {row['outputs']}"
+
+
+@view("layer-choice", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_choice(result: dict[str, Any]) -> str:
+    """The fastest pattern of every case."""
+    batches = sorted({row["batch"] for row in result["rows"]})
+    cells: dict[tuple[str, float], list[str]] = {}
+    for row in result["rows"]:
+        name, took = fastest(row["ours"])
+        cell = f"`{name}` {row['rivals']['torch dense']['us'] / took:.1f}x"
+        cells.setdefault((layer_name(row), row["sparsity"]), []).append(cell)
+    rows = [[shape, f"{sparsity:g} %", *cell] for (shape, sparsity), cell in cells.items()]
+    return table(["layer", "sparsity", *(f"batch {batch}" for batch in batches)], rows)
+
+
+@view("layer-patterns", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_patterns(result: dict[str, Any]) -> str:
+    """Every pattern and every rival on one layer."""
+    chosen = [row for row in result["rows"] if (row["inputs"], row["outputs"]) == (3072, 768)]
+    chosen = [row for row in chosen if row["sparsity"] in (87.5, 90.0) and row["batch"] != 64]
+    head = ["contender", *(f"{row['sparsity']:g} %, batch {row['batch']}" for row in chosen)]
+    names = dict.fromkeys((kind, name) for row in chosen for kind in ("ours", "rivals") for name in row[kind])
+    rows = [
+        [
+            f"`{name}`" if kind == "ours" else name,
+            *(f"{row[kind][name]['us']:,.0f}" if name in row[kind] else "—" for row in chosen),
+        ]
+        for kind, name in sorted(names, key=lambda pair: pair[0])
+    ]
+    return f"Microseconds, layer 3072 to 768, one thread.\n\n{table(head, rows)}"
+
+
+@view("layer-losses", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_losses(result: dict[str, Any]) -> str:
+    """Every case in which some rival is faster than the best of ours."""
+    rows = []
+    for row in result["rows"]:
+        (ours, took), (rival, rival_took) = fastest(row["ours"]), fastest(row["rivals"])
+        if rival_took < took:
+            case = [layer_name(row), f"{row['sparsity']:g} %", row["batch"]]
+            rows.append([*case, rival, f"{rival_took:,.0f} us", f"`{ours}`", f"{took:,.0f} us"])
+    says = f"{len(rows)} of {len(result['rows'])} cases."
+    return f"{says}\n\n{table(['layer', 'sparsity', 'batch', 'faster', '', 'our best', ''], rows)}"
+
+
 @view("mnist-gamma", "mnist_gamma", "python benchmarks/mnist_gamma.py")
 def mnist_gamma(result: dict[str, Any]) -> str:
     """SRigL's gamma against the error on held-out training samples."""
@@ -255,3 +309,9 @@ def speed_picture(_: dict[str, Any]) -> str:
 def pixels_picture(_: dict[str, Any]) -> str:
     """Where the picture lies."""
     return "![Connections of each MNIST pixel before and after RigL](ASSETS/pixels.svg)"
+
+
+@view("layers-picture", "layer_inference", "python benchmarks/layer_inference.py")
+def layers_picture(_: dict[str, Any]) -> str:
+    """Where the picture lies."""
+    return "![Times faster than dense PyTorch by sparsity and batch](ASSETS/layers.svg)"
