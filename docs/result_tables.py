@@ -315,3 +315,19 @@ def pixels_picture(_: dict[str, Any]) -> str:
 def layers_picture(_: dict[str, Any]) -> str:
     """Where the picture lies."""
     return "![Times faster than dense PyTorch by sparsity and batch](ASSETS/layers.svg)"
+
+
+@view("layer-threads", "layer_threads", "python benchmarks/layer_threads.py")
+def layer_threads(result: dict[str, Any]) -> str:
+    """Two threads against one."""
+    head = ["pattern", "layer", "batch", *result["rows"][0]["speed_up"]]
+    rows = [
+        [
+            f"`{row['pattern']}`",
+            layer_name(row),
+            row["batch"],
+            *(f"{got:.2f}x" for got in row["speed_up"].values()),
+        ]
+        for row in result["rows"]
+    ]
+    return f"Density {result['density']:g}: time of one thread over time of two.\n\n{table(head, rows)}"
