@@ -331,3 +331,23 @@ def layer_threads(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     return f"Density {result['density']:g}: time of one thread over time of two.\n\n{table(head, rows)}"
+
+
+@view("layer-pattern-losses", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_pattern_losses(result: dict[str, Any]) -> str:
+    """Every pattern that loses to dense or to CSR in some case, and how often."""
+    names = dict.fromkeys(name for row in result["rows"] for name in row["ours"])
+    rows = []
+    for name in names:
+        cases = [row for row in result["rows"] if name in row["ours"]]
+        line = [f"`{name}`", len(cases)]
+        for rival in ("torch dense", "torch CSR"):
+            lost = [row for row in cases if row["rivals"][rival]["us"] < row["ours"][name]["us"]]
+            worst = [row["ours"][name]["us"] / row["rivals"][rival]["us"] for row in lost]
+            batches = sorted({row["batch"] for row in lost})
+            said = (
+                f"{len(lost)}: batch {', '.join(map(str, batches))}; up to {max(worst):.1f}x" if lost else "0"
+            )
+            line.append(said)
+        rows.append(line)
+    return table(["pattern", "cases", "slower than torch dense", "slower than torch CSR"], rows)
