@@ -17,14 +17,15 @@ struct Blocks {
 };
 
 // Bytes of a block's tile. A visit to a row costs some hundred cycles whatever the row holds there, so a block holds kWorth
-// connections a row where the second cache level allows; blocks of first-level size pay for dense rows and groups only.
+// products of vectors a row where the second cache level allows; blocks of first-level size pay for dense rows and groups only.
 // Beyond the second level there is nothing to gain but that rows are not visited for less than kLeast connections.
-constexpr int64_t kFirstLevel = 24 * 1024, kSecondLevel = 192 * 1024, kWorth = 30, kLeast = 2;
+constexpr int64_t kFirstLevel = 24 * 1024, kSecondLevel = 192 * 1024, kWorth = 240, kLeast = 2;
 
 // `bytes`: of one feature of the widest tile. The choice depends on the matrix and the batch alone.
 GS_INLINE Blocks block_choice(const gs_matrix& w, int64_t bytes) {
   const int64_t n_in = most(1, w.n_in), per_row = most(1, connections(w) / most(1, row_groups(w)));
-  const int64_t worth = least(kWorth * n_in / per_row, kSecondLevel / bytes);
+  const int64_t products = w.group * (bytes / GS_VEC_BYTES);  // of a connection, in vectors
+  const int64_t worth = least(kWorth / products * n_in / per_row, kSecondLevel / bytes);
   const int64_t wanted = most(most(kFirstLevel / bytes, worth), kLeast * n_in / per_row);
   const int64_t features = even_blocks(n_in, least(wanted, n_in), w.layout == GS_NM ? w.tile : 1);
   return {features, ceil_div(n_in, features)};
