@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from harness import arguments, record, remembered
-from layer_rivals import RIVALS, Call
+from layer_calls import Call, random_layer
+from layer_rivals import RIVALS
 from torch import Tensor
 
 import gossamer as gs
@@ -20,19 +21,12 @@ from gossamer.deploy.connections import Connections
 from gossamer.deploy.layouts import layout
 from gossamer.kernels import pick
 from gossamer.measure import alternate, threads
-from gossamer.patterns import NM, parse
+from gossamer.patterns import NM
 
 SHAPES = ((768, 3072), (3072, 768), (512, 512), (4096, 4096))  # inputs, outputs
 TILES = {75.0: "nm:2:8", 87.5: "nm:1:8", 93.75: "nm:1:16"}  # sparsities that N:M has
 SPARSITIES = (75.0, 80.0, 87.5, 90.0, 93.75, 95.0, 98.0, 99.0)
 BATCHES = (1, 16, 64, 256)
-
-
-def sparse(pattern: str, sparsity: float, inputs: int, outputs: int) -> gs.SparseLinear:
-    """A layer of random connections."""
-    generator = torch.Generator().manual_seed(0)
-    kind, density = parse(pattern), 1 - sparsity / 100
-    return gs.SparseLinear(inputs, outputs, bias=False, density=density, pattern=kind, generator=generator)
 
 
 def calls(layer: gs.SparseLinear, x: Tensor) -> dict[str, tuple[Call, int, int]]:
@@ -56,13 +50,13 @@ def calls(layer: gs.SparseLinear, x: Tensor) -> dict[str, tuple[Call, int, int]]
 
 def case(inputs: int, outputs: int, sparsity: float, batch: int, seconds: float) -> dict[str, Any]:
     """Medians in microseconds of all contenders, and what ours execute and hold."""
-    x = torch.randn(batch, inputs, generator=torch.Generator().manual_seed(1))
-    unstructured = sparse("unstructured", sparsity, inputs, outputs)
+    x, density = torch.randn(batch, inputs, generator=torch.Generator().manual_seed(1)), 1 - sparsity / 100
+    unstructured = random_layer("unstructured", density, inputs, outputs)
     topology, used = unstructured.topology, unstructured.values.detach()[: unstructured.connections]
     w = Connections(unstructured.shape, topology.positions, used).dense()
     ours: dict[str, tuple[Call, int, int]] = {}
     for pattern in ("unstructured", "fanin", "fanin:4", "fanin:8", *filter(None, [TILES.get(sparsity)])):
-        ours |= calls(sparse(pattern, sparsity, inputs, outputs), x)
+        ours |= calls(random_layer(pattern, density, inputs, outputs), x)
     rivals = {name: call for name, make in RIVALS.items() if (call := make(w, x)) is not None}
     with torch.no_grad():
         times = alternate({**{name: call for name, (call, *_) in ours.items()}, **rivals}, seconds=seconds)

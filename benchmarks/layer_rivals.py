@@ -4,49 +4,33 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from layer_calls import Call
 from torch import Tensor
 from torch.nn import functional as F
 
-Call = Callable[[], Any]
+from gossamer.cli.rivals import torch_csr, torch_dense, torch_int8
 
 
-def torch_dense(w: Tensor, x: Tensor) -> Call:
-    """The vendor's dense product."""
-    return lambda: F.linear(x, w)
+def of_torch(make: Callable[..., Any]) -> Callable[[Tensor, Tensor], Call]:
+    """A rival of ``gossamer bench``, as a call."""
+
+    def rival(w: Tensor, x: Tensor) -> Call:
+        compute, _ = make(w, None)
+        return partial(compute, x)
+
+    return rival
 
 
 def torch_bfloat16(w: Tensor, x: Tensor) -> Call:
     """Dense in bfloat16, input and output included."""
     small, narrow = w.bfloat16(), x.bfloat16()
     return lambda: F.linear(narrow, small)
-
-
-def torch_csr(w: Tensor, x: Tensor) -> Call:
-    """Compressed rows with 32-bit indices, which the vendor's kernels take without a conversion."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        wide = w.to_sparse_csr()
-        rows, columns = wide.crow_indices().int(), wide.col_indices().int()
-        sparse = torch.sparse_csr_tensor(rows, columns, wide.values(), wide.shape, check_invariants=True)
-    return lambda: (sparse @ x.T).T
-
-
-def torch_int8(w: Tensor, x: Tensor) -> Call:
-    """Dynamic quantization: weights int8 per neuron, activations per call."""
-    scales = (w.abs().amax(1).clamp_(min=1e-8) / 127).double()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")
-        zeros = torch.zeros(len(scales), dtype=torch.int64)
-        packed = torch.ops.quantized.linear_prepack(
-            torch.quantize_per_channel(w, scales, zeros, 0, torch.qint8), None
-        )
-    return lambda: torch.ops.quantized.linear_dynamic(x, packed, True)
 
 
 def _onnx_model(w: Tensor) -> Any:
@@ -104,10 +88,10 @@ def sparselab(w: Tensor, x: Tensor) -> Call | None:
 
 
 RIVALS: dict[str, Callable[[Tensor, Tensor], Call | None]] = {
-    "torch dense": torch_dense,
+    "torch dense": of_torch(torch_dense),
     "torch bfloat16": torch_bfloat16,
-    "torch CSR": torch_csr,
-    "torch int8": torch_int8,
+    "torch CSR": of_torch(torch_csr),
+    "torch int8": of_torch(torch_int8),
     "ONNX Runtime": onnxruntime_dense,
     "ONNX Runtime int8": onnxruntime_int8,
     "SparseLab": sparselab,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from harness import arguments, record
+from layer_calls import Call, products, random_layer
 
-import gossamer as gs
-from gossamer.kernels import pick
 from gossamer.measure import alternate, threads
-from gossamer.patterns import parse
 
 SHAPES = ((3072, 768), (768, 3072), (4096, 4096))  # inputs, outputs
 PATTERNS = ("fanin", "fanin:4", "unstructured")
 BATCHES = (1, 64, 256)
 
 
-def with_threads(count: int, call: Callable[[], Any]) -> Callable[[], Any]:
+def with_threads(count: int, call: Call) -> Call:
     """The call on this many threads of torch's pool."""
 
     def run() -> None:
@@ -32,23 +27,11 @@ def speed_ups(
     pattern: str, density: float, inputs: int, outputs: int, batch: int, seconds: float
 ) -> dict[str, float]:
     """Time of one thread over time of two, for every product; taken in turns."""
-    generator = torch.Generator().manual_seed(0)
-    layer = gs.SparseLinear(inputs, outputs, density=density, pattern=parse(pattern), generator=generator)
-    x, grad = torch.randn(inputs, batch).T, torch.randn(outputs, batch).T
-    values, index, shape = layer.values.detach(), layer.operands(), layer.pattern.dims(layer.shape)
-    kernel = {
-        op: pick(op, layer.pattern.layout, values.dtype, "cpu").call
-        for op in ("linear", "linear_grad_input", "linear_grad_values")
-    }
-    w = torch.randn(outputs, inputs)
-    products: dict[str, Callable[[], Any]] = {
-        "forward": lambda: kernel["linear"](x, values, index, None, shape),
-        "dX": lambda: kernel["linear_grad_input"](grad, values, index, shape),
-        "dW": lambda: kernel["linear_grad_values"](grad, x, values, index, shape),
-        "torch dense forward": lambda: x @ w.T,
-    }
+    x, grad, w = torch.randn(inputs, batch).T, torch.randn(outputs, batch).T, torch.randn(outputs, inputs)
+    calls = products(random_layer(pattern, density, inputs, outputs), x, grad)
+    calls["torch dense forward"] = lambda: x @ w.T
     result = {}
-    for name, call in products.items():
+    for name, call in calls.items():
         times = alternate({str(n): with_threads(n, call) for n in (1, 2)}, seconds=seconds)
         result[name] = round(times["1"].median / times["2"].median, 2)
     return result

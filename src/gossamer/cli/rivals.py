@@ -63,7 +63,10 @@ def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contende
     Cost: a dense copy of every layer.
     """
     graph = source.graph
-    rivals = [_rival(graph, name, make) for name, make in ((DENSE, _dense), (CSR, _csr), (INT8, _int8))]
+    rivals = [
+        _rival(graph, name, make)
+        for name, make in ((DENSE, torch_dense), (CSR, torch_csr), (INT8, torch_int8))
+    ]
     bodies = [body for _, body in frozen.graph.layers()]
     stored = sum(body.stored.bytes + _bytes([body.bias]) for body in bodies)
     flops = sum(2 * body.stored.values.numel() for body in bodies)
@@ -72,7 +75,7 @@ def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contende
 
 def int8_rival(frozen: Frozen) -> Contender:
     """The network with int8 weights in dense torch, for what a frozen network has to beat at batch 1."""
-    return _rival(frozen.graph, INT8, _int8)
+    return _rival(frozen.graph, INT8, torch_int8)
 
 
 def _layouts(graph: Graph, example: Tensor) -> list[Contender]:
@@ -121,11 +124,12 @@ def _then_relu(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return compute(x).relu_()
 
 
-def _dense(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
+def torch_dense(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Torch's dense product; the call, and the bytes it holds."""
     return lambda x: F.linear(x, weight, bias), _bytes([weight])
 
 
-def _csr(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
+def torch_csr(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
     """Torch's compressed rows with 32-bit indices, which its vendor kernels take without a conversion."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
@@ -142,7 +146,7 @@ def _csr(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor
     return compute, _bytes([rows, columns, wide.values()])
 
 
-def _int8(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
+def torch_int8(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
     """Torch's dynamic quantization: weights int8 per neuron, activations int8 per call."""
     scales = weight.abs().amax(1).clamp_(min=1e-8) / 127
     with warnings.catch_warnings():

@@ -1,0 +1,125 @@
+"""The views of ``render_results.py`` that show one layer: its products, its rivals, its threads."""
+# ruff: noqa: INP001 (a script's other half)
+
+from __future__ import annotations
+
+from typing import Any
+
+from result_tables import table, view
+
+
+@view("layer-products", "layer_products", "python benchmarks/layer_products.py")
+def layer_products(result: dict[str, Any]) -> str:
+    """The three products of a layer against dense torch."""
+    rows = [
+        [
+            f"`{name.replace(' ', '` ')}",
+            *(
+                f"{row[product]['us']:.0f} us ({row[product]['times_faster']:.1f}x)"
+                for product in ("forward", "dX", "dW")
+            ),
+            f"{row['step_times_faster']:.1f}x",
+        ]
+        for name, row in result["table"].items()
+    ]
+    says = (
+        f"Layer {result['inputs']} to {result['outputs']}, batch {result['batch']}, float32: processor time of one "
+        "thread; in brackets: against dense torch in the same run."
+    )
+    return f"{says}\n\n{table(['pattern, density', 'forward', 'input gradient', 'weight gradient', 'all three'], rows)}"
+
+
+def fastest(contenders: dict[str, Any]) -> tuple[str, float]:
+    """Name and microseconds of the fastest."""
+    name = min(contenders, key=lambda key: contenders[key]["us"])
+    return name, float(contenders[name]["us"])
+
+
+def layer_name(row: dict[str, Any]) -> str:
+    """Inputs and outputs."""
+    return f"{row['inputs']} to {row['outputs']}"
+
+
+@view("layer-choice", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_choice(result: dict[str, Any]) -> str:
+    """The fastest pattern of every case."""
+    batches = sorted({row["batch"] for row in result["rows"]})
+    cells: dict[tuple[str, float], list[str]] = {}
+    for row in result["rows"]:
+        name, took = fastest(row["ours"])
+        cell = f"`{name}` {row['rivals']['torch dense']['us'] / took:.1f}x"
+        cells.setdefault((layer_name(row), row["sparsity"]), []).append(cell)
+    rows = [[shape, f"{sparsity:g} %", *cell] for (shape, sparsity), cell in cells.items()]
+    return table(["layer", "sparsity", *(f"batch {batch}" for batch in batches)], rows)
+
+
+@view("layer-patterns", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_patterns(result: dict[str, Any]) -> str:
+    """Every pattern and every rival on one layer."""
+    chosen = [row for row in result["rows"] if (row["inputs"], row["outputs"]) == (3072, 768)]
+    chosen = [row for row in chosen if row["sparsity"] in (87.5, 90.0) and row["batch"] != 64]
+    head = ["contender", *(f"{row['sparsity']:g} %, batch {row['batch']}" for row in chosen)]
+    names = dict.fromkeys((kind, name) for row in chosen for kind in ("ours", "rivals") for name in row[kind])
+    rows = [
+        [
+            f"`{name}`" if kind == "ours" else name,
+            *(f"{row[kind][name]['us']:,.0f}" if name in row[kind] else "—" for row in chosen),
+        ]
+        for kind, name in sorted(names, key=lambda pair: pair[0])
+    ]
+    return f"Microseconds, layer 3072 to 768, one thread.\n\n{table(head, rows)}"
+
+
+@view("layer-losses", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_losses(result: dict[str, Any]) -> str:
+    """Every case in which some rival is faster than the best of ours."""
+    rows = []
+    for row in result["rows"]:
+        (ours, took), (rival, rival_took) = fastest(row["ours"]), fastest(row["rivals"])
+        if rival_took < took:
+            case = [layer_name(row), f"{row['sparsity']:g} %", row["batch"]]
+            rows.append([*case, rival, f"{rival_took:,.0f} us", f"`{ours}`", f"{took:,.0f} us"])
+    says = f"{len(rows)} of {len(result['rows'])} cases."
+    return f"{says}\n\n{table(['layer', 'sparsity', 'batch', 'faster', '', 'our best', ''], rows)}"
+
+
+@view("layers-picture", "layer_inference", "python benchmarks/layer_inference.py")
+def layers_picture(_: dict[str, Any]) -> str:
+    """Where the picture lies."""
+    return "![Times faster than dense PyTorch by sparsity and batch](ASSETS/layers.svg)"
+
+
+@view("layer-threads", "layer_threads", "python benchmarks/layer_threads.py")
+def layer_threads(result: dict[str, Any]) -> str:
+    """Two threads against one."""
+    head = ["pattern", "layer", "batch", *result["rows"][0]["speed_up"]]
+    rows = [
+        [
+            f"`{row['pattern']}`",
+            layer_name(row),
+            row["batch"],
+            *(f"{got:.2f}x" for got in row["speed_up"].values()),
+        ]
+        for row in result["rows"]
+    ]
+    return f"Density {result['density']:g}: time of one thread over time of two.\n\n{table(head, rows)}"
+
+
+@view("layer-pattern-losses", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_pattern_losses(result: dict[str, Any]) -> str:
+    """Every pattern that loses to dense or to CSR in some case, and how often."""
+    names = dict.fromkeys(name for row in result["rows"] for name in row["ours"])
+    rows = []
+    for name in names:
+        cases = [row for row in result["rows"] if name in row["ours"]]
+        line = [f"`{name}`", len(cases)]
+        for rival in ("torch dense", "torch CSR"):
+            lost = [row for row in cases if row["rivals"][rival]["us"] < row["ours"][name]["us"]]
+            worst = [row["ours"][name]["us"] / row["rivals"][rival]["us"] for row in lost]
+            batches = sorted({row["batch"] for row in lost})
+            said = (
+                f"{len(lost)}: batch {', '.join(map(str, batches))}; up to {max(worst):.1f}x" if lost else "0"
+            )
+            line.append(said)
+        rows.append(line)
+    return table(["pattern", "cases", "slower than torch dense", "slower than torch CSR"], rows)
