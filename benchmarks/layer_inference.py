@@ -106,6 +106,10 @@ def main() -> None:
     """All cases, largest sparsity last."""
     options = arguments(__doc__, seconds=0.8, core=0)
     if hasattr(os, "sched_setaffinity"):
+        if options.core not in (cores := os.sched_getaffinity(0)):
+            raise SystemExit(
+                f"layer_inference: expected one of the cores {sorted(cores)}, got {options.core}"
+            )
         os.sched_setaffinity(0, {options.core})
     rows = []
     with threads(1):
