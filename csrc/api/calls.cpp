@@ -5,11 +5,12 @@
 namespace {
 
 gs_kernel pick(const gs_kernels& kernels, const gs_matrix& w, gs_operation op) {
-  if (op == GS_OP_GRAD_INPUT) return kernels.grad_input[w.dtype];
-  if (op == GS_OP_GRAD_VALUES) return kernels.grad_values[w.dtype];
-  if (w.layout == GS_NM_LANES) return kernels.lanes[w.dtype];
-  if (w.layout == GS_DENSE) return kernels.dense[w.dtype];
-  return kernels.linear[w.dtype];
+  const int64_t type = w.narrow ? w.narrow : w.dtype;
+  if (op == GS_OP_GRAD_INPUT) return kernels.grad_input[type];
+  if (op == GS_OP_GRAD_VALUES) return kernels.grad_values[type];
+  if (w.layout == GS_NM_LANES) return kernels.lanes[type];
+  if (w.layout == GS_DENSE) return kernels.dense[type];
+  return kernels.linear[type];
 }
 
 gs_status run(const gs_call* given, gs_operation op) {

@@ -36,8 +36,8 @@ gs_status gs_chain_workspace(const gs_layer* layers, int64_t n_layers, int64_t b
 }
 
 gs_status gs_chain_forward(const gs_layer* layers, int64_t n_layers, int64_t isa, int64_t batch, const gs_panel* x,
-                           void* out, int64_t out_stride, void* workspace, size_t workspace_bytes,
-                           gs_parallel_for parallel) {
+                           const gs_panel* residual, void* out, int64_t out_stride, void* workspace,
+                           size_t workspace_bytes, gs_parallel_for parallel) {
   int64_t half;
   gs_status status = half_bytes(layers, n_layers, batch, &half);
   if (status != GS_OK) return status;
@@ -49,8 +49,9 @@ gs_status gs_chain_forward(const gs_layer* layers, int64_t n_layers, int64_t isa
   for (int64_t i = 0; i < n_layers; ++i) {
     const bool last = i == n_layers - 1;
     void* y = last ? out : static_cast<char*>(workspace) + (i % 2) * half;
-    gs_call call = {layers[i].w, isa, batch, input, {nullptr, 0, 0}, layers[i].bias, layers[i].activation,
-                    y, last ? out_stride : batch, parallel};
+    const gs_panel none = {nullptr, 0, 0};
+    gs_call call = {layers[i].w, isa, batch, input, none, layers[i].bias, layers[i].activation, layers[i].slope,
+                    last && residual ? *residual : none, y, last ? out_stride : batch, parallel};
     status = gs_linear(&call);
     if (status != GS_OK) return status;
     input = {y, batch, 1};

@@ -57,6 +57,13 @@ gs_status check_panel(gs_panel& p, int64_t features, int64_t batch) {
   return __builtin_add_overflow(last, extent, &extent) || extent > INT64_MAX / 8 ? GS_OVERFLOW : GS_OK;
 }
 
+// What is added to the output: none, or rows that are contiguous as those of the output are.
+gs_status check_residual(gs_call& call) {
+  if (!call.residual.data) return GS_OK;
+  gs_status status = check_panel(call.residual, call.w.n_out, call.batch);
+  return status == GS_OK && call.residual.batch_stride != 1 ? GS_SIZE : status;
+}
+
 gs_status check_rows_out(const gs_call& call, int64_t rows) {
   int64_t extent;
   if (!call.out && rows && call.batch) return GS_NULL;
@@ -70,6 +77,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   int64_t cols = 0;
   *used = 0;
   if (w.dtype != GS_F32 && w.dtype != GS_F64) return GS_DTYPE;
+  if (w.narrow && (w.dtype != GS_F32 || (w.narrow != GS_BF16 && w.narrow != GS_I8))) return GS_DTYPE;
   if (w.n_out < 0 || w.n_in < 0 || w.n_out > kMaxDim || w.n_in > kMaxDim) return GS_SIZE;
   gs_status status = GS_LAYOUT;
   if (w.layout == GS_CSR) status = check_csr(w, used, &cols);
@@ -81,6 +89,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (*used > w.n_values || cols > w.n_cols) return GS_SIZE;
   if (*used > INT64_MAX / 8) return GS_OVERFLOW;
   if ((need_values && !w.values && *used) || (!w.cols && cols)) return GS_NULL;
+  if (need_values && w.narrow == GS_I8 && !w.scales && w.n_out) return GS_NULL;
   return GS_OK;
 }
 
@@ -90,9 +99,10 @@ gs_status gs_check_call(gs_call& call, gs_operation op) {
   if (status != GS_OK) return status;
   if (call.batch < 0 || call.batch > INT64_MAX / 64) return GS_SIZE;
   if (op != GS_OP_LINEAR && (call.w.layout == GS_NM_LANES || call.w.layout == GS_DENSE)) return GS_LAYOUT;
-  if (op == GS_OP_LINEAR && call.activation != GS_IDENTITY && call.activation != GS_RELU) return GS_SIZE;
+  if (op == GS_OP_LINEAR && (call.activation < GS_IDENTITY || call.activation > GS_LEAKY_RELU)) return GS_SIZE;
   if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
   if (op != GS_OP_LINEAR && (status = check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;
+  if (op == GS_OP_LINEAR && (status = check_residual(call)) != GS_OK) return status;
   if (op == GS_OP_LINEAR) return check_rows_out(call, call.w.n_out);
   if (op == GS_OP_GRAD_INPUT) return check_rows_out(call, call.w.n_in);
   return !call.out && call.w.n_values ? GS_NULL : GS_OK;

@@ -5,15 +5,15 @@
 
 namespace {
 
-constexpr int kIsas = 4, kPerIsa = 20, kLength = 64;
+constexpr int kIsas = 4, kPerIsa = 40, kLength = 64;
 char names[kIsas * kPerIsa][kLength];
 int32_t count = -1;
 
 void append(char* out, const char* a) { strncat(out, a, kLength - strlen(out) - 1); }
 
 void add(int32_t* n, const char* op, const char* layout, const gs_kernel* entry, const char* isa) {
-  static const char* const dtypes[] = {":float32:", ":float64:"};
-  for (int d = 0; d < 2; ++d) {
+  static const char* const dtypes[kValueTypes] = {":float32:", ":float64:", ":float32-bfloat16:", ":float32-int8:"};
+  for (int d = 0; d < kValueTypes; ++d) {
     if (!entry[d]) continue;
     char* out = names[(*n)++];
     out[0] = 0;

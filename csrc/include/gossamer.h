@@ -23,7 +23,7 @@ extern "C" {
 #define GS_API __attribute__((visibility("default")))
 #endif
 
-#define GS_ABI_VERSION 1
+#define GS_ABI_VERSION 2
 
 typedef enum gs_status {
   GS_OK = 0,
@@ -39,8 +39,9 @@ typedef enum gs_status {
 } gs_status;
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4 } gs_layout;
-typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1 } gs_dtype;
-typedef enum gs_activation { GS_IDENTITY = 0, GS_RELU = 1 } gs_activation;
+typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3 } gs_dtype;
+/* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. */
+typedef enum gs_activation { GS_IDENTITY = 0, GS_RELU = 1, GS_LEAKY_RELU = 2 } gs_activation;
 typedef enum gs_isa_id { GS_ISA_AUTO = -1, GS_ISA_SCALAR = 0, GS_ISA_AVX2 = 1, GS_ISA_AVX512 = 2, GS_ISA_NEON = 3 } gs_isa_id;
 
 /* Runs task(b, e, ctx) over disjoint parts of [begin, end), parts of at least `grain`, and returns when all are done;
@@ -58,7 +59,7 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  * `values` may be longer than what is used; the tail is never read, and its gradient is written as 0. */
 typedef struct gs_matrix {
   int64_t layout;    /* gs_layout */
-  int64_t dtype;     /* gs_dtype of values, inputs, outputs */
+  int64_t dtype;     /* GS_F32 or GS_F64: of inputs, outputs, and all arithmetic */
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
   int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; other layouts: 1 */
@@ -72,6 +73,8 @@ typedef struct gs_matrix {
   const void* values;
   const void* rows;
   const void* cols;
+  int64_t narrow;     /* GS_BF16 or GS_I8: values are of that type (gs_linear, dtype GS_F32, not dense); 0: of dtype */
+  const void* scales; /* GS_I8: f32 [n_out], a connection weighs scales[row] * its value; others: ignored */
 } gs_matrix;
 
 /* A read-only [features, batch] input: element (i, b) is data[i * feature_stride + b * batch_stride]. */
@@ -90,12 +93,14 @@ typedef struct gs_call {
   gs_panel grad;            /* [n_out, batch] */
   const void* bias;         /* [n_out] or null */
   int64_t activation;       /* gs_activation, applied last */
+  double slope;             /* of GS_LEAKY_RELU */
+  gs_panel residual;        /* [n_out, batch] that is added before the activation, batch_stride 1, apart from out; or null data */
   void* out;                /* see each operation */
   int64_t out_stride;       /* elements between rows of out, >= batch */
   gs_parallel_for parallel; /* or null */
 } gs_call;
 
-/* out[n_out, batch] = activation(W x + bias). Rows without connections get activation(bias). Reads w, x, bias. */
+/* out[n_out, batch] = activation(W x + bias + residual). A row without connections counts as 0. */
 GS_API gs_status gs_linear(const gs_call* call);
 
 /* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm. */
@@ -108,21 +113,23 @@ GS_API gs_status gs_linear_grad_values(const gs_call* call);
 /* Scans the whole index: ranges, order, row pointers. O(connections). w->values is not read and may be null. */
 GS_API gs_status gs_check_index(const gs_matrix* w);
 
-/* One layer of a chain: out = activation(W x + bias). */
+/* One layer of a chain: out = activation(W x + bias), as in gs_call. */
 typedef struct gs_layer {
   gs_matrix w;
   const void* bias; /* [n_out] or null */
   int64_t activation;
+  double slope;
 } gs_layer;
 
 /* Bytes of workspace that gs_chain_forward needs for these layers and this batch. */
 GS_API gs_status gs_chain_workspace(const gs_layer* layers, int64_t n_layers, int64_t batch, size_t* bytes);
 
 /* Runs the layers in order in one call. x: [n_in of the first, batch]; out: [n_out of the last, batch], rows out_stride
- * apart. workspace: at least gs_chain_workspace bytes, any alignment of the element type; may be null if that is 0. */
+ * apart. residual: added to the last layer before its activation, as in gs_call, or null. workspace: at least
+ * gs_chain_workspace bytes, any alignment of the element type; may be null if that is 0. */
 GS_API gs_status gs_chain_forward(const gs_layer* layers, int64_t n_layers, int64_t isa, int64_t batch,
-                                  const gs_panel* x, void* out, int64_t out_stride, void* workspace,
-                                  size_t workspace_bytes, gs_parallel_for parallel);
+                                  const gs_panel* x, const gs_panel* residual, void* out, int64_t out_stride,
+                                  void* workspace, size_t workspace_bytes, gs_parallel_for parallel);
 
 /* Best instruction set of this processor that was compiled in. */
 GS_API int32_t gs_isa(void);

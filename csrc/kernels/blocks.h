@@ -51,11 +51,11 @@ GS_INLINE void find_starts(const gs_matrix& w, const Blocks& blocks, int64_t r0,
 }
 
 // The connections of one block lie apart in memory, row by row: fetches those of the row kAhead rows on, taking it to be as
-// long as this one (a wrong guess costs nothing but the fetch). `values` may be the gradient that is written.
-template <class T> GS_INLINE void fetch_ahead(const gs_matrix& w, const Row& row, int64_t from, const T* values) {
+// long as this one (a wrong guess costs nothing but the fetch). `values`, of `bytes` each, may be the gradient that is written.
+GS_INLINE void fetch_ahead(const gs_matrix& w, const Row& row, int64_t from, const void* values, int64_t bytes) {
   const int64_t next = row.first + from + kAhead * row.count;
-  prefetch(values, next * w.group * static_cast<int64_t>(sizeof(T)));
-  prefetch(values, next * w.group * static_cast<int64_t>(sizeof(T)) + 64);
+  prefetch(values, next * w.group * bytes);
+  prefetch(values, next * w.group * bytes + 64);
   prefetch(w.cols, next * w.col_bytes);
 }
 

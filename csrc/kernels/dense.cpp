@@ -1,7 +1,7 @@
 // A dense layer inside a chain: small and honest. Batch 1: row dot products. Batches: 4 rows x 2 vectors in registers
 // over a packed tile. A vendor library is used elsewhere when dense wins by much. Forward, f32 only.
+#include "epilogue.h"
 #include "kernels.h"
-#include "tile.h"
 
 namespace gs {
 namespace GS_SET {
@@ -16,11 +16,6 @@ struct Job {
   const gs_call* call;
   gs_status status;
 };
-
-GS_INLINE float finish(const gs_call& call, int64_t r, float y) {
-  if (call.bias) y += static_cast<const float*>(call.bias)[r];
-  return call.activation == GS_RELU && y < 0 ? 0 : y;
-}
 
 // Four rows from r (rows past the last are repeated and not stored) times one column of contiguous features.
 void rows_by_column(const gs_call& call, int64_t r, int64_t count) {
@@ -40,7 +35,7 @@ void rows_by_column(const gs_call& call, int64_t r, int64_t count) {
     for (int q = 0; q < kRows; ++q) s[q] += v * load_part<float>(w[q] + i, n - i);
   float y[4] = {};
   add_sums(s, y);
-  for (int q = 0; q < count; ++q) static_cast<float*>(call.out)[(r + q) * call.out_stride] = finish(call, r + q, y[q]);
+  for (int q = 0; q < count; ++q) finish<float>(call, r + q, 0, y[q]);
 }
 
 // Features begin .. end of four rows times a packed tile of V vectors; partial sums live in the output between blocks.
@@ -64,11 +59,10 @@ void rows_by_tile(const gs_call& call, const Tile& tile, const float* packed, in
     }
   }
   for (int q = 0; q < count; ++q) {
-    if (end == n)
-      for (int v = 0; v < V; ++v) {
-        if (call.bias) acc[q][v] += splat<float>(static_cast<const float*>(call.bias)[r + q]);
-        if (call.activation == GS_RELU) acc[q][v] = relu<float>(acc[q][v]);
-      }
+    if (end == n) {
+      for (int v = 0; call.bias && v < V; ++v) acc[q][v] += splat<float>(static_cast<const float*>(call.bias)[r + q]);
+      finish_row<float, V>(call, tile, r + q, acc[q]);
+    }
     store_row<float, V>(out + q * call.out_stride, tile.size, acc[q]);
   }
 }

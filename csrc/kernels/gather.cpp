@@ -1,7 +1,7 @@
 #include "gather.h"
 
+#include "epilogue.h"
 #include "rows.h"
-#include "tile.h"
 
 namespace gs {
 namespace GS_SET {
@@ -31,8 +31,8 @@ template <class T, int G> struct Shape {
   static constexpr int S = G >= L ? 1 : L / G;
   static constexpr int P = G > L ? G / L : 1;
 };
-template <class T, int G, class I>
-GS_INLINE int64_t whole_vectors(const T* x, const I* col, const T* w, int64_t n, vec<T> (&a)[Shape<T, G>::P]) {
+template <class T, int G, class W, class I>
+GS_INLINE int64_t whole_vectors(const T* x, const I* col, const W* w, int64_t n, vec<T> (&a)[Shape<T, G>::P]) {
   constexpr int L = Shape<T, G>::L, S = Shape<T, G>::S, P = Shape<T, G>::P;
   vec<T> b[P] = {};
   int64_t j = 0;
@@ -42,14 +42,14 @@ GS_INLINE int64_t whole_vectors(const T* x, const I* col, const T* w, int64_t n,
     const vec<T> xa = fetch<T, G>(x, col + j), xb = fetch<T, G>(x, col + j + S);
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      a[p] += xa * load<T>(w + j * G + p * L);
-      b[p] += xb * load<T>(w + (j + S) * G + p * L);
+      a[p] += xa * load_values(w + j * G + p * L);
+      b[p] += xb * load_values(w + (j + S) * G + p * L);
     }
   }
   if (j + S <= n) {
     const vec<T> xa = fetch<T, G>(x, col + j);
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) a[p] += xa * load<T>(w + j * G + p * L);
+    for (int p = 0; p < P; ++p) a[p] += xa * load_values(w + j * G + p * L);
     j += S;
   }
 #pragma GCC unroll 4
@@ -58,10 +58,10 @@ GS_INLINE int64_t whole_vectors(const T* x, const I* col, const T* w, int64_t n,
 }
 
 // out[g] = sum over the row's connections of w[j * G + g] * x[col[j]], g < G.
-template <class T, int G, class I> GS_INLINE void row_sums(const T* x, const I* col, const T* w, int64_t n, T* out) {
+template <class T, int G, class W, class I> GS_INLINE void row_sums(const T* x, const I* col, const W* w, int64_t n, T* out) {
   constexpr int L = Shape<T, G>::L, P = Shape<T, G>::P;
   vec<T> a[P];
-  int64_t j = whole_vectors<T, G, I>(x, col, w, n, a);
+  int64_t j = whole_vectors<T, G, W, I>(x, col, w, n, a);
   if constexpr (G >= L) {
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) store<T>(out + p * L, a[p]);
@@ -75,21 +75,21 @@ template <class T, int G, class I> GS_INLINE void row_sums(const T* x, const I* 
     }
   }
   for (; j < n; ++j)
-    for (int g = 0; g < G; ++g) out[g] += w[j * G + g] * x[col[j]];
+    for (int g = 0; g < G; ++g) out[g] += widen(w[j * G + g]) * x[col[j]];
 }
 
 // row_sums of four rows, their lanes added up together.
-template <class T, class I>
-GS_INLINE void four_row_sums(const T* x, const I* cols, const T* values, const Row (&row)[4], T* out) {
+template <class T, class W, class I>
+GS_INLINE void four_row_sums(const T* x, const I* cols, const W* values, const Row (&row)[4], T* out) {
   vec<T> s[4];
 #pragma GCC unroll 4
   for (int q = 0; q < 4; ++q) {
     const I* col = cols + row[q].first;
-    const T* w = values + row[q].first;
+    const W* w = values + row[q].first;
     vec<T> a[1];
-    int64_t j = whole_vectors<T, 1, I>(x, col, w, row[q].count, a);
+    int64_t j = whole_vectors<T, 1, W, I>(x, col, w, row[q].count, a);
     T rest = 0;
-    for (; j < row[q].count; ++j) rest += w[j] * x[col[j]];
+    for (; j < row[q].count; ++j) rest += widen(w[j]) * x[col[j]];
     s[q] = a[0];
     out[q] = rest;
   }
@@ -97,12 +97,12 @@ GS_INLINE void four_row_sums(const T* x, const I* cols, const T* values, const R
 }
 
 // The same where columns have to be decoded first (nm): chunk by chunk.
-template <class T> GS_INLINE void decoded_row(const gs_matrix& w, const T* x, const Row& row, T* out) {
-  const T* values = static_cast<const T*>(w.values) + row.first;
+template <class T, class W> GS_INLINE void decoded_row(const gs_matrix& w, const T* x, const Row& row, T* out) {
+  const W* values = static_cast<const W*>(w.values) + row.first;
   out[0] = 0;
   with_columns(w, row, 0, row.count, [&](const auto* col, int64_t from, int64_t n) {
     T part;
-    row_sums<T, 1>(x, col, values + from, n, &part);
+    row_sums<T, 1, W>(x, col, values + from, n, &part);
     out[0] += part;
   });
 }
@@ -112,18 +112,13 @@ struct Job {
   const void* x;  // contiguous features
 };
 
-template <class T, int G> GS_INLINE void write(const gs_call& call, int64_t r, const T* sums, int count) {
-  const T* bias = static_cast<const T*>(call.bias);
-  for (int g = 0; g < count; ++g) {
-    T y = bias ? sums[g] + bias[r * G + g] : sums[g];
-    if (call.activation == GS_RELU && y < 0) y = 0;
-    static_cast<T*>(call.out)[(r * G + g) * call.out_stride] = y;
-  }
+template <class T> GS_INLINE void write(const gs_call& call, int64_t first, const T* sums, int count) {
+  for (int g = 0; g < count; ++g) finish<T>(call, first + g, 0, sums[g]);
 }
 
-template <class T, int G> void rows(const gs_call& call, const T* x, int64_t r0, int64_t r1) {
+template <class T, class W, int G> void rows(const gs_call& call, const T* x, int64_t r0, int64_t r1) {
   const gs_matrix& w = call.w;
-  const T* values = static_cast<const T*>(w.values);
+  const W* values = static_cast<const W*>(w.values);
   const uint16_t* narrow = static_cast<const uint16_t*>(w.cols);
   int64_t active = first_active(w, r0), r = r0;
   T sums[8] = {};
@@ -131,32 +126,40 @@ template <class T, int G> void rows(const gs_call& call, const T* x, int64_t r0,
     for (; r + 4 <= r1; r += 4) {
       const Row row[4] = {row_at(w, r, active), row_at(w, r + 1, active), row_at(w, r + 2, active),
                           row_at(w, r + 3, active)};
-      four_row_sums<T, uint16_t>(x, narrow, values, row, sums);
-      write<T, 1>(call, r, sums, 4);
+      four_row_sums<T, W, uint16_t>(x, narrow, values, row, sums);
+      write<T>(call, r, sums, 4);
     }
   for (; r < r1; ++r) {
     const Row row = row_at(w, r, active);
-    if (w.col_bytes == 2) row_sums<T, G>(x, narrow + row.first, values + row.first * G, row.count, sums);
+    if (w.col_bytes == 2) row_sums<T, G, W>(x, narrow + row.first, values + row.first * G, row.count, sums);
     else if (w.col_bytes == 4)
-      row_sums<T, G>(x, static_cast<const int32_t*>(w.cols) + row.first, values + row.first * G, row.count, sums);
-    else decoded_row<T>(w, x, row, sums);
-    write<T, G>(call, r, sums, G);
+      row_sums<T, G, W>(x, static_cast<const int32_t*>(w.cols) + row.first, values + row.first * G, row.count, sums);
+    else decoded_row<T, W>(w, x, row, sums);
+    write<T>(call, r * G, sums, G);
   }
 }
 
 // Items are kQuad row groups each, so that which rows are added up together does not depend on the number of threads.
 constexpr int64_t kQuad = 4;
 
+template <class T, class W> void rows(const Job& job, int64_t begin, int64_t end) {
+  const T* x = static_cast<const T*>(job.x);
+  switch (job.call->w.group) {
+    case 1: return rows<T, W, 1>(*job.call, x, begin, end);
+    case 2: return rows<T, W, 2>(*job.call, x, begin, end);
+    case 4: return rows<T, W, 4>(*job.call, x, begin, end);
+    default: return rows<T, W, 8>(*job.call, x, begin, end);
+  }
+}
+
 template <class T> void run_rows(int64_t first, int64_t last, void* ctx) {
   const Job& job = *static_cast<const Job*>(ctx);
-  const T* x = static_cast<const T*>(job.x);
   const int64_t begin = first * kQuad, end = least(row_groups(job.call->w), last * kQuad);
-  switch (job.call->w.group) {
-    case 1: return rows<T, 1>(*job.call, x, begin, end);
-    case 2: return rows<T, 2>(*job.call, x, begin, end);
-    case 4: return rows<T, 4>(*job.call, x, begin, end);
-    default: return rows<T, 8>(*job.call, x, begin, end);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (job.call->w.narrow == GS_I8) return rows<T, int8_t>(job, begin, end);
+    if (job.call->w.narrow == GS_BF16) return rows<T, bf16>(job, begin, end);
   }
+  rows<T, T>(job, begin, end);
 }
 
 }  // namespace

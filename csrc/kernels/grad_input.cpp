@@ -55,7 +55,7 @@ template <class T, int V, int G> void block_rows(const Block& b) {
   for (int64_t r = 0; r < rows; ++r) {
     const Row row = row_at(w, r, active);
     if (b.from[r] == b.to[r]) continue;
-    if (b.blocked) fetch_ahead<T>(w, row, b.from[r], static_cast<const T*>(w.values));
+    if (b.blocked) fetch_ahead(w, row, b.from[r], w.values, sizeof(T));
     vec<T> grad[G][V];
     grads.row(r, rows, grad);
     one_row<T, V, G>(b, row, grad, b.from[r], b.to[r]);

@@ -58,7 +58,7 @@ template <class T, int V, int G> void block_rows(const Block& b, int64_t r0, int
     const Row row = row_at(w, r, active);
     const int64_t from = b.from[r - r0], to = b.to[r - r0];
     if (from == to) continue;
-    if (b.blocked) fetch_ahead<T>(w, row, from, static_cast<const T*>(b.call->out));
+    if (b.blocked) fetch_ahead(w, row, from, b.call->out, sizeof(T));
     vec<T> grad[G][V];
     grads.row(r, r1, grad);
     T* out = static_cast<T*>(b.call->out) + row.first * G;

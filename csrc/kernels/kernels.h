@@ -6,13 +6,14 @@
 
 typedef gs_status (*gs_kernel)(const gs_call* call);
 
-// Indexed by gs_dtype; a null entry is a kernel this instruction set does not have.
+// Indexed by the gs_dtype of the values; a null entry is a kernel this instruction set does not have.
+constexpr int kValueTypes = 4;
 struct gs_kernels {
-  gs_kernel linear[2];
-  gs_kernel grad_input[2];
-  gs_kernel grad_values[2];
-  gs_kernel lanes[2];
-  gs_kernel dense[2];
+  gs_kernel linear[kValueTypes];
+  gs_kernel grad_input[kValueTypes];
+  gs_kernel grad_values[kValueTypes];
+  gs_kernel lanes[kValueTypes];
+  gs_kernel dense[kValueTypes];
 };
 
 extern "C" {

@@ -1,20 +1,11 @@
 // nm_lanes: 8 neurons side by side. For each tile of m inputs every neuron keeps n; register permutes fetch the chosen
 // inputs of 8 neurons at once (m = 4, 8, 16, 32). Any other m takes the plain path. Forward, f32 only.
+#include "epilogue.h"
 #include "kernels.h"
-#include "tile.h"
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 namespace gs {
 namespace GS_SET {
 namespace {
-
-typedef float f32l __attribute__((vector_size(32)));
-typedef float f32lu __attribute__((vector_size(32), aligned(4), may_alias));
-
-GS_INLINE f32l load8(const float* p) { return *reinterpret_cast<const f32lu*>(p); }
 
 // x[offset] per lane, every offset below M.
 template <int M> GS_INLINE f32l pick(const float* x, const uint8_t* offset) {
@@ -37,7 +28,7 @@ template <int M> GS_INLINE f32l pick(const float* x, const uint8_t* offset) {
 }
 
 // Sums of 8 neurons: `tiles` tiles of M inputs with n offsets each.
-template <int M> GS_INLINE f32l permuted(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n) {
+template <int M, class W> GS_INLINE f32l permuted(const float* x, const W* w, const uint8_t* offset, int64_t tiles, int64_t n) {
   f32l a = {}, b = {}, c = {}, d = {};
   int64_t t = 0;
   if (n == 1) {
@@ -60,7 +51,8 @@ template <int M> GS_INLINE f32l permuted(const float* x, const float* w, const u
   return (a + b) + (c + d);
 }
 
-GS_INLINE f32l gathered(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n, int64_t m) {
+template <class W>
+GS_INLINE f32l gathered(const float* x, const W* w, const uint8_t* offset, int64_t tiles, int64_t n, int64_t m) {
   f32l a = {};
   for (int64_t t = 0; t < tiles; ++t)
     for (int64_t q = t * n; q < (t + 1) * n; ++q) {
@@ -72,12 +64,13 @@ GS_INLINE f32l gathered(const float* x, const float* w, const uint8_t* offset, i
   return a;
 }
 
-GS_INLINE f32l sums(const float* x, const float* w, const uint8_t* offset, int64_t tiles, int64_t n, int64_t m) {
+template <class W>
+GS_INLINE f32l sums(const float* x, const W* w, const uint8_t* offset, int64_t tiles, int64_t n, int64_t m) {
   switch (m) {
-    case 4: return permuted<4>(x, w, offset, tiles, n);
-    case 8: return permuted<8>(x, w, offset, tiles, n);
-    case 16: return permuted<16>(x, w, offset, tiles, n);
-    case 32: return permuted<32>(x, w, offset, tiles, n);
+    case 4: return permuted<4, W>(x, w, offset, tiles, n);
+    case 8: return permuted<8, W>(x, w, offset, tiles, n);
+    case 16: return permuted<16, W>(x, w, offset, tiles, n);
+    case 32: return permuted<32, W>(x, w, offset, tiles, n);
     default: return gathered(x, w, offset, tiles, n, m);
   }
 }
@@ -88,19 +81,22 @@ struct Job {
 };
 
 // Groups of 8 neurons g0 .. g1 for one batch column with contiguous features.
-void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int64_t g1) {
+template <class W> void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int64_t g1) {
   const gs_matrix& w = call.w;
   const int64_t tiles = w.n_in / w.tile, n = w.per_row;
-  const float* bias = static_cast<const float*>(call.bias);
-  float* out = static_cast<float*>(call.out) + column;
   for (int64_t g = g0; g < g1; ++g) {
-    const float* values = static_cast<const float*>(w.values) + g * tiles * n * 8;
+    const W* values = static_cast<const W*>(w.values) + g * tiles * n * 8;
     const uint8_t* offset = static_cast<const uint8_t*>(w.cols) + g * tiles * n * 8;
-    const f32l y = sums(x, values, offset, tiles, n, w.tile);
-    for (int64_t i = 0; i < least(8, w.n_out - g * 8); ++i) {
-      float v = bias ? y[i] + bias[g * 8 + i] : y[i];
-      out[(g * 8 + i) * call.out_stride] = call.activation == GS_RELU && v < 0 ? 0 : v;
-    }
+    const f32l y = sums<W>(x, values, offset, tiles, n, w.tile);
+    for (int64_t i = 0; i < least(8, w.n_out - g * 8); ++i) finish<float>(call, g * 8 + i, column, y[i]);
+  }
+}
+
+void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int64_t g1) {
+  switch (call.w.narrow) {
+    case GS_I8: return groups<int8_t>(call, x, column, g0, g1);
+    case GS_BF16: return groups<bf16>(call, x, column, g0, g1);
+    default: return groups<float>(call, x, column, g0, g1);
   }
 }
 

@@ -1,6 +1,7 @@
-// out = activation(W x + bias) for csr, fanin and nm: rows in registers. For one batch tile and one block of packed
+// out = activation(W x + bias + residual) for csr, fanin and nm: rows in registers. For one batch tile and one block of packed
 // features, the output tile of a row stays in registers over all its connections.
 #include "blocks.h"
+#include "epilogue.h"
 #include "gather.h"
 #include "kernels.h"
 
@@ -61,29 +62,31 @@ struct Block {
 template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Row& row, int64_t r, int64_t from, int64_t to) {
   const gs_call& call = *b.call;
   if (from == to && !b.first && !b.last) return;
-  const T* bias = static_cast<const T*>(call.bias);
+  const T *bias = static_cast<const T*>(call.bias), *scale = scales<T>(call.w);
   T* out = static_cast<T*>(call.out) + r * G * call.out_stride + b.tile.begin;
   vec<T> acc[G][V] = {};  // of this block alone: short chains of additions round less than one long one
-  const T* w = static_cast<const T*>(call.w.values) + row.first * G;
   if (b.blocked) {
-    fetch_ahead<T>(call.w, row, from, static_cast<const T*>(call.w.values));
+    fetch_ahead(call.w, row, from, call.w.values, value_bytes(call.w));
     fetch_rows_ahead<T, V, G>(out, call.out_stride);
   }
   with_columns(call.w, row, from, to, [&](const auto* col, int64_t j, int64_t n) {
-    accumulate<T, V, G>(static_cast<const T*>(b.packed), col, w + j * G, n, acc);
+    with_values<T, G>(call.w, (row.first + j) * G, n, [&](const T* w, int64_t i, int64_t part) {
+      accumulate<T, V, G>(static_cast<const T*>(b.packed), col + i, w, part, acc);
+    });
   });
 #pragma GCC unroll 8
   for (int g = 0; g < G; ++g) {
     vec<T> before[V] = {};
+    if (scale)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) acc[g][v] *= splat<T>(scale[r * G + g]);
     if (!b.first) load_row<T, V>(out + g * call.out_stride, b.tile.size, before);
     else if (bias)
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) before[v] = splat<T>(bias[r * G + g]);
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) acc[g][v] += before[v];
-    if (b.last && call.activation == GS_RELU)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[g][v] = relu<T>(acc[g][v]);
+    if (b.last) finish_row<T, V>(call, b.tile, r * G + g, acc[g]);
     store_row<T, V>(out + g * call.out_stride, b.tile.size, acc[g]);
   }
 }

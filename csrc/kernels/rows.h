@@ -4,12 +4,10 @@
 #define GOSSAMER_ROWS_H
 
 #include "gossamer.h"
-#include "vec.h"
+#include "values.h"
 
 namespace gs {
 namespace GS_SET {
-
-constexpr int64_t kChunk = 512;  // connections decoded at a time
 
 struct Row {
   int64_t first;  // position of its first connection in cols; its first value is first * group

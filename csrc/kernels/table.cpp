@@ -19,9 +19,9 @@ gs_status dense_f32(const gs_call* call);
 #define GS_JOIN(a, b) GS_JOIN_(a, b)
 
 extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
-    {gs::GS_SET::linear_f32, gs::GS_SET::linear_f64},
+    {gs::GS_SET::linear_f32, gs::GS_SET::linear_f64, gs::GS_SET::linear_f32, gs::GS_SET::linear_f32},
     {gs::GS_SET::grad_input_f32, gs::GS_SET::grad_input_f64},
     {gs::GS_SET::grad_values_f32, gs::GS_SET::grad_values_f64},
-    {gs::GS_SET::lanes_f32, nullptr},
-    {gs::GS_SET::dense_f32, nullptr},
+    {gs::GS_SET::lanes_f32, nullptr, gs::GS_SET::lanes_f32, gs::GS_SET::lanes_f32},
+    {gs::GS_SET::dense_f32},
 };

@@ -22,19 +22,23 @@ struct Net {
     for (size_t i = 0; i < layers.size(); ++i) {
       layers[i].w.rows = layers[i].rows.data(), layers[i].w.cols = layers[i].cols.data();
       layers[i].w.values = values[i].data();
-      chain.push_back({layers[i].w, biases[i].data(), i + 1 < layers.size() ? GS_RELU : GS_IDENTITY});
+      chain.push_back({layers[i].w, biases[i].data(), i % 2 ? GS_RELU : GS_LEAKY_RELU, -0.25});
     }
   }
 };
 
 void agrees(Net& net, int isa, int batch) {
-  std::vector<float> x(40 * batch);
+  std::vector<float> x(40 * batch), more(5 * (batch + 1));
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 7) - 3;
+  for (size_t i = 0; i < more.size(); ++i) more[i] = static_cast<float>(i % 5) - 2;
+  const gs_panel none = {}, residual = {more.data(), batch + 1, 1};
   gs_panel input = {x.data(), 1, 40}, step = input;
   std::vector<float> held, y;
   for (const gs_layer& layer : net.chain) {
     y.assign(layer.w.n_out * batch, 0);
-    gs_call call = {layer.w, isa, batch, step, {}, layer.bias, layer.activation, y.data(), batch, nullptr};
+    const bool last = &layer == &net.chain.back();
+    gs_call call = {layer.w, isa, batch, step, {}, layer.bias, layer.activation, layer.slope, last ? residual : none,
+                    y.data(), batch, nullptr};
     CHECK(gs_linear(&call) == GS_OK);
     held = y;
     step = {held.data(), batch, 1};
@@ -43,13 +47,13 @@ void agrees(Net& net, int isa, int batch) {
   const int64_t n = static_cast<int64_t>(net.chain.size());
   CHECK(gs_chain_workspace(net.chain.data(), n, batch, &bytes) == GS_OK);
   Guarded<float> workspace(bytes / 4), out(5 * batch);
-  CHECK(gs_chain_forward(net.chain.data(), n, isa, batch, &input, out.data(), batch, workspace.data(), bytes,
-                         scattered_for) == GS_OK);
+  CHECK(gs_chain_forward(net.chain.data(), n, isa, batch, &input, &residual, out.data(), batch, workspace.data(),
+                         bytes, scattered_for) == GS_OK);
   CHECK(workspace.intact() && out.intact());
   CHECK(batch == 0 || std::memcmp(out.data(), y.data(), y.size() * 4) == 0);
   if (bytes)
-    CHECK(gs_chain_forward(net.chain.data(), n, isa, batch, &input, out.data(), batch, workspace.data(), bytes - 1,
-                           nullptr) == GS_SIZE);
+    CHECK(gs_chain_forward(net.chain.data(), n, isa, batch, &input, nullptr, out.data(), batch, workspace.data(),
+                           bytes - 1, nullptr) == GS_SIZE);
 }
 
 }  // namespace

@@ -35,8 +35,10 @@ template <class T> bool near(T got, double want, double terms) {
 template <class T> struct Bench {
   Layer layer;
   std::vector<double> values, bias, x, grad;
-  Guarded<T> memory, bias_memory;
+  Guarded<T> memory, bias_memory, scales{0};
+  Guarded<unsigned char> stored{0};
   int batch;
+  double largest = 1;  // of a value
   gs_call call = {};
 
   Bench(std::mt19937& random, const Layer& given, int batch_, int isa, bool with_bias, size_t tail)
@@ -63,21 +65,52 @@ template <class T> struct Bench {
     CHECK(product(&call) == GS_OK);
     call.out = pieces.data(), call.parallel = scattered_for;
     CHECK(product(&call) == GS_OK);
-    CHECK(whole.intact() && pieces.intact() && memory.intact() && bias_memory.intact());
+    CHECK(whole.intact() && pieces.intact() && memory.intact() && bias_memory.intact() && stored.intact() && scales.intact());
     CHECK(n == 0 || std::memcmp(whole.data(), pieces.data(), n * sizeof(T)) == 0);
     return whole;
   }
 
-  void linear(bool feature_major, bool relu) {
+  // The values as `type`, with a scale for each row, in exactly as many bytes as they have.
+  void narrow(std::mt19937& random, gs_dtype type) {
+    const size_t size = type == GS_I8 ? 1 : 2;
+    stored = Guarded<unsigned char>(values.size() * size), scales = Guarded<T>(layer.w.n_out);
+    for (size_t r = 0; r < scales.size(); ++r) scales[r] = static_cast<T>(0.5 + 0.25 * (r % 3));
+    for (size_t i = 0; i < values.size(); ++i) {
+      const bool padding = layer.row[i] >= layer.w.n_out;
+      if (type == GS_I8) {
+        const int q = padding ? 0 : static_cast<int>(random() % 255) - 127;
+        stored[i] = static_cast<unsigned char>(q);
+        values[i] = padding ? 0 : q * static_cast<double>(scales[layer.row[i]]);
+      } else {
+        float exact = padding ? 0 : static_cast<float>(values[i]);
+        uint32_t bits;
+        std::memcpy(&bits, &exact, 4), bits &= 0xffff0000u, std::memcpy(&exact, &bits, 4);
+        const uint16_t half = static_cast<uint16_t>(bits >> 16);
+        std::memcpy(stored.data() + 2 * i, &half, 2);
+        values[i] = exact;
+      }
+    }
+    call.w.narrow = type, call.w.values = stored.data(), call.w.scales = scales.data();
+    call.w.n_values = static_cast<int64_t>(values.size());
+    largest = type == GS_I8 ? 127 : 1;
+  }
+
+  // extra: bit 0 a fused activation, of which bit 1 says which, and bit 2 a residual.
+  void linear(bool feature_major, int extra) {
     Guarded<T> in = lay_out<T>(x, static_cast<int>(layer.w.n_in), batch, feature_major, &call.x);
-    call.activation = relu ? GS_RELU : GS_IDENTITY;
+    std::vector<double> more(extra & 4 ? layer.w.n_out * batch : 0);
+    for (size_t i = 0; i < more.size(); ++i) more[i] = 0.5 * (i % 3) - 0.5;
+    Guarded<T> residual = lay_out<T>(more, extra & 4 ? static_cast<int>(layer.w.n_out) : 0, batch, true, &call.residual);
+    if (!(extra & 4)) call.residual = {};
+    call.activation = extra & 1 ? (extra & 2 ? GS_LEAKY_RELU : GS_RELU) : GS_IDENTITY, call.slope = -0.5;
+    const double slope = !(extra & 1) ? 1 : extra & 2 ? call.slope : 0;
     Guarded<T> out = run(gs_linear, layer.w.n_out, batch, batch + 2);
     const std::vector<double> want = reference_linear(layer, values, x, bias, batch);
     bool good = true;
     for (int64_t r = 0; r < layer.w.n_out; ++r)
       for (int b = 0; b < batch; ++b) {
-        const double y = want[r * batch + b];
-        good = good && near<T>(out[r * (batch + 2) + b], relu && y < 0 ? 0 : y, static_cast<double>(layer.w.n_in));
+        const double y = want[r * batch + b] + (more.empty() ? 0 : more[r * batch + b]);
+        good = good && near<T>(out[r * (batch + 2) + b] / largest, (y < 0 ? y * slope : y) / largest, layer.w.n_in + 1.0);
       }
     CHECK(good);
   }
@@ -105,13 +138,19 @@ template <class T> struct Bench {
   }
 };
 
-// One variant: bit 0 bias, tail and fused activation; bits 1 and 2 the memory orders of x and of the gradient.
+// One variant: bit 0 bias and tail; bits 1 and 2 the memory orders of x and of the gradient; from bit 3 what is fused.
 template <class T> void products(std::mt19937& random, const Layer& layer, int isa, int batch, int variant) {
   const bool trained = layer.w.layout != GS_NM_LANES && layer.w.layout != GS_DENSE;
   if (!trained && sizeof(T) == 8) return;
   Bench<T> bench(random, layer, batch, isa, variant & 1, variant & 1 ? 5 : 0);
-  bench.linear(variant & 2, variant & 1);
+  bench.linear(variant & 2, variant >> 3);
   if (trained) bench.grad_input(variant & 4), bench.grad_values(variant & 2, variant & 4);
+}
+
+void narrow_products(std::mt19937& random, const Layer& layer, int isa, int batch, gs_dtype type, int variant) {
+  Bench<float> bench(random, layer, batch, isa, variant & 1, 0);
+  bench.narrow(random, type);
+  bench.linear(variant & 2, variant >> 3);
 }
 
 std::vector<Layer> layers(std::mt19937& random) {
@@ -150,8 +189,10 @@ void test_products() {
     for (int isa = 0; isa <= GS_ISA_NEON; ++isa) {
       if (gs_isa_available(isa) != GS_OK) continue;
       for (int batch : {0, 1, 2, 8, 33, 65}) {
-        products<float>(random, layer, isa, batch, static_cast<int>(random() % 8));
-        products<double>(random, layer, isa, batch, static_cast<int>(random() % 8));
+        products<float>(random, layer, isa, batch, static_cast<int>(random() % 64));
+        products<double>(random, layer, isa, batch, static_cast<int>(random() % 64));
+        if (layer.w.layout != GS_DENSE)
+          for (gs_dtype type : {GS_BF16, GS_I8}) narrow_products(random, layer, isa, batch, type, static_cast<int>(random() % 64));
       }
     }
   }

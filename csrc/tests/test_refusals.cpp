@@ -10,7 +10,7 @@ struct Good {
   gs_call call = {};
 
   Good() {
-    call.w = {GS_CSR, GS_F32, 2, 4, 1, 0, 0, 0, 3, 3, 4, 2, values, pointer, columns};
+    call.w = {GS_CSR, GS_F32, 2, 4, 1, 0, 0, 0, 3, 3, 4, 2, values, pointer, columns, 0, nullptr};
     call.isa = GS_ISA_AUTO, call.batch = 2;
     call.x = {x, 1, 4}, call.grad = {x, 1, 2}, call.out = out, call.out_stride = 2;
   }
@@ -40,6 +40,13 @@ void calls() {
   refuses(GS_SIZE, [](Good& g) { g.call.w.n_out = -1; });
   refuses(GS_SIZE, [](Good& g) { g.call.w.n_in = int64_t(1) << 31; });
   refuses(GS_SIZE, [](Good& g) { g.call.activation = 7; });
+  refuses(GS_OK, [](Good& g) { g.call.residual = {g.x, 2, 1}; });
+  refuses(GS_SIZE, [](Good& g) { g.call.residual = {g.x, 1, 2}; });
+  refuses(GS_DTYPE, [](Good& g) { g.call.w.narrow = GS_F64; });
+  refuses(GS_DTYPE, [](Good& g) { g.call.w.dtype = GS_F64, g.call.w.narrow = GS_BF16; });
+  refuses(GS_OK, [](Good& g) { g.call.w.narrow = GS_BF16; });
+  refuses(GS_NULL, [](Good& g) { g.call.w.narrow = GS_I8; });
+  refuses(GS_OK, [](Good& g) { g.call.w.narrow = GS_I8, g.call.w.scales = g.x; });
   refuses(GS_DTYPE, [](Good& g) { g.call.w.dtype = 2; });
   refuses(GS_DTYPE, [](Good& g) { g.call.w.col_bytes = 3; });
   refuses(GS_DTYPE, [](Good& g) { g.call.w.row_bytes = 2; });
@@ -68,7 +75,7 @@ void matrices() {
   w = fanin, w.rows = nullptr;
   CHECK(gs_check_index(&w) == GS_NULL);
   const uint8_t offsets[2] = {0, 1};
-  const gs_matrix nm = {GS_NM, GS_F32, 1, 4, 1, 1, 2, 0, 2, 2, 0, 1, g.values, nullptr, offsets};
+  const gs_matrix nm = {GS_NM, GS_F32, 1, 4, 1, 1, 2, 0, 2, 2, 0, 1, g.values, nullptr, offsets, 0, nullptr};
   w = nm;
   CHECK(gs_check_index(&w) == GS_OK);
   w = nm, w.tile = 3;
@@ -79,7 +86,7 @@ void matrices() {
   CHECK(gs_check_index(&w) == GS_SIZE);
   w = nm, w.layout = GS_NM_LANES, w.dtype = GS_F64, w.n_values = w.n_cols = 16;
   CHECK(gs_check_index(&w) == GS_DTYPE);
-  w = {GS_DENSE, GS_F32, INT32_MAX, INT32_MAX, 1, 0, 0, 0, INT64_MAX, 0, 0, 0, g.values, nullptr, nullptr};
+  w = {GS_DENSE, GS_F32, INT32_MAX, INT32_MAX, 1, 0, 0, 0, INT64_MAX, 0, 0, 0, g.values, nullptr, nullptr, 0, nullptr};
   CHECK(gs_check_index(&w) == GS_OVERFLOW);
 }
 
@@ -96,19 +103,25 @@ void indices() {
   g.pointer[1] = -1;
   CHECK(gs_check_index(&g.call.w) == GS_INDEX);
   const uint8_t bad[2] = {0, 2};
-  gs_matrix nm = {GS_NM, GS_F32, 1, 4, 1, 1, 2, 0, 2, 2, 0, 1, g.values, nullptr, bad};
+  gs_matrix nm = {GS_NM, GS_F32, 1, 4, 1, 1, 2, 0, 2, 2, 0, 1, g.values, nullptr, bad, 0, nullptr};
   CHECK(gs_check_index(&nm) == GS_INDEX);
   const uint16_t rows[1] = {2};
-  gs_matrix fanin = {GS_FANIN, GS_F32, 4, 4, 2, 1, 0, 1, 2, 1, 2, 2, g.values, rows, g.columns};
+  gs_matrix fanin = {GS_FANIN, GS_F32, 4, 4, 2, 1, 0, 1, 2, 1, 2, 2, g.values, rows, g.columns, 0, nullptr};
   CHECK(gs_check_index(&fanin) == GS_INDEX);
 }
 
 void forward_only() {
   Good g;
-  g.call.w = {GS_DENSE, GS_F32, 1, 3, 1, 0, 0, 0, 3, 0, 0, 0, g.values, nullptr, nullptr};
+  g.call.w = {GS_DENSE, GS_F32, 1, 3, 1, 0, 0, 0, 3, 0, 0, 0, g.values, nullptr, nullptr, 0, nullptr};
   CHECK(gs_linear(&g.call) == GS_OK);
   CHECK(gs_linear_grad_input(&g.call) == GS_LAYOUT);
   CHECK(gs_linear_grad_values(&g.call) == GS_LAYOUT);
+  g.call.w.narrow = GS_BF16;
+  CHECK(gs_linear(&g.call) == GS_DTYPE);
+  Good csr;
+  csr.call.w.narrow = GS_BF16;
+  CHECK(gs_linear_grad_input(&csr.call) == GS_DTYPE);
+  CHECK(gs_linear_grad_values(&csr.call) == GS_DTYPE);
 }
 
 // The caller's pool failed: said so, whatever the product. Enough work that the pool is asked.

@@ -9,6 +9,7 @@ from torch import Tensor
 from gossamer.kernels import KernelSpec, rows
 from gossamer.kernels.cpu import check_index, kernel_names
 from gossamer.kernels.reference import coordinates
+from gossamer.kernels.table import NARROW
 from kernel_cases import Case, cases, memory_orders, within_budget
 
 CASES = cases()
@@ -20,8 +21,26 @@ PAIRS = [
 ]
 
 
-def _dtypes(row: KernelSpec) -> list[torch.dtype]:
-    return [torch.float32, torch.float64] if row.dtype == "any" else [getattr(torch, row.dtype)]
+Types = tuple[torch.dtype, torch.dtype]  # of inputs, of values
+
+
+def _types(row: KernelSpec) -> list[Types]:
+    names = [row.dtype]
+    if row.dtype == "any":
+        names = ["float32", "float64", *(NARROW if row.op == "linear" else ())]
+    return [(getattr(torch, n.split("-")[0]), getattr(torch, n.split("-")[-1])) for n in names]
+
+
+def _narrowed(values: Tensor, dtype: torch.dtype, case: Case) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Stored values, the scale of each row where they are integers, and what they stand for."""
+    if dtype != torch.int8:
+        stored = values.to(dtype)
+        return stored, None, stored.to(values.dtype)
+    scale = torch.rand(case.shape[0]) + 0.5
+    stored = torch.full(values.shape, 113, dtype=torch.int8)  # nobody may read the tail
+    stored[: case.used] = torch.randint(-127, 128, (case.used,)).where(case.row < case.shape[0], 0)
+    weights = stored[: case.used].float() * scale[case.row.clamp(max=case.shape[0] - 1)]
+    return stored, scale, weights
 
 
 def _draw(case: Case, batch: int, dtype: torch.dtype, tail: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -37,9 +56,14 @@ def _draw(case: Case, batch: int, dtype: torch.dtype, tail: int = 3) -> tuple[Te
     )
 
 
-def _check_linear(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -> None:
-    x, values, bias, _ = _draw(case, batch, dtype)
-    w = case.dense(values)
+def _ones(case: Case, stored: torch.dtype) -> Tensor | None:
+    return torch.ones(case.shape[0]) if stored == torch.int8 else None
+
+
+def _check_linear(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
+    x, values, bias, _ = _draw(case, batch, types[0])
+    values, factor, weights = _narrowed(values, types[1], case)
+    w = case.dense(weights)
     for with_bias in (None, bias):
         b = torch.zeros_like(bias) if with_bias is None else bias
         exact, scale = (
@@ -47,12 +71,12 @@ def _check_linear(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -
             x.double().abs() @ w.double().abs().t() + b.double().abs(),
         )
         for order, laid in memory_orders(x):
-            y = row.call(laid, values, case.index, with_bias, case.shape)
+            y = row.call(laid, values, case.index, with_bias, case.shape, factor)
             assert within_budget(y, exact, x @ w.t() + b, scale), (batch, order)
 
 
-def _check_grad_input(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -> None:
-    _, values, _, grad = _draw(case, batch, dtype)
+def _check_grad_input(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
+    _, values, _, grad = _draw(case, batch, types[0])
     w = case.dense(values)
     exact, scale = grad.double() @ w.double(), grad.double().abs() @ w.double().abs()
     for order, laid in memory_orders(grad):
@@ -60,8 +84,8 @@ def _check_grad_input(row: KernelSpec, case: Case, batch: int, dtype: torch.dtyp
         assert within_budget(dx, exact, grad @ w, scale), (batch, order)
 
 
-def _check_grad_values(row: KernelSpec, case: Case, batch: int, dtype: torch.dtype) -> None:
-    x, values, _, grad = _draw(case, batch, dtype)
+def _check_grad_values(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
+    x, values, _, grad = _draw(case, batch, types[0])
 
     def sampled(a: Tensor, b: Tensor) -> Tensor:
         return (a.t() @ b)[case.row, case.column]
@@ -84,15 +108,15 @@ _CHECKS = {
 
 @pytest.mark.parametrize(("row", "case"), PAIRS)
 def test_value_within_a_stated_multiple_of_plain_torch(row: KernelSpec, case: Case) -> None:
-    for dtype in _dtypes(row):
+    for types in _types(row):
         for batch in case.batches:
-            _CHECKS[row.op](row, case, batch, dtype)
+            _CHECKS[row.op](row, case, batch, types)
 
 
 @pytest.mark.parametrize(("row", "case"), PAIRS)
 def test_missing_connections_are_never_multiplied(row: KernelSpec, case: Case) -> None:
     """An infinity reaches exactly the outputs that are connected to it."""
-    dtype = _dtypes(row)[0]
+    dtype, stored = _types(row)[0]
     x, values, _, grad = _draw(case, 9, dtype)
     used = case.row < case.shape[0]
     linked = torch.zeros(case.shape[:2], dtype=torch.bool)
@@ -101,7 +125,8 @@ def test_missing_connections_are_never_multiplied(row: KernelSpec, case: Case) -
     if row.op == "linear":
         x = x.abs()
         x[4, -1] = float("inf")
-        y = row.call(x, values, case.index, None, case.shape)
+        values = values.nan_to_num().to(stored)  # all of them at least 1
+        y = row.call(x, values, case.index, None, case.shape, _ones(case, stored))
         assert torch.equal(y.isinf()[4], linked[:, -1])
         assert y[[0, 1, 2, 3, 5, 6, 7, 8]].isfinite().all()
     elif row.op == "linear_grad_input":
@@ -119,9 +144,10 @@ def test_missing_connections_are_never_multiplied(row: KernelSpec, case: Case) -
 @pytest.mark.parametrize("row", [r for r in rows() if r.isa != "reference"], ids=lambda r: r.name)
 def test_outputs_are_feature_major_and_repeats_give_the_same_bits(row: KernelSpec) -> None:
     case = next(c for c in CASES if c.layout == row.layout)
-    x, values, bias, grad = _draw(case, 40, _dtypes(row)[0])
+    dtype, stored = _types(row)[0]
+    x, values, bias, grad = _draw(case, 40, dtype)
     operands = {
-        "linear": (x, values, case.index, bias, case.shape),
+        "linear": (x, values.nan_to_num().to(stored), case.index, bias, case.shape, _ones(case, stored)),
         "linear_grad_input": (grad, values, case.index, case.shape),
         "linear_grad_values": (grad, x, values, case.index, case.shape),
     }[row.op]

@@ -11,11 +11,13 @@ from gossamer.kernels.spec import KernelSpec
 OPS: Final = ("linear", "linear_grad_input", "linear_grad_values")
 LAYOUTS: Final = ("csr", "fanin", "nm", "nm_lanes", "dense")
 TRAINED: Final = ("csr", "fanin", "nm")  # layouts with gradients; the others only run frozen networks
+NARROW: Final = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values; frozen networks only
 
 # op, layout, dtypes the compiled core has, for every instruction set.
 _COMPILED: Final = (
     *((op, layout, ("float32", "float64")) for op in OPS for layout in TRAINED),
-    ("linear", "nm_lanes", ("float32",)),
+    *(("linear", layout, NARROW) for layout in TRAINED),
+    ("linear", "nm_lanes", ("float32", *NARROW)),
     ("linear", "dense", ("float32",)),
 )
 

@@ -15,9 +15,10 @@ class Chain:
 
     Args:
         layers: one mapping a layer: ``layout`` str, ``shape`` ints, ``values`` [>= used], ``index`` sequence
-            of integer tensors (empty for ``"dense"``); optionally ``bias`` [n_out] and ``activation`` (None,
-            ``"relu"``). All float32 or all float64 (``"nm_lanes"`` and ``"dense"``: float32), all contiguous;
-            kept alive, not copied.
+            of integer tensors (empty for ``"dense"``); optionally ``bias`` [n_out], ``activation`` (None,
+            ``"relu"``, ``"leaky_relu"`` with a ``slope``) and, for int8 values, ``scale`` [n_out] float32. All
+            float32 or all float64 (``"nm_lanes"`` and ``"dense"``: float32); beside float32 also bfloat16 or int8
+            values (not ``"dense"``). All contiguous; kept alive, not copied.
         isa: instruction set by name, or None for the best one.
 
     Raises:
@@ -45,30 +46,39 @@ class Chain:
             raise KernelUnavailable("Chain", expected=f"one of {library.available_isas()}", got=isa)
         self._isa = -1 if isa is None else library.ISAS[isa]
         self._layers = [dict(layer) for layer in layers]
+        self._dtype = pack.computed(self._layers[0]["values"])
         packed = b""
         for layer in self._layers:
-            bias, activation = layer.get("bias"), layer.get("activation")
+            bias, scale, activation = layer.get("bias"), layer.get("scale"), layer.get("activation")
             if activation not in pack.ACTIVATIONS:
-                raise ShapeError("Chain", expected="activation None or 'relu'", got=repr(activation))
-            if bias is not None and tuple(bias.shape) != (layer["shape"][0],):
-                raise ShapeError("Chain", expected=f"bias [{layer['shape'][0]}]", got=f"{tuple(bias.shape)}")
-            for tensor in (layer["values"], bias):
-                if tensor is not None and pack.dtype_name(tensor) != pack.dtype_name(
-                    self._layers[0]["values"]
-                ):
-                    raise DtypeError(
-                        "Chain", expected="one dtype for all layers", got=pack.dtype_name(tensor)
-                    )
+                known = ", ".join(map(repr, pack.ACTIVATIONS))
+                raise ShapeError("Chain", expected=f"an activation of {known}", got=repr(activation))
+            if pack.computed(layer["values"]) != self._dtype:
+                got = pack.dtype_name(layer["values"])
+                raise DtypeError("Chain", expected=f"values that go with {self._dtype}", got=got)
+            if scale is None and pack.dtype_name(layer["values"]) == "int8":
+                raise DtypeError("Chain", expected="a scale with int8 values", got="none")
+            for name, vector in (("bias", bias), ("scale", scale)):
+                self._check_vector(name, vector, layer["shape"][0])
             check_index(layer["values"], layer["index"], layer["layout"], layer["shape"])
-            matrix = pack.matrix(layer["values"], layer["index"], layer["layout"], layer["shape"])
+            matrix = pack.matrix(layer["values"], layer["index"], layer["layout"], layer["shape"], scale)
+            at_bias = 0 if bias is None else pack.address(bias)
             packed += pack.LAYER.pack(
-                *matrix, 0 if bias is None else pack.address(bias), pack.ACTIVATIONS[activation]
+                *matrix, at_bias, pack.ACTIVATIONS[activation], layer.get("slope", 0.0)
             )
         self._packed, self._count = packed, len(self._layers)
         self._workspace: tuple[int, Any, int] = (-1, None, 0)
         self._room(1)
         self.n_in, self.n_out = self._layers[0]["shape"][1], self._layers[-1]["shape"][0]
-        self._dtype = pack.dtype_name(self._layers[0]["values"])
+
+    def _check_vector(self, name: str, vector: Any, n_out: int) -> None:
+        """One number for each neuron, of the layers' dtype."""
+        if vector is None:
+            return
+        if tuple(vector.shape) != (n_out,):
+            raise ShapeError("Chain", expected=f"{name} [{n_out}]", got=f"{tuple(vector.shape)}")
+        if pack.dtype_name(vector) != self._dtype:
+            raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=pack.dtype_name(vector))
 
     def _room(self, batch: int) -> tuple[int, int]:
         """Address and bytes of the workspace for one batch size."""
@@ -82,41 +92,64 @@ class Chain:
             self._workspace = (batch, ctypes.create_string_buffer(size.value + 64), size.value)
         return (ctypes.addressof(self._workspace[1]) + 63) // 64 * 64, self._workspace[2]
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, residual: Any = None) -> Any:
         """Run the chain.
 
         Args:
             x: [batch, n_in], the layers' dtype - tensor or array.
+            residual: [batch, n_out], like x, added to the last layer before its activation; or None.
 
         Returns:
             [batch, n_out] of the same kind, a transposed view of [n_out, batch] memory.
 
         Raises:
-            ShapeError: x of another shape.
-            DtypeError: x of another dtype.
+            ShapeError: x or residual of another shape.
+            DtypeError: x or residual of another dtype.
         """
-        if x.ndim != 2 or x.shape[1] != self.n_in:
-            raise ShapeError("Chain", expected=f"x [batch, {self.n_in}]", got=f"{tuple(x.shape)}")
-        if pack.dtype_name(x) != self._dtype:
-            raise DtypeError("Chain", expected=f"x of {self._dtype}", got=pack.dtype_name(x))
-        batch = int(x.shape[0])
-        if hasattr(x, "data_ptr"):
-            out = x.new_empty((self.n_out, batch))
-            strides = x.stride()
-        else:
-            import numpy as np
-
-            out = np.empty((self.n_out, batch), x.dtype)
-            strides = tuple(s // x.itemsize for s in x.strides)
-        if 1 not in strides and batch > 1 and self.n_in > 1:
-            x = x.contiguous() if hasattr(x, "contiguous") else x.copy()
-            strides = (self.n_in, 1)
+        batch = int(x.shape[0]) if x.ndim else 0
+        x, panel = self._panel("x", x, (batch, self.n_in))
+        more = b""
+        if residual is not None:
+            residual, more = self._panel("residual", residual, (batch, self.n_out), by_feature=True)
+        out = _empty(x, self.n_out, batch)
         room, size = self._room(batch)
         status = self._core.gs_chain_forward(
-            self._packed, self._count, self._isa, batch,
-            pack.PANEL.pack(pack.address(x), strides[1], strides[0]),
+            self._packed, self._count, self._isa, batch, panel, more or None,
             pack.address(out), batch, room, size, library.parallel_for(),
         )  # fmt: skip
         if status:
             raise ShapeError("Chain", expected="operands that fit", got=library.status_text(status))
         return out.T
+
+    def _panel(
+        self, name: str, x: Any, shape: tuple[int, int], *, by_feature: bool = False
+    ) -> tuple[Any, bytes]:
+        """A checked operand in a memory order the core reads, copied where it has another, and its ``gs_panel``."""
+        if tuple(x.shape) != shape:
+            raise ShapeError("Chain", expected=f"{name} [batch, {shape[1]}]", got=f"{tuple(x.shape)}")
+        if pack.dtype_name(x) != self._dtype:
+            raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=pack.dtype_name(x))
+        strides = _strides(x)
+        if (by_feature and strides[0] != 1 and shape[0] > 1) or (1 not in strides and min(shape) > 1):
+            x = _copy(x.T).T if by_feature else _copy(x)
+            strides = _strides(x)
+        return x, pack.PANEL.pack(pack.address(x), strides[1], strides[0])
+
+
+def _strides(x: Any) -> tuple[int, ...]:
+    """In elements, of a tensor or an array."""
+    return tuple(x.stride()) if hasattr(x, "data_ptr") else tuple(s // x.itemsize for s in x.strides)
+
+
+def _copy(x: Any) -> Any:
+    """Contiguous."""
+    return x.contiguous() if hasattr(x, "data_ptr") else x.copy()
+
+
+def _empty(like: Any, *shape: int) -> Any:
+    """Uninitialised, of the same kind."""
+    if hasattr(like, "data_ptr"):
+        return like.new_empty(shape)
+    import numpy as np
+
+    return np.empty(shape, like.dtype)

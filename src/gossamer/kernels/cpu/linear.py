@@ -34,22 +34,28 @@ def _raise(op: str, layout: str, status: int, values: Tensor, shape: Sequence[in
     )
 
 
-def linear(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
-    """``f(x, values, index, bias, shape) -> y``; y [batch, n_out] lies in memory as [n_out, batch]."""
+def linear(layout: str, types: tuple[int, int], isa: int) -> Callable[..., Tensor]:
+    """``f(x, values, index, bias, shape, scale) -> y``; y [batch, n_out] lies in memory as [n_out, batch]."""
     from torch import Tensor, empty_strided
 
     run, parallel = library.core().gs_linear, library.parallel_for()
-    fields, at = pack.FIELDS[layout], Tensor.data_ptr
+    (dtype, narrow), fields, at = types, pack.FIELDS[layout], Tensor.data_ptr
 
     def call(
-        x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]
+        x: Tensor,
+        values: Tensor,
+        index: Sequence[Tensor],
+        bias: Tensor | None,
+        shape: Sequence[int],
+        scale: Tensor | None = None,
     ) -> Tensor:
         x, feature, batch = _panel(x)
         n = x.shape[0]
         y = empty_strided((n, shape[0]), (1, n), dtype=x.dtype)
         status = run(_PACK(
-            *fields(dtype, values, index, shape, at), isa, n, at(x), feature, batch, 0, 0, 0,
-            0 if bias is None else at(bias), 0, at(y), n, parallel,
+            *fields(dtype, values, index, shape, at), narrow, 0 if scale is None else at(scale),
+            isa, n, at(x), feature, batch, 0, 0, 0, 0 if bias is None else at(bias), 0, 0.0, 0, 0, 0,
+            at(y), n, parallel,
         ))  # fmt: skip
         if status:
             _raise("linear", layout, status, values, shape)
@@ -58,20 +64,20 @@ def linear(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
     return call
 
 
-def linear_grad_input(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
+def linear_grad_input(layout: str, types: tuple[int, int], isa: int) -> Callable[..., Tensor]:
     """``f(grad, values, index, shape) -> gradient of x`` [batch, n_in], in memory as [n_in, batch]."""
     from torch import Tensor, empty_strided
 
     run, parallel = library.core().gs_linear_grad_input, library.parallel_for()
-    fields, at = pack.FIELDS[layout], Tensor.data_ptr
+    (dtype, narrow), fields, at = types, pack.FIELDS[layout], Tensor.data_ptr
 
     def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         grad, feature, batch = _panel(grad)
         n = grad.shape[0]
         out = empty_strided((n, shape[1]), (1, n), dtype=grad.dtype)
         status = run(_PACK(
-            *fields(dtype, values, index, shape, at), isa, n, 0, 0, 0, at(grad), feature, batch,
-            0, 0, at(out), n, parallel,
+            *fields(dtype, values, index, shape, at), narrow, 0, isa, n, 0, 0, 0, at(grad), feature, batch,
+            0, 0, 0.0, 0, 0, 0, at(out), n, parallel,
         ))  # fmt: skip
         if status:
             _raise("linear_grad_input", layout, status, values, shape)
@@ -80,12 +86,12 @@ def linear_grad_input(layout: str, dtype: int, isa: int) -> Callable[..., Tensor
     return call
 
 
-def linear_grad_values(layout: str, dtype: int, isa: int) -> Callable[..., Tensor]:
+def linear_grad_values(layout: str, types: tuple[int, int], isa: int) -> Callable[..., Tensor]:
     """``f(grad, x, values, index, shape) -> gradient of values``, 0 past the used part."""
     from torch import Tensor, empty_like
 
     run, parallel = library.core().gs_linear_grad_values, library.parallel_for()
-    fields, at = pack.FIELDS[layout], Tensor.data_ptr
+    (dtype, narrow), fields, at = types, pack.FIELDS[layout], Tensor.data_ptr
 
     def call(
         grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]
@@ -94,8 +100,8 @@ def linear_grad_values(layout: str, dtype: int, isa: int) -> Callable[..., Tenso
         x, feature, batch = _panel(x)
         out = empty_like(values)
         status = run(_PACK(
-            *fields(dtype, values, index, shape, at), isa, x.shape[0], at(x), feature, batch,
-            at(grad), grad_feature, grad_batch, 0, 0, at(out), 0, parallel,
+            *fields(dtype, values, index, shape, at), narrow, 0, isa, x.shape[0], at(x), feature, batch,
+            at(grad), grad_feature, grad_batch, 0, 0, 0.0, 0, 0, 0, at(out), 0, parallel,
         ))  # fmt: skip
         if status:
             _raise("linear_grad_values", layout, status, values, shape)
@@ -104,7 +110,7 @@ def linear_grad_values(layout: str, dtype: int, isa: int) -> Callable[..., Tenso
     return call
 
 
-_MAKERS: dict[str, Callable[[str, int, int], Callable[..., Any]]] = {
+_MAKERS: dict[str, Callable[[str, tuple[int, int], int], Callable[..., Any]]] = {
     "linear": linear,
     "linear_grad_input": linear_grad_input,
     "linear_grad_values": linear_grad_values,

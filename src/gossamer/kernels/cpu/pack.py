@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from gossamer.errors import DtypeError, ShapeError
 
-ACTIVATIONS: Final = {None: 0, "relu": 1}
-MATRIX: Final = struct.Struct("15q")
+ACTIVATIONS: Final = {None: 0, "relu": 1, "leaky_relu": 2}
+MATRIX: Final = struct.Struct("17q")
 PANEL: Final = struct.Struct("3q")
-CALL: Final = struct.Struct("28q")
-LAYER: Final = struct.Struct("17q")
+CALL: Final = struct.Struct("27qd6q")
+LAYER: Final = struct.Struct("19qd")
 
-DTYPES: Final = {"float32": 0, "float64": 1}
+# dtype of a table row -> gs_dtype of inputs and arithmetic, and of values where they are narrower
+DTYPES: Final = {"float32": (0, 0), "float64": (1, 0), "float32-bfloat16": (0, 2), "float32-int8": (0, 3)}
+NARROW: Final = ("bfloat16", "int8")
 
 Address = Callable[[Any], int]
 Fields = tuple[int, ...]
@@ -69,14 +71,35 @@ def _dense(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], 
 FIELDS: Final = {"csr": _csr, "fanin": _fanin, "nm": _nm, "nm_lanes": _nm_lanes, "dense": _dense}
 
 
-def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> Fields:
+def computed(values: Any) -> str:
+    """The dtype of the inputs that go with these values: narrow ones are multiplied in float32.
+
+    Example:
+        >>> import numpy as np
+        >>> computed(np.zeros(1, np.int8)), computed(np.zeros(1, np.float64))
+        ('float32', 'float64')
+    """
+    name = dtype_name(values)
+    return "float32" if name in NARROW else name
+
+
+def row_dtype(values: Any) -> str:
+    """The dtype of the table rows that take these values, e.g. ``"float32"`` or ``"float32-int8"``."""
+    name = dtype_name(values)
+    return f"float32-{name}" if name in NARROW else name
+
+
+def matrix(
+    values: Any, index: Sequence[Any], layout: str, shape: Sequence[int], scale: Any = None
+) -> Fields:
     """The fields of ``gs_matrix``.
 
     Args:
-        values: [>= used], float32 or float64, contiguous - a tensor or an array.
+        values: [>= used], float32, float64, bfloat16 or int8, contiguous - a tensor or an array.
         index: the layout's integer tensors, contiguous.
         layout: key of `FIELDS`.
         shape: the layout's integers.
+        scale: [n_out], float32: a connection of int8 values weighs ``scale[row]`` times its value; or None.
 
     Raises:
         DtypeError: values of another type.
@@ -84,7 +107,9 @@ def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int])
     """
     if layout not in FIELDS:
         raise ShapeError("kernels.cpu", expected=f"a layout of {', '.join(FIELDS)}", got=repr(layout))
-    name = dtype_name(values)
+    name = row_dtype(values)
     if name not in DTYPES:
-        raise DtypeError("kernels.cpu", expected="float32 or float64 values", got=name)
-    return FIELDS[layout](DTYPES[name], values, index, shape, address)
+        raise DtypeError("kernels.cpu", expected="float32, float64, bfloat16 or int8 values", got=name)
+    dtype, narrow = DTYPES[name]
+    at_scale = 0 if scale is None else address(scale)
+    return (*FIELDS[layout](dtype, values, index, shape, address), narrow, at_scale)

@@ -12,15 +12,24 @@ if TYPE_CHECKING:
 
 
 def linear(layout: str) -> Callable[..., Tensor]:
-    """``f(x, values, index, bias, shape)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias."""
+    """``f(x, values, index, bias, shape, scale)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias.
+
+    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``.
+    """
 
     def call(
-        x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]
+        x: Tensor,
+        values: Tensor,
+        index: Sequence[Tensor],
+        bias: Tensor | None,
+        shape: Sequence[int],
+        scale: Tensor | None = None,
     ) -> Tensor:
         row, col = (t.to(x.device) for t in coordinates(index, layout, shape))
-        products = values[: row.numel(), None] * x.t()[col]
+        products = values[: row.numel(), None].to(x.dtype) * x.t()[col]
         padded = max(shape[0], -(-shape[0] // 8) * 8 if layout == "nm_lanes" else 0)
         y = products.new_zeros(padded, x.shape[0]).index_add(0, row, products)[: shape[0]]
+        y = y if scale is None else y * scale[:, None]
         return (y if bias is None else y + bias[:, None]).t()
 
     return call
