@@ -27,28 +27,41 @@ template <int M> GS_INLINE f32l pick(const float* x, const uint8_t* offset) {
 #endif
 }
 
-// Sums of 8 neurons: `tiles` tiles of M inputs with n offsets each.
-template <int M, class W> GS_INLINE f32l permuted(const float* x, const W* w, const uint8_t* offset, int64_t tiles, int64_t n) {
-  f32l a = {}, b = {}, c = {}, d = {};
+// Sums of 8 neurons: `tiles` tiles of M inputs with n offsets each. Four sums side by side hide the latency of additions;
+// N is n where that is 1, 2 or 4, which share out evenly among them, else 0.
+template <int M, int N, class W>
+GS_INLINE f32l permuted(const float* x, const W* w, const uint8_t* offset, int64_t tiles, int64_t n) {
+  f32l sum[4] = {};
   int64_t t = 0;
-  if (n == 1) {
-    for (; t + 4 <= tiles; t += 4) {
-      a += load8(w + t * 8) * pick<M>(x + t * M, offset + t * 8);
-      b += load8(w + t * 8 + 8) * pick<M>(x + t * M + M, offset + t * 8 + 8);
-      c += load8(w + t * 8 + 16) * pick<M>(x + t * M + 2 * M, offset + t * 8 + 16);
-      d += load8(w + t * 8 + 24) * pick<M>(x + t * M + 3 * M, offset + t * 8 + 24);
+  if constexpr (N > 0) {
+    for (; t + 4 / N <= tiles; t += 4 / N) {
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u) {
+        const int64_t q = t * N + u;
+        sum[u] += load8(w + q * 8) * pick<M>(x + (t + u / N) * M, offset + q * 8);
+      }
     }
   }
   for (; t < tiles; ++t) {
     int64_t q = t * n;
     const int64_t end = q + n;
     for (; q + 2 <= end; q += 2) {
-      a += load8(w + q * 8) * pick<M>(x + t * M, offset + q * 8);
-      b += load8(w + q * 8 + 8) * pick<M>(x + t * M, offset + q * 8 + 8);
+      sum[0] += load8(w + q * 8) * pick<M>(x + t * M, offset + q * 8);
+      sum[1] += load8(w + q * 8 + 8) * pick<M>(x + t * M, offset + q * 8 + 8);
     }
-    if (q < end) c += load8(w + q * 8) * pick<M>(x + t * M, offset + q * 8);
+    if (q < end) sum[2] += load8(w + q * 8) * pick<M>(x + t * M, offset + q * 8);
   }
-  return (a + b) + (c + d);
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+template <int M, class W>
+GS_INLINE f32l permuted(const float* x, const W* w, const uint8_t* offset, int64_t tiles, int64_t n) {
+  switch (n) {
+    case 1: return permuted<M, 1, W>(x, w, offset, tiles, n);
+    case 2: return permuted<M, 2, W>(x, w, offset, tiles, n);
+    case 4: return permuted<M, 4, W>(x, w, offset, tiles, n);
+    default: return permuted<M, 0, W>(x, w, offset, tiles, n);
+  }
 }
 
 template <class W>
