@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.deploy.choose import choose
-from gossamer.deploy.graph import Graph, Layer, Linear, Opaque
+from gossamer.deploy.graph import Graph, Layer, Linear, Opaque, activated
 from gossamer.deploy.layouts import layout, layouts
 from gossamer.deploy.program import Program
 from gossamer.deploy.wanted import Wanted
@@ -97,7 +97,7 @@ def _layouts(graph: Graph, example: Tensor) -> list[Contender]:
 def _as_linear(body: Layer) -> Linear:
     """The layer before it was packed."""
     connections = layout(body.stored.layout).unpack(body.stored)
-    return Linear(replace(connections, bias=body.bias), body.activation)
+    return Linear(replace(connections, bias=body.bias), body.activation, body.slope)
 
 
 def _rival(
@@ -112,7 +112,7 @@ def _rival(
         linear = _as_linear(node.body)
         dense = linear.connections.dense()
         compute, n_bytes = make(dense, node.body.bias)
-        run = partial(_then_relu, compute) if node.body.activation == "relu" else compute
+        run = partial(_finished, compute, node.body)
         nodes.append(replace(node, body=Opaque(name, run)))
         size += n_bytes + _bytes([node.body.bias])
         flops += 2 * (linear.connections.positions.numel() if name == CSR else dense.numel())
@@ -120,8 +120,8 @@ def _rival(
     return Contender(name, False, lambda x: changed.run((x,)), size, flops)
 
 
-def _then_relu(compute: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return compute(x).relu_()
+def _finished(compute: Callable[[Tensor], Tensor], body: Layer, x: Tensor) -> Tensor:
+    return activated(compute(x), body.activation, body.slope)
 
 
 def torch_dense(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from gossamer import storage
 from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.graph import Call, Choice, Graph, Layer, Node, Opaque
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.operators import operators
 from gossamer.deploy.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
+from gossamer.deploy.values import narrow_name
 from gossamer.deploy.verify import check_graph, check_layer, check_report, check_shapes
 from gossamer.errors import ConfigError, FormatError
 
@@ -75,9 +78,12 @@ def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "layout": form.layout,
         "parameters": form.parameters,
         "activation": body.activation,
+        "slope": body.slope,
+        "values": narrow_name(form),
         "run": [{"layout": choice.layout, "engine": choice.engine} for choice in body.choices],
     }
-    return part, {"values": form.values, **form.index} | ({} if body.bias is None else {"bias": body.bias})
+    held = {"values": form.values, **form.index, "scale": form.scale, "bias": body.bias}
+    return part, {name: tensor for name, tensor in held.items() if tensor is not None}
 
 
 def _call(node: Node) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -158,14 +164,15 @@ def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
             expected=f"layouts among {', '.join(layouts)}",
             got=", ".join(sorted(unknown)),
         )
-    bias, values = tensors.pop("bias", None), tensors.pop("values", None)
+    bias, values, scale = (tensors.pop(name, None) for name in ("bias", "values", "scale"))
     kind = layout(part.layout)
     if values is None or set(part.parameters) != set(kind.parameters):
         raise FormatError(
             f"load {part.name}", expected=f"values and parameters {kind.parameters}", got=f"{part.parameters}"
         )
     parameters = {name: part.parameters[name] for name in kind.parameters}
-    stored = Packed(part.layout, part.shape, parameters, values, {name: tensors[name] for name in tensors})
+    reads = None if part.values is None else torch.float32
+    stored = Packed(part.layout, part.shape, parameters, values, dict(tensors), scale, reads)
     connections = check_layer(part, stored, bias)
     forms: dict[str, Packed] = {}
     for run in part.run:
@@ -174,7 +181,7 @@ def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
                 stored if run.layout == part.layout else _repacked(part, run.layout, connections)
             )
     choices = tuple(Choice(run.layout, run.engine) for run in part.run)
-    return Layer(part.shape, bias, part.activation, stored, forms, choices)
+    return Layer(part.shape, bias, part.activation, stored, forms, choices, part.slope)
 
 
 def _repacked(part: LinearPart, name: str, connections: Connections) -> Packed:

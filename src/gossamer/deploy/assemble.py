@@ -14,6 +14,7 @@ from gossamer.deploy.dead import Removal, remove_dead
 from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.graph import Call, Choice, Graph, Layer, Linear, Opaque
 from gossamer.deploy.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
+from gossamer.deploy.values import EXACT, narrowed
 from gossamer.measure import machine
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     before = {node.name: body.connections.shape for node, body in graph.linears()}
     graph, removals = remove_dead(graph)
     graph = fuse(graph)
+    if wanted.values != EXACT:
+        bodies = {
+            node.name: replace(body, connections=narrowed(body.connections, wanted.values))
+            for node, body in graph.linears()
+        }
+        graph = graph.replaced(bodies)
     packed, found, networks = choose(graph, inputs, wanted)
     limits = _limits(wanted.batches)
     batches = [
@@ -70,7 +77,7 @@ def _limits(batches: tuple[int, ...]) -> list[int | None]:
 
 
 def fuse(graph: Graph) -> Graph:
-    """Let linear layers apply the ReLU that alone follows them.
+    """Let linear layers apply the ReLU or leaky ReLU that alone follows them.
 
     Example:
         >>> from torch import nn
@@ -82,8 +89,10 @@ def fuse(graph: Graph) -> Graph:
     """
     for node, body in graph.linears():
         reader = graph.only_consumer(node.name)
-        if reader is not None and isinstance(reader.body, Call) and reader.body.op == "relu":
-            graph = graph.replaced({node.name: replace(body, activation="relu")}).without(reader.name)
+        if reader is not None and isinstance(reader.body, Call) and reader.body.op in ("relu", "leaky_relu"):
+            slope = getattr(reader.body.settings, "negative_slope", 0.0)
+            fused = replace(body, activation=reader.body.op, slope=slope)
+            graph = graph.replaced({node.name: fused}).without(reader.name)
     return graph
 
 
@@ -110,6 +119,7 @@ def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | N
         unread=gone.unread if gone else 0,
         unused_inputs=int((body.connections.fan_out() == 0).sum()),
         activation=layer.activation,
+        values=str(layer.stored.values.dtype).removeprefix("torch."),
         chosen=chosen[0].layout,
         runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
         bytes=layer.stored.bytes,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
-from gossamer.deploy.program import CoreStep, Program, Step, torch_step
+from gossamer.deploy.program import CoreStep, Operands, Program, Step, torch_step
 from gossamer.errors import PatternError
 from gossamer.measure import alternate
 
@@ -92,8 +92,9 @@ def measure(layer: Linear, found: Candidates, x: Tensor, batches: tuple[int, ...
     """Time every way to run a layer, for every batch size; fills ``found.seconds``."""
     steps: dict[Choice, Step] = {}
     for way in found.ways:
-        operands = found.forms[way.layout], layer.connections.bias, layer.activation
-        steps[way] = CoreStep([operands]) if way.engine == "core" else torch_step(*operands)
+        form, bias = found.forms[way.layout], layer.connections.bias
+        operands = Operands(form, bias, layer.activation, layer.slope)
+        steps[way] = CoreStep([operands]) if way.engine == "core" else torch_step(operands)
     for batch in batches:
         sample = resized(x, batch)
         times = alternate({str(way): partial(step, sample) for way, step in steps.items()}, seconds=seconds)
@@ -161,7 +162,9 @@ def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, li
         chosen, linear = tuple(picks[node.name]), body.connections
         forms = {choice.layout: found[node.name].forms[choice.layout] for choice in chosen}
         stored = to_store(linear, forms)
-        bodies[node.name] = Layer(linear.shape, linear.bias, body.activation, stored, forms, chosen)
+        bodies[node.name] = Layer(
+            linear.shape, linear.bias, body.activation, stored, forms, chosen, body.slope
+        )
     return graph.replaced(bodies)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from gossamer.deploy.values import widened
 from gossamer.nn import MaskedLinear, SparseLinear, SparseModule
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Connections:
         values: [n], float.
         bias: [out_features] or None.
         pattern: Pattern or None - what the layer was trained under; a hint for grouped and N:M layouts.
+        scale: [out_features], float32, with int8 values: what multiplies those of each neuron; else None.
+        reads: dtype of inputs and bias where values are narrower; None: that of the values.
 
     Example:
         >>> c = Connections((2, 3), torch.tensor([0, 2]), torch.tensor([5.0, 7.0]))
@@ -36,6 +39,13 @@ class Connections:
     values: Tensor
     bias: Tensor | None = None
     pattern: Pattern | None = None
+    scale: Tensor | None = None
+    reads: torch.dtype | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of inputs and bias."""
+        return self.reads or self.values.dtype
 
     @property
     def rows(self) -> Tensor:
@@ -62,9 +72,17 @@ class Connections:
 
     def dense(self) -> Tensor:
         """[out_features, in_features]: the weight with zeros where there is no connection."""
-        flat = self.values.new_zeros(self.shape[0] * self.shape[1])
-        flat[self.positions] = self.values
+        values = self.wide().values
+        flat = values.new_zeros(self.shape[0] * self.shape[1])
+        flat[self.positions] = values
         return flat.view(self.shape)
+
+    def wide(self) -> Connections:
+        """The same layer with values of the type that it reads."""
+        if self.reads is None:
+            return self
+        values = widened(self.values, self.rows, self.scale, self.reads)
+        return replace(self, values=values, scale=None, reads=None)
 
     def without(self, neurons: Tensor | None = None, inputs: Tensor | None = None) -> Connections:
         """Remove neurons, inputs, and every connection that touches one; what is left is numbered anew.

@@ -105,7 +105,7 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
         form.layout,
         form.shape,
         connections.positions.numel(),
-        _bytes(form.values),
+        _bytes(form.values) + (0 if form.scale is None else _bytes(form.scale)),
         sum(_bytes(tensor) for tensor in form.index.values()),
         0 if bias is None else _bytes(bias),
         1,

@@ -56,11 +56,13 @@ class Linear:
 
     Args:
         connections: Connections - what it computes; its bias too.
-        activation: None or "relu", applied last.
+        activation: None, "relu" or "leaky_relu", applied last.
+        slope: float - of a leaky ReLU.
     """
 
     connections: Connections
     activation: str | None = None
+    slope: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,11 @@ class Layer:
     Args:
         shape: (int, int) - out_features, in_features.
         bias: [out_features] or None.
-        activation: None or "relu", applied last.
+        activation: None, "relu" or "leaky_relu", applied last.
         stored: Packed - what goes into a file; every form is made from it, to the bit.
         forms: layout -> Packed, for every layout that runs.
         choices: one for each batch class.
+        slope: float - of a leaky ReLU.
     """
 
     shape: tuple[int, int]
@@ -82,6 +85,7 @@ class Layer:
     stored: Packed
     forms: dict[str, Packed]
     choices: tuple[Choice, ...]
+    slope: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,4 +180,11 @@ def _compute(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> An
     if not isinstance(body, Linear):
         return body(*given)
     y = torch.nn.functional.linear(given[0], body.connections.dense(), body.connections.bias)
-    return torch.relu(y) if body.activation == "relu" else y
+    return activated(y, body.activation, body.slope)
+
+
+def activated(y: Tensor, activation: str | None, slope: float) -> Tensor:
+    """What follows the sums of a linear layer, written over them."""
+    if activation is None:
+        return y
+    return torch.relu_(y) if activation == "relu" else torch.nn.functional.leaky_relu_(y, slope)

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gossamer.deploy.values import NARROW
+
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=0, le=1 << 62)]
 Seconds = Annotated[float, Field(ge=0.0)]
@@ -37,6 +39,7 @@ class LayerPlan(_Row):
     unread: Count = 0
     unused_inputs: Count = 0
     activation: Text | None = None
+    values: Text = ""
     chosen: Text
     runs: list[Text] = Few
     bytes: Count = 0
@@ -93,7 +96,8 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     """A heading and one line a candidate, fastest first."""
     (out, inp), density = layer.shape, layer.connections / max(1, layer.shape[0] * layer.shape[1])
     head = f"{layer.name}: {inp} -> {out}, {layer.connections:,} connections ({density:.1%})"
-    head += " + relu" if layer.activation == "relu" else ""
+    head += f" + {layer.activation}" if layer.activation else ""
+    head += f", values {layer.values}" if layer.values in NARROW else ""
     gone = [
         (layer.constant, "constant neurons folded into the next layer"),
         (layer.unread, "neurons that nothing read removed"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer import ops
-from gossamer.deploy.graph import Graph, Layer, Linear, Node
+from gossamer.deploy.graph import Graph, Layer, Linear, Node, activated
+from gossamer.deploy.values import widened
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import Chain
+from gossamer.kernels.reference import coordinates
 
 if TYPE_CHECKING:
     from gossamer.deploy.layouts import Packed
@@ -22,11 +24,20 @@ CORE_DTYPES = (torch.float32, torch.float64)
 Step = Callable[..., Any]
 
 
+class Operands(NamedTuple):
+    """One linear layer as it runs: what it holds, and what follows its sums."""
+
+    form: Packed
+    bias: Tensor | None = None
+    activation: str | None = None
+    slope: float = 0.0
+
+
 class CoreStep:
     """Linear layers in one call into the core; where it is missing, one operator call a layer.
 
     Args:
-        layers: list of (Packed, bias or None, activation or None), each reading what the one before computes.
+        layers: list of Operands, each reading what the one before computes.
 
     Raises:
         TopologyError, ShapeError: an index or sizes that do not fit.
@@ -35,16 +46,16 @@ class CoreStep:
         >>> from gossamer.deploy.connections import Connections
         >>> from gossamer.deploy.layouts import layout
         >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
-        >>> CoreStep([(packed, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
+        >>> CoreStep([Operands(packed, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
         [[0.0]]
     """
 
-    def __init__(self, layers: list[tuple[Packed, Tensor | None, str | None]]) -> None:
+    def __init__(self, layers: list[Operands]) -> None:
         self.layers = layers
         self.n_in, self.n_out, self.dtype = (
-            layers[0][0].shape[1],
-            layers[-1][0].shape[0],
-            layers[0][0].values.dtype,
+            layers[0].form.shape[1],
+            layers[-1].form.shape[0],
+            layers[0].form.dtype,
         )
         self.lock = threading.Lock()  # a chain keeps one workspace between calls
         try:
@@ -59,7 +70,7 @@ class CoreStep:
         if self.dtype not in CORE_DTYPES:
             raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
         if self.dtype == torch.float64 and any(
-            form.layout in ("dense", "nm_lanes") for form, _, _ in self.layers
+            each.form.layout in ("dense", "nm_lanes") for each in self.layers
         ):
             raise DtypeError("CoreStep", expected="float32 for dense and nm_lanes", got="float64")
         return Chain(
@@ -71,15 +82,21 @@ class CoreStep:
                     "index": list(form.index.values()),
                     "bias": bias,
                     "activation": activation,
+                    "slope": slope,
+                    "scale": form.scale,
                 }
-                for form, bias, activation in self.layers
+                for form, bias, activation, slope in self.layers
             ]
         )
 
     def _one_by_one(self, x: Tensor) -> Tensor:
-        for form, bias, activation in self.layers:
-            x = ops.linear(x, form.values, list(form.index.values()), bias, form.layout, form.dims)
-            x = torch.relu(x) if activation == "relu" else x
+        for form, bias, activation, slope in self.layers:
+            index = list(form.index.values())
+            values = form.values
+            if form.reads is not None:
+                row, _ = coordinates(index, form.layout, form.dims)
+                values = widened(values, row.clamp(max=form.shape[0] - 1), form.scale, form.reads)
+            x = activated(ops.linear(x, values, index, bias, form.layout, form.dims), activation, slope)
         return x
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -101,38 +118,35 @@ def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
         raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
 
 
-def torch_step(form: Packed, bias: Tensor | None, activation: str | None) -> Step:
+def torch_step(operands: Operands) -> Step:
     """One dense layer, or a dense slice of one, through torch.
 
     Args:
-        form: Packed - layout "dense" or "slice".
-        bias: [out] or None.
-        activation: None or "relu".
+        operands: Operands - its form in layout "dense" or "slice".
 
     Returns:
         [..., in] -> [..., out].
     """
+    form, bias, activation, slope = operands
     n_out, n_in = form.shape
-    finish = torch.relu_ if activation == "relu" else None
     if form.layout == "dense":
         weight = form.values.view(n_out, n_in)
 
         def dense(x: Tensor) -> Tensor:
             check(x, n_in, weight.dtype)
-            y = F.linear(x, weight, bias)
-            return y if finish is None else finish(y)
+            return activated(F.linear(x, weight, bias), activation, slope)
 
         return dense
     rows, cols = (form.index[name].to(torch.int64) for name in ("rows", "cols"))
     weight = form.values.view(rows.numel(), cols.numel())
     part = None if bias is None else bias[rows]
     base = weight.new_zeros(n_out) if bias is None else bias.clone()
-    base = base if finish is None else finish(base)
+    base = activated(base, activation, slope)
 
     def sliced(x: Tensor) -> Tensor:
         check(x, n_in, weight.dtype)
         y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
-        y = y if finish is None else finish(y)
+        y = activated(y, activation, slope)
         if rows.numel() == n_out:
             return y
         return base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
@@ -201,14 +215,15 @@ def _step(graph: Graph, node: Node, batch_class: int, done: set[str]) -> tuple[S
         return node.body, node.name
     if node.body.choices[batch_class].engine == "torch":
         form = node.body.forms[node.body.choices[batch_class].layout]
-        return torch_step(form, node.body.bias, node.body.activation), node.name
-    layers: list[tuple[Packed, Tensor | None, str | None]] = []
+        operands = Operands(form, node.body.bias, node.body.activation, node.body.slope)
+        return torch_step(operands), node.name
+    layers: list[Operands] = []
     following: Node | None = node
     while following is not None and isinstance(following.body, Layer):
         body, choice = following.body, following.body.choices[batch_class]
-        if choice.engine != "core" or (layers and body.shape[1] != layers[-1][0].shape[0]):
+        if choice.engine != "core" or (layers and body.shape[1] != layers[-1].form.shape[0]):
             break
-        layers.append((body.forms[choice.layout], body.bias, body.activation))
+        layers.append(Operands(body.forms[choice.layout], body.bias, body.activation, body.slope))
         node = following
         done.add(node.name)
         following = graph.only_consumer(node.name)

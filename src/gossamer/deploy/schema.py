@@ -37,7 +37,9 @@ class LinearPart(_Part):
     shape: tuple[Size, Size]
     layout: Name
     parameters: dict[Name, Annotated[int, Field(ge=1, le=256)]] = Field(max_length=4)
-    activation: Literal["relu"] | None
+    activation: Literal["relu", "leaky_relu"] | None
+    slope: float = 0.0
+    values: Literal["bfloat16", "int8"] | None = None
     run: Annotated[list[Run], Field(min_length=1, max_length=16)]
     tensors: Annotated[list[Name], Field(max_length=8)]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from gossamer.deploy.graph import Call, Graph, Layer, Node
 from gossamer.deploy.layouts import Packed, layout
 from gossamer.deploy.schema import Document, LinearPart
+from gossamer.deploy.values import NARROW
 from gossamer.errors import FormatError, GossamerError
 
 if TYPE_CHECKING:
@@ -68,14 +69,15 @@ def check_report(document: Document) -> None:
 def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connections:
     """Values, bias and index of a linear layer, and whether its runs can be had without exhausting memory."""
     values = stored.values
-    if values.dtype not in FLOATS:
-        raise FormatError(f"load {part.name}", expected="values of a floating type", got=str(values.dtype))
-    if bias is not None and (bias.dtype != values.dtype or tuple(bias.shape) != (part.shape[0],)):
-        raise FormatError(
-            f"load {part.name}",
-            expected=f"bias [{part.shape[0]}] of {values.dtype}",
-            got=f"{list(bias.shape)} of {bias.dtype}",
-        )
+    expected = FLOATS if part.values is None else (NARROW[part.values],)
+    if values.dtype not in expected:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in expected)
+        raise FormatError(f"load {part.name}", expected=f"values of {names}", got=str(values.dtype))
+    _check_vector(part, "bias", bias, stored.dtype)
+    _check_vector(part, "scale", stored.scale, torch.float32)
+    if (stored.scale is not None) != (values.dtype == torch.int8):
+        got = "none" if stored.scale is None else f"one with {values.dtype}"
+        raise FormatError(f"load {part.name}", expected="a scale with int8 values, and only there", got=got)
     try:
         connections = layout(stored.layout).check(stored)
     except FormatError:
@@ -87,6 +89,16 @@ def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connec
     for run in part.run:
         _check_run(part, run.layout, run.engine, connections)
     return connections
+
+
+def _check_vector(part: LinearPart, name: str, vector: Tensor | None, dtype: torch.dtype) -> None:
+    """One number for each neuron, where there are any."""
+    if vector is not None and (vector.dtype != dtype or tuple(vector.shape) != (part.shape[0],)):
+        raise FormatError(
+            f"load {part.name}",
+            expected=f"{name} [{part.shape[0]}] of {dtype}",
+            got=f"{list(vector.shape)} of {vector.dtype}",
+        )
 
 
 def _check_run(part: LinearPart, name: str, engine: str, connections: Connections) -> None:
@@ -144,7 +156,7 @@ def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
     """A node's value for an empty batch."""
     body = node.body
     if isinstance(body, Layer):
-        (x,), dtype = given, body.stored.values.dtype
+        (x,), dtype = given, body.stored.dtype
         if x.dim() < 1 or x.shape[-1] != body.shape[1] or x.dtype != dtype:
             raise FormatError(
                 f"load {node.name}",

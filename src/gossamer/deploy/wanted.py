@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gossamer.deploy.layouts import layouts
+from gossamer.deploy.values import EXACT, NARROW
 from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ class Wanted:
         allowed: layouts that may be tried, or None for all.
         batches: batch sizes measured, ascending.
         seconds: float - to spend on measuring, about.
+        values: "exact", or the type that values are rounded to.
     """
 
     keep: str | Mapping[str, str] = "fastest"
     allowed: frozenset[str] | None = None
     batches: tuple[int, ...] = (1,)
     seconds: float = 1.8
+    values: str = EXACT
 
     @classmethod
     def of(
@@ -37,6 +40,7 @@ class Wanted:
         allowed: Iterable[str] | None,
         batches: Iterable[int],
         layers: Iterable[str],
+        values: str = EXACT,
     ) -> Wanted:
         """Check the names first; raises ConfigError."""
         named = [] if keep == "fastest" else [keep] if isinstance(keep, str) else list(keep.values())
@@ -48,6 +52,10 @@ class Wanted:
             raise ConfigError(
                 "freeze(keep=)", expected=f"layers among {', '.join(layers)}", got=", ".join(unknown)
             )
+        if values not in (EXACT, *NARROW):
+            raise ConfigError(
+                "freeze(values=)", expected=f"one of {EXACT}, {', '.join(NARROW)}", got=repr(values)
+            )
         sizes = tuple(sorted(set(batches)))
         if sizes[0] < 1 or len(sizes) > LARGEST_NUMBER_OF_BATCHES:
             raise ConfigError(
@@ -55,7 +63,7 @@ class Wanted:
                 expected=f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 on",
                 got=str(sizes),
             )
-        return cls(keep, None if allowed is None else frozenset(allowed), sizes)
+        return cls(keep, None if allowed is None else frozenset(allowed), sizes, values=values)
 
     def for_layer(self, name: str) -> str | None:
         """The layout a layer has to take, or None."""

@@ -144,3 +144,12 @@ def test_rivals_compute_the_same_network(frozen):
 def test_bench_refuses(call, arguments):
     answer = call("bench", *arguments)
     assert (answer.code, answer.stdout) == (2, "")
+
+
+def test_freeze_with_narrow_values_shows_what_it_costs(call, finished, tmp_path):
+    answer = call("freeze", finished, "-o", tmp_path / "n", "--keep", "csr", "--values", "int8", "--json")
+    accuracy = answer.document["accuracy"]
+    assert set(accuracy) == {"exact", "int8"}
+    assert abs(accuracy["exact"] - accuracy["int8"]) < 0.02
+    assert {layer["values"] for layer in answer.document["plan"]["layers"]} == {"int8"}
+    assert call("freeze", finished, "-o", tmp_path / "m", "--values", "int3").code == 2

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from gossamer.cli.app import command
 from gossamer.cli.output import Output
-from gossamer.report.words import size
+from gossamer.report.words import percent, size
+
+if TYPE_CHECKING:
+    from gossamer.cli.folder import Restored
+    from gossamer.deploy import Frozen
 
 
 @command()
@@ -27,6 +31,9 @@ def freeze(
         list[int] | None, typer.Option(min=1, help="Batch size to be fast at; repeatable.")
     ] = None,
     keep: Annotated[str, typer.Option(help="fastest (measured), or a layout for all layers.")] = "fastest",
+    values: Annotated[
+        str, typer.Option(help="exact, or weights rounded to bfloat16 or int8; the accuracy is then shown.")
+    ] = "exact",
 ) -> None:
     """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here."""
     import torch
@@ -34,16 +41,34 @@ def freeze(
     import gossamer as gs
     from gossamer import measure
     from gossamer.cli.folder import restored
+    from gossamer.deploy.values import EXACT
     from gossamer.report import run as layout
 
     found = restored(source, layout.BEST if best else layout.LAST)
     sizes = tuple(sorted(set(batch or (1, 256))))
     example = torch.randn(sizes[-1], found.inputs, generator=torch.Generator().manual_seed(0))
     with measure.threads(found.config.threads or torch.get_num_threads()):
-        frozen = gs.freeze(found.model, example, keep=keep, batch_sizes=sizes)
+        frozen = gs.freeze(found.model, example, keep=keep, batch_sizes=sizes, values=values)
     folder = source if source.is_dir() else source.parent
     path = target or folder / layout.NETWORK
     gs.save(frozen, path)
     n_bytes = path.stat().st_size
     document = {"file": str(path), "bytes": n_bytes, "step": found.step, "plan": frozen.plan}
-    out.result(document, lambda: Text(f"{frozen.explain()}\n\n{path}: {size(n_bytes)}"))
+    note = ""
+    if values != EXACT:
+        accuracy = _accuracy(found, frozen, values)
+        document["accuracy"] = accuracy
+        note = (
+            f"; accuracy {percent(accuracy['exact'])} exact, {percent(accuracy[values])} with {values} values"
+        )
+    out.result(document, lambda: Text(f"{frozen.explain()}\n\n{path}: {size(n_bytes)}{note}"))
+
+
+def _accuracy(found: Restored, frozen: Frozen, values: str) -> dict[str, float]:
+    """Share of right answers on the run's test samples, before and after rounding."""
+    from gossamer.cli.build import load_samples
+    from gossamer.cli.loop import evaluate
+
+    samples = load_samples(found.config.data, found.config.data_root)
+    models = {"exact": found.model, values: frozen}
+    return {name: evaluate(model, samples.x_test, samples.y_test)[1] for name, model in models.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -29,8 +29,10 @@ class Packed:
         layout: str.
         shape: (int, int) - out_features, in_features.
         parameters: the layout's own integers.
-        values: [stored], float.
+        values: [stored], float, or int8.
         index: name -> integer tensor, in the order the kernels take them.
+        scale: [out_features], float32, with int8 values: what multiplies those of each neuron; else None.
+        reads: dtype of inputs, bias and outputs where values are narrower; None: that of the values.
     """
 
     layout: str
@@ -38,11 +40,19 @@ class Packed:
     parameters: Parameters
     values: Tensor
     index: dict[str, Tensor]
+    scale: Tensor | None = None
+    reads: torch.dtype | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of inputs, bias and outputs."""
+        return self.reads or self.values.dtype
 
     @property
     def bytes(self) -> int:
-        """Values and indices."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in (self.values, *self.index.values()))
+        """Values, their scales, and indices."""
+        held = [self.values, *self.index.values(), *([] if self.scale is None else [self.scale])]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     @property
     def dims(self) -> list[int]:
@@ -67,16 +77,27 @@ class Layout(ABC):
         """The parameters under which the layout holds this layer exactly, or the reason why it cannot."""
 
     @abstractmethod
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
-        """The layer in this layout; ``parameters`` from ``fit``."""
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+        """Values and index in this layout's order; values are of any type, and zeros may be added to them."""
 
     @abstractmethod
-    def unpack(self, packed: Packed) -> Connections:
-        """The connections of a packed layer, after checking the index in full; raises a GossamerError."""
+    def restore(self, packed: Packed) -> Connections:
+        """The inverse of ``arrange``, after checking the index in full; raises a GossamerError."""
 
     @abstractmethod
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Expected dtype and shape of each index tensor, in the kernels' order."""
+
+    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+        """The layer in this layout; ``parameters`` from ``fit``. Dense forms hold narrow values widened."""
+        if not self.explicit:
+            return self.arrange(connections.wide(), parameters)
+        packed = self.arrange(connections, parameters)
+        return replace(packed, scale=connections.scale, reads=connections.reads)
+
+    def unpack(self, packed: Packed) -> Connections:
+        """The connections of a packed layer, after checking the index in full; raises a GossamerError."""
+        return replace(self.restore(packed), scale=packed.scale, reads=packed.reads)
 
     def check(self, packed: Packed) -> Connections:
         """Check a packed layer of unknown origin: dtypes, shapes, then every index.

@@ -19,12 +19,12 @@ class Csr(Layout):
         """Always."""
         return {}
 
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(connections)."""
         index = Topology(Unstructured(), connections.shape, connections.positions).index()
         return Packed(self.name, connections.shape, parameters, connections.values.contiguous(), index)
 
-    def unpack(self, packed: Packed) -> Connections:
+    def restore(self, packed: Packed) -> Connections:
         """Through the pattern's own checks."""
         topology = Topology.from_index(Unstructured(), packed.shape, packed.index)
         self.expect(packed, topology.connections)

@@ -18,11 +18,11 @@ class Dense(Layout):
         """Always."""
         return {}
 
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(dense size)."""
         return Packed(self.name, connections.shape, parameters, connections.dense().view(-1), {})
 
-    def unpack(self, packed: Packed) -> Connections:
+    def restore(self, packed: Packed) -> Connections:
         """Every number is taken for a connection."""
         size = packed.shape[0] * packed.shape[1]
         self.expect(packed, size)

@@ -47,7 +47,7 @@ class FanInLayout(Layout):
                 reason = f"fan-ins from {least} to {int(fan_in.max())} would need {missing} zeros"
         return reason
 
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(connections log connections)."""
         pattern = FanIn(**parameters)
         grid = pattern.grid(connections.shape)
@@ -55,7 +55,7 @@ class FanInLayout(Layout):
         index = Topology(pattern, connections.shape, positions).index()
         return Packed(self.name, connections.shape, parameters, values.reshape(-1), index)
 
-    def unpack(self, packed: Packed) -> Connections:
+    def restore(self, packed: Packed) -> Connections:
         """Through the pattern's own checks."""
         pattern = FanIn(**packed.parameters)
         topology = Topology.from_index(pattern, packed.shape, packed.index)

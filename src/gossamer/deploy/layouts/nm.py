@@ -32,12 +32,12 @@ class NmLayout(Layout):
             return problem
         return {"n": pattern.n, "m": pattern.m}
 
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(connections)."""
         index = Topology(NM(**parameters), connections.shape, connections.positions).index()
         return Packed(self.name, connections.shape, parameters, connections.values.contiguous(), index)
 
-    def unpack(self, packed: Packed) -> Connections:
+    def restore(self, packed: Packed) -> Connections:
         """Through the pattern's own checks."""
         pattern = NM(**packed.parameters)
         topology = Topology.from_index(pattern, packed.shape, packed.index)
@@ -57,13 +57,13 @@ class NmLanes(NmLayout):
 
     def fit(self, connections: Connections) -> Parameters | str:
         """As nm; float32 only."""
-        if connections.values.dtype != torch.float32:
-            return f"{connections.values.dtype} instead of torch.float32"
+        if connections.dtype != torch.float32:
+            return f"{connections.dtype} instead of torch.float32"
         return super().fit(connections)
 
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(connections)."""
-        plain = super().pack(connections, parameters)
+        plain = super().arrange(connections, parameters)
         shape = plain.index["offset"].shape
         values, offset = _lanes(plain.values.view(shape)), _lanes(plain.index["offset"])
         if shape[0] % LANES:
@@ -72,7 +72,7 @@ class NmLanes(NmLayout):
             )
         return Packed(self.name, plain.shape, parameters, values.view(-1), {"offset": offset})
 
-    def unpack(self, packed: Packed) -> Connections:
+    def restore(self, packed: Packed) -> Connections:
         """The rows that exist, once the padded ones are known to be zero."""
         n_out, offset = packed.shape[0], packed.index["offset"]
         self.expect(packed, offset.numel())
@@ -83,7 +83,7 @@ class NmLanes(NmLayout):
                 "layout nm_lanes", expected="padding of zeros at the first offsets", got="something else"
             )
         plain = {"offset": _rows(offset)[:n_out].contiguous()}
-        return super().unpack(
+        return super().restore(
             Packed("nm", packed.shape, packed.parameters, values[:n_out].reshape(-1), plain)
         )
 

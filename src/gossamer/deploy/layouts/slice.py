@@ -26,7 +26,7 @@ class Slice(Layout):
             return "every neuron and every input is in use"
         return {}
 
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(size of the slice)."""
         rows = connections.fan_in().nonzero().squeeze(1)
         cols = connections.fan_out().nonzero().squeeze(1)
@@ -37,7 +37,7 @@ class Slice(Layout):
         index = {"rows": rows.to(narrow(n_out)), "cols": cols.to(narrow(n_in))}
         return Packed(self.name, connections.shape, parameters, values.view(-1), index)
 
-    def unpack(self, packed: Packed) -> Connections:
+    def restore(self, packed: Packed) -> Connections:
         """Every number of the slice is taken for a connection."""
         rows = _ascending(packed.index["rows"], packed.shape[0], "rows")
         cols = _ascending(packed.index["cols"], packed.shape[1], "cols")

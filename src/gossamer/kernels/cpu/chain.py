@@ -63,9 +63,7 @@ class Chain:
             check_index(layer["values"], layer["index"], layer["layout"], layer["shape"])
             matrix = pack.matrix(layer["values"], layer["index"], layer["layout"], layer["shape"], scale)
             at_bias = 0 if bias is None else pack.address(bias)
-            packed += pack.LAYER.pack(
-                *matrix, at_bias, pack.ACTIVATIONS[activation], layer.get("slope", 0.0)
-            )
+            packed += pack.LAYER.pack(*matrix, at_bias, pack.ACTIVATIONS[activation], layer.get("slope", 0.0))
         self._packed, self._count = packed, len(self._layers)
         self._workspace: tuple[int, Any, int] = (-1, None, 0)
         self._room(1)

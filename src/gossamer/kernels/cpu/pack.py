@@ -89,9 +89,7 @@ def row_dtype(values: Any) -> str:
     return f"float32-{name}" if name in NARROW else name
 
 
-def matrix(
-    values: Any, index: Sequence[Any], layout: str, shape: Sequence[int], scale: Any = None
-) -> Fields:
+def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int], scale: Any = None) -> Fields:
     """The fields of ``gs_matrix``.
 
     Args:
