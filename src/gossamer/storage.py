@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
 from gossamer.errors import FormatError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEY = "gossamer"  # the metadata entry that holds our JSON
 LARGEST_METADATA = 64 << 20
@@ -85,11 +88,16 @@ def read(path: str | Path, kind: str, versions: tuple[int, ...]) -> tuple[dict[s
     try:
         with safe_open(path, framework="pt") as file:
             document = _document(path, (file.metadata() or {}).get(KEY), kind, versions)
-            return {name: file.get_tensor(name) for name in file.keys()}, document  # noqa: SIM118 (not a dict)
+            return {name: _aligned(file.get_tensor(name)) for name in file.keys()}, document  # noqa: SIM118
     except SafetensorError as error:
         raise FormatError(
             f"read {path.name}", expected="a complete safetensors file", got=str(error)
         ) from None
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """In memory as torch lays it out: in a file tensors start anywhere, and sums of vendor libraries depend on that."""
+    return tensor.clone() if tensor.data_ptr() % 64 else tensor
 
 
 def _document(path: Path, text: str | None, kind: str, versions: tuple[int, ...]) -> dict[str, Any]:

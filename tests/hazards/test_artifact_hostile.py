@@ -167,7 +167,7 @@ def test_every_value_of_the_graph_replaced_by_every_nasty_one(files, tmp_path):
             twin = changed(document, way, value)
             if twin != document and try_load(closed(tmp_path / "f", tensors, twin)):
                 accepted.append((way, value))
-    harmless = {"activation", "negative_slope", "eps"}
+    harmless = {"activation", "slope", "negative_slope", "eps"}
     assert {way[-1] for way, _ in accepted} <= harmless, accepted
 
 
@@ -273,6 +273,8 @@ def test_sizes_that_overflow_or_ask_for_too_much(files, tmp_path):
         "layout": "fanin",
         "parameters": {"group": 1},
         "activation": None,
+        "slope": 0.0,
+        "values": None,
         "run": [{"layout": "dense", "engine": "torch"}],
         "tensors": ["rows", "col", "values"],
     }

@@ -239,7 +239,7 @@ def test_a_chain_refuses_layers_that_do_not_fit() -> None:
         Chain([{**layers[0], "activation": "gelu"}])
     with pytest.raises(ShapeError, match="bias"):
         Chain([{**layers[0], "bias": torch.ones(2)}])
-    with pytest.raises(DtypeError, match="one dtype"):
+    with pytest.raises(DtypeError, match="bias of float32"):
         Chain([{**layers[0], "bias": layers[0]["bias"].double()}])
     with pytest.raises(TopologyError):
         Chain(

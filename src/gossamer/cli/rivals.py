@@ -120,8 +120,9 @@ def _rival(
     return Contender(name, False, lambda x: changed.run((x,)), size, flops)
 
 
-def _finished(compute: Callable[[Tensor], Tensor], body: Layer, x: Tensor) -> Tensor:
-    return activated(compute(x), body.activation, body.slope)
+def _finished(compute: Callable[[Tensor], Tensor], body: Layer, x: Tensor, *residual: Tensor) -> Tensor:
+    y = sum(residual, compute(x))
+    return activated(y, body.activation, body.slope)
 
 
 def torch_dense(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:

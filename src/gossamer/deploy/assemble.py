@@ -12,7 +12,8 @@ from torch import Tensor
 from gossamer.deploy.choose import Candidates, choose
 from gossamer.deploy.dead import Removal, remove_dead
 from gossamer.deploy.frozen import Frozen
-from gossamer.deploy.graph import Call, Choice, Graph, Layer, Linear, Opaque
+from gossamer.deploy.fuse import fuse
+from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Opaque
 from gossamer.deploy.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
 from gossamer.deploy.values import EXACT, narrowed
 from gossamer.measure import machine
@@ -25,7 +26,7 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     """Remove, fuse, choose, report."""
     before = {node.name: body.connections.shape for node, body in graph.linears()}
     graph, removals = remove_dead(graph)
-    graph = fuse(graph)
+    graph = fuse(graph, inputs)
     if wanted.values != EXACT:
         bodies = {
             node.name: replace(body, connections=narrowed(body.connections, wanted.values))
@@ -44,7 +45,7 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     layers = {node.name: layer for node, layer in packed.layers()}
     rows = [
         replaced_by(body, layers[node.name], found[node.name], gone.get(node.name)).model_copy(
-            update={"name": node.name, "was": before[node.name]}
+            update={"name": node.name, "was": before[node.name], "residual": len(node.inputs) > 1}
         )
         for node, body in graph.linears()
     ]
@@ -74,26 +75,6 @@ def _limits(batches: tuple[int, ...]) -> list[int | None]:
     """Up to which batch size each measured one is used: half-way to the next on a logarithmic scale."""
     between: list[int | None] = [math.isqrt(a * b) for a, b in pairwise(batches)]
     return [*between, None]
-
-
-def fuse(graph: Graph) -> Graph:
-    """Let linear layers apply the ReLU or leaky ReLU that alone follows them.
-
-    Example:
-        >>> from torch import nn
-        >>> from gossamer.deploy.connections import read
-        >>> from gossamer.deploy.graph import Graph, Node
-        >>> nodes = (Node("a", ("x",), Linear(read(nn.Linear(2, 2)))), Node("b", ("a",), Call("relu")))
-        >>> [(node.name, node.body.activation) for node in fuse(Graph(("x",), nodes, "b")).nodes]
-        [('a', 'relu')]
-    """
-    for node, body in graph.linears():
-        reader = graph.only_consumer(node.name)
-        if reader is not None and isinstance(reader.body, Call) and reader.body.op in ("relu", "leaky_relu"):
-            slope = getattr(reader.body.settings, "negative_slope", 0.0)
-            fused = replace(body, activation=reader.body.op, slope=slope)
-            graph = graph.replaced({node.name: fused}).without(reader.name)
-    return graph
 
 
 def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | None) -> LayerPlan:

@@ -94,7 +94,7 @@ class Node:
 
     Args:
         name: str - unique; the layer's name in the model where it has one.
-        inputs: names of the values it is computed from.
+        inputs: names of the values it is computed from; a linear layer's second one is added before its activation.
         body: Call, Linear, Layer or Opaque.
     """
 
@@ -180,6 +180,7 @@ def _compute(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> An
     if not isinstance(body, Linear):
         return body(*given)
     y = torch.nn.functional.linear(given[0], body.connections.dense(), body.connections.bias)
+    y = y + given[1] if len(given) > 1 else y
     return activated(y, body.activation, body.slope)
 
 

@@ -40,6 +40,7 @@ class LayerPlan(_Row):
     unused_inputs: Count = 0
     activation: Text | None = None
     values: Text = ""
+    residual: bool = False
     chosen: Text
     runs: list[Text] = Few
     bytes: Count = 0
@@ -96,6 +97,7 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     """A heading and one line a candidate, fastest first."""
     (out, inp), density = layer.shape, layer.connections / max(1, layer.shape[0] * layer.shape[1])
     head = f"{layer.name}: {inp} -> {out}, {layer.connections:,} connections ({density:.1%})"
+    head += " + residual" if layer.residual else ""
     head += f" + {layer.activation}" if layer.activation else ""
     head += f", values {layer.values}" if layer.values in NARROW else ""
     gone = [

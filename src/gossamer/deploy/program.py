@@ -37,7 +37,7 @@ class CoreStep:
     """Linear layers in one call into the core; where it is missing, one operator call a layer.
 
     Args:
-        layers: list of Operands, each reading what the one before computes.
+        layers: list of Operands, each reading what the one before computes; a residual is added to the last.
 
     Raises:
         TopologyError, ShapeError: an index or sizes that do not fit.
@@ -59,14 +59,14 @@ class CoreStep:
         )
         self.lock = threading.Lock()  # a chain keeps one workspace between calls
         try:
-            self.chain: Callable[[Tensor], Tensor] = self._compiled()
+            self.chain: Callable[[Tensor, Tensor | None], Tensor] = self._compiled()
         except (
             KernelUnavailable,
             DtypeError,
         ):  # no core here, or not for this dtype: the operators say so themselves
             self.chain = self._one_by_one
 
-    def _compiled(self) -> Callable[[Tensor], Tensor]:
+    def _compiled(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         if self.dtype not in CORE_DTYPES:
             raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
         if self.dtype == torch.float64 and any(
@@ -89,24 +89,27 @@ class CoreStep:
             ]
         )
 
-    def _one_by_one(self, x: Tensor) -> Tensor:
-        for form, bias, activation, slope in self.layers:
+    def _one_by_one(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        for number, (form, bias, activation, slope) in enumerate(self.layers, 1):
             index = list(form.index.values())
             values = form.values
             if form.reads is not None:
                 row, _ = coordinates(index, form.layout, form.dims)
                 values = widened(values, row.clamp(max=form.shape[0] - 1), form.scale, form.reads)
-            x = activated(ops.linear(x, values, index, bias, form.layout, form.dims), activation, slope)
+            x = ops.linear(x, values, index, bias, form.layout, form.dims)
+            x = x if residual is None or number < len(self.layers) else x + residual
+            x = activated(x, activation, slope)
         return x
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[..., n_in] to [..., n_out]."""
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
         if isinstance(x, Tensor) and x.is_cpu and x.dim() == 2:  # the chain checks shape and dtype itself
             with self.lock:
-                return self.chain(x)
+                return self.chain(x, residual)
         check(x, self.n_in, self.dtype)
+        flat = None if residual is None else residual.reshape(-1, self.n_out)
         with self.lock:
-            return self.chain(x.reshape(-1, self.n_in)).reshape(*x.shape[:-1], self.n_out)
+            return self.chain(x.reshape(-1, self.n_in), flat).reshape(*x.shape[:-1], self.n_out)
 
 
 def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
@@ -125,31 +128,30 @@ def torch_step(operands: Operands) -> Step:
         operands: Operands - its form in layout "dense" or "slice".
 
     Returns:
-        [..., in] -> [..., out].
+        [..., in] -> [..., out]; a second argument is added before the activation.
     """
     form, bias, activation, slope = operands
     n_out, n_in = form.shape
     if form.layout == "dense":
         weight = form.values.view(n_out, n_in)
 
-        def dense(x: Tensor) -> Tensor:
+        def dense(x: Tensor, residual: Tensor | None = None) -> Tensor:
             check(x, n_in, weight.dtype)
-            return activated(F.linear(x, weight, bias), activation, slope)
+            y = F.linear(x, weight, bias)
+            return activated(y if residual is None else y.add_(residual), activation, slope)
 
         return dense
     rows, cols = (form.index[name].to(torch.int64) for name in ("rows", "cols"))
     weight = form.values.view(rows.numel(), cols.numel())
     part = None if bias is None else bias[rows]
     base = weight.new_zeros(n_out) if bias is None else bias.clone()
-    base = activated(base, activation, slope)
 
-    def sliced(x: Tensor) -> Tensor:
+    def sliced(x: Tensor, residual: Tensor | None = None) -> Tensor:
         check(x, n_in, weight.dtype)
         y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
-        y = activated(y, activation, slope)
-        if rows.numel() == n_out:
-            return y
-        return base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
+        if rows.numel() < n_out:
+            y = base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
+        return activated(y if residual is None else y.add_(residual), activation, slope)
 
     return sliced
 
@@ -177,8 +179,8 @@ class Program:
         done: set[str] = set()
         for node in graph.nodes:
             if node.name not in done:
-                step, last = _step(graph, node, batch_class, done)
-                self.steps.append((step, tuple(slots[name] for name in node.inputs), slots[last]))
+                step, reads, last = _step(graph, node, batch_class, {*graph.inputs, *done}, done)
+                self.steps.append((step, tuple(slots[name] for name in reads), slots[last]))
         self.inputs, self.size, self.output = len(graph.inputs), len(slots), slots[graph.output]
         ends = [end for _, _, end in self.steps]
         straight = all(
@@ -207,24 +209,41 @@ class Program:
         return values[self.output]
 
 
-def _step(graph: Graph, node: Node, batch_class: int, done: set[str]) -> tuple[Step, str]:
-    """What runs a node and the core layers that follow it, and the name of the value it gives."""
+def _step(
+    graph: Graph, node: Node, batch_class: int, ready: set[str], done: set[str]
+) -> tuple[Step, tuple[str, ...], str]:
+    """What runs a node and the core layers that follow it, the values it reads, and the name of the one it gives.
+
+    A layer with a residual ends a chain, and joins one only where the residual is ``ready`` before the chain begins.
+    """
     if not isinstance(node.body, Layer):
         if isinstance(node.body, Linear):
             raise TypeError("choose() gives every linear layer its forms first")
-        return node.body, node.name
+        done.add(node.name)
+        return node.body, node.inputs, node.name
     if node.body.choices[batch_class].engine == "torch":
-        form = node.body.forms[node.body.choices[batch_class].layout]
-        operands = Operands(form, node.body.bias, node.body.activation, node.body.slope)
-        return torch_step(operands), node.name
-    layers: list[Operands] = []
-    following: Node | None = node
-    while following is not None and isinstance(following.body, Layer):
-        body, choice = following.body, following.body.choices[batch_class]
-        if choice.engine != "core" or (layers and body.shape[1] != layers[-1].form.shape[0]):
+        done.add(node.name)
+        return torch_step(_operands(node.body, batch_class)), node.inputs, node.name
+    layers, reads = [_operands(node.body, batch_class)], node.inputs
+    done.add(node.name)
+    while len(reads) == 1 and (following := graph.only_consumer(node.name)) is not None:
+        body = following.body
+        if not isinstance(body, Layer) or body.choices[batch_class].engine != "core":
             break
-        layers.append(Operands(body.forms[choice.layout], body.bias, body.activation, body.slope))
+        residual = following.inputs[1:]
+        if (
+            following.inputs[0] != node.name
+            or body.shape[1] != layers[-1].form.shape[0]
+            or not ready.issuperset(residual)
+        ):
+            break
+        layers.append(_operands(body, batch_class))
+        reads += residual
         node = following
         done.add(node.name)
-        following = graph.only_consumer(node.name)
-    return CoreStep(layers), node.name
+    return CoreStep(layers), reads, node.name
+
+
+def _operands(body: Layer, batch_class: int) -> Operands:
+    form = body.forms[body.choices[batch_class].layout]
+    return Operands(form, body.bias, body.activation, body.slope)

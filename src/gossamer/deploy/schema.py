@@ -33,13 +33,13 @@ class LinearPart(_Part):
 
     op: Literal["linear"]
     name: Name
-    inputs: tuple[Name]
+    inputs: tuple[Name] | tuple[Name, Name]
     shape: tuple[Size, Size]
     layout: Name
     parameters: dict[Name, Annotated[int, Field(ge=1, le=256)]] = Field(max_length=4)
     activation: Literal["relu", "leaky_relu"] | None
-    slope: float = 0.0
-    values: Literal["bfloat16", "int8"] | None = None
+    slope: float
+    values: Literal["bfloat16", "int8"] | None
     run: Annotated[list[Run], Field(min_length=1, max_length=16)]
     tensors: Annotated[list[Name], Field(max_length=8)]
 

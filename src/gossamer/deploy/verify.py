@@ -156,14 +156,22 @@ def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
     """A node's value for an empty batch."""
     body = node.body
     if isinstance(body, Layer):
-        (x,), dtype = given, body.stored.dtype
+        x, dtype = given[0], body.stored.dtype
         if x.dim() < 1 or x.shape[-1] != body.shape[1] or x.dtype != dtype:
             raise FormatError(
                 f"load {node.name}",
                 expected=f"an input [..., {body.shape[1]}] of {dtype}",
                 got=f"{list(x.shape)} of {x.dtype}",
             )
-        return x.new_empty((*x.shape[:-1], body.shape[0]))
+        y = x.new_empty((*x.shape[:-1], body.shape[0]))
+        for residual in given[1:]:
+            if residual.shape != y.shape or residual.dtype != dtype:
+                raise FormatError(
+                    f"load {node.name}",
+                    expected=f"a residual {list(y.shape)} of {dtype}",
+                    got=f"{list(residual.shape)} of {residual.dtype}",
+                )
+        return y
     if not isinstance(body, Call):
         raise TypeError("artifacts hold calls and layers only")
     if strangers := {str(tensor.dtype) for tensor in body.tensors.values()} - {str(given[0].dtype)}:
