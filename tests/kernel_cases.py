@@ -85,6 +85,21 @@ def nm(name: str, n_out: int, tiles: int, n: int, m: int, *, lanes: bool = False
     return Case(name, layout, (n_out, tiles * m, n, m), index, row.reshape(-1), column.reshape(-1), **more)  # type: ignore[arg-type]
 
 
+def csr_bands(
+    name: str, columns: Sequence[Sequence[int]], n_in: int, band: int, *, wide: bool = False, **more: object
+) -> Case:
+    starts, flat, row, column = [0], [], [], []
+    for first in range(0, n_in, band):
+        for r, cols in enumerate(columns):
+            inside = [c for c in cols if first <= c < first + band]
+            flat += [c - first for c in inside]
+            row += [r] * len(inside)
+            column += inside
+            starts.append(len(flat))
+    index = (torch.tensor(starts, dtype=torch.int32), _long(flat).to(torch.uint16 if wide else torch.uint8))
+    return Case(name, "csr_bands", (len(columns), n_in, band), index, _long(row), _long(column), **more)  # type: ignore[arg-type]
+
+
 def dense(name: str, n_out: int, n_in: int, **more: object) -> Case:
     flat = torch.arange(n_out * n_in)
     return Case(name, "dense", (n_out, n_in), (), flat // n_in, flat % n_in, **more)  # type: ignore[arg-type]
@@ -133,6 +148,14 @@ def cases() -> list[Case]:
         nm("lanes-1-32", 8, 6, 1, 32, lanes=True),
         nm("lanes-4-32-padded", 13, 3, 4, 32, lanes=True),
         nm("lanes-2-5-padded", 3, 6, 2, 5, lanes=True),
+        csr_bands("bands-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9, 4),
+        csr_bands("bands-no-connection", [[], []], 5, 2),
+        csr_bands("bands-one", [[0]], 1, 1),
+        csr_bands("bands-wide", [_choose(50, 3 * r) for r in range(14)], 50, 20, wide=True),
+        csr_bands("bands-uneven", [_choose(600, k) for k in (0, 300, 40, 600, 1, 600)], 600, 256),
+        csr_bands(
+            "bands-blocks", [_choose(3300, k) for k in (700, 3300, 1, 0)], 3300, 1500, wide=True, **big
+        ),
         dense("dense-9-30", 9, 30),
         dense("dense-one", 1, 1),
         dense("dense-blocks", 5, 1300, **big),

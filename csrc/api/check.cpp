@@ -39,6 +39,18 @@ gs_status check_nm(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return GS_OK;
 }
 
+gs_status check_bands(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1 || w.tile < 1 || w.tile > 65536 || (w.col_bytes == 1 && w.tile > 256)) return GS_SIZE;
+  if (w.row_bytes != 4 || (w.col_bytes != 1 && w.col_bytes != 2)) return GS_DTYPE;
+  if (!w.rows) return GS_NULL;
+  int64_t starts;
+  if (!product((w.n_in + w.tile - 1) / w.tile, w.n_out, &starts)) return GS_OVERFLOW;
+  const int32_t* at = static_cast<const int32_t*>(w.rows);
+  if (at[0] != 0) return GS_INDEX;
+  *used = *cols = at[starts];
+  return *used < 0 ? GS_INDEX : GS_OK;
+}
+
 gs_status check_dense(const gs_matrix& w, int64_t* used, int64_t* cols) {
   if (w.group != 1) return GS_SIZE;
   *cols = 0;
@@ -84,6 +96,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_FANIN) status = check_fanin(w, used, &cols);
   if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
+  if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (status != GS_OK) return status;
   if ((w.layout == GS_NM_LANES || w.layout == GS_DENSE) && w.dtype != GS_F32) return GS_DTYPE;
   if (*used > w.n_values || cols > w.n_cols) return GS_SIZE;
@@ -98,7 +111,8 @@ gs_status gs_check_call(gs_call& call, gs_operation op) {
   gs_status status = gs_check_matrix(call.w, op != GS_OP_GRAD_VALUES, &used);
   if (status != GS_OK) return status;
   if (call.batch < 0 || call.batch > INT64_MAX / 64) return GS_SIZE;
-  if (op != GS_OP_LINEAR && (call.w.layout == GS_NM_LANES || call.w.layout == GS_DENSE)) return GS_LAYOUT;
+  const bool frozen = call.w.layout == GS_NM_LANES || call.w.layout == GS_DENSE || call.w.layout == GS_CSR_BANDS;
+  if (op != GS_OP_LINEAR && frozen) return GS_LAYOUT;
   if (op == GS_OP_LINEAR && (call.activation < GS_IDENTITY || call.activation > GS_LEAKY_RELU)) return GS_SIZE;
   if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
   if (op != GS_OP_LINEAR && (status = check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;

@@ -46,6 +46,21 @@ bool nm(const gs_matrix& w) {
   return true;
 }
 
+bool bands(const gs_matrix& w, int64_t used) {
+  const int32_t* starts = static_cast<const int32_t*>(w.rows);
+  for (int64_t first = 0; first < w.n_in; first += w.tile, starts += w.n_out) {
+    const int64_t limit = w.tile < w.n_in - first ? w.tile : w.n_in - first;
+    for (int64_t r = 0; r < w.n_out; ++r) {
+      const int64_t from = starts[r], n = starts[r + 1] - from;
+      if (from < 0 || n < 0 || from + n > used) return false;
+      const bool good = w.col_bytes == 1 ? ascending(static_cast<const uint8_t*>(w.cols) + from, n, limit)
+                                         : ascending(static_cast<const uint16_t*>(w.cols) + from, n, limit);
+      if (!good) return false;
+    }
+  }
+  return true;
+}
+
 bool lanes(const gs_matrix& w, int64_t used) {
   const uint8_t* p = static_cast<const uint8_t*>(w.cols);
   for (int64_t i = 0; i < used; ++i)
@@ -65,5 +80,6 @@ extern "C" gs_status gs_check_index(const gs_matrix* w) {
   if (w->layout == GS_FANIN) good = fanin(*w);
   if (w->layout == GS_NM) good = nm(*w);
   if (w->layout == GS_NM_LANES) good = lanes(*w, used);
+  if (w->layout == GS_CSR_BANDS) good = bands(*w, used);
   return good ? GS_OK : GS_INDEX;
 }

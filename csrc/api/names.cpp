@@ -36,6 +36,7 @@ int32_t fill() {
     }
     add(&n, "linear", "nm_lanes", k->lanes, name);
     add(&n, "linear", "dense", k->dense, name);
+    add(&n, "linear", "csr_bands", k->bands, name);
   }
   return n;
 }

@@ -38,7 +38,7 @@ typedef enum gs_status {
   GS_THREADS = 9   /* the caller's parallel_for reported an error */
 } gs_status;
 
-typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4 } gs_layout;
+typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_CSR_BANDS = 6 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. */
 typedef enum gs_activation { GS_IDENTITY = 0, GS_RELU = 1, GS_LEAKY_RELU = 2 } gs_activation;
@@ -56,6 +56,8 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   nm       -                           u8 [n_out, n_in/m, n], ascending  [n_out, n_in/m, n]
  *   nm_lanes -                           u8 [ceil(n_out/8), n_in/m, n, 8]  same order as cols
  *   dense    -                           -                                 [n_out, n_in]
+ *   csr_bands  starts i32 [bands * n_out + 1]  u8|u16 [nnz]              [nnz]: csr of each band of `tile` inputs, one after
+ *            the other; columns count from the band's first and ascend in a row; bands = ceil(n_in / tile)
  * `values` may be longer than what is used; the tail is never read, and its gradient is written as 0. */
 typedef struct gs_matrix {
   int64_t layout;    /* gs_layout */
@@ -64,7 +66,7 @@ typedef struct gs_matrix {
   int64_t n_in;      /* columns of the matrix, < 2^31 */
   int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; other layouts: 1 */
   int64_t per_row;   /* fanin: k; nm, nm_lanes: n; others: 0 */
-  int64_t tile;      /* nm, nm_lanes: m <= 256; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; csr_bands: 1 .. 65536 inputs of a band; others: 0 */
   int64_t n_rows;    /* fanin: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */

@@ -45,6 +45,26 @@ template <class T, int V> GS_INLINE void finish_row(const gs_call& call, const T
   activate<T, V>(call, y);
 }
 
+// Adds the sums of one block of features to an output row in a batch tile: to its bias in the first block, to what is there
+// in later ones. The last block finishes the row.
+template <class T, int V>
+GS_INLINE void add_block(const gs_call& call, const Tile& tile, int64_t row, bool first, bool last, vec<T> (&y)[V]) {
+  const T *bias = static_cast<const T*>(call.bias), *scale = scales<T>(call.w);
+  T* out = static_cast<T*>(call.out) + row * call.out_stride + tile.begin;
+  vec<T> before[V] = {};
+  if (scale)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) y[v] *= splat<T>(scale[row]);
+  if (!first) load_row<T, V>(out, tile.size, before);
+  else if (bias)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) before[v] = splat<T>(bias[row]);
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) y[v] += before[v];
+  if (last) finish_row<T, V>(call, tile, row, y);
+  store_row<T, V>(out, tile.size, y);
+}
+
 }  // namespace GS_SET
 }  // namespace gs
 

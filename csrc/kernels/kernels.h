@@ -14,6 +14,7 @@ struct gs_kernels {
   gs_kernel grad_values[kValueTypes];
   gs_kernel lanes[kValueTypes];
   gs_kernel dense[kValueTypes];
+  gs_kernel bands[kValueTypes];
 };
 
 extern "C" {

@@ -1,5 +1,6 @@
 // out = activation(W x + bias + residual) for csr, fanin and nm: rows in registers. For one batch tile and one block of packed
 // features, the output tile of a row stays in registers over all its connections.
+#include "accumulate.h"
 #include "blocks.h"
 #include "epilogue.h"
 #include "gather.h"
@@ -8,46 +9,6 @@
 namespace gs {
 namespace GS_SET {
 namespace {
-
-// acc[g][v] += sum over n connections of w[j * G + g] * tile[col[j]][v]. C connections run side by side where one has too
-// few additions to hide their latency; the order is fixed by n alone.
-template <class T, int V, int G, class I>
-GS_INLINE void accumulate(const T* tile, const I* col, const T* w, int64_t n, vec<T> (&acc)[G][V]) {
-  constexpr int64_t L = Vec<T>::lanes;
-  constexpr int C = 8 / (G * V) > 4 ? 4 : 8 / (G * V);
-  vec<T> side[C][G][V] = {};
-  int64_t j = 0;
-  for (; j + C <= n; j += C) {
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      const T* p = tile + col[j + c] * (V * L);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) {
-        vec<T> x = load<T>(p + v * L);
-#pragma GCC unroll 8
-        for (int g = 0; g < G; ++g) {
-          if (c == 0) acc[g][v] += x * splat<T>(w[(j + c) * G + g]);
-          else side[c][g][v] += x * splat<T>(w[(j + c) * G + g]);
-        }
-      }
-    }
-  }
-  for (; C > 1 && j < n; ++j) {
-    const T* p = tile + col[j] * (V * L);
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      vec<T> x = load<T>(p + v * L);
-#pragma GCC unroll 8
-      for (int g = 0; g < G; ++g) acc[g][v] += x * splat<T>(w[j * G + g]);
-    }
-  }
-#pragma GCC unroll 8
-  for (int c = 1; c < C; ++c)
-#pragma GCC unroll 8
-    for (int g = 0; g < G; ++g)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[g][v] += side[c][g][v];
-}
 
 // One block of features of one batch tile, for a range of rows.
 struct Block {
@@ -62,7 +23,6 @@ struct Block {
 template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Row& row, int64_t r, int64_t from, int64_t to) {
   const gs_call& call = *b.call;
   if (from == to && !b.first && !b.last) return;
-  const T *bias = static_cast<const T*>(call.bias), *scale = scales<T>(call.w);
   T* out = static_cast<T*>(call.out) + r * G * call.out_stride + b.tile.begin;
   vec<T> acc[G][V] = {};  // of this block alone: short chains of additions round less than one long one
   if (b.blocked) {
@@ -75,20 +35,7 @@ template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Ro
     });
   });
 #pragma GCC unroll 8
-  for (int g = 0; g < G; ++g) {
-    vec<T> before[V] = {};
-    if (scale)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) acc[g][v] *= splat<T>(scale[r * G + g]);
-    if (!b.first) load_row<T, V>(out + g * call.out_stride, b.tile.size, before);
-    else if (bias)
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) before[v] = splat<T>(bias[r * G + g]);
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[g][v] += before[v];
-    if (b.last) finish_row<T, V>(call, b.tile, r * G + g, acc[g]);
-    store_row<T, V>(out + g * call.out_stride, b.tile.size, acc[g]);
-  }
+  for (int g = 0; g < G; ++g) add_block<T, V>(call, b.tile, r * G + g, b.first, b.last, acc[g]);
 }
 
 template <class T, int V, int G> void block_rows(const Block& b, int64_t r0, int64_t r1) {

@@ -73,6 +73,21 @@ void fill_nm(std::mt19937& random, Layer& layer, int n, int m) {
     }
 }
 
+void fill_bands(std::mt19937& random, Layer& layer, int band) {
+  layer.w.tile = band, layer.w.row_bytes = 4;
+  put_row(layer, 0);
+  for (int64_t first = 0; first < layer.w.n_in; first += band)
+    for (int r = 0; r < layer.w.n_out; ++r) {
+      const int size = static_cast<int>(std::min<int64_t>(band, layer.w.n_in - first));
+      const int count = r % 4 == 1 ? 0 : r % 4 == 3 ? size : static_cast<int>(random() % (size + 1)) / 3;
+      for (int c : choose(random, size, count)) {
+        put_column(layer, c);
+        layer.row.push_back(r), layer.column.push_back(first + c);
+      }
+      put_row(layer, static_cast<int64_t>(layer.row.size()));
+    }
+}
+
 void fill_dense(Layer& layer) {
   for (int64_t r = 0; r < layer.w.n_out; ++r)
     for (int64_t c = 0; c < layer.w.n_in; ++c) layer.row.push_back(r), layer.column.push_back(c);
@@ -84,9 +99,11 @@ Layer make_layer(std::mt19937& random, int layout, int n_out, int n_in, int grou
   Layer layer = {};
   layer.w.layout = layout, layer.w.n_out = n_out, layer.w.n_in = n_in, layer.w.group = group;
   const bool tiled = layout == GS_NM || layout == GS_NM_LANES;
-  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled ? 1 : wide ? 4 : 2;
+  const bool bands = layout == GS_CSR_BANDS;
+  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
   layer.w.row_bytes = layout == GS_CSR ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
   if (layout == GS_CSR) fill_csr(random, layer);
+  if (bands) fill_bands(random, layer, m);
   if (layout == GS_FANIN) fill_fanin(random, layer, n);
   if (tiled) fill_nm(random, layer, n, m);
   if (layout == GS_DENSE) fill_dense(layer);

@@ -140,8 +140,9 @@ template <class T> struct Bench {
 
 // One variant: bit 0 bias and tail; bits 1 and 2 the memory orders of x and of the gradient; from bit 3 what is fused.
 template <class T> void products(std::mt19937& random, const Layer& layer, int isa, int batch, int variant) {
-  const bool trained = layer.w.layout != GS_NM_LANES && layer.w.layout != GS_DENSE;
-  if (!trained && sizeof(T) == 8) return;
+  const bool single = layer.w.layout == GS_NM_LANES || layer.w.layout == GS_DENSE;
+  const bool trained = !single && layer.w.layout != GS_CSR_BANDS;
+  if (single && sizeof(T) == 8) return;
   Bench<T> bench(random, layer, batch, isa, variant & 1, variant & 1 ? 5 : 0);
   bench.linear(variant & 2, variant >> 3);
   if (trained) bench.grad_input(variant & 4), bench.grad_values(variant & 2, variant & 4);
@@ -157,6 +158,7 @@ std::vector<Layer> layers(std::mt19937& random) {
   std::vector<Layer> all;
   for (bool wide : {false, true}) {
     for (auto [n_out, n_in] : {std::pair{1, 1}, {5, 9}, {9, 70}, {6, 1600}}) {
+      for (int band : {8, 256}) all.push_back(make_layer(random, GS_CSR_BANDS, n_out, n_in, 1, 0, band, wide));
       all.push_back(make_layer(random, GS_CSR, n_out, n_in, 1, 0, 0, wide));
       all.push_back(make_layer(random, GS_FANIN, n_out, n_in, 1, (n_in + 2) / 3, 0, wide));
     }

@@ -61,7 +61,7 @@ void calls() {
 
 void matrices() {
   Good g;
-  const gs_matrix fanin = {GS_FANIN, GS_F32, 4, 4, 2, 1, 0, 1, 2, 1, 2, 2, g.values, g.columns, g.columns};
+  const gs_matrix fanin = {GS_FANIN, GS_F32, 4, 4, 2, 1, 0, 1, 2, 1, 2, 2, g.values, g.columns, g.columns, 0, nullptr};
   gs_matrix w = fanin;
   CHECK(gs_check_index(&w) == GS_OK);
   w = fanin, w.group = 3;
@@ -86,6 +86,20 @@ void matrices() {
   CHECK(gs_check_index(&w) == GS_SIZE);
   w = nm, w.layout = GS_NM_LANES, w.dtype = GS_F64, w.n_values = w.n_cols = 16;
   CHECK(gs_check_index(&w) == GS_DTYPE);
+  const int32_t starts[5] = {0, 1, 1, 2, 3};
+  const gs_matrix bands = {GS_CSR_BANDS, GS_F32, 2, 4, 1, 0, 2, 0, 3, 3, 4, 1, g.values, starts, offsets, 0, nullptr};
+  w = bands, w.tile = 0;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = bands, w.tile = 65537;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = bands, w.tile = 257;  // more than a byte counts
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = bands, w.row_bytes = 8;
+  CHECK(gs_check_index(&w) == GS_DTYPE);
+  w = bands, w.rows = nullptr;
+  CHECK(gs_check_index(&w) == GS_NULL);
+  w = bands, w.n_cols = 2;
+  CHECK(gs_check_index(&w) == GS_SIZE);
   w = {GS_DENSE, GS_F32, INT32_MAX, INT32_MAX, 1, 0, 0, 0, INT64_MAX, 0, 0, 0, g.values, nullptr, nullptr, 0, nullptr};
   CHECK(gs_check_index(&w) == GS_OVERFLOW);
 }
@@ -105,6 +119,14 @@ void indices() {
   const uint8_t bad[2] = {0, 2};
   gs_matrix nm = {GS_NM, GS_F32, 1, 4, 1, 1, 2, 0, 2, 2, 0, 1, g.values, nullptr, bad, 0, nullptr};
   CHECK(gs_check_index(&nm) == GS_INDEX);
+  int32_t starts[5] = {0, 1, 1, 2, 3};
+  uint8_t places[3] = {1, 0, 1};
+  const gs_matrix bands = {GS_CSR_BANDS, GS_F32, 2, 4, 1, 0, 2, 0, 3, 3, 4, 1, g.values, starts, places, 0, nullptr};
+  CHECK(gs_check_index(&bands) == GS_OK);
+  places[2] = 2;
+  CHECK(gs_check_index(&bands) == GS_INDEX);  // beyond its band
+  places[2] = 1, starts[2] = 2, starts[3] = 1;
+  CHECK(gs_check_index(&bands) == GS_INDEX);  // not monotone
   const uint16_t rows[1] = {2};
   gs_matrix fanin = {GS_FANIN, GS_F32, 4, 4, 2, 1, 0, 1, 2, 1, 2, 2, g.values, rows, g.columns, 0, nullptr};
   CHECK(gs_check_index(&fanin) == GS_INDEX);

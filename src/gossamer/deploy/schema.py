@@ -36,7 +36,7 @@ class LinearPart(_Part):
     inputs: tuple[Name] | tuple[Name, Name]
     shape: tuple[Size, Size]
     layout: Name
-    parameters: dict[Name, Annotated[int, Field(ge=1, le=256)]] = Field(max_length=4)
+    parameters: dict[Name, Annotated[int, Field(ge=1, le=65536)]] = Field(max_length=4)
     activation: Literal["relu", "leaky_relu"] | None
     slope: float
     values: Literal["bfloat16", "int8"] | None

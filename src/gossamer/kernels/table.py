@@ -9,7 +9,7 @@ from gossamer.kernels.cpu import library
 from gossamer.kernels.spec import KernelSpec
 
 OPS: Final = ("linear", "linear_grad_input", "linear_grad_values")
-LAYOUTS: Final = ("csr", "fanin", "nm", "nm_lanes", "dense")
+LAYOUTS: Final = ("csr", "fanin", "nm", "nm_lanes", "dense", "csr_bands")
 TRAINED: Final = ("csr", "fanin", "nm")  # layouts with gradients; the others only run frozen networks
 NARROW: Final = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values; frozen networks only
 
@@ -19,6 +19,7 @@ _COMPILED: Final = (
     *(("linear", layout, NARROW) for layout in TRAINED),
     ("linear", "nm_lanes", ("float32", *NARROW)),
     ("linear", "dense", ("float32",)),
+    ("linear", "csr_bands", ("float32", "float64", *NARROW)),
 )
 
 

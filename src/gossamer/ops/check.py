@@ -23,6 +23,7 @@ _LAYOUTS: dict[str, tuple[int, tuple[tuple[torch.dtype, ...], ...]]] = {
     "nm": (4, (_OFFSETS,)),
     "nm_lanes": (4, (_OFFSETS,)),
     "dense": (2, ()),
+    "csr_bands": (3, ((torch.int32,), (torch.uint8, torch.uint16))),
 }
 
 
@@ -46,6 +47,14 @@ def _used(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
         return cols.numel() * group
     if layout == "dense":
         return n_out * n_in
+    if layout == "csr_bands":
+        starts, cols, band = index[0], index[1], shape[2]
+        if not 1 <= band <= 65536 or starts.shape != (-(-n_in // band) * n_out + 1,) or cols.ndim != 1:
+            raise _shape_error(
+                "a band of 1 to 65536, starts [bands * n_out + 1] and col [nnz]",
+                f"band {band}, {[tuple(t.shape) for t in index]}",
+            )
+        return cols.shape[0]
     n, m = shape[2], shape[3]
     if not 1 <= n <= m <= 256 or n_in % m:
         raise _shape_error("1 <= n <= m <= 256 with m dividing n_in", f"n {n}, m {m}, n_in {n_in}")

@@ -68,7 +68,23 @@ def _dense(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], 
     return (4, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], 0, 0, 0, at(values), 0, 0)
 
 
-FIELDS: Final = {"csr": _csr, "fanin": _fanin, "nm": _nm, "nm_lanes": _nm_lanes, "dense": _dense}
+def _csr_bands(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    starts, cols = index
+    n_starts = -(-shape[1] // shape[2]) * shape[0] + 1
+    if starts.shape[0] != n_starts:
+        raise ShapeError("kernels.cpu", expected=f"starts [{n_starts}]", got=f"{tuple(starts.shape)}")
+    return (6, dtype, shape[0], shape[1], 1, 0, shape[2], 0, values.shape[0], cols.shape[0], starts.itemsize,
+            cols.itemsize, at(values), at(starts), at(cols))  # fmt: skip
+
+
+FIELDS: Final = {
+    "csr": _csr,
+    "fanin": _fanin,
+    "nm": _nm,
+    "nm_lanes": _nm_lanes,
+    "dense": _dense,
+    "csr_bands": _csr_bands,
+}
 
 
 def computed(values: Any) -> str:

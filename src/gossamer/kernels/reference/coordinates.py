@@ -52,7 +52,21 @@ def _dense(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tenso
     return flat // max(shape[1], 1), flat % max(shape[1], 1)
 
 
-_LAYOUTS = {"csr": _csr, "fanin": _fanin, "nm": _nm, "nm_lanes": _nm_lanes, "dense": _dense}
+def _csr_bands(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    starts, col = (t.long() for t in index)
+    n_out, _, band = shape
+    part = torch.repeat_interleave(torch.arange(starts.numel() - 1, device=col.device), starts.diff())
+    return part % max(n_out, 1), part // max(n_out, 1) * band + col[: part.numel()]
+
+
+_LAYOUTS = {
+    "csr": _csr,
+    "fanin": _fanin,
+    "nm": _nm,
+    "nm_lanes": _nm_lanes,
+    "dense": _dense,
+    "csr_bands": _csr_bands,
+}
 
 
 def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -60,7 +74,7 @@ def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> t
 
     Args:
         index: the layout's integer tensors.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"`` or ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"csr_bands"`` or ``"dense"``.
         shape: the layout's integers.
 
     Returns:
