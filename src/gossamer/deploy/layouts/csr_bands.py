@@ -8,9 +8,9 @@ from gossamer.deploy.connections import Connections
 from gossamer.deploy.layouts.base import Layout, Packed, Parameters, Spec, layouts
 from gossamer.errors import ConfigError, TopologyError
 
-# A visit of a row to a band is worth its cost from some twelve connections on; bands of fewer than 128 inputs gain
+# A visit of a row to a band is worth its cost from some sixteen connections on; bands of fewer than 128 inputs gain
 # nothing, for the tile of that many lies in the first cache level. Measured: docs/decisions/0011-bands-of-inputs.md.
-VISIT, LEAST, MOST = 12, 128, 65536
+VISIT, LEAST, MOST = 16, 128, 65536
 
 
 @layouts.register("csr_bands")
