@@ -5,6 +5,7 @@
 #include "gossamer.h"
 
 typedef gs_status (*gs_kernel)(const gs_call* call);
+typedef gs_status (*gs_transposed_kernel)(const gs_call* call, const gs_transposed* t, void* room);
 
 // Indexed by gs_dtype; a null entry is a kernel this instruction set does not have.
 struct gs_kernels {
@@ -13,6 +14,8 @@ struct gs_kernels {
   gs_kernel grad_values[2];
   gs_kernel lanes[2];
   gs_kernel dense[2];
+  gs_transposed_kernel grad_input_transposed[2];
+  void (*transpose)(const gs_matrix* w, const gs_transposed* t);  // of a checked index
 };
 
 extern "C" {
