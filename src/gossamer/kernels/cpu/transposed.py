@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from gossamer.errors import ConfigError, TopologyError
 from gossamer.kernels.cpu import library, pack
@@ -22,10 +23,10 @@ MODES: Final = ("auto", "always", "never")
 VARIABLE: Final = "GOSSAMER_TRANSPOSED"
 STRUCT: Final = struct.Struct("6q")
 
-# Bytes of a gradient row from which a transposed index pays: four vectors of 32 bytes, that is batch 32 in float32. Below,
-# bringing the values into order costs what the faster product gains. Groups share their inputs' gradients already and
-# gain little: they scatter. Measured: docs/decisions/0009-the-input-gradient-by-a-transposed-index.md.
-PAYS_FROM: Final = 128
+# Bytes of a gradient row from which a transposed index pays: a whole batch tile, batch 64 in float32. Below, bringing the
+# values into order costs what the faster product gains. Groups share the work on an input's gradient already and gain
+# little: they scatter. Measured: docs/decisions/0009-input-gradient-by-a-transposed-index.md.
+PAYS_FROM: Final = 256
 
 _mode: ContextVar[str] = ContextVar("gossamer_transposed", default=os.environ.get(VARIABLE) or "auto")
 
@@ -41,19 +42,14 @@ class Transposed:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A transposed index, and what its key, the last tensor of the index, does not tell: the others and all versions."""
+    """A transposed index with the tensors it was made from, held weakly, and how often they had been written to."""
 
-    others: tuple[Tensor, ...]
+    index: tuple[ref[Tensor], ...]
     versions: tuple[int, ...]
     made: Transposed
 
 
-@cache
-def _kept() -> Any:
-    """Last tensor of an index -> _Kept. An entry lives as long as that tensor."""
-    from torch.utils.weak import WeakIdKeyDictionary
-
-    return WeakIdKeyDictionary()
+_kept: dict[int, _Kept] = {}  # by id of the last tensor of the index; an entry goes when that tensor goes
 
 
 @cache
@@ -128,26 +124,25 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
     mode, group, n_values = _checked(_mode.get()), matrix[4], matrix[8]
     if mode == "never" or group > 1 or n_values >= 2**31 or (mode == "auto" and row_bytes < PAYS_FROM):
         return None
-    if any(tensor.is_inference() for tensor in index):  # these do not say when they are written to
-        return None
     found = _look_up(index)
-    if found is None:
+    if found is None and not any(tensor.is_inference() for tensor in index):  # those do not count writes
         found = _make(matrix)
-        _kept()[index[-1]] = _Kept(tuple(index[:-1]), _versions(index), found)
+        key = id(index[-1])
+        refs = (*map(ref, index[:-1]), ref(index[-1], lambda _: _kept.pop(key, None)))
+        _kept[key] = _Kept(refs, _versions(index), found)
     return found
 
 
 def _versions(index: Sequence[Tensor]) -> tuple[int, ...]:
-    return tuple(tensor._version for tensor in index)  # noqa: SLF001 (torch's own count of writes)
+    return tuple([tensor._version for tensor in index])  # noqa: SLF001 (torch's own count of writes)
 
 
 def _look_up(index: Sequence[Tensor]) -> Transposed | None:
     """What is kept for exactly these tensors, unless one of them was written to since."""
-    kept: _Kept | None = _kept().get(index[-1]) if index else None
-    if kept is None or kept.versions != _versions(index):
+    kept = _kept.get(id(index[-1])) if index else None
+    if kept is None or any([mine() is not given for mine, given in zip(kept.index, index, strict=True)]):
         return None
-    same = all(mine is given for mine, given in zip(kept.others, index[:-1], strict=True))
-    return kept.made if same else None
+    return kept.made if kept.versions == _versions(index) else None
 
 
 def _make(matrix: pack.Fields) -> Transposed:
