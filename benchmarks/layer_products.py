@@ -30,7 +30,7 @@ def microseconds(call: Call, runs: int) -> float:
 def against_dense(
     pattern: str, density: float, inputs: int, outputs: int, batch: int, runs: int
 ) -> dict[str, Any]:
-    """Every product: ours, dense torch, and how many times faster; the bytes a connection that dX keeps beside the index."""
+    """Every product: ours, dense torch, how many times faster; and what dX keeps beside the index."""
     x, grad = torch.randn(inputs, batch).T, torch.randn(outputs, batch).T
     w, x_rows, grad_rows = torch.randn(outputs, inputs), x.contiguous(), grad.contiguous()
     layer = random_layer(pattern, density, inputs, outputs)

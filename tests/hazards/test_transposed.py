@@ -160,7 +160,7 @@ def test_a_compiled_model_makes_it_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_it_is_made_only_where_it_pays() -> None:
-    """Not for data, which needs no gradient; not for a small batch, groups, masked layers, or where it is switched off."""
+    """Not for data, which needs no gradient; not for a small batch, for groups, or where it is switched off."""
     model = nn.Sequential(layer_of(gs.FanIn()), nn.ReLU(), layer_of(gs.FanIn(), 300, 20))
     model(torch.randn(BATCH, 48)).sum().backward()
     assert model[0].transposed == ()

@@ -41,7 +41,7 @@ class Packed(SparseModule):
 
     @property
     def transposed(self) -> tuple[Tensor, ...]:
-        """What the input gradient keeps beside the index, () before the first one that does; see kernels.transposing."""
+        """What input gradients keep beside the index, () before the first that does; see kernels.transposing."""
         return ops.transposed_of(self.operands())
 
     @property

@@ -1,4 +1,4 @@
-"""Transposed indices: made once for a topology, at the first input gradient that gains by one, and kept beside its index."""
+"""Transposed indices: made once for a topology, at the first input gradient that gains by one, and kept."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ MODES: Final = ("auto", "always", "never")
 VARIABLE: Final = "GOSSAMER_TRANSPOSED"
 STRUCT: Final = struct.Struct("6q")
 
-# Bytes of a gradient row from which a transposed index pays: a whole batch tile, batch 64 in float32. Below, bringing the
-# values into order costs what the faster product gains. Groups share the work on an input's gradient already and gain
-# little: they scatter. Measured: docs/decisions/0009-input-gradient-by-a-transposed-index.md.
+# Bytes of a gradient row from which a transposed index pays: a whole batch tile, batch 64 in float32. Below, bringing
+# the values into order costs what the faster product gains. Groups share the work on an input's gradient already and
+# gain little: they scatter. Measured: docs/decisions/0009-input-gradient-by-a-transposed-index.md.
 PAYS_FROM: Final = 256
 
 _mode: ContextVar[str] = ContextVar("gossamer_transposed", default=os.environ.get(VARIABLE) or "auto")
@@ -140,7 +140,7 @@ def _versions(index: Sequence[Tensor]) -> tuple[int, ...]:
 def _look_up(index: Sequence[Tensor]) -> Transposed | None:
     """What is kept for exactly these tensors, unless one of them was written to since."""
     kept = _kept.get(id(index[-1])) if index else None
-    if kept is None or any([mine() is not given for mine, given in zip(kept.index, index, strict=True)]):
+    if kept is None or any(mine() is not given for mine, given in zip(kept.index, index, strict=True)):
         return None
     return kept.made if kept.versions == _versions(index) else None
 
