@@ -16,9 +16,10 @@ def layer_products(result: dict[str, Any]) -> str:
             f"`{name.replace(' ', '` ')}",
             *(
                 f"{row[product]['us']:.0f} us ({row[product]['times_faster']:.1f}x)"
-                for product in ("forward", "dX", "dW")
+                for product in ("forward", "dX", "dX scattered", "dW")
             ),
             f"{row['step_times_faster']:.1f}x",
+            f"{row['transposed_bytes_a_connection']:.1f}",
         ]
         for name, row in result["table"].items()
     ]
@@ -26,7 +27,8 @@ def layer_products(result: dict[str, Any]) -> str:
         f"Layer {result['inputs']} to {result['outputs']}, batch {result['batch']}, float32: processor time of one "
         "thread; in brackets: against dense torch in the same run."
     )
-    return f"{says}\n\n{table(['pattern, density', 'forward', 'input gradient', 'weight gradient', 'all three'], rows)}"
+    products = ["forward", "input gradient", "the same, scattered", "weight gradient"]
+    return f"{says}\n\n{table(['pattern, density', *products, 'a step', 'bytes kept a connection'], rows)}"
 
 
 def fastest(contenders: dict[str, Any]) -> tuple[str, float]:

@@ -108,6 +108,29 @@ GS_API gs_status gs_linear(const gs_call* call);
 /* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm. */
 GS_API gs_status gs_linear_grad_input(const gs_call* call);
 
+/* The connections of a matrix by blocks of rows, in a block by column, in a column by row: the order in which
+ * gs_linear_grad_input_transposed adds them. It depends on the topology alone, so it is made once for many products. Every
+ * field is 8 bytes. Layouts csr, nm, and fanin with group 1; fewer than 2^31 connections. */
+typedef struct gs_transposed {
+  int64_t block;    /* rows of a block, 1 .. 65536; the last may have fewer */
+  int64_t n_starts; /* elements in starts: ceil(n_out / block) * n_in + 1 */
+  int64_t n_order;  /* elements in rows, and in order: the connections */
+  int32_t* starts;  /* where the connections of each (block, column) begin; ends with n_order */
+  uint16_t* rows;   /* of each connection: its row, counted from the first of its block */
+  int32_t* order;   /* of each connection: the position of its value in w.values */
+} gs_transposed;
+
+/* Fills block, n_starts and n_order as they suit the matrix, so that the caller can allocate the rest. O(1). */
+GS_API gs_status gs_transposed_size(const gs_matrix* w, gs_transposed* t);
+
+/* Fills starts, rows and order. Scans the index first, so it may be of unknown origin. w->values is not read and may be
+ * null. O(connections + n_out + n_starts) time, no memory. */
+GS_API gs_status gs_transpose(const gs_matrix* w, const gs_transposed* t);
+
+/* What gs_linear_grad_input computes, faster for batches of some vectors. `t` must come from gs_transpose for this
+ * topology: its contents are trusted. room: [n_order] of w.dtype, for the values in that order. */
+GS_API gs_status gs_linear_grad_input_transposed(const gs_call* call, const gs_transposed* t, void* room);
+
 /* out[w.n_values] = one dot product along the batch per connection; 0 past the used part. Reads w's indices, x, grad;
  * w.values is not read and may be null. Layouts csr, fanin, nm. */
 GS_API gs_status gs_linear_grad_values(const gs_call* call);

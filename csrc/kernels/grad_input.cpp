@@ -1,5 +1,5 @@
 // out[n_in, batch] = W^T grad: every connection adds w * grad[row] to the tile of its input. The tile of a block of
-// inputs stays in cache while all rows scatter into it; no transposed index is needed.
+// inputs stays in cache while all rows scatter into it; no transposed index is needed (grad_input_transposed.cpp has one).
 #include "blocks.h"
 #include "gradients.h"
 #include "kernels.h"

@@ -5,6 +5,7 @@
 #include "gossamer.h"
 
 typedef gs_status (*gs_kernel)(const gs_call* call);
+typedef gs_status (*gs_transposed_kernel)(const gs_call* call, const gs_transposed* t, void* room);
 
 // Indexed by the gs_dtype of the values; a null entry is a kernel this instruction set does not have.
 constexpr int kValueTypes = 4;
@@ -15,6 +16,8 @@ struct gs_kernels {
   gs_kernel lanes[kValueTypes];
   gs_kernel dense[kValueTypes];
   gs_kernel bands[kValueTypes];
+  gs_transposed_kernel grad_input_transposed[2];  // float32, float64
+  void (*transpose)(const gs_matrix* w, const gs_transposed* t);  // of a checked index
 };
 
 extern "C" {

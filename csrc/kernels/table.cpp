@@ -14,6 +14,9 @@ gs_status lanes_f32(const gs_call* call);
 gs_status dense_f32(const gs_call* call);
 gs_status bands_f32(const gs_call* call);
 gs_status bands_f64(const gs_call* call);
+gs_status grad_input_transposed_f32(const gs_call* call, const gs_transposed* t, void* room);
+gs_status grad_input_transposed_f64(const gs_call* call, const gs_transposed* t, void* room);
+void transpose(const gs_matrix* w, const gs_transposed* t);
 }  // namespace GS_SET
 }  // namespace gs
 
@@ -27,4 +30,6 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {gs::GS_SET::lanes_f32, nullptr, gs::GS_SET::lanes_f32, gs::GS_SET::lanes_f32},
     {gs::GS_SET::dense_f32},
     {gs::GS_SET::bands_f32, gs::GS_SET::bands_f64, gs::GS_SET::bands_f32, gs::GS_SET::bands_f32},
+    {gs::GS_SET::grad_input_transposed_f32, gs::GS_SET::grad_input_transposed_f64},
+    gs::GS_SET::transpose,
 };

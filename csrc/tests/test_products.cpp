@@ -32,6 +32,22 @@ template <class T> bool near(T got, double want, double terms) {
   return std::fabs(got - want) <= (terms + 2) * eps * (terms + 2);
 }
 
+// A transposed index between guards; right if it lists every connection once, by block, column and row.
+struct Transposed {
+  gs_transposed t = {};
+  Guarded<int32_t> starts{0}, order{0};
+  Guarded<uint16_t> rows{0};
+
+  Transposed(const gs_matrix& w, int64_t block) {
+    CHECK(gs_transposed_size(&w, &t) == GS_OK);
+    if (block) t.block = block, t.n_starts = (w.n_out + block - 1) / block * w.n_in + 1;
+    starts = Guarded<int32_t>(t.n_starts), order = Guarded<int32_t>(t.n_order), rows = Guarded<uint16_t>(t.n_order);
+    t.starts = starts.data(), t.rows = rows.data(), t.order = order.data();
+    CHECK(gs_transpose(&w, &t) == GS_OK && intact());
+  }
+  bool intact() const { return starts.intact() && order.intact() && rows.intact(); }
+};
+
 template <class T> struct Bench {
   Layer layer;
   std::vector<double> values, bias, x, grad;
@@ -56,7 +72,7 @@ template <class T> struct Bench {
   }
 
   // Runs one product twice, whole and in scattered pieces, into rows out_stride apart; the bits must agree.
-  Guarded<T> run(gs_status (*product)(const gs_call*), size_t rows, int64_t row, int64_t out_stride) {
+  template <class Product> Guarded<T> run(Product product, size_t rows, int64_t row, int64_t out_stride) {
     const size_t n = rows ? (rows - 1) * out_stride + row : 0;
     Guarded<T> whole(n), pieces(n);
     std::memset(whole.data(), 0xa5, n * sizeof(T)), std::memset(pieces.data(), 0xa5, n * sizeof(T));
@@ -117,7 +133,18 @@ template <class T> struct Bench {
 
   void grad_input(bool feature_major) {
     Guarded<T> in = lay_out<T>(grad, static_cast<int>(layer.w.n_out), batch, feature_major, &call.grad);
-    Guarded<T> out = run(gs_linear_grad_input, layer.w.n_in, batch, batch + 1);
+    check_grad_input(run(gs_linear_grad_input, layer.w.n_in, batch, batch + 1));
+    if (layer.w.group > 1) return;
+    for (int64_t block : {0, 1, 3, 65536}) {  // 0: the size that suits the matrix
+      Transposed transposed(call.w, block);
+      Guarded<T> room(layer.row.size());
+      check_grad_input(run([&](const gs_call* given) { return gs_linear_grad_input_transposed(given, &transposed.t, room.data()); },
+                           layer.w.n_in, batch, batch + 1));
+      CHECK(room.intact() && transposed.intact());
+    }
+  }
+
+  void check_grad_input(const Guarded<T>& out) {
     const std::vector<double> want = reference_grad_input(layer, values, grad, batch);
     bool good = true;
     for (int64_t i = 0; i < layer.w.n_in; ++i)

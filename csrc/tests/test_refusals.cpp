@@ -132,6 +132,62 @@ void indices() {
   CHECK(gs_check_index(&fanin) == GS_INDEX);
 }
 
+// A good transposed index of the good call, to spoil.
+struct GoodTransposed : Good {
+  int32_t starts[5] = {}, order[3] = {};
+  uint16_t rows[3] = {};
+  float room[3] = {};
+  gs_transposed t = {};
+
+  GoodTransposed() {
+    CHECK(gs_transposed_size(&call.w, &t) == GS_OK);
+    CHECK(t.block == 2 && t.n_starts == 5 && t.n_order == 3);
+    t.starts = starts, t.rows = rows, t.order = order;
+    CHECK(gs_transpose(&call.w, &t) == GS_OK);
+  }
+  gs_status product() { return gs_linear_grad_input_transposed(&call, &t, room); }
+};
+
+template <class Change> void refuses_transposed(gs_status making, gs_status product, Change change) {
+  GoodTransposed good;
+  change(good);
+  CHECK(gs_transpose(&good.call.w, &good.t) == making);
+  GoodTransposed other;
+  change(other);
+  CHECK(other.product() == product);
+}
+
+void transposed() {
+  GoodTransposed good;
+  CHECK(good.product() == GS_OK);
+  CHECK(gs_transposed_size(nullptr, &good.t) == GS_NULL && gs_transposed_size(&good.call.w, nullptr) == GS_NULL);
+  CHECK(gs_transpose(nullptr, &good.t) == GS_NULL && gs_transpose(&good.call.w, nullptr) == GS_NULL);
+  CHECK(gs_linear_grad_input_transposed(nullptr, &good.t, good.room) == GS_NULL);
+  CHECK(gs_linear_grad_input_transposed(&good.call, nullptr, good.room) == GS_NULL);
+  CHECK(gs_linear_grad_input_transposed(&good.call, &good.t, nullptr) == GS_NULL);
+  refuses_transposed(GS_SIZE, GS_SIZE, [](GoodTransposed& g) { g.t.block = 0; });
+  refuses_transposed(GS_SIZE, GS_SIZE, [](GoodTransposed& g) { g.t.block = 65537; });
+  refuses_transposed(GS_SIZE, GS_SIZE, [](GoodTransposed& g) { g.t.block = 1; });  // needs more starts
+  refuses_transposed(GS_SIZE, GS_SIZE, [](GoodTransposed& g) { g.t.n_starts = 4; });
+  refuses_transposed(GS_SIZE, GS_SIZE, [](GoodTransposed& g) { g.t.n_order = 2; });
+  refuses_transposed(GS_SIZE, GS_SIZE, [](GoodTransposed& g) { g.pointer[2] = 2; });  // made for another topology
+  refuses_transposed(GS_NULL, GS_NULL, [](GoodTransposed& g) { g.t.starts = nullptr; });
+  refuses_transposed(GS_NULL, GS_NULL, [](GoodTransposed& g) { g.t.rows = nullptr; });
+  refuses_transposed(GS_NULL, GS_NULL, [](GoodTransposed& g) { g.t.order = nullptr; });
+  refuses_transposed(GS_LAYOUT, GS_LAYOUT, [](GoodTransposed& g) { g.call.w.layout = GS_DENSE; });
+  refuses_transposed(GS_LAYOUT, GS_LAYOUT, [](GoodTransposed& g) { g.call.w.layout = GS_FANIN, g.call.w.group = 2; });
+  refuses_transposed(GS_INDEX, GS_OK, [](GoodTransposed& g) { g.columns[0] = 4; });  // scanned when made, then not looked at
+  refuses_transposed(GS_OK, GS_INDEX, [](GoodTransposed& g) { g.starts[4] = 2; });
+  refuses_transposed(GS_OK, GS_ISA, [](GoodTransposed& g) { g.call.isa = 17; });
+  refuses_transposed(GS_OK, GS_SIZE, [](GoodTransposed& g) { g.call.out_stride = 1; });
+  refuses_transposed(GS_OK, GS_NULL, [](GoodTransposed& g) { g.call.w.values = nullptr; });
+  refuses_transposed(GS_OK, GS_DTYPE, [](GoodTransposed& g) { g.call.w.narrow = GS_BF16; });
+  gs_matrix vast = {GS_NM, GS_F32, INT32_MAX, 256, 1, 1, 256, 0, INT64_MAX, INT64_MAX, 0, 1, nullptr, nullptr, good.columns, 0, nullptr};
+  CHECK(gs_transposed_size(&vast, &good.t) == GS_OK);
+  vast.per_row = 2;
+  CHECK(gs_transposed_size(&vast, &good.t) == GS_OVERFLOW);  // connections past 32 bits
+}
+
 void forward_only() {
   Good g;
   g.call.w = {GS_DENSE, GS_F32, 1, 3, 1, 0, 0, 0, 3, 0, 0, 0, g.values, nullptr, nullptr, 0, nullptr};
@@ -157,6 +213,13 @@ void threads() {
   call.out = out.data(), call.out_stride = 64, call.parallel = failing_for;
   CHECK(gs_linear(&call) == GS_THREADS);
   CHECK(gs_linear_grad_input(&call) == GS_THREADS);
+  gs_transposed t = {};
+  CHECK(gs_transposed_size(&call.w, &t) == GS_OK);
+  std::vector<int32_t> starts(t.n_starts), order(t.n_order);
+  std::vector<uint16_t> rows(t.n_order);
+  t.starts = starts.data(), t.rows = rows.data(), t.order = order.data();
+  CHECK(gs_transpose(&call.w, &t) == GS_OK);
+  CHECK(gs_linear_grad_input_transposed(&call, &t, values.data()) == GS_THREADS);
   CHECK(gs_linear_grad_values(&call) == GS_THREADS);
 }
 
@@ -176,6 +239,7 @@ void test_refusals() {
   calls();
   matrices();
   indices();
+  transposed();
   forward_only();
   threads();
   names();

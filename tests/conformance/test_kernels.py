@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gossamer.kernels import KernelSpec, rows
+from gossamer.kernels import KernelSpec, rows, transposing
 from gossamer.kernels.cpu import check_index, kernel_names
 from gossamer.kernels.reference import coordinates
 from gossamer.kernels.table import NARROW
@@ -80,8 +80,10 @@ def _check_grad_input(row: KernelSpec, case: Case, batch: int, types: Types) -> 
     w = case.dense(values)
     exact, scale = grad.double() @ w.double(), grad.double().abs() @ w.double().abs()
     for order, laid in memory_orders(grad):
-        dx = row.call(laid, values, case.index, case.shape)
-        assert within_budget(dx, exact, grad @ w, scale), (batch, order)
+        for mode in ("never", "always"):
+            with transposing(mode):
+                dx = row.call(laid, values, case.index, case.shape)
+            assert within_budget(dx, exact, grad @ w, scale), (batch, order, mode)
 
 
 def _check_grad_values(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
@@ -132,9 +134,11 @@ def test_missing_connections_are_never_multiplied(row: KernelSpec, case: Case) -
     elif row.op == "linear_grad_input":
         grad = grad.abs()
         grad[4, 0] = float("inf")
-        dx = row.call(grad, values, case.index, case.shape)
-        assert torch.equal(dx.isinf()[4], linked[0])
-        assert dx[[0, 1, 2, 3, 5, 6, 7, 8]].isfinite().all()
+        for mode in ("never", "always"):
+            with transposing(mode):
+                dx = row.call(grad, values, case.index, case.shape)
+            assert torch.equal(dx.isinf()[4], linked[0])
+            assert dx[[0, 1, 2, 3, 5, 6, 7, 8]].isfinite().all()
     else:
         x[4, -1], grad = float("inf"), grad.abs() + 1
         dv = row.call(grad, x, values, case.index, case.shape)[: case.used]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gossamer import ops
 from gossamer.errors import KernelUnavailable
-from gossamer.kernels import use
+from gossamer.kernels import transposing, use
 from gossamer.kernels.cpu import available_isas
 from gossamer.ops import autograd
 from kernel_cases import Case, cases
@@ -20,6 +20,7 @@ FROZEN = [c for c in cases() if c.layout in {"nm_lanes", "dense"}]
 TRACED = [c for c in SMALL if c.name in {"csr-empty-and-full-rows", "fanin-four", "nm-2-4"}]
 CHECKED = [*TRACED, *(c for c in SMALL if c.name == "fanin-all-ablated")]
 each_case = pytest.mark.parametrize("case", SMALL, ids=lambda c: c.name)
+each_mode = pytest.mark.parametrize("mode", ["never", "always"])
 each_kernel = pytest.mark.parametrize("isa", [*available_isas(), "reference"])
 
 
@@ -40,8 +41,9 @@ def _product(case: Case) -> Callable[..., Tensor]:
 
 @each_kernel
 @each_case
-def test_gradcheck_first_and_second_order(case: Case, isa: str) -> None:
-    with use(isa):
+@each_mode
+def test_gradcheck_first_and_second_order(case: Case, isa: str, mode: str) -> None:
+    with use(isa), transposing(mode):
         assert torch.autograd.gradcheck(_product(case), _operands(case))
         if case.used <= 20:
             assert torch.autograd.gradgradcheck(_product(case), _operands(case))
@@ -108,13 +110,14 @@ def test_forward_only_layouts_refuse_gradients(case: Case) -> None:
 @pytest.mark.parametrize("case", CHECKED, ids=lambda c: c.name)
 @pytest.mark.filterwarnings("ignore:gossamer.*an autograd kernel was not registered:UserWarning")
 @pytest.mark.parametrize("wanted", [False, True], ids=["plain", "requires-grad"])
-def test_operators_pass_opcheck(case: Case, isa: str, wanted: bool) -> None:
+@each_mode
+def test_operators_pass_opcheck(case: Case, isa: str, wanted: bool, mode: str) -> None:
     """The raw operators carry no autograd (ops.linear adds it); torch warns where they are differentiated."""
     x, values, bias = (t.detach().requires_grad_(wanted) for t in _operands(case, dtype=torch.float32))
     grad = torch.randn(x.shape[0], case.shape[0], requires_grad=wanted)
     index, shape = list(case.index), list(case.shape)
     raw = torch.ops.gossamer
-    with use(isa):
+    with use(isa), transposing(mode):
         torch.library.opcheck(raw.linear.default, (x, values, index, bias, case.layout, shape))
         torch.library.opcheck(raw.linear_grad_input.default, (grad, values, index, case.layout, shape))
         torch.library.opcheck(raw.linear_grad_values.default, (grad, x, values, index, case.layout, shape))
@@ -135,7 +138,8 @@ class _Net(torch.nn.Module):
 
 
 @pytest.mark.parametrize("case", TRACED, ids=lambda c: c.name)
-def test_compiles_whole_forward_and_backward(case: Case) -> None:
+@each_mode
+def test_compiles_whole_forward_and_backward(case: Case, mode: str) -> None:
     net = _Net(case)
     x = torch.randn(4, case.shape[1])
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
@@ -143,7 +147,8 @@ def test_compiles_whole_forward_and_backward(case: Case) -> None:
     for run in (net, compiled):
         net.zero_grad()
         leaf = x.clone().requires_grad_()
-        run(leaf).sum().backward()
+        with transposing(mode):
+            run(leaf).sum().backward()
         grads.append([leaf.grad, net.values.grad.clone(), net.bias.grad.clone()])
     for eager, traced in zip(*grads, strict=True):
         assert torch.equal(eager, traced)

@@ -1,7 +1,8 @@
 """How products are computed: one table of kernels, and the choice among them. Imports no torch."""
 
+from gossamer.kernels.cpu.transposed import transposed_of, transposing
 from gossamer.kernels.dispatch import explain, pick, use
 from gossamer.kernels.spec import KernelSpec
 from gossamer.kernels.table import rows
 
-__all__ = ["KernelSpec", "explain", "pick", "rows", "use"]
+__all__ = ["KernelSpec", "explain", "pick", "rows", "transposed_of", "transposing", "use"]

@@ -3,7 +3,8 @@
 A module counts as a layer when it is an ``nn.Linear`` or ``nn.Conv2d``, or when it follows this small
 protocol, which sparse layers do: ``shape`` (out, in) of the weight as a matrix, ``connections`` int,
 ``topology`` with ``fan_in()``, ``weights`` the parameter, ``index`` name -> integer tensor (or ``mask``, a
-boolean tensor), and ``bias`` or None. A module that has ``layer_counts(example_input)`` answers for itself
+boolean tensor), ``bias`` or None, and where training keeps integer tensors beside the index, ``transposed``
+with these. A module that has ``layer_counts(example_input)`` answers for itself
 and everything below it: frozen networks do.
 """
 
@@ -33,6 +34,7 @@ class LayerCount:
         outputs_per_sample: int or None - output positions a sample (1 for a linear layer on vectors); None
             where a convolution was counted without an example input.
         fan_in: fan-in -> number of neurons that have it.
+        transposed_bytes: int - what the input gradient keeps beside the index now; no file has it.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LayerCount:
     bias_bytes: int
     outputs_per_sample: int | None = 1
     fan_in: dict[int, int] = field(default_factory=dict)
+    transposed_bytes: int = 0
 
     @property
     def density(self) -> float:
@@ -52,8 +55,8 @@ class LayerCount:
 
     @property
     def bytes(self) -> int:
-        """Values, indices and bias together."""
-        return self.value_bytes + self.index_bytes + self.bias_bytes
+        """Values, all indices and bias together."""
+        return self.value_bytes + self.index_bytes + self.bias_bytes + self.transposed_bytes
 
     @property
     def active(self) -> int:
@@ -169,6 +172,7 @@ def _row(name: str, module: Any, positions: int | None) -> LayerCount:
         _bytes([] if module.bias is None else [module.bias]),
         positions,
         dict(sorted(Counter(module.topology.fan_in().tolist()).items())) if sparse else {shape[1]: shape[0]},
+        _bytes(getattr(module, "transposed", ())),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.nn.sparse import SparseModule, check_like
 from gossamer.topology import Topology, TopologyChange
@@ -37,6 +38,11 @@ class Packed(SparseModule):
     def operands(self) -> list[Tensor]:
         """The index buffers in the order the kernels take them."""
         return [getattr(self, name) for name in self._index_names]
+
+    @property
+    def transposed(self) -> tuple[Tensor, ...]:
+        """What input gradients keep beside the index, () before the first that does; see kernels.transposing."""
+        return ops.transposed_of(self.operands())
 
     @property
     def topology(self) -> Topology:

@@ -37,6 +37,11 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     for name in ("gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index"):
         function = getattr(lib, name)
         function.argtypes, function.restype = [ctypes.c_char_p], status
+    for name in ("gs_transposed_size", "gs_transpose"):
+        function = getattr(lib, name)
+        function.argtypes, function.restype = [ctypes.c_char_p, ctypes.c_char_p], status
+    lib.gs_linear_grad_input_transposed.argtypes = [ctypes.c_char_p, ctypes.c_char_p, pointer]
+    lib.gs_linear_grad_input_transposed.restype = status
     lib.gs_chain_workspace.argtypes = [ctypes.c_char_p, i64, i64, ctypes.POINTER(ctypes.c_size_t)]
     lib.gs_chain_workspace.restype = status
     lib.gs_chain_forward.argtypes = [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import KernelUnavailable, ShapeError
-from gossamer.kernels.cpu import library, pack
+from gossamer.kernels.cpu import library, pack, transposed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,17 +68,24 @@ def linear_grad_input(layout: str, types: tuple[int, int], isa: int) -> Callable
     """``f(grad, values, index, shape) -> gradient of x`` [batch, n_in], in memory as [n_in, batch]."""
     from torch import Tensor, empty_strided
 
-    run, parallel = library.core().gs_linear_grad_input, library.parallel_for()
+    core, parallel = library.core(), library.parallel_for()
+    scatter, by_columns = core.gs_linear_grad_input, core.gs_linear_grad_input_transposed
     (dtype, narrow), fields, at = types, pack.FIELDS[layout], Tensor.data_ptr
 
     def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         grad, feature, batch = _panel(grad)
         n = grad.shape[0]
         out = empty_strided((n, shape[1]), (1, n), dtype=grad.dtype)
-        status = run(_PACK(
-            *fields(dtype, values, index, shape, at), narrow, 0, isa, n, 0, 0, 0, at(grad), feature, batch,
-            0, 0, 0.0, 0, 0, 0, at(out), n, parallel,
-        ))  # fmt: skip
+        matrix = (*fields(dtype, values, index, shape, at), narrow, 0)
+        packed = _PACK(
+            *matrix, isa, n, 0, 0, 0, at(grad), feature, batch, 0, 0, 0.0, 0, 0, 0, at(out), n, parallel
+        )
+        columns = transposed.find(index, matrix, n * grad.itemsize)
+        if columns is None:
+            status = scatter(packed)
+        else:
+            room = values.new_empty(columns.connections)
+            status = by_columns(packed, columns.packed, at(room))
         if status:
             _raise("linear_grad_input", layout, status, values, shape)
         return out

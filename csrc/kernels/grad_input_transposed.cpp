@@ -1,0 +1,97 @@
+// out[n_in, batch] = W^T grad by a transposed index: rows of W^T in registers, as in linear.cpp. The values are brought
+// into its order first, so that a block of gradient rows of first-level size meets its connections as one stream.
+#include "accumulate.h"
+#include "kernels.h"
+#include "tile.h"
+
+namespace gs {
+namespace GS_SET {
+namespace {
+
+constexpr int64_t kTile = 8;        // vectors of a batch tile
+constexpr int64_t kGatherCost = 16;  // of a value, in multiply-adds
+
+struct Job {
+  const gs_call* call;
+  const gs_transposed* t;
+  void* values;  // [n_order]
+  gs_status status;
+};
+
+template <class T> void run_gather(int64_t begin, int64_t end, void* ctx) {
+  const Job& job = *static_cast<const Job*>(ctx);
+  const T* values = static_cast<const T*>(job.call->w.values);
+  T* out = static_cast<T*>(job.values);
+  for (int64_t i = begin; i < end; ++i) out[i] = values[job.t->order[i]];
+}
+
+// Columns c0 .. c1 of one block of rows, whose gradients for the tile are packed.
+template <class T, int V> void block_columns(const Job& job, const Tile& tile, int64_t block, const T* packed, int64_t c0, int64_t c1) {
+  const gs_call& call = *job.call;
+  const int32_t* starts = job.t->starts + block * call.w.n_in;
+  const T* values = static_cast<const T*>(job.values);
+  for (int64_t c = c0; c < c1; ++c) {
+    const int64_t from = starts[c], count = starts[c + 1] - from;
+    if (count == 0 && block > 0) continue;
+    T* out = static_cast<T*>(call.out) + c * call.out_stride + tile.begin;
+    vec<T> sums[1][V] = {};  // of this block alone: short chains of additions round less than one long one
+    if (block > 0) fetch_rows_ahead<T, V, 1>(out, call.out_stride);
+    accumulate<T, V, 1>(packed, job.t->rows + from, values + from, count, sums);
+    vec<T> before[V] = {};
+    if (block > 0) load_row<T, V>(out, tile.size, before);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sums[0][v] += before[v];
+    store_row<T, V>(out, tile.size, sums[0]);
+  }
+}
+
+template <class T> void block_columns(const Job& job, const Tile& tile, int64_t block, const T* packed, int64_t c0, int64_t c1) {
+  switch (tile.vectors) {
+    case 1: return block_columns<T, 1>(job, tile, block, packed, c0, c1);
+    case 2: return block_columns<T, 2>(job, tile, block, packed, c0, c1);
+    case 4: return block_columns<T, 4>(job, tile, block, packed, c0, c1);
+    default: return block_columns<T, 8>(job, tile, block, packed, c0, c1);
+  }
+}
+
+// Items are (batch tile, column) pairs, tile outermost.
+template <class T> gs_status items(const Job& job, int64_t begin, int64_t end) {
+  const gs_call& call = *job.call;
+  const int64_t columns = call.w.n_in, block = job.t->block;
+  T* packed = static_cast<T*>(gs_scratch(least(block, call.w.n_out) * tile_bytes<T>(call.batch, kTile)));
+  if (!packed) return GS_MEMORY;
+  while (begin < end) {
+    const int64_t c0 = begin % columns, c1 = least(columns, c0 + (end - begin));
+    const Tile tile = tile_at<T>(begin / columns, call.batch, kTile);
+    for (int64_t b = 0, r = 0; r < call.w.n_out; ++b, r += block) {
+      pack_tile<T>(call.grad, r, least(call.w.n_out, r + block), tile, packed);
+      block_columns<T>(job, tile, b, packed, c0, c1);
+    }
+    begin += c1 - c0;
+  }
+  return GS_OK;
+}
+
+template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
+  Job& job = *static_cast<Job*>(ctx);
+  gs_status status = items<T>(job, begin, end);
+  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
+}
+
+template <class T> gs_status run(const gs_call* call, const gs_transposed* t, void* room) {
+  const int64_t columns = call->w.n_in, width = tile_bytes<T>(call->batch, kTile) / static_cast<int64_t>(sizeof(T));
+  Job job = {call, t, room, GS_OK};
+  gs_status status = gs_run(call->parallel, t->n_order, kGatherCost, run_gather<T>, &job);
+  if (status != GS_OK) return status;
+  const int64_t cost = (t->n_order / columns + 8) * least(call->batch, width);
+  status = gs_run(call->parallel, tile_count<T>(call->batch, kTile) * columns, cost, run_items<T>, &job);
+  return status != GS_OK ? status : job.status;
+}
+
+}  // namespace
+
+gs_status grad_input_transposed_f32(const gs_call* call, const gs_transposed* t, void* room) { return run<float>(call, t, room); }
+gs_status grad_input_transposed_f64(const gs_call* call, const gs_transposed* t, void* room) { return run<double>(call, t, room); }
+
+}  // namespace GS_SET
+}  // namespace gs
