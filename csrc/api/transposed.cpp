@@ -19,7 +19,8 @@ int64_t block_rows(const gs_matrix& w, int64_t connections) {
 gs_status lengths(const gs_matrix& w, int64_t block, int64_t connections, int64_t* n_starts, int64_t* n_order) {
   if (block < 1 || block > kMostRows) return GS_SIZE;
   *n_order = connections;
-  if (__builtin_mul_overflow((w.n_out + block - 1) / block, w.n_in, n_starts)) return GS_OVERFLOW;
+  const int64_t blocks = w.n_out ? (w.n_out + block - 1) / block : 1;
+  if (__builtin_mul_overflow(blocks, w.n_in, n_starts)) return GS_OVERFLOW;
   ++*n_starts;
   return connections > INT32_MAX ? GS_OVERFLOW : GS_OK;
 }

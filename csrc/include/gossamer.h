@@ -113,7 +113,7 @@ GS_API gs_status gs_linear_grad_input(const gs_call* call);
  * field is 8 bytes. Layouts csr, nm, and fanin with group 1; fewer than 2^31 connections. */
 typedef struct gs_transposed {
   int64_t block;    /* rows of a block, 1 .. 65536; the last may have fewer */
-  int64_t n_starts; /* elements in starts: ceil(n_out / block) * n_in + 1 */
+  int64_t n_starts; /* elements in starts: blocks * n_in + 1, where there are ceil(n_out / block) blocks, at least one */
   int64_t n_order;  /* elements in rows, and in order: the connections */
   int32_t* starts;  /* where the connections of each (block, column) begin; ends with n_order */
   uint16_t* rows;   /* of each connection: its row, counted from the first of its block */

@@ -8,7 +8,7 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int64_t kTile = 8;        // vectors of a batch tile
+constexpr int64_t kTile = 8;         // vectors of a batch tile
 constexpr int64_t kGatherCost = 16;  // of a value, in multiply-adds
 
 struct Job {
@@ -63,8 +63,8 @@ template <class T> gs_status items(const Job& job, int64_t begin, int64_t end) {
   while (begin < end) {
     const int64_t c0 = begin % columns, c1 = least(columns, c0 + (end - begin));
     const Tile tile = tile_at<T>(begin / columns, call.batch, kTile);
-    for (int64_t b = 0, r = 0; r < call.w.n_out; ++b, r += block) {
-      pack_tile<T>(call.grad, r, least(call.w.n_out, r + block), tile, packed);
+    for (int64_t b = 0; b == 0 || b * block < call.w.n_out; ++b) {  // without rows too: the output is written
+      pack_tile<T>(call.grad, b * block, least(call.w.n_out, (b + 1) * block), tile, packed);
       block_columns<T>(job, tile, b, packed, c0, c1);
     }
     begin += c1 - c0;

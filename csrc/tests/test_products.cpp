@@ -40,7 +40,7 @@ struct Transposed {
 
   Transposed(const gs_matrix& w, int64_t block) {
     CHECK(gs_transposed_size(&w, &t) == GS_OK);
-    if (block) t.block = block, t.n_starts = (w.n_out + block - 1) / block * w.n_in + 1;
+    if (block) t.block = block, t.n_starts = (w.n_out ? (w.n_out + block - 1) / block : 1) * w.n_in + 1;
     starts = Guarded<int32_t>(t.n_starts), order = Guarded<int32_t>(t.n_order), rows = Guarded<uint16_t>(t.n_order);
     t.starts = starts.data(), t.rows = rows.data(), t.order = order.data();
     CHECK(gs_transpose(&w, &t) == GS_OK && intact());
@@ -204,6 +204,7 @@ std::vector<Layer> layers(std::mt19937& random) {
     all.push_back(make_layer(random, GS_DENSE, n_out, n_in, 1, 0, 0, false));
   Layer none = make_layer(random, GS_CSR, 3, 0, 1, 0, 0, false);
   all.push_back(none);
+  all.push_back(make_layer(random, GS_CSR, 0, 5, 1, 0, 0, false));
   return all;
 }
 
