@@ -1,10 +1,12 @@
-"""What every benchmark shares: arguments, the machine's fingerprint, and JSON results in one place."""
+"""What every benchmark shares: arguments, cores, the machine's fingerprint, and JSON results in one place."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,28 @@ from gossamer.measure import machine
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path(__file__).parent / "runs"  # unfinished work, not in git
+STARTED = time.perf_counter()
 
 
 def arguments(description: str, **options: Any) -> argparse.Namespace:
     """Command-line options ``--name value`` with the types of their defaults."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name, default in options.items():
         kind = {"action": "store_true"} if default is False else {"type": type(default), "default": default}
         parser.add_argument(f"--{name.replace('_', '-')}", **kind)
     return parser.parse_args()
+
+
+def pin(cores: str) -> int:
+    """Keep this process, and those it starts, on cores such as ``0`` or ``0,1``; returns how many."""
+    wanted = {int(core) for core in cores.split(",")}
+    if hasattr(os, "sched_setaffinity"):
+        if not wanted <= (there := os.sched_getaffinity(0)):
+            raise SystemExit(f"benchmark: expected cores out of {sorted(there)}, got {cores}")
+        os.sched_setaffinity(0, wanted)
+    return len(wanted)
 
 
 def record(name: str, result: dict[str, Any]) -> None:
@@ -34,18 +49,27 @@ def record(name: str, result: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"wrote {path}")
+    print(f"wrote {path} after {time.perf_counter() - STARTED:.0f} s")
+
+
+def known(name: str) -> dict[str, dict[str, Any]]:
+    """Every run kept in ``runs/<name>.jsonl``, by its key."""
+    path = RUNS / f"{name}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {row["key"]: row["result"] for row in map(json.loads, lines)}
 
 
 def remembered(name: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A run's result: made once and kept in ``runs/<name>.jsonl``, so that a killed benchmark goes on where it was."""
+    if (before := known(name).get(key)) is not None:
+        return before
     RUNS.mkdir(exist_ok=True)
-    path = RUNS / f"{name}.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else []:
-        row = json.loads(line)
-        if row["key"] == key:
-            return dict(row["result"])
     result = make()
-    with path.open("a") as file:
+    with (RUNS / f"{name}.jsonl").open("a") as file:
         file.write(json.dumps({"key": key, "result": result}) + "\n")
     return result
+
+
+def forget(name: str) -> None:
+    """Measure everything anew."""
+    (RUNS / f"{name}.jsonl").unlink(missing_ok=True)

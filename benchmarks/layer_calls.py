@@ -1,8 +1,9 @@
-"""The three products of one random layer as calls without arguments, on feature-major operands."""
+"""One random layer, its three products and its layouts as calls without arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 import gossamer as gs
+from gossamer.deploy.connections import Connections, read
+from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.kernels import pick
 from gossamer.patterns import parse
 
@@ -24,7 +27,7 @@ def random_layer(pattern: str, density: float, inputs: int, outputs: int) -> gs.
 
 
 def products(layer: gs.SparseLinear, x: Tensor, grad: Tensor) -> dict[str, Call]:
-    """Forward, input gradient and weight gradient, as the kernel table runs them."""
+    """Forward, input gradient and weight gradient, as the kernel table runs them; on feature-major operands."""
     values, index, dims = layer.values.detach(), layer.operands(), layer.pattern.dims(layer.shape)
     linear, grad_input, grad_values = (
         pick(op, layer.pattern.layout, values.dtype, "cpu").call
@@ -35,3 +38,33 @@ def products(layer: gs.SparseLinear, x: Tensor, grad: Tensor) -> dict[str, Call]
         "dX": partial(grad_input, grad, values, index, dims),
         "dW": partial(grad_values, grad, x, values, index, dims),
     }
+
+
+def connections_of(layer: gs.SparseLinear) -> Connections:
+    """The layer's connections, one by one."""
+    connections = read(layer)
+    assert connections is not None
+    return connections
+
+
+def layouts_of(layer: gs.SparseLinear) -> dict[str, Packed]:
+    """The layer in the layout it is trained in, and in lanes where its pattern has them."""
+    own, shape = layer.pattern.layout, layer.shape
+    parameters = dict(zip(layout(own).parameters, layer.pattern.dims(shape)[2:], strict=True))
+    index = {str(number): tensor for number, tensor in enumerate(layer.operands())}
+    held = {str(layer.pattern): Packed(own, shape, parameters, layer.values.detach(), index)}
+    if (lanes := f"{own}_lanes") in layouts:
+        held[f"{layer.pattern} lanes"] = layout(lanes).pack(connections_of(layer), parameters)
+    return held
+
+
+def forward(packed: Packed, x: Tensor) -> Call:
+    """The product of the compiled core."""
+    run = pick("linear", packed.layout, packed.values.dtype, "cpu").call
+    return partial(run, x, packed.values, list(packed.index.values()), None, packed.dims)
+
+
+def copy(packed: Packed) -> Packed:
+    """The same layer in memory of its own."""
+    index = {name: tensor.clone() for name, tensor in packed.index.items()}
+    return replace(packed, values=packed.values.clone(), index=index)
