@@ -15,6 +15,7 @@ from gossamer.measure import machine
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path(__file__).parent / "runs"  # unfinished work, not in git
+Row = dict[str, Any]
 STARTED = time.perf_counter()
 
 
@@ -39,7 +40,7 @@ def pin(cores: str) -> int:
     return len(wanted)
 
 
-def record(name: str, result: dict[str, Any]) -> None:
+def record(name: str, result: Row) -> None:
     """Write ``results/<name>.json``: the result, the command that made it, and the machine."""
     document = {
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
@@ -52,14 +53,14 @@ def record(name: str, result: dict[str, Any]) -> None:
     print(f"wrote {path} after {time.perf_counter() - STARTED:.0f} s")
 
 
-def known(name: str) -> dict[str, dict[str, Any]]:
+def known(name: str) -> dict[str, Row]:
     """Every run kept in ``runs/<name>.jsonl``, by its key."""
     path = RUNS / f"{name}.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return {row["key"]: row["result"] for row in map(json.loads, lines)}
 
 
-def remembered(name: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def remembered(name: str, key: str, make: Callable[[], Row]) -> Row:
     """A run's result: made once and kept in ``runs/<name>.jsonl``, so that a killed benchmark goes on where it was."""
     if (before := known(name).get(key)) is not None:
         return before
@@ -70,6 +71,12 @@ def remembered(name: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[
     return result
 
 
-def forget(name: str) -> None:
-    """Measure everything anew."""
-    (RUNS / f"{name}.jsonl").unlink(missing_ok=True)
+def gather(name: str, cases: list[Row], measure: Callable[[Row], Row], *, fresh: bool) -> list[Row]:
+    """Measure the cases that are not known yet, or all; returns every known row, case and measurement in one."""
+    if fresh:
+        (RUNS / f"{name}.jsonl").unlink(missing_ok=True)
+    for case in cases:
+        key = " ".join(map(str, case.values()))
+        remembered(name, key, lambda case=case: {**case, **measure(case)})
+        print(f"{key} ({time.perf_counter() - STARTED:.0f} s)", flush=True)
+    return sorted(known(name).values(), key=lambda row: tuple(row[part] for part in case))

@@ -5,26 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from layer_rivals import RIVALS
+from torch import Tensor
 
+from gossamer.deploy.layouts import Packed
 from gossamer.measure import alternate
 
 
-def rates(seconds: float, connections: int, weight_bytes: int, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Microseconds, real and dense-equivalent rate, and bytes moved: weights, indices, input and output, each once.
+def row(
+    times: dict[str, float], ours: dict[str, tuple[int, Packed]], w: Tensor, batch: int
+) -> dict[str, Any]:
+    """All contenders of a case: what each took, what it executed and read.
 
     Args:
-        seconds: float - of a call.
-        connections: int - that it multiplies with.
-        weight_bytes: int - weights and indices it reads; 0: not known.
-        shape: (int, int, int) - inputs, outputs, batch.
+        times: name -> seconds of a call.
+        ours: name -> (connections, layout).
+        w: [outputs, inputs] - the dense weight of the rivals.
+        batch: int.
     """
+    used, shape = int(w.count_nonzero()), (w.shape[1], w.shape[0], batch)
+    return {
+        "ours": {
+            name: {
+                "connections": connections,
+                "bytes": form.bytes,
+                **rates(times[name], connections, form.bytes, shape),
+            }
+            for name, (connections, form) in ours.items()
+        },
+        "rivals": {
+            name: rates(times[name], w.numel() if rival.a_weight else used, rival.bytes(w), shape)
+            for name, rival in RIVALS.items()
+            if name in times
+        },
+    }
+
+
+def rates(
+    seconds: float, connections: int, held: int, shape: tuple[int, int, int], products: int = 1
+) -> dict[str, Any]:
+    """Time, both rates, and bytes moved: weights and indices (``held``; 0: not known), input and output, each once."""
     inputs, outputs, batch = shape
+    flops = 2 * batch * products
     got = {
         "us": round(seconds * 1e6, 1),
-        "gflops_real": round(2 * connections * batch / seconds / 1e9, 1),
-        "gflops_dense_equivalent": round(2 * inputs * outputs * batch / seconds / 1e9, 1),
+        "gflops_real": round(flops * connections / seconds / 1e9, 1),
+        "gflops_dense_equivalent": round(flops * inputs * outputs / seconds / 1e9, 1),
     }
-    return {**got, "bytes_moved": weight_bytes + 4 * batch * (inputs + outputs)} if weight_bytes else got
+    return {**got, "bytes_moved": held + 4 * batch * (inputs + outputs)} if held else got
 
 
 def peaks(seconds: float = 3.0) -> dict[str, float]:
@@ -37,11 +65,11 @@ def peaks(seconds: float = 3.0) -> dict[str, float]:
     }
 
 
-def with_shares(row: dict[str, Any], best: dict[str, float]) -> dict[str, Any]:
+def with_shares(measured: dict[str, Any], best: dict[str, float]) -> dict[str, Any]:
     """Adds shares of the peaks. What stays in cache is read faster than memory: above 1."""
-    for got in (*row["ours"].values(), *row["rivals"].values()):
+    for got in (*measured["ours"].values(), *measured["rivals"].values()):
         got["share_of_gflops"] = round(got["gflops_real"] / best["gflops"], 3)
         if "bytes_moved" in got:
             read = got["bytes_moved"] / got["us"] / 1e3
             got["share_of_bandwidth"] = round(read / best["gigabytes_per_second"], 3)
-    return row
+    return measured

@@ -25,7 +25,7 @@ class Worker:
     """A process that keeps one model and runs it when it is asked to; it inherits the cores of this one."""
 
     def __init__(self, python: str) -> None:
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 (the interpreter its user named)
             [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
@@ -88,12 +88,14 @@ def _cold(copies: Sequence[Call]) -> Sampler:
 
 
 def _medians(samplers: Mapping[str, Sampler], seconds: float) -> dict[str, float]:
-    """Seconds by name; rounds of one sample each, so that a disturbed machine disturbs all alike; three at least."""
-    samples: dict[str, list[float]] = {name: [] for name in samplers}
+    """Seconds by name; three rounds at least, each all of them in another order, so that no place is better."""
+    names = list(samplers)
+    samples: dict[str, list[float]] = {name: [] for name in names}
     stop, turn = time.perf_counter() + seconds, 0
     while turn < 3 or time.perf_counter() < stop:
-        for name, sampler in samplers.items():
-            samples[name].append(sampler())
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            samples[name].append(samplers[name]())
         turn += 1
     return {name: statistics.median(times) for name, times in samples.items()}
 
