@@ -59,9 +59,10 @@ def sparselab(w: Tensor, x: Tensor, grad: Tensor) -> dict[str, Call]:
     """The calls of its own benchmark, feature-major; nothing where it is not installed."""
     try:
         import sparselab as peer
-        from sparselab import _core
+        from sparselab import _core, ops
     except ImportError:
         return {}
+    ops._clear_transpose_cache()  # noqa: SLF001 (keyed by id(): it could take this weight for an earlier one)
     packed = peer.PaddedCSR.from_dense(w)
     turned, wanted = packed.transpose(), x.clone().requires_grad_()
     return {
