@@ -2,7 +2,7 @@
 
 Reads dlmc_small.npz, a part of the Deep Learning Matrix Collection, from a folder in GOSSAMER_DATA: names [n], shape
 [n, 3] (rows, columns, connections), row_nnz (connections of each row, one matrix after another) and col (their
-columns). Values are random. Ours are the layouts that hold the pattern as it is. All of it takes about TOTAL.
+columns). Values are random. Ours are the layouts that hold the pattern as it is. All of it takes about three minutes.
 """
 
 from __future__ import annotations

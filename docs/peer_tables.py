@@ -31,6 +31,12 @@ def standing(result: dict[str, Any]) -> str:
     return table(["rival", "cases", "least", "median", "most", "cases in which it is faster"], rows)
 
 
+def span(numbers: list[float]) -> str:
+    """Least to greatest, in per cent."""
+    ends = dict.fromkeys(f"{end:.3g}" for end in (min(numbers), max(numbers)))
+    return f"{' to '.join(ends)} %"
+
+
 def losses(result: dict[str, Any]) -> str:
     """Every case in which some rival is faster than the best of ours, those of one kind in a line."""
     found: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
@@ -41,13 +47,15 @@ def losses(result: dict[str, Any]) -> str:
                 key = (layer_name(row), row["batch"], rival)
                 found.setdefault(key, []).append((row["sparsity"], ours / got["us"]))
     rows = [
-        [*key, ", ".join(f"{sparsity:g}" for sparsity, _ in cases), f"{max(by for _, by in cases):.2f}x"]
+        [*key, len(cases), span([sparsity for sparsity, _ in cases]), f"{max(by for _, by in cases):.2f}x"]
         for key, cases in found.items()
     ]
     lost = sum(fastest(row["rivals"])[1] < fastest(row["ours"])[1] for row in result["rows"])
     says = f"{lost} of {len(result['rows'])} cases."
     return (
-        f"{says}\n\n{table(['layer', 'batch', 'faster', 'sparsity, %', 'by up to'], rows)}" if rows else says
+        f"{says}\n\n{table(['layer', 'batch', 'faster', 'cases', 'sparsity', 'by up to'], rows)}"
+        if rows
+        else says
     )
 
 
