@@ -1,6 +1,6 @@
 """One layer forward, each pattern beside every rival on the same numbers, in turns, weights in cache; pinned cores.
 
-Everyone gets a batch-major input, as a caller has it. The whole grid takes about half an hour (an estimate from its parts).
+Everyone gets a batch-major input, as a caller has it. The whole grid takes half an hour, estimated from parts.
 """
 
 from __future__ import annotations
