@@ -1,8 +1,9 @@
-"""The three products of one random layer as calls without arguments, on feature-major operands."""
+"""One random layer, its three products and its layouts as calls without arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,11 @@ import torch
 from torch import Tensor
 
 import gossamer as gs
+from gossamer.deploy.connections import Connections, read
+from gossamer.deploy.layouts import Packed, layout, layouts
+from gossamer.deploy.values import narrowed
 from gossamer.kernels import pick, transposing
+from gossamer.kernels.cpu.pack import row_dtype
 from gossamer.patterns import parse
 
 Call = Callable[[], Any]
@@ -24,7 +29,7 @@ def random_layer(pattern: str, density: float, inputs: int, outputs: int) -> gs.
 
 
 def products(layer: gs.SparseLinear, x: Tensor, grad: Tensor) -> dict[str, Call]:
-    """Forward, input gradient and weight gradient, as the kernel table runs them; and the input gradient scattered."""
+    """Forward, input gradient (also scattered) and weight gradient, as the kernel table runs them; feature-major."""
     values, index, dims = layer.values.detach(), layer.operands(), layer.pattern.dims(layer.shape)
     linear, grad_input, grad_values = (
         pick(op, layer.pattern.layout, values.dtype, "cpu").call
@@ -42,3 +47,38 @@ def products(layer: gs.SparseLinear, x: Tensor, grad: Tensor) -> dict[str, Call]
         "dX scattered": scattered,
         "dW": partial(grad_values, grad, x, values, index, dims),
     }
+
+
+def connections_of(layer: gs.SparseLinear) -> Connections:
+    """The layer's connections, one by one."""
+    connections = read(layer)
+    assert connections is not None
+    return connections
+
+
+def layouts_of(layer: gs.SparseLinear) -> dict[str, Packed]:
+    """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bands, int8 values."""
+    own, shape = layer.pattern.layout, layer.shape
+    parameters = dict(zip(layout(own).parameters, layer.pattern.dims(shape)[2:], strict=True))
+    index = {str(number): tensor for number, tensor in enumerate(layer.operands())}
+    name, connections = str(layer.pattern), connections_of(layer)
+    held = {name: Packed(own, shape, parameters, layer.values.detach(), index)}
+    small = narrowed(connections, "int8")
+    for kind, label in ((own, name), (f"{own}_lanes", f"{name} lanes"), ("csr_bands", f"{name} bands")):
+        banded = kind == "csr_bands" and (layer.grid.members > 1 or own == "nm")  # has something faster
+        if kind in layouts and not banded and isinstance(fits := layout(kind).fit(connections), dict):
+            held.setdefault(label, layout(kind).pack(connections, fits))
+            held[f"{label} int8"] = layout(kind).pack(small, fits)
+    return held
+
+
+def forward(packed: Packed, x: Tensor) -> Call:
+    """The product of the compiled core."""
+    run = pick("linear", packed.layout, row_dtype(packed.values), "cpu").call
+    return partial(run, x, packed.values, list(packed.index.values()), None, packed.dims, packed.scale)
+
+
+def copy(packed: Packed) -> Packed:
+    """The same layer in memory of its own."""
+    index = {name: tensor.clone() for name, tensor in packed.index.items()}
+    return replace(packed, values=packed.values.clone(), index=index)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from layer_calls import Call
-from torch import Tensor
+from layer_timing import Elsewhere, Worker
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.cli.rivals import torch_csr, torch_dense, torch_int8
+
+INSTALLING = """Rivals that are not installed are left out:
+  torch compile   needs a C++ compiler
+  ONNX Runtime    the packages onnx and onnxruntime, both in the extra [bench]
+  OpenVINO        the package openvino, in the extra [bench]
+  SparseLab       the package sparselab==0.2.2, installed with --no-deps
+  DeepSparse      the packages deepsparse==1.8.0 and protobuf<4 in a virtual environment of their own, Python 3.11
+                  or older; the environment variable DEEPSPARSE_PYTHON names its interpreter
+"""
 
 
 def of_torch(make: Callable[..., Any]) -> Callable[[Tensor, Tensor], Call]:
@@ -33,11 +48,23 @@ def torch_bfloat16(w: Tensor, x: Tensor) -> Call:
     return lambda: F.linear(narrow, small)
 
 
-def _onnx_model(w: Tensor) -> Any:
+def torch_compiled(w: Tensor, x: Tensor) -> Call | None:
+    """Dense through ``torch.compile``, the weight packed into the graph."""
+    if not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        return None
+    layer = nn.Linear(w.shape[1], w.shape[0], bias=False).requires_grad_(requires_grad=False)
+    layer.weight.copy_(w)
+    torch.compiler.reset()  # it gives up compiling after a few shapes
+    call = partial(torch.compile(layer, fullgraph=True, dynamic=False, options={"freezing": True}), x)
+    call()
+    return call
+
+
+def _onnx_model(w: Tensor, batch: int | str = "batch") -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size])
         for name, size in (("x", w.shape[1]), ("y", w.shape[0]))
     ]
     weight = numpy_helper.from_array(w.T.contiguous().numpy(), "w")
@@ -77,6 +104,40 @@ def onnxruntime_int8(w: Tensor, x: Tensor) -> Call | None:
         return _session(Path(file.name).read_bytes(), x)
 
 
+def _openvino(weight: Callable[[Any], Any], x: Tensor) -> Call | None:
+    """One stream; ``weight`` makes [out, in] of OpenVINO's operators."""
+    try:
+        import openvino
+        from openvino import opset13
+    except ImportError:
+        return None
+    entry = opset13.parameter(list(x.shape), openvino.Type.f32)
+    model = openvino.Model([opset13.matmul(entry, weight(opset13), False, True)], [entry])
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # this process is pinned already
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(x.numpy(), shared_memory=True))
+    return request.infer
+
+
+def openvino_dense(w: Tensor, x: Tensor) -> Call | None:
+    """OpenVINO, float32."""
+    return _openvino(lambda op: op.constant(w.numpy()), x)
+
+
+def openvino_int8(w: Tensor, x: Tensor) -> Call | None:
+    """OpenVINO, weights int8 with a scale a neuron, products in float32."""
+    scales = w.abs().amax(1, keepdim=True).clamp_(min=1e-8) / 127
+    small = (w / scales).round_().to(torch.int8)
+    return _openvino(
+        lambda op: op.multiply(op.convert(op.constant(small.numpy()), "f32"), op.constant(scales.numpy())), x
+    )
+
+
 def sparselab(w: Tensor, x: Tensor) -> Call | None:
     """SparseLab; its input is laid out as [features, batch] beforehand, outside of the time."""
     try:
@@ -87,12 +148,68 @@ def sparselab(w: Tensor, x: Tensor) -> Call | None:
     return lambda: peer.spmm(packed, columns)
 
 
-RIVALS: dict[str, Callable[[Tensor, Tensor], Call | None]] = {
-    "torch dense": of_torch(torch_dense),
-    "torch bfloat16": torch_bfloat16,
-    "torch CSR": of_torch(torch_csr),
-    "torch int8": of_torch(torch_int8),
-    "ONNX Runtime": onnxruntime_dense,
-    "ONNX Runtime int8": onnxruntime_int8,
-    "SparseLab": sparselab,
+@cache
+def _deepsparse_worker() -> Worker | None:
+    python = os.environ.get("DEEPSPARSE_PYTHON")
+    if python is None:
+        return None
+    os.environ["NM_DISABLE_ANALYTICS"] = "1"  # it would report its use over the network
+    worker = Worker(python)
+    atexit.register(worker.close)
+    return worker
+
+
+def deepsparse(w: Tensor, x: Tensor) -> Call | None:
+    """DeepSparse, in a process of its own that takes its turn like a call."""
+    worker = _deepsparse_worker()
+    if worker is None:
+        return None
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        model, given = Path(folder, "layer.onnx"), Path(folder, "x.npy")
+        model.write_bytes(_onnx_model(w, len(x)).SerializeToString())
+        np.save(given, x.numpy())
+        worker.ask(f"load {model} {given} {torch.get_num_threads()}")
+    return Elsewhere(worker)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """How a rival is made, and the bytes of weights a call reads: of every weight, or of every connection."""
+
+    make: Callable[[Tensor, Tensor], Call | None]
+    a_weight: int = 0
+    a_connection: int = 0
+
+    def bytes(self, w: Tensor) -> int:
+        """Row pointers and scales, which are few, left out."""
+        return self.a_weight * w.numel() + self.a_connection * int(w.count_nonzero())
+
+
+RIVALS = {
+    "torch dense": Rival(of_torch(torch_dense), a_weight=4),
+    "torch compile": Rival(torch_compiled, a_weight=4),
+    "torch bfloat16": Rival(torch_bfloat16, a_weight=2),
+    "torch CSR": Rival(of_torch(torch_csr), a_connection=8),
+    "torch int8": Rival(of_torch(torch_int8), a_weight=1),
+    "ONNX Runtime": Rival(onnxruntime_dense, a_weight=4),
+    "ONNX Runtime int8": Rival(onnxruntime_int8, a_weight=1),
+    "OpenVINO": Rival(openvino_dense, a_weight=4),
+    "OpenVINO int8": Rival(openvino_int8, a_weight=1),
+    "SparseLab": Rival(sparselab, a_connection=8),
+    "DeepSparse": Rival(deepsparse),  # how it stores weights is not published
 }
+
+
+def versions() -> dict[str, str]:
+    """Of the rivals that are here."""
+    found = {}
+    for package in ("onnxruntime", "openvino", "sparselab"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    if (worker := _deepsparse_worker()) is not None:
+        found["deepsparse"] = worker.ask("version")
+    return found

@@ -59,7 +59,7 @@ def layer_choice(result: dict[str, Any]) -> str:
 def layer_patterns(result: dict[str, Any]) -> str:
     """Every pattern and every rival on one layer."""
     chosen = [row for row in result["rows"] if (row["inputs"], row["outputs"]) == (3072, 768)]
-    chosen = [row for row in chosen if row["sparsity"] in (87.5, 90.0) and row["batch"] != 64]
+    chosen = [row for row in chosen if row["sparsity"] in (87.5, 90.0) and row["batch"] in (1, 16, 256)]
     head = ["contender", *(f"{row['sparsity']:g} %, batch {row['batch']}" for row in chosen)]
     names = dict.fromkeys((kind, name) for row in chosen for kind in ("ours", "rivals") for name in row[kind])
     rows = [
@@ -70,19 +70,6 @@ def layer_patterns(result: dict[str, Any]) -> str:
         for kind, name in sorted(names, key=lambda pair: pair[0])
     ]
     return f"Microseconds, layer 3072 to 768, one thread.\n\n{table(head, rows)}"
-
-
-@view("layer-losses", "layer_inference", "python benchmarks/layer_inference.py")
-def layer_losses(result: dict[str, Any]) -> str:
-    """Every case in which some rival is faster than the best of ours."""
-    rows = []
-    for row in result["rows"]:
-        (ours, took), (rival, rival_took) = fastest(row["ours"]), fastest(row["rivals"])
-        if rival_took < took:
-            case = [layer_name(row), f"{row['sparsity']:g} %", row["batch"]]
-            rows.append([*case, rival, f"{rival_took:,.0f} us", f"`{ours}`", f"{took:,.0f} us"])
-    says = f"{len(rows)} of {len(result['rows'])} cases."
-    return f"{says}\n\n{table(['layer', 'sparsity', 'batch', 'faster', '', 'our best', ''], rows)}"
 
 
 @view("layers-picture", "layer_inference", "python benchmarks/layer_inference.py")

@@ -33,7 +33,11 @@ def speed(result: dict[str, Any]) -> Drawing:
 
 def layers(result: dict[str, Any]) -> Drawing:
     """Lines: the fastest pattern against dense, by sparsity, one line a batch size."""
-    rows = [row for row in result["rows"] if (row["inputs"], row["outputs"]) == (3072, 768)]
+    rows = [
+        row
+        for row in result["rows"]
+        if (row["inputs"], row["outputs"]) == (3072, 768) and row["batch"] in (1, 16, 64, 256)
+    ]
     ratio = {
         (row["batch"], row["sparsity"]): row["rivals"]["torch dense"]["us"]
         / min(got["us"] for got in row["ours"].values())
