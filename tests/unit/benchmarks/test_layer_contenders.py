@@ -14,8 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from gossamer.deploy.layouts import layout
-
 INPUTS, OUTPUTS, BATCH = 32, 24, 5
 ERROR = {
     "torch bfloat16": 0.05,
@@ -30,8 +28,7 @@ def test_every_layout_holds_the_whole_layer(pattern: str) -> None:
     layer = layer_calls.random_layer(pattern, 0.125, INPUTS, OUTPUTS)
     x = torch.randn(BATCH, INPUTS)
     for form in layer_calls.layouts_of(layer).values():
-        got, held = layer_calls.forward(layer_calls.copy(form), x)(), layout(form.layout).unpack(form).dense()
-        torch.testing.assert_close(got, x @ held.T)
+        got = layer_calls.forward(layer_calls.copy(form), x)()
         close = 0.02 if form.reads else 1e-5  # int8 values are rounded
         assert (got - layer(x)).abs().max() <= close * layer(x).abs().max()
 
