@@ -5,6 +5,11 @@
 namespace {
 
 gs_kernel pick(const gs_kernels& kernels, const gs_matrix& w, gs_operation op) {
+  if (w.layout == GS_BLOCK) {
+    if (op == GS_OP_GRAD_INPUT) return kernels.block_grad_input[w.dtype];
+    if (op == GS_OP_GRAD_VALUES) return kernels.block_grad_values[w.dtype];
+    return kernels.block_linear[w.dtype];
+  }
   if (op == GS_OP_GRAD_INPUT) return kernels.grad_input[w.dtype];
   if (op == GS_OP_GRAD_VALUES) return kernels.grad_values[w.dtype];
   if (w.layout == GS_NM_LANES) return kernels.lanes[w.dtype];

@@ -5,7 +5,7 @@
 
 namespace {
 
-constexpr int kIsas = 4, kPerIsa = 20, kLength = 64;
+constexpr int kIsas = 4, kPerIsa = 32, kLength = 64;
 char names[kIsas * kPerIsa][kLength];
 int32_t count = -1;
 
@@ -36,6 +36,9 @@ int32_t fill() {
     }
     add(&n, "linear", "nm_lanes", k->lanes, name);
     add(&n, "linear", "dense", k->dense, name);
+    add(&n, "linear", "block", k->block_linear, name);
+    add(&n, "linear_grad_input", "block", k->block_grad_input, name);
+    add(&n, "linear_grad_values", "block", k->block_grad_values, name);
   }
   return n;
 }

@@ -38,7 +38,7 @@ typedef enum gs_status {
   GS_THREADS = 9   /* the caller's parallel_for reported an error */
 } gs_status;
 
-typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4 } gs_layout;
+typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1 } gs_dtype;
 typedef enum gs_activation { GS_IDENTITY = 0, GS_RELU = 1 } gs_activation;
 typedef enum gs_isa_id { GS_ISA_AUTO = -1, GS_ISA_SCALAR = 0, GS_ISA_AVX2 = 1, GS_ISA_AVX512 = 2, GS_ISA_NEON = 3 } gs_isa_id;
@@ -55,15 +55,17 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   nm       -                           u8 [n_out, n_in/m, n], ascending  [n_out, n_in/m, n]
  *   nm_lanes -                           u8 [ceil(n_out/8), n_in/m, n, 8]  same order as cols
  *   dense    -                           -                                 [n_out, n_in]
+ *   block    row_ptr i32|i64 [rows+1]    u16|i32 [nnz], ascending in a row [nnz, group, tile]
+ * block: whole blocks of group x tile connections; rows and cols are block rows (n_out/group) and block columns (n_in/tile).
  * `values` may be longer than what is used; the tail is never read, and its gradient is written as 0. */
 typedef struct gs_matrix {
   int64_t layout;    /* gs_layout */
   int64_t dtype;     /* gs_dtype of values, inputs, outputs */
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
-  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; other layouts: 1 */
+  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; block: height, 1 to 32; others: 1 */
   int64_t per_row;   /* fanin: k; nm, nm_lanes: n; others: 0 */
-  int64_t tile;      /* nm, nm_lanes: m <= 256; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; block: width, 1 to 32; others: 0 */
   int64_t n_rows;    /* fanin: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */
@@ -98,11 +100,11 @@ typedef struct gs_call {
 /* out[n_out, batch] = activation(W x + bias). Rows without connections get activation(bias). Reads w, x, bias. */
 GS_API gs_status gs_linear(const gs_call* call);
 
-/* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm. */
+/* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm, block. */
 GS_API gs_status gs_linear_grad_input(const gs_call* call);
 
 /* out[w.n_values] = one dot product along the batch per connection; 0 past the used part. Reads w's indices, x, grad;
- * w.values is not read and may be null. Layouts csr, fanin, nm. */
+ * w.values is not read and may be null. Layouts csr, fanin, nm, block. */
 GS_API gs_status gs_linear_grad_values(const gs_call* call);
 
 /* Scans the whole index: ranges, order, row pointers. O(connections). w->values is not read and may be null. */

@@ -13,6 +13,9 @@ struct gs_kernels {
   gs_kernel grad_values[2];
   gs_kernel lanes[2];
   gs_kernel dense[2];
+  gs_kernel block_linear[2];
+  gs_kernel block_grad_input[2];
+  gs_kernel block_grad_values[2];
 };
 
 extern "C" {

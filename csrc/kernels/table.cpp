@@ -12,6 +12,12 @@ gs_status grad_values_f32(const gs_call* call);
 gs_status grad_values_f64(const gs_call* call);
 gs_status lanes_f32(const gs_call* call);
 gs_status dense_f32(const gs_call* call);
+gs_status block_linear_f32(const gs_call* call);
+gs_status block_linear_f64(const gs_call* call);
+gs_status block_grad_input_f32(const gs_call* call);
+gs_status block_grad_input_f64(const gs_call* call);
+gs_status block_grad_values_f32(const gs_call* call);
+gs_status block_grad_values_f64(const gs_call* call);
 }  // namespace GS_SET
 }  // namespace gs
 
@@ -24,4 +30,7 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {gs::GS_SET::grad_values_f32, gs::GS_SET::grad_values_f64},
     {gs::GS_SET::lanes_f32, nullptr},
     {gs::GS_SET::dense_f32, nullptr},
+    {gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f64},
+    {gs::GS_SET::block_grad_input_f32, gs::GS_SET::block_grad_input_f64},
+    {gs::GS_SET::block_grad_values_f32, gs::GS_SET::block_grad_values_f64},
 };

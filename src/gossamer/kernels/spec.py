@@ -15,7 +15,7 @@ class KernelSpec:
 
     Args:
         op: ``"linear"``, ``"linear_grad_input"`` or ``"linear_grad_values"``.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"`` or ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``, ``"nm_lanes"`` or ``"dense"``.
         dtype: ``"float32"``, ``"float64"``, or ``"any"`` floating type.
         device: ``"cpu"``, or ``"any"``.
         isa: instruction set, or ``"reference"``.

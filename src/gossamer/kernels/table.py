@@ -9,8 +9,8 @@ from gossamer.kernels.cpu import library
 from gossamer.kernels.spec import KernelSpec
 
 OPS: Final = ("linear", "linear_grad_input", "linear_grad_values")
-LAYOUTS: Final = ("csr", "fanin", "nm", "nm_lanes", "dense")
-TRAINED: Final = ("csr", "fanin", "nm")  # layouts with gradients; the others only run frozen networks
+LAYOUTS: Final = ("csr", "fanin", "nm", "block", "nm_lanes", "dense")
+TRAINED: Final = ("csr", "fanin", "nm", "block")  # layouts with gradients; the others only run frozen networks
 
 # op, layout, dtypes the compiled core has, for every instruction set.
 _COMPILED: Final = (

@@ -66,7 +66,23 @@ def _dense(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], 
     return (4, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], 0, 0, 0, at(values), 0, 0)
 
 
-FIELDS: Final = {"csr": _csr, "fanin": _fanin, "nm": _nm, "nm_lanes": _nm_lanes, "dense": _dense}
+def _block(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    rows, cols = index
+    n_out, n_in, h, w = shape
+    if rows.shape[0] != n_out // h + 1:
+        raise ShapeError("kernels.cpu", expected=f"row_ptr [{n_out // h + 1}]", got=f"{tuple(rows.shape)}")
+    return (5, dtype, n_out, n_in, h, 0, w, 0, values.shape[0], cols.shape[0], rows.itemsize, cols.itemsize,
+            at(values), at(rows), at(cols))  # fmt: skip
+
+
+FIELDS: Final = {
+    "csr": _csr,
+    "fanin": _fanin,
+    "nm": _nm,
+    "nm_lanes": _nm_lanes,
+    "dense": _dense,
+    "block": _block,
+}
 
 
 def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> Fields:

@@ -52,7 +52,21 @@ def _dense(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tenso
     return flat // max(shape[1], 1), flat % max(shape[1], 1)
 
 
-_LAYOUTS = {"csr": _csr, "fanin": _fanin, "nm": _nm, "nm_lanes": _nm_lanes, "dense": _dense}
+def _block(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    n_out, n_in, h, w = shape
+    row, col = _csr(index, (n_out // h, n_in // w))
+    member = torch.arange(h * w, device=col.device)
+    return (row[:, None] * h + member // w).reshape(-1), (col[:, None] * w + member % w).reshape(-1)
+
+
+_LAYOUTS = {
+    "csr": _csr,
+    "fanin": _fanin,
+    "nm": _nm,
+    "nm_lanes": _nm_lanes,
+    "dense": _dense,
+    "block": _block,
+}
 
 
 def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -60,7 +74,7 @@ def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> t
 
     Args:
         index: the layout's integer tensors.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"`` or ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"dense"`` or ``"block"``.
         shape: the layout's integers.
 
     Returns:
