@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "fanin": ("fanin", "fanin:2", "fanin:4", "fanin:8"),
     "nm": ("nm:1:4", "nm:2:4", "nm:1:8", "nm:3:7"),
+    "block": ("block:4", "block:8", "block:1:4", "block:8:1"),
 }
 PATTERNS: list[Pattern] = [parse(text) for name in patterns for text in EXAMPLES.get(name, (name,))]
 

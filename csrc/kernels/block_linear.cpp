@@ -64,6 +64,7 @@ GS_INLINE void one_strip(const Visit& visit, const Tile& part, const T* packed, 
   const int64_t block = call.w.group * call.w.tile;
   const T* bias = static_cast<const T*>(call.bias);
   T* out = static_cast<T*>(call.out) + top * call.out_stride + part.begin;
+  fetch_rows_ahead<T, V, S>(out, call.out_stride);
   vec<T> acc[S][V] = {};
   with_columns(visit.grid, row, from, to, [&](const auto* col, int64_t j, int64_t n) {
     accumulate<T, V, S>(packed, col, w + j * block, n, call.w.tile, block, acc);
