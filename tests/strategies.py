@@ -120,7 +120,8 @@ def cases(draw: Callable[..., Any]) -> Case:
 # Settings worth testing beside the defaults.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {"srigl": ({}, {"gamma": None}, {"gamma": 0.9})}
 TRAINED_ON: list[Pattern] = [parse(text) for text in ("unstructured", "fanin", "fanin:4", "nm:1:8", "nm:2:4")]
-TRAINED_ON += [p for p in PATTERNS if p.name not in ("unstructured", "fanin", "nm")]
+TRAINED_ON += [parse("block:4"), parse("block:8:1")]
+TRAINED_ON += [p for p in PATTERNS if p.name not in ("unstructured", "fanin", "nm", "block")]
 
 
 def make_rules(**settings: Any) -> list[Rule]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossamer.errors import ConfigError
-from gossamer.patterns.base import Shape, patterns
+from gossamer.errors import ConfigError, DensityError
+from gossamer.patterns.base import Shape, patterns, whole
 from gossamer.patterns.unstructured import Unstructured
 
 LARGEST = 32  # side of a block
@@ -25,7 +25,7 @@ class Block(Unstructured):
     Source: Gray, Radford and Kingma, "GPU Kernels for Block-Sparse Weights" (2017).
     Example:
         >>> str(Block(4)), str(Block(1, 16)), Block(8).budget(0.1, (64, 64))
-        ('block:4', 'block:1:16', 7)
+        ('block:4', 'block:1:16', 6)
     """
 
     h: int = 4
@@ -45,6 +45,19 @@ class Block(Unstructured):
     def unit(self) -> tuple[int, int]:  # type: ignore[override]
         """A block."""
         return (self.h, self.w)
+
+    def budget(self, density: float, shape: Shape) -> int:
+        """``floor(density * blocks)``; there must be one at least."""
+        blocks = self.grid(shape).size
+        units = whole(density * blocks) if 0 < density <= 1 else 0
+        if units < 1:
+            raise DensityError(
+                f"{self} on {shape}",
+                expected=f"a density from {1 / blocks:.3g} (one block) to 1",
+                got=str(density),
+                hint="raise the density, choose smaller blocks, or leave the layer out with skip=",
+            )
+        return units
 
     def dims(self, shape: Shape) -> list[int]:
         """[n_out, n_in, h, w]."""
