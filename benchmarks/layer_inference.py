@@ -55,7 +55,15 @@ def case(inputs: int, outputs: int, sparsity: float, batch: int, seconds: float)
     topology, used = unstructured.topology, unstructured.values.detach()[: unstructured.connections]
     w = Connections(unstructured.shape, topology.positions, used).dense()
     ours: dict[str, tuple[Call, int, int]] = {}
-    for pattern in ("unstructured", "fanin", "fanin:4", "fanin:8", "block:4", "block:16", *filter(None, [TILES.get(sparsity)])):
+    for pattern in (
+        "unstructured",
+        "fanin",
+        "fanin:4",
+        "fanin:8",
+        "block:4",
+        "block:16",
+        *filter(None, [TILES.get(sparsity)]),
+    ):
         ours |= calls(random_layer(pattern, density, inputs, outputs), x)
     rivals = {name: call for name, make in RIVALS.items() if (call := make(w, x)) is not None}
     with torch.no_grad():

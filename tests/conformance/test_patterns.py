@@ -99,7 +99,7 @@ def test_sampling_is_uniform_over_positions(pattern: Pattern, density: float) ->
 @each_pattern
 def test_sampling_is_uniform_over_sets(pattern: Pattern) -> None:
     """Not only each position: each *pair* within a bucket is equally likely."""
-    layer = case(pattern, (pattern.unit[0], 5), 0.4)
+    layer = case(pattern, (pattern.unit[0], 5 * pattern.unit[1]), 0.4)
     grid, generator, draws = layer.grid, torch.Generator().manual_seed(4), 400
     bucket = pattern.bucket(grid)
     quota = int(pattern.quotas(layer.units, grid)[0])

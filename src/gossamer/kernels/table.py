@@ -10,7 +10,12 @@ from gossamer.kernels.spec import KernelSpec
 
 OPS: Final = ("linear", "linear_grad_input", "linear_grad_values")
 LAYOUTS: Final = ("csr", "fanin", "nm", "block", "nm_lanes", "dense")
-TRAINED: Final = ("csr", "fanin", "nm", "block")  # layouts with gradients; the others only run frozen networks
+TRAINED: Final = (
+    "csr",
+    "fanin",
+    "nm",
+    "block",
+)  # layouts with gradients; the others only run frozen networks
 
 # op, layout, dtypes the compiled core has, for every instruction set.
 _COMPILED: Final = (

@@ -46,7 +46,9 @@ def _used(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
     if layout == "block":
         h, w = shape[2], shape[3]
         if not (1 <= h <= 32 and 1 <= w <= 32) or n_out % h or n_in % w:
-            raise _shape_error("sides from 1 to 32 that divide n_out and n_in", f"{h} x {w}, {n_out} x {n_in}")
+            raise _shape_error(
+                "sides from 1 to 32 that divide n_out and n_in", f"{h} x {w}, {n_out} x {n_in}"
+            )
         return _row_compressed(index, n_out // h) * h * w
     if layout == "fanin":
         rows, cols, group = index[0], index[1], shape[2]

@@ -271,7 +271,8 @@ def parse(text: str) -> Pattern:
     """A pattern from its short name, as used in configs, files and on the command line.
 
     Args:
-        text: str - ``"unstructured"``, ``"fanin"``, ``"fanin:4"``, ``"nm:1:8"``, ``"block:4"``; the inverse of ``str(pattern)``.
+        text: str - ``"unstructured"``, ``"fanin"``, ``"fanin:4"``, ``"nm:1:8"``, ``"block:4"``; the inverse of
+            ``str(pattern)``.
     Returns:
         Pattern.
     Raises:
