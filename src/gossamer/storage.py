@@ -85,7 +85,9 @@ def read(path: str | Path, kind: str, versions: tuple[int, ...]) -> tuple[dict[s
     try:
         with safe_open(path, framework="pt") as file:
             document = _document(path, (file.metadata() or {}).get(KEY), kind, versions)
-            return {name: file.get_tensor(name) for name in file.keys()}, document  # noqa: SIM118 (not a dict)
+            # Copies in memory of torch's own alignment: in the file it depends on the length of the document, and dense
+            # products of other libraries may give other bits for another alignment.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, document  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise FormatError(
             f"read {path.name}", expected="a complete safetensors file", got=str(error)

@@ -363,7 +363,7 @@ def test_shapes_the_pattern_does_not_divide_are_refused(pattern: Pattern) -> Non
 @each_pattern
 def test_validate_refuses_every_kind_of_broken_topology(pattern: Pattern) -> None:
     """Order, repeats, range, dtype, dimensions, size; and the checker changes nothing."""
-    layer = case(pattern, (16, 24), 0.3)
+    layer = case(pattern, (16, 24), 0.5)
     good, grid = layer.sample(), layer.grid
     doubled = good.clone()
     doubled[1] = doubled[0]

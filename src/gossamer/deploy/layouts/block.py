@@ -21,9 +21,9 @@ class BlockLayout(Layout):
 
     def fit(self, connections: Connections) -> Parameters | str:
         """The block the layer was trained under, or the largest square one that all connections come in."""
-        if not connections.positions.numel():
-            return "there is no connection"
         trained = connections.pattern
+        if not connections.positions.numel() and not isinstance(trained, Block):
+            return "there is no connection"
         tried = (trained,) if isinstance(trained, Block) else tuple(Block(side) for side in SQUARES)
         for pattern in tried:
             divides = not (connections.shape[0] % pattern.h or connections.shape[1] % pattern.w)
