@@ -11,7 +11,7 @@ from layer_calls import Call, products, random_layer
 
 from gossamer.measure import threads
 
-PATTERNS = ("fanin", "unstructured", "fanin:4")
+PATTERNS = ("fanin", "unstructured", "fanin:4", "block:4", "block:16")
 DENSITIES = (0.1, 0.05, 0.02, 0.01)
 STEP = ("forward", "dX", "dW")  # what a training step runs
 

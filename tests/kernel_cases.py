@@ -100,6 +100,24 @@ def csr_bands(
     return Case(name, "csr_bands", (len(columns), n_in, band), index, _long(row), _long(column), **more)  # type: ignore[arg-type]
 
 
+def block(
+    name: str,
+    columns: Sequence[Sequence[int]],
+    n_in: int,
+    h: int,
+    w: int,
+    *,
+    wide: bool = False,
+    **more: object,
+) -> Case:
+    """Whole blocks: ``columns`` of each block row, on the grid of blocks."""
+    grid = csr(name, columns, n_in // w, wide=wide)
+    members = [(g, c) for g in range(h) for c in range(w)]
+    row = [r * h + g for r, cols in enumerate(columns) for _ in cols for g, _ in members]
+    column = [block * w + c for cols in columns for block in cols for _, c in members]
+    return Case(name, "block", (len(columns) * h, n_in, h, w), grid.index, _long(row), _long(column), **more)  # type: ignore[arg-type]
+
+
 def dense(name: str, n_out: int, n_in: int, **more: object) -> Case:
     flat = torch.arange(n_out * n_in)
     return Case(name, "dense", (n_out, n_in), (), flat // n_in, flat % n_in, **more)  # type: ignore[arg-type]
@@ -139,6 +157,25 @@ def cases() -> list[Case]:
         nm("nm-1-1", 2, 3, 1, 1),
         nm("nm-200-256", 2, 3, 200, 256),
         nm("nm-blocks", 4, 660, 3, 5, **big),
+        block("block-4-4", [[], list(range(5)), [3], [0, 4]], 20, 4, 4),
+        block("block-8-8", [[0, 2], [1]], 24, 8, 8, wide=True),
+        block("block-16-16", [[1], []], 32, 16, 16),
+        block("block-32-32", [[0, 1]], 64, 32, 32),
+        block("block-one", [[0]], 4, 4, 4),
+        block("block-none", [[], []], 8, 2, 4),
+        block("block-1-1", [[0, 3], []], 5, 1, 1),
+        block("block-1-4", [_choose(7, k) for k in (7, 0, 3, 4)], 28, 1, 4),
+        block("block-1-5", [_choose(4, k) for k in (1, 4, 2)], 20, 1, 5),
+        block("block-1-16", [_choose(5, k) for k in (1, 5, 4)], 80, 1, 16),
+        block("block-4-1", [_choose(19, k) for k in (3, 0, 19, 8)], 19, 4, 1),
+        block("block-8-1", [_choose(19, k) for k in (3, 7)], 19, 8, 1, wide=True),
+        block("block-3-1", [_choose(9, k) for k in (9, 2)], 9, 3, 1),
+        block("block-24-1", [_choose(9, k) for k in (9, 2)], 9, 24, 1),
+        block("block-6-12", [_choose(3, k) for k in (3, 1)], 36, 6, 12),
+        block("block-2-2", [_choose(9, k) for k in (5, 2)], 18, 2, 2),
+        block("block-spans", [_choose(1700, k) for k in (0, 300, 1700, 1, 40)], 6800, 4, 4, **big),
+        block("block-tall-spans", [_choose(6700, k) for k in (300, 5)], 6700, 32, 1, **big),
+        block("block-wide-spans", [_choose(425, k) for k in (30, 425)], 6800, 1, 16, **big),
         nm("lanes-1-8", 16, 5, 1, 8, lanes=True),
         nm("lanes-3-8-padded", 11, 4, 3, 8, lanes=True),
         nm("lanes-1-4", 8, 7, 1, 4, lanes=True),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "fanin": ("fanin", "fanin:2", "fanin:4", "fanin:8"),
     "nm": ("nm:1:4", "nm:2:4", "nm:1:8", "nm:3:7"),
+    "block": ("block:4", "block:8", "block:1:4", "block:8:1"),
 }
 PATTERNS: list[Pattern] = [parse(text) for name in patterns for text in EXAMPLES.get(name, (name,))]
 
@@ -119,7 +120,8 @@ def cases(draw: Callable[..., Any]) -> Case:
 # Settings worth testing beside the defaults.
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {"srigl": ({}, {"gamma": None}, {"gamma": 0.9})}
 TRAINED_ON: list[Pattern] = [parse(text) for text in ("unstructured", "fanin", "fanin:4", "nm:1:8", "nm:2:4")]
-TRAINED_ON += [p for p in PATTERNS if p.name not in ("unstructured", "fanin", "nm")]
+TRAINED_ON += [parse("block:4"), parse("block:8:1")]
+TRAINED_ON += [p for p in PATTERNS if p.name not in ("unstructured", "fanin", "nm", "block")]
 
 
 def make_rules(**settings: Any) -> list[Rule]:

@@ -6,6 +6,11 @@ namespace {
 
 gs_kernel pick(const gs_kernels& kernels, const gs_matrix& w, gs_operation op) {
   const int64_t type = w.narrow ? w.narrow : w.dtype;
+  if (w.layout == GS_BLOCK) {
+    if (op == GS_OP_GRAD_INPUT) return kernels.block_grad_input[type];
+    if (op == GS_OP_GRAD_VALUES) return kernels.block_grad_values[type];
+    return kernels.block_linear[type];
+  }
   if (op == GS_OP_GRAD_INPUT) return kernels.grad_input[type];
   if (op == GS_OP_GRAD_VALUES) return kernels.grad_values[type];
   if (w.layout == GS_NM_LANES) return kernels.lanes[type];

@@ -10,13 +10,27 @@ int64_t read_row_pointer(const gs_matrix& w, int64_t i) {
   return w.row_bytes == 8 ? static_cast<const int64_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
 }
 
-gs_status check_csr(const gs_matrix& w, int64_t* used, int64_t* cols) {
-  if (w.group != 1) return GS_SIZE;
+// Row pointers of `rows` rows, of which the last one is the number of columns stored.
+gs_status check_pointers(const gs_matrix& w, int64_t rows, int64_t* cols) {
   if ((w.row_bytes != 4 && w.row_bytes != 8) || (w.col_bytes != 2 && w.col_bytes != 4)) return GS_DTYPE;
   if (!w.rows) return GS_NULL;
   if (read_row_pointer(w, 0) != 0) return GS_INDEX;
-  *used = *cols = read_row_pointer(w, w.n_out);
-  return *used < 0 ? GS_INDEX : GS_OK;
+  *cols = read_row_pointer(w, rows);
+  return *cols < 0 ? GS_INDEX : GS_OK;
+}
+
+gs_status check_csr(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1) return GS_SIZE;
+  gs_status status = check_pointers(w, w.n_out, cols);
+  *used = *cols;
+  return status;
+}
+
+gs_status check_block(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group < 1 || w.group > 32 || w.tile < 1 || w.tile > 32 || w.n_out % w.group || w.n_in % w.tile) return GS_SIZE;
+  gs_status status = check_pointers(w, w.n_out / w.group, cols);
+  if (status != GS_OK) return status;
+  return product(*cols, w.group * w.tile, used) ? GS_OK : GS_OVERFLOW;
 }
 
 gs_status check_fanin(const gs_matrix& w, int64_t* used, int64_t* cols) {
@@ -97,6 +111,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
+  if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);
   if (status != GS_OK) return status;
   if ((w.layout == GS_NM_LANES || w.layout == GS_DENSE) && w.dtype != GS_F32) return GS_DTYPE;
   if (*used > w.n_values || cols > w.n_cols) return GS_SIZE;

@@ -13,19 +13,21 @@ template <class I> bool ascending(const I* p, int64_t n, int64_t limit) {
   return true;
 }
 
-bool columns(const gs_matrix& w, int64_t first, int64_t n) {
-  if (w.col_bytes == 2) return ascending(static_cast<const uint16_t*>(w.cols) + first, n, w.n_in);
-  return ascending(static_cast<const int32_t*>(w.cols) + first, n, w.n_in);
+bool columns(const gs_matrix& w, int64_t first, int64_t n, int64_t limit) {
+  if (w.col_bytes == 2) return ascending(static_cast<const uint16_t*>(w.cols) + first, n, limit);
+  return ascending(static_cast<const int32_t*>(w.cols) + first, n, limit);
 }
 
 int64_t row_pointer(const gs_matrix& w, int64_t i) {
   return w.row_bytes == 8 ? static_cast<const int64_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
 }
 
-bool csr(const gs_matrix& w, int64_t used) {
-  for (int64_t r = 0; r < w.n_out; ++r) {
+// csr and block: `rows` rows of columns below `limit`.
+bool row_compressed(const gs_matrix& w, int64_t rows, int64_t limit) {
+  const int64_t all = row_pointer(w, rows);
+  for (int64_t r = 0; r < rows; ++r) {
     const int64_t first = row_pointer(w, r), next = row_pointer(w, r + 1);
-    if (first < 0 || next < first || next > used || !columns(w, first, next - first)) return false;
+    if (first < 0 || next < first || next > all || !columns(w, first, next - first, limit)) return false;
   }
   return true;
 }
@@ -35,7 +37,7 @@ bool fanin(const gs_matrix& w) {
   const bool rows = w.row_bytes == 2 ? ascending(static_cast<const uint16_t*>(w.rows), w.n_rows, limit)
                                      : ascending(static_cast<const int32_t*>(w.rows), w.n_rows, limit);
   for (int64_t i = 0; rows && i < w.n_rows; ++i)
-    if (!columns(w, i * w.per_row, w.per_row)) return false;
+    if (!columns(w, i * w.per_row, w.per_row, w.n_in)) return false;
   return rows;
 }
 
@@ -76,7 +78,8 @@ extern "C" gs_status gs_check_index(const gs_matrix* w) {
   gs_status status = gs_check_matrix(*w, false, &used);
   if (status != GS_OK) return status;
   bool good = true;
-  if (w->layout == GS_CSR) good = csr(*w, used);
+  if (w->layout == GS_CSR) good = row_compressed(*w, w->n_out, w->n_in);
+  if (w->layout == GS_BLOCK) good = row_compressed(*w, w->n_out / w->group, w->n_in / w->tile);
   if (w->layout == GS_FANIN) good = fanin(*w);
   if (w->layout == GS_NM) good = nm(*w);
   if (w->layout == GS_NM_LANES) good = lanes(*w, used);

@@ -37,6 +37,9 @@ int32_t fill() {
     add(&n, "linear", "nm_lanes", k->lanes, name);
     add(&n, "linear", "dense", k->dense, name);
     add(&n, "linear", "csr_bands", k->bands, name);
+    add(&n, "linear", "block", k->block_linear, name);
+    add(&n, "linear_grad_input", "block", k->block_grad_input, name);
+    add(&n, "linear_grad_values", "block", k->block_grad_values, name);
   }
   return n;
 }

@@ -38,7 +38,7 @@ typedef enum gs_status {
   GS_THREADS = 9   /* the caller's parallel_for reported an error */
 } gs_status;
 
-typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_CSR_BANDS = 6 } gs_layout;
+typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. */
 typedef enum gs_activation { GS_IDENTITY = 0, GS_RELU = 1, GS_LEAKY_RELU = 2 } gs_activation;
@@ -56,17 +56,20 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   nm       -                           u8 [n_out, n_in/m, n], ascending  [n_out, n_in/m, n]
  *   nm_lanes -                           u8 [ceil(n_out/8), n_in/m, n, 8]  same order as cols
  *   dense    -                           -                                 [n_out, n_in]
- *   csr_bands  starts i32 [bands * n_out + 1]  u8|u16 [nnz]              [nnz]: csr of each band of `tile` inputs, one after
- *            the other; columns count from the band's first and ascend in a row; bands = ceil(n_in / tile)
+ *   csr_bands starts i32 [bands * n_out + 1]  u8|u16 [nnz]               [nnz]
+ *   block    row_ptr i32|i64 [rows+1]    u16|i32 [nnz], ascending in a row [nnz, group, tile]
+ * block: whole blocks of group x tile connections; rows and cols are block rows (n_out/group) and block columns (n_in/tile).
+ * csr_bands: csr of each band of `tile` inputs, one after the other; columns count from the first of the band and ascend in a
+ * row; bands = ceil(n_in / tile).
  * `values` may be longer than what is used; the tail is never read, and its gradient is written as 0. */
 typedef struct gs_matrix {
   int64_t layout;    /* gs_layout */
   int64_t dtype;     /* GS_F32 or GS_F64: of inputs, outputs, and all arithmetic */
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
-  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; other layouts: 1 */
+  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; block: height, 1 to 32; others: 1 */
   int64_t per_row;   /* fanin: k; nm, nm_lanes: n; others: 0 */
-  int64_t tile;      /* nm, nm_lanes: m <= 256; csr_bands: 1 .. 65536 inputs of a band; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; block: width, 1 to 32; csr_bands: 1 to 65536 inputs of a band; others: 0 */
   int64_t n_rows;    /* fanin: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */
@@ -75,7 +78,7 @@ typedef struct gs_matrix {
   const void* values;
   const void* rows;
   const void* cols;
-  int64_t narrow;     /* GS_BF16 or GS_I8: values are of that type (gs_linear, dtype GS_F32, not dense); 0: of dtype */
+  int64_t narrow;     /* GS_BF16 or GS_I8: values are of that type (gs_linear, dtype GS_F32, not dense or block); 0: of dtype */
   const void* scales; /* GS_I8: f32 [n_out], a connection weighs scales[row] * its value; others: ignored */
 } gs_matrix;
 
@@ -105,7 +108,7 @@ typedef struct gs_call {
 /* out[n_out, batch] = activation(W x + bias + residual). A row without connections counts as 0. */
 GS_API gs_status gs_linear(const gs_call* call);
 
-/* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm. */
+/* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm, block. */
 GS_API gs_status gs_linear_grad_input(const gs_call* call);
 
 /* The connections of a matrix by blocks of rows, in a block by column, in a column by row: the order in which
@@ -132,7 +135,7 @@ GS_API gs_status gs_transpose(const gs_matrix* w, const gs_transposed* t);
 GS_API gs_status gs_linear_grad_input_transposed(const gs_call* call, const gs_transposed* t, void* room);
 
 /* out[w.n_values] = one dot product along the batch per connection; 0 past the used part. Reads w's indices, x, grad;
- * w.values is not read and may be null. Layouts csr, fanin, nm. */
+ * w.values is not read and may be null. Layouts csr, fanin, nm, block. */
 GS_API gs_status gs_linear_grad_values(const gs_call* call);
 
 /* Scans the whole index: ranges, order, row pointers. O(connections). w->values is not read and may be null. */

@@ -16,6 +16,9 @@ struct gs_kernels {
   gs_kernel lanes[kValueTypes];
   gs_kernel dense[kValueTypes];
   gs_kernel bands[kValueTypes];
+  gs_kernel block_linear[kValueTypes];
+  gs_kernel block_grad_input[kValueTypes];
+  gs_kernel block_grad_values[kValueTypes];
   gs_transposed_kernel grad_input_transposed[2];  // float32, float64
   void (*transpose)(const gs_matrix* w, const gs_transposed* t);  // of a checked index
 };

@@ -1,5 +1,6 @@
 // Rows of a sparse matrix, one view for every layout: where a row's connections lie, and their columns as int32.
-// A "row" is a row group (`group` outputs that share columns); only fanin has groups above 1.
+// A "row" is a row group (`group` outputs that share columns); only fanin and block have groups above 1. Of block what is
+// counted are blocks, each `tile` columns wide.
 #ifndef GOSSAMER_ROWS_H
 #define GOSSAMER_ROWS_H
 
@@ -10,7 +11,7 @@ namespace gs {
 namespace GS_SET {
 
 struct Row {
-  int64_t first;  // position of its first connection in cols; its first value is first * group
+  int64_t first;  // position of its first connection in cols; its first value is first * group (block: * tile)
   int64_t count;  // connections of the row (per output)
 };
 
@@ -22,8 +23,10 @@ GS_INLINE int64_t read_int(const void* p, int64_t bytes, int64_t i) {
 
 GS_INLINE int64_t row_groups(const gs_matrix& w) { return w.n_out / w.group; }
 
+GS_INLINE bool row_compressed(const gs_matrix& w) { return w.layout == GS_CSR || w.layout == GS_BLOCK; }
+
 GS_INLINE int64_t connections(const gs_matrix& w) {
-  if (w.layout == GS_CSR) return read_int(w.rows, w.row_bytes, w.n_out);
+  if (row_compressed(w)) return read_int(w.rows, w.row_bytes, row_groups(w));
   if (w.layout == GS_FANIN) return w.n_rows * w.per_row;
   return w.n_out * (w.n_in / w.tile) * w.per_row;
 }
@@ -42,7 +45,7 @@ GS_INLINE int64_t first_active(const gs_matrix& w, int64_t r) {
 
 // The row group r. `active` walks the fanin index and must come from first_active or the call for r - 1.
 GS_INLINE Row row_at(const gs_matrix& w, int64_t r, int64_t& active) {
-  if (w.layout == GS_CSR) {
+  if (row_compressed(w)) {
     int64_t first = read_int(w.rows, w.row_bytes, r);
     return {first, read_int(w.rows, w.row_bytes, r + 1) - first};
   }

@@ -17,6 +17,12 @@ gs_status bands_f64(const gs_call* call);
 gs_status grad_input_transposed_f32(const gs_call* call, const gs_transposed* t, void* room);
 gs_status grad_input_transposed_f64(const gs_call* call, const gs_transposed* t, void* room);
 void transpose(const gs_matrix* w, const gs_transposed* t);
+gs_status block_linear_f32(const gs_call* call);
+gs_status block_linear_f64(const gs_call* call);
+gs_status block_grad_input_f32(const gs_call* call);
+gs_status block_grad_input_f64(const gs_call* call);
+gs_status block_grad_values_f32(const gs_call* call);
+gs_status block_grad_values_f64(const gs_call* call);
 }  // namespace GS_SET
 }  // namespace gs
 
@@ -30,6 +36,9 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {gs::GS_SET::lanes_f32, nullptr, gs::GS_SET::lanes_f32, gs::GS_SET::lanes_f32},
     {gs::GS_SET::dense_f32},
     {gs::GS_SET::bands_f32, gs::GS_SET::bands_f64, gs::GS_SET::bands_f32, gs::GS_SET::bands_f32},
+    {gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f64},
+    {gs::GS_SET::block_grad_input_f32, gs::GS_SET::block_grad_input_f64},
+    {gs::GS_SET::block_grad_values_f32, gs::GS_SET::block_grad_values_f64},
     {gs::GS_SET::grad_input_transposed_f32, gs::GS_SET::grad_input_transposed_f64},
     gs::GS_SET::transpose,
 };

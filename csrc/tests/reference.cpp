@@ -88,6 +88,20 @@ void fill_bands(std::mt19937& random, Layer& layer, int band) {
     }
 }
 
+void fill_block(std::mt19937& random, Layer& layer, int h, int w) {
+  layer.w.group = h, layer.w.tile = w;
+  const int columns = static_cast<int>(layer.w.n_in) / w;
+  put_row(layer, 0);
+  for (int64_t r = 0; r < layer.w.n_out / h; ++r) {
+    const int count = r % 4 == 1 ? 0 : r % 4 == 3 ? columns : static_cast<int>(random() % (columns + 1));
+    for (int block : choose(random, columns, count)) {
+      put_column(layer, block);
+      for (int m = 0; m < h * w; ++m) layer.row.push_back(r * h + m / w), layer.column.push_back(block * w + m % w);
+    }
+    put_row(layer, layer.w.n_cols);
+  }
+}
+
 void fill_dense(Layer& layer) {
   for (int64_t r = 0; r < layer.w.n_out; ++r)
     for (int64_t c = 0; c < layer.w.n_in; ++c) layer.row.push_back(r), layer.column.push_back(c);
@@ -101,12 +115,13 @@ Layer make_layer(std::mt19937& random, int layout, int n_out, int n_in, int grou
   const bool tiled = layout == GS_NM || layout == GS_NM_LANES;
   const bool bands = layout == GS_CSR_BANDS;
   layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
-  layer.w.row_bytes = layout == GS_CSR ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
+  layer.w.row_bytes = layout == GS_CSR || layout == GS_BLOCK ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
   if (layout == GS_CSR) fill_csr(random, layer);
   if (bands) fill_bands(random, layer, m);
   if (layout == GS_FANIN) fill_fanin(random, layer, n);
   if (tiled) fill_nm(random, layer, n, m);
   if (layout == GS_DENSE) fill_dense(layer);
+  if (layout == GS_BLOCK) fill_block(random, layer, n, m);
   layer.w.n_values = static_cast<int64_t>(layer.row.size());
   layer.w.rows = layer.rows.data(), layer.w.cols = layer.cols.data();
   return layer;

@@ -86,6 +86,23 @@ void matrices() {
   CHECK(gs_check_index(&w) == GS_SIZE);
   w = nm, w.layout = GS_NM_LANES, w.dtype = GS_F64, w.n_values = w.n_cols = 16;
   CHECK(gs_check_index(&w) == GS_DTYPE);
+  const gs_matrix block = {GS_BLOCK, GS_F32, 2, 4, 1, 0, 1, 0, 3, 3, 4, 2, g.values, g.pointer, g.columns, 0, nullptr};
+  w = block;
+  CHECK(gs_check_index(&w) == GS_OK);
+  w = block, w.group = 2, w.n_out = 4, w.n_values = 5;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = block, w.group = 2, w.n_out = 5, w.n_values = 6;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = block, w.group = 33, w.n_out = 66;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = block, w.tile = 0;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = block, w.tile = 3;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = block, w.rows = nullptr;
+  CHECK(gs_check_index(&w) == GS_NULL);
+  w = block, w.col_bytes = 1;
+  CHECK(gs_check_index(&w) == GS_DTYPE);
   const int32_t starts[5] = {0, 1, 1, 2, 3};
   const gs_matrix bands = {GS_CSR_BANDS, GS_F32, 2, 4, 1, 0, 2, 0, 3, 3, 4, 1, g.values, starts, offsets, 0, nullptr};
   w = bands, w.tile = 0;
@@ -127,6 +144,11 @@ void indices() {
   CHECK(gs_check_index(&bands) == GS_INDEX);  // beyond its band
   places[2] = 1, starts[2] = 2, starts[3] = 1;
   CHECK(gs_check_index(&bands) == GS_INDEX);  // not monotone
+  gs_matrix block = {GS_BLOCK, GS_F32, 4, 4, 2, 0, 2, 0, 12, 3, 4, 2, g.values, g.pointer, g.columns, 0, nullptr};
+  g.pointer[1] = 2, g.columns[1] = 1;
+  CHECK(gs_check_index(&block) == GS_OK);
+  g.columns[1] = 2;
+  CHECK(gs_check_index(&block) == GS_INDEX);  // a block column out of range, though an input of that number exists
   const uint16_t rows[1] = {2};
   gs_matrix fanin = {GS_FANIN, GS_F32, 4, 4, 2, 1, 0, 1, 2, 1, 2, 2, g.values, rows, g.columns, 0, nullptr};
   CHECK(gs_check_index(&fanin) == GS_INDEX);

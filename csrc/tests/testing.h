@@ -54,7 +54,7 @@ struct Layer {
   std::vector<unsigned char> rows, cols;
 };
 
-// layout as in gs_layout; group, n, m where the layout has them; wide: 4-byte columns (8-byte row pointers).
+// layout as in gs_layout; group, n, m where the layout has them (block: h, w); wide: 4-byte columns (8-byte row pointers).
 Layer make_layer(std::mt19937& random, int layout, int n_out, int n_in, int group, int n, int m, bool wide);
 
 // y[n_out][batch] in double, without activation; x[n_in][batch].

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gossamer.deploy import freeze, load, save
     from gossamer.errors import GossamerError
     from gossamer.nn import MaskedConv2d, MaskedLinear, SparseLinear, sparsify
-    from gossamer.patterns import NM, FanIn, Unstructured
+    from gossamer.patterns import NM, Block, FanIn, Unstructured
     from gossamer.rules import SET, Constant, Cosine, Cubic, Linear, RigL, SRigL, Static
     from gossamer.training import attach, load_checkpoint, save_checkpoint
 
@@ -20,7 +20,7 @@ _HOME = {
     "gossamer.deploy": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.nn": ("MaskedConv2d", "MaskedLinear", "SparseLinear", "sparsify"),
-    "gossamer.patterns": ("NM", "FanIn", "Unstructured"),
+    "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
     "gossamer.rules": ("SET", "Constant", "Cosine", "Cubic", "Linear", "RigL", "SRigL", "Static"),
     "gossamer.training": ("attach", "load_checkpoint", "save_checkpoint"),
 }
@@ -30,6 +30,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "NM",
     "SET",
+    "Block",
     "Constant",
     "Cosine",
     "Cubic",

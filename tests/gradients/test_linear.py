@@ -15,9 +15,9 @@ from gossamer.kernels.cpu import available_isas
 from gossamer.ops import autograd
 from kernel_cases import Case, cases
 
-SMALL = [c for c in cases() if max(c.used, *c.shape) <= 60 and c.layout in {"csr", "fanin", "nm"}]
+SMALL = [c for c in cases() if max(c.used, *c.shape) <= 60 and c.layout in {"csr", "fanin", "nm", "block"}]
 FROZEN = [c for c in cases() if c.layout in {"nm_lanes", "dense"}]
-TRACED = [c for c in SMALL if c.name in {"csr-empty-and-full-rows", "fanin-four", "nm-2-4"}]
+TRACED = [c for c in SMALL if c.name in {"csr-empty-and-full-rows", "fanin-four", "nm-2-4", "block-1-4"}]
 CHECKED = [*TRACED, *(c for c in SMALL if c.name == "fanin-all-ablated")]
 each_case = pytest.mark.parametrize("case", SMALL, ids=lambda c: c.name)
 each_mode = pytest.mark.parametrize("mode", ["never", "always"])

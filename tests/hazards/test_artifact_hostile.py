@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gossamer.deploy import Frozen
 
-LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice")
+LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice", "block")
 
 
 def network(layout: str) -> Frozen:
@@ -41,9 +41,9 @@ def network(layout: str) -> Frozen:
         nn.Linear(4, 4),
         nn.Tanh(),
     )
-    pattern = {"fanin": "fanin:2", "nm": "nm:1:4", "nm_lanes": "nm:1:4"}.get(layout)
+    pattern = {"fanin": "fanin:2", "nm": "nm:1:4", "nm_lanes": "nm:1:4", "block": "block:2:4"}.get(layout)
     if pattern is not None:
-        gs.sparsify(model, 0.5 if layout == "fanin" else None, parse(pattern), "uniform")
+        gs.sparsify(model, 0.5 if layout in ("fanin", "block") else None, parse(pattern), "uniform")
     elif layout in ("csr", "slice"):
         with torch.no_grad():
             for layer in (model[0], model[3], model[5]):

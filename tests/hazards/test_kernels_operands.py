@@ -12,7 +12,7 @@ from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.kernels import pick
 from gossamer.kernels.cpu import Chain, check_index
-from kernel_cases import csr, dense, fanin, nm
+from kernel_cases import block, csr, dense, fanin, nm
 
 U16, I32 = torch.uint16, torch.int32
 
@@ -143,6 +143,7 @@ LARGE = [
     fanin("fanin", 1500, range(1500), 120, 400),
     fanin("fanin4", 300, range(0, 300, 2), 200, 400, 4),
     nm("nm", 1000, 50, 4, 8),
+    block("block", [range(0, 120, 2)] * 300, 960, 4, 8),
     nm("nm_lanes", 2001, 50, 3, 8, lanes=True),
     dense("dense", 900, 400),
 ]
@@ -165,7 +166,7 @@ def test_threads_change_no_bit(case: Any, batch: int) -> None:
             runs = [
                 pick("linear", case.layout, "float32", "cpu").call(x, values, case.index, None, case.shape)
             ]
-            if case.layout in {"csr", "fanin", "nm"}:
+            if case.layout in {"csr", "fanin", "nm", "block"}:
                 runs.append(
                     pick("linear_grad_input", case.layout, "float32", "cpu").call(
                         grad, values, case.index, case.shape

@@ -76,7 +76,7 @@ class RunConfig(_Strict):
         data: str - a data set of ``gossamer.data``; "best" takes the best one at hand.
         data_root: str or None - a folder to look for it first.
         widths: tuple of int - hidden layers.
-        pattern: str - "fanin", "fanin:4", "nm:1:8", "unstructured", or "dense" for ordinary torch.
+        pattern: str - "fanin", "fanin:4", "nm:1:8", "block:4", "unstructured", or "dense" for ordinary torch.
         density: float, or layer name ("fc1", "fc2", ...) -> float, or None where the pattern fixes it.
         allocation: "uniform", "er", "erk" or None for the pattern's own.
         home: "packed" or "masked".

@@ -171,8 +171,8 @@ def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, li
 def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
     """What goes into a file: the form that runs; where several do, one that all are made from to the bit.
 
-    A filled-up fan-in has lost which zeros were added, csr does not say that tiles are whole: several forms
-    are stored as nm where one of them is of that kind, else as csr.
+    A filled-up fan-in has lost which zeros were added, csr does not say that tiles or blocks are whole: several
+    forms are stored as nm or block where one of them is of that kind, else as csr.
 
     Example:
         >>> from gossamer.deploy.connections import Connections
@@ -185,7 +185,7 @@ def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
         return next(iter(forms.values()))
     tiled = forms.get("nm", forms.get("nm_lanes"))
     if tiled is None:
-        return layout("csr").pack(connections, {})
+        return forms["block"] if "block" in forms else layout("csr").pack(connections, {})
     return layout("nm").pack(connections, tiled.parameters)
 
 

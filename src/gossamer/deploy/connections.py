@@ -156,7 +156,7 @@ def read(module: nn.Module) -> Connections | None:
         return Connections(shape, positions, weight.reshape(-1)[positions].clone(), _bias(module.bias))
     if type(module) in (SparseLinear, MaskedLinear) and isinstance(module, SparseModule):
         topology = module.topology
-        positions, values = _single(topology.positions, module.unit_values(), topology.grid)
+        positions, values = singles(topology.positions, module.unit_values(), topology.grid)
         return Connections(module.shape, positions, values, _bias(module.bias), module.pattern)
     return None
 
@@ -170,7 +170,7 @@ def _bias(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.detach().clone()
 
 
-def _single(units: Tensor, values: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+def singles(units: Tensor, values: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Positions and values of single connections, ascending, from units of ``h x w``."""
     if grid.members == 1:
         return units.clone(), values.reshape(-1).clone()

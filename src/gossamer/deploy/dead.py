@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gossamer.deploy.graph import Call, Graph, Linear, Node
 from gossamer.deploy.operators import operators
-from gossamer.patterns import NM, FanIn
+from gossamer.patterns import NM
 
 if TYPE_CHECKING:
     from gossamer.deploy.connections import Connections
@@ -41,7 +41,7 @@ def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
     number; elsewhere the full width stays and a dead neuron gives its bias. Weights are never looked at:
     connections that are zero or cancel are connections.
     Where the layout needs it only whole parts go: groups of a grouped layer, whole input tiles of an
-    N:M layer.
+    N:M layer, whole blocks of a block layer.
 
     Args:
         graph: Graph.
@@ -123,11 +123,10 @@ def _reader(graph: Graph, name: str) -> tuple[list[Call], str] | None:
 
 def _whole(dead: Tensor, producer: Connections, consumer: Connections) -> Tensor:
     """[neurons], bool: the dead ones that can go without breaking a layout; at least one neuron stays."""
-    part = 1
-    if isinstance(producer.pattern, FanIn):
-        part = producer.pattern.group
-    if isinstance(consumer.pattern, NM):
-        part = math.lcm(part, consumer.pattern.m)
+    part = producer.pattern.unit[0] if producer.pattern else 1
+    if consumer.pattern:
+        inputs = consumer.pattern.m if isinstance(consumer.pattern, NM) else consumer.pattern.unit[1]
+        part = math.lcm(part, inputs)
     if dead.numel() % part:
         return torch.zeros_like(dead)
     parts = dead.view(-1, part).all(1)

@@ -9,8 +9,8 @@ from gossamer.kernels.cpu import library
 from gossamer.kernels.spec import KernelSpec
 
 OPS: Final = ("linear", "linear_grad_input", "linear_grad_values")
-LAYOUTS: Final = ("csr", "fanin", "nm", "nm_lanes", "dense", "csr_bands")
-TRAINED: Final = ("csr", "fanin", "nm")  # layouts with gradients; the others only run frozen networks
+LAYOUTS: Final = ("csr", "fanin", "nm", "block", "nm_lanes", "dense", "csr_bands")
+TRAINED: Final = ("csr", "fanin", "nm", "block")  # with gradients; the others only run frozen networks
 NARROW: Final = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values; frozen networks only
 
 # op, layout, dtypes the compiled core has, for every instruction set.

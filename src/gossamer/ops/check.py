@@ -24,6 +24,7 @@ _LAYOUTS: dict[str, tuple[int, tuple[tuple[torch.dtype, ...], ...]]] = {
     "nm_lanes": (4, (_OFFSETS,)),
     "dense": (2, ()),
     "csr_bands": (3, ((torch.int32,), (torch.uint8, torch.uint16))),
+    "block": (4, (_POINTERS, _COLUMNS)),
 }
 
 
@@ -31,13 +32,25 @@ def _shape_error(expected: str, got: str, hint: str = "") -> ShapeError:
     return ShapeError("ops.linear", expected=expected, got=got, hint=hint)
 
 
+def _row_compressed(index: Sequence[Tensor], rows: int) -> int:
+    """Columns stored, after checking the shapes of row pointers and columns."""
+    if index[0].shape != (rows + 1,) or index[1].ndim != 1:
+        raise _shape_error(f"row_ptr [{rows + 1}] and col [nnz]", f"{[tuple(t.shape) for t in index]}")
+    return index[1].shape[0]
+
+
 def _used(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
     """Values in use, after checking the shapes of the index."""
     n_out, n_in = shape[0], shape[1]
     if layout == "csr":
-        if index[0].shape != (n_out + 1,) or index[1].ndim != 1:
-            raise _shape_error(f"row_ptr [{n_out + 1}] and col [nnz]", f"{[tuple(t.shape) for t in index]}")
-        return index[1].shape[0]
+        return _row_compressed(index, n_out)
+    if layout == "block":
+        h, w = shape[2], shape[3]
+        if not (1 <= h <= 32 and 1 <= w <= 32) or n_out % h or n_in % w:
+            raise _shape_error(
+                "sides from 1 to 32 that divide n_out and n_in", f"{h} x {w}, {n_out} x {n_in}"
+            )
+        return _row_compressed(index, n_out // h) * h * w
     if layout == "fanin":
         rows, cols, group = index[0], index[1], shape[2]
         if rows.ndim != 1 or cols.ndim != 2 or rows.shape[0] != cols.shape[0]:

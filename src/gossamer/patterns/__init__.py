@@ -1,6 +1,7 @@
 """Which zeros are allowed: one file per pattern."""
 
 from gossamer.patterns.base import Grid, Index, Pattern, parse, patterns
+from gossamer.patterns.block import Block
 from gossamer.patterns.fan_in import FanIn
 from gossamer.patterns.nm import NM
 from gossamer.patterns.unstructured import Unstructured
@@ -8,4 +9,4 @@ from gossamer.registry import discover
 
 discover(__name__, __path__)
 
-__all__ = ["NM", "FanIn", "Grid", "Index", "Pattern", "Unstructured", "parse", "patterns"]
+__all__ = ["NM", "Block", "FanIn", "Grid", "Index", "Pattern", "Unstructured", "parse", "patterns"]

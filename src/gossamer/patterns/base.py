@@ -271,7 +271,8 @@ def parse(text: str) -> Pattern:
     """A pattern from its short name, as used in configs, files and on the command line.
 
     Args:
-        text: str - ``"unstructured"``, ``"fanin"``, ``"fanin:4"``, ``"nm:1:8"``; the inverse of ``str(pattern)``.
+        text: str - ``"unstructured"``, ``"fanin"``, ``"fanin:4"``, ``"nm:1:8"``, ``"block:4"``; the inverse of
+            ``str(pattern)``.
     Returns:
         Pattern.
     Raises:
@@ -289,7 +290,7 @@ def parse(text: str) -> Pattern:
             raise
         raise ConfigError(
             "pattern by name",
-            expected="a form such as fanin, fanin:4, unstructured, nm:1:8",
+            expected="a form such as fanin, fanin:4, unstructured, nm:1:8, block:4",
             got=repr(text),
             hint=str(error),
         ) from None

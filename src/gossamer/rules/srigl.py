@@ -44,7 +44,7 @@ class SRigL(RigL):
             raise ConfigError("SRigL", expected="a finite gamma >= 0 or None", got=repr(self.gamma))
 
     def undefined_on(self, pattern: Pattern) -> str:
-        """FanIn always; NM only without ablation; Unstructured never."""
+        """FanIn always; NM only without ablation; Unstructured and Block never."""
         if isinstance(pattern, Unstructured):
             return (
                 "SRigL keeps one fan-in for all neurons: use FanIn() or NM(n, m), or RigL on Unstructured()"

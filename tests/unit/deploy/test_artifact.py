@@ -22,9 +22,9 @@ from gossamer.deploy.plan import BatchPlan, InputPlan, Plan
 from gossamer.errors import ConfigError, FormatError
 
 
-@pytest.mark.parametrize("keep", ["fastest", "csr", "dense", "fanin", "nm", "nm_lanes"])
+@pytest.mark.parametrize("keep", ["fastest", "csr", "dense", "fanin", "nm", "nm_lanes", "block"])
 def test_round_trip_has_the_same_bits(mlp, keep, tmp_path):
-    pattern = {"fanin": "fanin:4"}.get(keep, "nm:1:4")
+    pattern = {"fanin": "fanin:4", "block": "block:4"}.get(keep, "nm:1:4")
     frozen = gs.freeze(mlp(pattern), torch.randn(4, 32), keep=keep)
     gs.save(frozen, tmp_path / "net.safetensors")
     loaded = gs.load(tmp_path / "net.safetensors")
@@ -66,7 +66,7 @@ PAIRS = [(a, b) for a in sorted(layouts) for b in sorted(layouts) if a < b]
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-@pytest.mark.parametrize("pattern", ["fanin", "nm:1:4"])
+@pytest.mark.parametrize("pattern", ["fanin", "nm:1:4", "block:2:4"])
 def test_every_pair_of_layouts_is_stored_once_and_comes_back(mlp, tmp_path, pattern, first, second):
     """Ten neurons fill lanes badly; a removed input leaves fan-ins to fill up: neither changes a bit."""
     layer = read(mlp(pattern, 0.5, widths=(16, 10))[0])

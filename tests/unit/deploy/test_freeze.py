@@ -16,7 +16,7 @@ from gossamer.errors import ConfigError, DtypeError, KernelUnavailable, PatternE
 from gossamer.patterns import parse
 from gossamer.rules import rules
 
-PATTERNS = ("unstructured", "fanin", "fanin:2", "fanin:4", "nm:1:4", "nm:2:8")
+PATTERNS = ("unstructured", "fanin", "fanin:2", "fanin:4", "nm:1:4", "nm:2:8", "block:4", "block:8:1")
 
 
 def trained(mlp, pattern: str, rule: str, home: str) -> nn.Sequential:
@@ -50,7 +50,7 @@ def test_every_forced_layout_that_fits(mlp, check_same, pattern, layout):
     try:
         frozen = gs.freeze(model, torch.randn(4, 32), keep=layout)
     except PatternError:
-        assert layout in {"fanin", "nm", "nm_lanes", "slice"}
+        assert layout in {"block", "fanin", "nm", "nm_lanes", "slice"}
         return
     assert [row["chosen"] for row in frozen.plan["layers"]] == [layout] * 3
     for batch in (0, 1, 7, 64):
@@ -63,6 +63,8 @@ def test_forced_layouts_are_there_at_all(mlp):
         ("fanin:4", "fanin"),
         ("nm:1:4", "nm"),
         ("nm:1:4", "nm_lanes"),
+        ("block:4", "block"),
+        ("block:1:4", "block"),
     ):
         frozen = gs.freeze(mlp(pattern), torch.randn(4, 32), keep=layout)
         assert {row["chosen"] for row in frozen.plan["layers"]} == {layout}

@@ -28,11 +28,13 @@ def drawn(pattern: str, shape: tuple[int, int], density: float = 0.5) -> Connect
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8), (17, 16), (24, 40)])
-@pytest.mark.parametrize("pattern", ["unstructured", "fanin", "fanin:4", "nm:1:4", "nm:3:8"])
+@pytest.mark.parametrize(
+    "pattern", ["unstructured", "fanin", "fanin:4", "nm:1:4", "nm:3:8", "block:1:4", "block:4"]
+)
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_pack_then_check_gives_the_layer_back(name, pattern, shape):
-    if pattern == "fanin:4" and shape[0] % 4:
-        pytest.skip("groups of 4 do not divide it")
+    if shape[0] % parse(pattern).unit[0]:
+        pytest.skip("groups or blocks do not divide it")
     layer = drawn(pattern, shape)
     kind = layout(name)
     fits = kind.fit(layer)
@@ -72,10 +74,20 @@ def test_largest_group_is_found():
     assert group(layer, FanIn(8).grid((8, 8))) is None
 
 
+def test_whole_blocks_are_found():
+    layer = drawn("block:8", (32, 48), 0.3)
+    plain = Connections(layer.shape, layer.positions, layer.values)
+    assert layout("block").fit(plain) == {"h": 8, "w": 8}
+    broken = plain.only(torch.arange(plain.positions.numel()) > 0)
+    assert layout("block").fit(broken) == (
+        "connections do not come in whole blocks of 32 x 32 or 16 x 16 or 8 x 8 or 4 x 4"
+    )
+
+
 def test_no_connection_at_all():
     layer = Connections((3, 4), torch.empty(0, dtype=torch.int64), torch.empty(0))
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
-        "csr": True, "dense": True, "fanin": False, "nm": False, "nm_lanes": False, "slice": False
+        "block": False, "csr": True, "dense": True, "fanin": False, "nm": False, "nm_lanes": False, "slice": False
     }  # fmt: skip
     assert layout("csr").check(layout("csr").pack(layer, {})).positions.numel() == 0
 
@@ -91,7 +103,7 @@ def test_lanes_put_eight_neurons_side_by_side():
 
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_values_of_another_number_are_refused(name):
-    layer = drawn("nm:1:4", (8, 8))
+    layer = drawn("block:4" if name == "block" else "nm:1:4", (8, 8))
     if name == "slice":
         layer = layer.without(inputs=torch.tensor([0]))
         layer = Connections((8, 8), layer.positions, layer.values)

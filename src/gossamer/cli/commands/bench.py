@@ -26,7 +26,9 @@ def bench(
     ],
     n_in: Annotated[int, typer.Option("--in", min=1, help="layer: inputs.")] = 3072,
     n_out: Annotated[int, typer.Option("--out", min=1, help="layer: neurons.")] = 768,
-    pattern: Annotated[str, typer.Option(help="layer: fanin, fanin:4, nm:1:8, unstructured.")] = "nm:1:8",
+    pattern: Annotated[
+        str, typer.Option(help="layer: fanin, fanin:4, nm:1:8, block:4, unstructured.")
+    ] = "nm:1:8",
     density: Annotated[float | None, typer.Option(help="layer: share of connections.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Samples in a call.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch and of our kernels.")] = 1,

@@ -21,7 +21,7 @@ FLAGS = (
     Flag("data", str, "Data set by name, or best.", "data"),
     Flag("data_root", str, "Folder to look for the data first.", "data_root"),
     Flag("widths", str, "Hidden layers, e.g. 300,100.", "widths"),
-    Flag("pattern", str, "fanin, fanin:4, nm:1:8, unstructured, or dense.", "pattern"),
+    Flag("pattern", str, "fanin, fanin:4, nm:1:8, block:4, unstructured, or dense.", "pattern"),
     Flag("density", float, "Share of connections that exist, in (0, 1].", "density"),
     Flag("allocation", str, "uniform, er or erk.", "allocation"),
     Flag("home", str, "packed (truly sparse) or masked.", "home"),

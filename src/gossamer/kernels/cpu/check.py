@@ -15,7 +15,7 @@ def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[
     Args:
         values: [>= used], float32 or float64 - tensor or array; only its length and dtype are used.
         index: integer tensors of the layout, contiguous.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"csr_bands"`` or ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``, ``"nm_lanes"``, ``"csr_bands"`` or ``"dense"``.
         shape: integers of the layout.
 
     Raises:

@@ -77,6 +77,15 @@ def _csr_bands(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[in
             cols.itemsize, at(values), at(starts), at(cols))  # fmt: skip
 
 
+def _block(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    rows, cols = index
+    n_out, n_in, h, w = shape
+    if rows.shape[0] != n_out // h + 1:
+        raise ShapeError("kernels.cpu", expected=f"row_ptr [{n_out // h + 1}]", got=f"{tuple(rows.shape)}")
+    return (5, dtype, n_out, n_in, h, 0, w, 0, values.shape[0], cols.shape[0], rows.itemsize, cols.itemsize,
+            at(values), at(rows), at(cols))  # fmt: skip
+
+
 FIELDS: Final = {
     "csr": _csr,
     "fanin": _fanin,
@@ -84,6 +93,7 @@ FIELDS: Final = {
     "nm_lanes": _nm_lanes,
     "dense": _dense,
     "csr_bands": _csr_bands,
+    "block": _block,
 }
 
 

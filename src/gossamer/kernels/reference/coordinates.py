@@ -59,6 +59,13 @@ def _csr_bands(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, T
     return part % max(n_out, 1), part // max(n_out, 1) * band + col[: part.numel()]
 
 
+def _block(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    n_out, n_in, h, w = shape
+    row, col = _csr(index, (n_out // h, n_in // w))
+    member = torch.arange(h * w, device=col.device)
+    return (row[:, None] * h + member // w).reshape(-1), (col[:, None] * w + member % w).reshape(-1)
+
+
 _LAYOUTS = {
     "csr": _csr,
     "fanin": _fanin,
@@ -66,6 +73,7 @@ _LAYOUTS = {
     "nm_lanes": _nm_lanes,
     "dense": _dense,
     "csr_bands": _csr_bands,
+    "block": _block,
 }
 
 
@@ -74,7 +82,7 @@ def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> t
 
     Args:
         index: the layout's integer tensors.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"csr_bands"`` or ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"csr_bands"``, ``"block"`` or ``"dense"``.
         shape: the layout's integers.
 
     Returns:
