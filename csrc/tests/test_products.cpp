@@ -134,7 +134,7 @@ template <class T> struct Bench {
   void grad_input(bool feature_major) {
     Guarded<T> in = lay_out<T>(grad, static_cast<int>(layer.w.n_out), batch, feature_major, &call.grad);
     check_grad_input(run(gs_linear_grad_input, layer.w.n_in, batch, batch + 1));
-    if (layer.w.group > 1) return;
+    if (layer.w.group > 1 || layer.w.layout == GS_BLOCK) return;
     for (int64_t block : {0, 1, 3, 65536}) {  // 0: the size that suits the matrix
       Transposed transposed(call.w, block);
       Guarded<T> room(layer.row.size());

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -56,6 +57,14 @@ def _draw(case: Case, batch: int, dtype: torch.dtype, tail: int = 3) -> tuple[Te
     )
 
 
+def _exact(a: Tensor, b: Tensor) -> Tensor:
+    """The product in float64; that of float64 operands in as many bits as this machine has, then rounded."""
+    if a.dtype != torch.float64:
+        return a.double() @ b.double()
+    wide = a.numpy().astype(np.longdouble) @ b.numpy().astype(np.longdouble)
+    return torch.from_numpy(wide.astype(np.float64))
+
+
 def _ones(case: Case, stored: torch.dtype) -> Tensor | None:
     return torch.ones(case.shape[0]) if stored == torch.int8 else None
 
@@ -67,7 +76,7 @@ def _check_linear(row: KernelSpec, case: Case, batch: int, types: Types) -> None
     for with_bias in (None, bias):
         b = torch.zeros_like(bias) if with_bias is None else bias
         exact, scale = (
-            x.double() @ w.double().t() + b.double(),
+            _exact(x, w.t()) + b.double(),
             x.double().abs() @ w.double().abs().t() + b.double().abs(),
         )
         for order, laid in memory_orders(x):
@@ -78,7 +87,7 @@ def _check_linear(row: KernelSpec, case: Case, batch: int, types: Types) -> None
 def _check_grad_input(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
     _, values, _, grad = _draw(case, batch, types[0])
     w = case.dense(values)
-    exact, scale = grad.double() @ w.double(), grad.double().abs() @ w.double().abs()
+    exact, scale = _exact(grad, w), grad.double().abs() @ w.double().abs()
     for order, laid in memory_orders(grad):
         for mode in ("never", "always"):
             with transposing(mode):
@@ -89,14 +98,14 @@ def _check_grad_input(row: KernelSpec, case: Case, batch: int, types: Types) -> 
 def _check_grad_values(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
     x, values, _, grad = _draw(case, batch, types[0])
 
-    def sampled(a: Tensor, b: Tensor) -> Tensor:
-        return (a.t() @ b)[case.row, case.column]
+    def sampled(product: Tensor) -> Tensor:
+        return product[case.row, case.column]
 
-    exact, scale = sampled(grad.double(), x.double()), sampled(grad.double().abs(), x.double().abs())
+    exact, scale = sampled(_exact(grad.t(), x)), sampled(grad.double().abs().t() @ x.double().abs())
     for order, laid in memory_orders(x):
         for _, grad_laid in memory_orders(grad)[::-1]:
             dv = row.call(grad_laid, laid, values, case.index, case.shape)
-            assert within_budget(dv[: case.used], exact, sampled(grad, x), scale), (batch, order)
+            assert within_budget(dv[: case.used], exact, sampled(grad.t() @ x), scale), (batch, order)
             assert dv.shape == values.shape
             assert dv[case.used :].eq(0).all(), "the unused tail gets no gradient"
 

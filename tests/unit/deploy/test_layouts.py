@@ -87,7 +87,8 @@ def test_whole_blocks_are_found():
 def test_no_connection_at_all():
     layer = Connections((3, 4), torch.empty(0, dtype=torch.int64), torch.empty(0))
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
-        "block": False, "csr": True, "dense": True, "fanin": False, "nm": False, "nm_lanes": False, "slice": False
+        "block": False, "csr": True, "csr_bands": True, "dense": True, "fanin": False, "nm": False,
+        "nm_lanes": False, "slice": False
     }  # fmt: skip
     assert layout("csr").check(layout("csr").pack(layer, {})).positions.numel() == 0
 

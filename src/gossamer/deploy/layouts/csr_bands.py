@@ -20,13 +20,12 @@ class CsrBands(Layout):
     parameters = ("band",)
 
     def fit(self, connections: Connections) -> Parameters | str:
-        """Where the inputs make more than one band."""
+        """Always, up to 2^31 connections."""
         (n_out, n_in), n = connections.shape, connections.positions.numel()
-        if not n or n >= 1 << 31:
-            return "there is no connection" if not n else f"{n} connections are more than 2^31"
-        band = min(MOST, max(LEAST, VISIT * n_in * n_out // n))
-        bands = -(-n_in // band)
-        return {"band": -(-n_in // bands)} if bands > 1 else "one band holds all inputs, so it is csr"
+        if n >= 1 << 31:
+            return f"{n} connections are more than 2^31"
+        band = min(MOST, n_in, max(LEAST, VISIT * n_in * n_out // max(1, n)))
+        return {"band": -(-n_in // _bands(connections.shape, band))}  # of about one size
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(connections log connections)."""

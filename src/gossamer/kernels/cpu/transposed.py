@@ -28,6 +28,8 @@ STRUCT: Final = struct.Struct("6q")
 # gain little: they scatter. Measured: docs/decisions/0009-input-gradient-by-a-transposed-index.md.
 PAYS_FROM: Final = 256
 
+ROWS: Final = (0, 1, 2)  # csr, fanin, nm of gs_layout: connections one by one
+
 _mode: ContextVar[str] = ContextVar("gossamer_transposed", default=os.environ.get(VARIABLE) or "auto")
 
 
@@ -121,8 +123,14 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
 
     Cost: O(connections) time and 6 bytes a connection the first time, one look-up after that.
     """
-    mode, group, n_values = _checked(_mode.get()), matrix[4], matrix[8]
-    if mode == "never" or group > 1 or n_values >= 2**31 or (mode == "auto" and row_bytes < PAYS_FROM):
+    mode, layout, group, n_values = _checked(_mode.get()), matrix[0], matrix[4], matrix[8]
+    if (
+        mode == "never"
+        or layout not in ROWS
+        or group > 1
+        or n_values >= 2**31
+        or (mode == "auto" and row_bytes < PAYS_FROM)
+    ):
         return None
     found = _look_up(index)
     if found is None and not any(tensor.is_inference() for tensor in index):  # those do not count writes
