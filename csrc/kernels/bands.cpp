@@ -3,18 +3,13 @@
 // to repack in every call. For frozen layers, whose values stay. Forward only.
 #include "accumulate.h"
 #include "epilogue.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
 namespace {
 
 constexpr int64_t kTile = 8;  // vectors of a batch tile
-
-struct Job {
-  const gs_call* call;
-  gs_status status;
-};
 
 // Rows r0 .. r1 of one band, whose inputs for the tile are packed.
 template <class T, int V, class I>
@@ -63,20 +58,12 @@ template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t e
   return GS_OK;
 }
 
-template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  gs_status status = items<T>(*job.call, begin, end);
-  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-}
-
 template <class T> gs_status bands(const gs_call* call) {
   const gs_matrix& w = call->w;
   const int64_t width = tile_bytes<T>(call->batch, kTile) / static_cast<int64_t>(sizeof(T));
   const int64_t connections = static_cast<const int32_t*>(w.rows)[ceil_div(w.n_in, w.tile) * w.n_out];
-  Job job = {call, GS_OK};
   const int64_t cost = (connections / w.n_out + 8) * least(call->batch, width);
-  gs_status status = gs_run(call->parallel, tile_count<T>(call->batch, kTile) * w.n_out, cost, run_items<T>, &job);
-  return status != GS_OK ? status : job.status;
+  return for_items(*call, tile_count<T>(call->batch, kTile) * w.n_out, cost, [&](int64_t begin, int64_t end) { return items<T>(*call, begin, end); });
 }
 
 }  // namespace

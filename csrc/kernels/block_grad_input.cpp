@@ -1,7 +1,7 @@
 // out[n_in, batch] = W^T grad for block: the output gradients of a strip stay in registers while all its blocks add to the
 // tiles of their inputs. The tile of a span of inputs stays in cache; no transposed index is needed.
 #include "block.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
@@ -98,45 +98,31 @@ template <class T> void visit_all(const Visit& visit) {
   });
 }
 
-struct Job {
-  const gs_call* call;
-  Blocks spans;
-  gs_status status;
-};
-
 // Items are (batch tile, span of inputs) pairs, tile outermost.
-template <class T> gs_status items(const Job& job, int64_t begin, int64_t end) {
-  const gs_call& call = *job.call;
+template <class T> gs_status items(const gs_call& call, const Blocks& spans, int64_t begin, int64_t end) {
   const gs_matrix grid = block_grid(call.w);
-  const int64_t rows = row_groups(grid), bytes = tile_bytes<T>(call.batch, kTileVectors), inputs = job.spans.features * grid.tile;
+  const int64_t rows = row_groups(grid), bytes = tile_bytes<T>(call.batch, kTileVectors), inputs = spans.features * grid.tile;
   const int64_t sums = ceil_div(inputs * bytes, 64) * 64, grads = ceil_div(gradient_rows(grid) * bytes, 64) * 64;
-  char* scratch = static_cast<char*>(gs_scratch(sums + grads + starts_bytes(job.spans, rows)));
+  char* scratch = static_cast<char*>(gs_scratch(sums + grads + starts_bytes(spans, rows)));
   if (!scratch) return GS_MEMORY;
   int32_t* starts = reinterpret_cast<int32_t*>(scratch + sums + grads);
-  find_starts(grid, job.spans, 0, rows, starts);
+  find_starts(grid, spans, 0, rows, starts);
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t span = item % job.spans.count;
+    const int64_t span = item % spans.count;
     const int32_t* from = starts + span * rows;
-    visit_all<T>({&call, grid, tile_at<T>(item / job.spans.count, call.batch, kTileVectors), span * inputs,
+    visit_all<T>({&call, grid, tile_at<T>(item / spans.count, call.batch, kTileVectors), span * inputs,
                   least(call.w.n_in, (span + 1) * inputs), scratch, scratch + sums, from, from + rows});
   }
   return GS_OK;
 }
 
-template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  gs_status status = items<T>(job, begin, end);
-  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-}
-
 template <class T> gs_status block_grad_input(const gs_call* call) {
   const gs_matrix& w = call->w;
   const int64_t bytes = tile_bytes<T>(call->batch, kTileVectors);
-  Job job = {call, span_choice(block_grid(w), bytes), GS_OK};
-  const int64_t work = connections(w) * w.group / job.spans.count + job.spans.features;
-  gs_status status = gs_run(call->parallel, tile_count<T>(call->batch, kTileVectors) * job.spans.count,
-                            work * w.tile * (bytes / sizeof(T)), run_items<T>, &job);
-  return status != GS_OK ? status : job.status;
+  const Blocks spans = span_choice(block_grid(w), bytes);
+  const int64_t work = connections(w) * w.group / spans.count + spans.features;
+  return for_items(*call, tile_count<T>(call->batch, kTileVectors) * spans.count, work * w.tile * (bytes / sizeof(T)),
+                   [&](int64_t begin, int64_t end) { return items<T>(*call, spans, begin, end); });
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include "block.h"
 #include "block_column.h"
 #include "epilogue.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
@@ -130,25 +130,12 @@ template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t e
   return GS_OK;
 }
 
-struct Job {
-  const gs_call* call;
-  gs_status status;
-};
-
-template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  gs_status status = items<T>(*job.call, begin, end);
-  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-}
-
 template <class T> gs_status block_linear(const gs_call* call) {
   const gs_matrix& w = call->w;
   if (call->batch == 1) return block_column<T>(*call);
   const int64_t rows = row_groups(w), tiles = tile_count<T>(call->batch, kTileVectors);
-  Job job = {call, GS_OK};
   const int64_t cost = (connections(w) / most(1, rows) * w.tile + 8) * w.group * least(call->batch, kTileVectors * Vec<T>::lanes);
-  gs_status status = gs_run(call->parallel, tiles * rows, cost, run_items<T>, &job);
-  return status != GS_OK ? status : job.status;
+  return for_items(*call, tiles * rows, cost, [&](int64_t begin, int64_t end) { return items<T>(*call, begin, end); });
 }
 
 }  // namespace

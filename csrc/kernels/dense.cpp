@@ -1,7 +1,7 @@
 // A dense layer inside a chain: small and honest. Batch 1: row dot products. Batches: 4 rows x 2 vectors in registers
 // over a packed tile. A vendor library is used elsewhere when dense wins by much. Forward, f32 only.
 #include "epilogue.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
@@ -11,11 +11,6 @@ constexpr int L = Vec<float>::lanes;
 constexpr int kRows = 4;
 constexpr int kVectors = 2;  // batch tile
 constexpr int64_t kBlockBytes = 64 * 1024;
-
-struct Job {
-  const gs_call* call;
-  gs_status status;
-};
 
 // Four rows from r (rows past the last are repeated and not stored) times one column of contiguous features.
 void rows_by_column(const gs_call& call, int64_t r, int64_t count) {
@@ -86,9 +81,7 @@ gs_status tile_rows(const gs_call& call, const Tile& tile, int64_t r0, int64_t r
 }
 
 // Items are (batch tile, four rows) pairs, tile outermost.
-void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  const gs_call& call = *job.call;
+gs_status items(const gs_call& call, int64_t begin, int64_t end) {
   const int64_t quads = ceil_div(call.w.n_out, kRows);
   while (begin < end) {
     const int64_t t = begin / quads, q0 = begin % quads, q1 = least(quads, q0 + (end - begin));
@@ -98,19 +91,18 @@ void run_items(int64_t begin, int64_t end, void* ctx) {
       for (int64_t r = q0 * kRows; r < r1; r += kRows) rows_by_column(call, r, least(kRows, r1 - r));
     else
       status = tile_rows(call, tile_at<float>(t, call.batch, kVectors), q0 * kRows, r1);
-    if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
+    if (status != GS_OK) return status;
     begin += q1 - q0;
   }
+  return GS_OK;
 }
 
 }  // namespace
 
 gs_status dense_f32(const gs_call* call) {
-  Job job = {call, GS_OK};
   const int64_t width = least(call->batch, kVectors * L), tiles = tile_count<float>(call->batch, kVectors);
-  gs_status status =
-      gs_run(call->parallel, tiles * ceil_div(call->w.n_out, kRows), (call->w.n_in + 8) * kRows * width, run_items, &job);
-  return status != GS_OK ? status : job.status;
+  return for_items(*call, tiles * ceil_div(call->w.n_out, kRows), (call->w.n_in + 8) * kRows * width,
+                   [&](int64_t begin, int64_t end) { return items(*call, begin, end); });
 }
 
 }  // namespace GS_SET

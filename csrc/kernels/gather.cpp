@@ -166,14 +166,10 @@ template <class T> void run_rows(int64_t first, int64_t last, void* ctx) {
 
 template <class T> gs_status gather_linear(const gs_call& call) {
   const gs_matrix& w = call.w;
-  Job job = {&call, call.x.data};
-  if (call.x.feature_stride != 1) {
-    T* copy = static_cast<T*>(gs_scratch(w.n_in * sizeof(T)));
-    if (!copy) return GS_MEMORY;
-    const T* x = static_cast<const T*>(call.x.data);
-    for (int64_t i = 0; i < w.n_in; ++i) copy[i] = x[i * call.x.feature_stride];
-    job.x = copy;
-  }
+  const bool copied = call.x.feature_stride != 1;
+  T* room = copied ? static_cast<T*>(gs_scratch(w.n_in * sizeof(T))) : nullptr;
+  if (copied && !room) return GS_MEMORY;
+  Job job = {&call, column_at<T>(call.x, 0, w.n_in, room)};
   const int64_t items = ceil_div(row_groups(w), kQuad);
   return gs_run(call.parallel, items, connections(w) * w.group / most(1, items) + 8, run_rows<T>, &job);
 }

@@ -2,7 +2,7 @@
 // inputs stays in cache while all rows scatter into it; no transposed index is needed (grad_input_transposed.cpp has one).
 #include "blocks.h"
 #include "gradients.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
@@ -92,26 +92,20 @@ template <class T> void write_block(const Block& b) {
   }
 }
 
-struct Job {
-  const gs_call* call;
-  Blocks blocks;
-  gs_status status;
-};
-
 // Items are (batch tile, block of inputs) pairs, tile outermost.
-template <class T> gs_status items(const Job& job, int64_t begin, int64_t end) {
-  const gs_matrix& w = job.call->w;
-  const int64_t rows = row_groups(w), vectors = tile_vectors(w.group), widest = tile_bytes<T>(job.call->batch, vectors);
-  const int64_t sums = ceil_div(job.blocks.features * widest, 64) * 64, grads = kRowChunk * w.group * widest;
-  char* scratch = static_cast<char*>(gs_scratch(sums + grads + starts_bytes(job.blocks, rows)));
+template <class T> gs_status items(const gs_call& call, const Blocks& blocks, int64_t begin, int64_t end) {
+  const gs_matrix& w = call.w;
+  const int64_t rows = row_groups(w), vectors = tile_vectors(w.group), widest = tile_bytes<T>(call.batch, vectors);
+  const int64_t sums = ceil_div(blocks.features * widest, 64) * 64, grads = kRowChunk * w.group * widest;
+  char* scratch = static_cast<char*>(gs_scratch(sums + grads + starts_bytes(blocks, rows)));
   if (!scratch) return GS_MEMORY;
   int32_t* starts = reinterpret_cast<int32_t*>(scratch + sums + grads);
-  find_starts(w, job.blocks, 0, rows, starts);
+  find_starts(w, blocks, 0, rows, starts);
   for (int64_t item = begin; item < end; ++item) {
-    const int64_t block = item % job.blocks.count;
+    const int64_t block = item % blocks.count;
     const int32_t* from = starts + block * rows;
-    Block b = {job.call, tile_at<T>(item / job.blocks.count, job.call->batch, vectors), block * job.blocks.features,
-               least(w.n_in, (block + 1) * job.blocks.features), job.blocks.count > 1, scratch, scratch + sums, from, from + rows};
+    Block b = {&call, tile_at<T>(item / blocks.count, call.batch, vectors), block * blocks.features,
+               least(w.n_in, (block + 1) * blocks.features), blocks.count > 1, scratch, scratch + sums, from, from + rows};
     const int64_t used = (b.end - b.begin) * b.tile.vectors * Vec<T>::lanes;
     for (int64_t i = 0; i < used; i += Vec<T>::lanes) store<T>(static_cast<T*>(b.sums) + i, vec<T>{});
     block_rows<T>(b);
@@ -120,20 +114,14 @@ template <class T> gs_status items(const Job& job, int64_t begin, int64_t end) {
   return GS_OK;
 }
 
-template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  gs_status status = items<T>(job, begin, end);
-  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-}
-
 template <class T> gs_status grad_input(const gs_call* call) {
   const gs_matrix& w = call->w;
   if (w.n_in == 0) return GS_OK;
   const int64_t vectors = tile_vectors(w.group), bytes = tile_bytes<T>(call->batch, vectors);
-  Job job = {call, block_choice(w, bytes), GS_OK};
-  const int64_t cost = (connections(w) * w.group / job.blocks.count + job.blocks.features) * (bytes / sizeof(T));
-  gs_status status = gs_run(call->parallel, tile_count<T>(call->batch, vectors) * job.blocks.count, cost, run_items<T>, &job);
-  return status != GS_OK ? status : job.status;
+  const Blocks blocks = block_choice(w, bytes);
+  const int64_t cost = (connections(w) * w.group / blocks.count + blocks.features) * (bytes / sizeof(T));
+  return for_items(*call, tile_count<T>(call->batch, vectors) * blocks.count, cost,
+                   [&](int64_t begin, int64_t end) { return items<T>(*call, blocks, begin, end); });
 }
 
 }  // namespace

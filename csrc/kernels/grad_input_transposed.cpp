@@ -1,7 +1,7 @@
 // out[n_in, batch] = W^T grad by a transposed index: rows of W^T in registers, as in linear.cpp. The values are brought
 // into its order first, so that a block of gradient rows of first-level size meets its connections as one stream.
 #include "accumulate.h"
-#include "kernels.h"
+#include "items.h"
 #include "tile.h"
 
 namespace gs {
@@ -15,14 +15,13 @@ struct Job {
   const gs_call* call;
   const gs_transposed* t;
   void* values;  // [n_order]
-  gs_status status;
 };
 
-template <class T> void run_gather(int64_t begin, int64_t end, void* ctx) {
-  const Job& job = *static_cast<const Job*>(ctx);
+template <class T> gs_status gather(const Job& job, int64_t begin, int64_t end) {
   const T* values = static_cast<const T*>(job.call->w.values);
   T* out = static_cast<T*>(job.values);
   for (int64_t i = begin; i < end; ++i) out[i] = values[job.t->order[i]];
+  return GS_OK;
 }
 
 // Columns c0 .. c1 of one block of rows, whose gradients for the tile are packed.
@@ -72,20 +71,14 @@ template <class T> gs_status items(const Job& job, int64_t begin, int64_t end) {
   return GS_OK;
 }
 
-template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  gs_status status = items<T>(job, begin, end);
-  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-}
-
 template <class T> gs_status run(const gs_call* call, const gs_transposed* t, void* room) {
   const int64_t columns = call->w.n_in, width = tile_bytes<T>(call->batch, kTile) / static_cast<int64_t>(sizeof(T));
-  Job job = {call, t, room, GS_OK};
-  gs_status status = gs_run(call->parallel, t->n_order, kGatherCost, run_gather<T>, &job);
+  const Job job = {call, t, room};
+  gs_status status = for_items(*call, t->n_order, kGatherCost, [&](int64_t begin, int64_t end) { return gather<T>(job, begin, end); });
   if (status != GS_OK) return status;
   const int64_t cost = (t->n_order / columns + 8) * least(call->batch, width);
-  status = gs_run(call->parallel, tile_count<T>(call->batch, kTile) * columns, cost, run_items<T>, &job);
-  return status != GS_OK ? status : job.status;
+  return for_items(*call, tile_count<T>(call->batch, kTile) * columns, cost,
+                   [&](int64_t begin, int64_t end) { return items<T>(job, begin, end); });
 }
 
 }  // namespace

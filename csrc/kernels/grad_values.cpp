@@ -2,7 +2,7 @@
 // stays in registers; four dot products are reduced together. Batch tiles are added in ascending order.
 #include "blocks.h"
 #include "gradients.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
@@ -119,27 +119,14 @@ template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   return GS_OK;
 }
 
-struct Job {
-  const gs_call* call;
-  gs_status status;
-};
-
-template <class T> void run_rows(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  gs_status status = rows<T>(*job.call, begin, end);
-  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-}
-
 template <class T> gs_status grad_values(const gs_call* call) {
   const gs_matrix& w = call->w;
   const int64_t groups = row_groups(w), used = connections(w) * w.group;
   T* out = static_cast<T*>(call->out);
   for (int64_t i = call->batch ? used : 0; i < w.n_values; ++i) out[i] = 0;
   if (call->batch == 0) return GS_OK;
-  Job job = {call, GS_OK};
   const int64_t cost = (used / most(1, groups) + 1) * call->batch;
-  gs_status status = gs_run(call->parallel, groups, cost, run_rows<T>, &job);
-  return status != GS_OK ? status : job.status;
+  return for_items(*call, groups, cost, [&](int64_t begin, int64_t end) { return rows<T>(*call, begin, end); });
 }
 
 }  // namespace

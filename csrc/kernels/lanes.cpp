@@ -1,7 +1,7 @@
 // nm_lanes: 8 neurons side by side. For each tile of m inputs every neuron keeps n; register permutes fetch the chosen
 // inputs of 8 neurons at once (m = 4, 8, 16, 32). Any other m takes the plain path. Forward, f32 only.
 #include "epilogue.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
@@ -88,11 +88,6 @@ GS_INLINE f32l sums(const float* x, const W* w, const uint8_t* offset, int64_t t
   }
 }
 
-struct Job {
-  const gs_call* call;
-  gs_status status;
-};
-
 // Groups of 8 neurons g0 .. g1 for one batch column with contiguous features.
 template <class W> void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int64_t g1) {
   const gs_matrix& w = call.w;
@@ -114,35 +109,26 @@ void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int
 }
 
 // Items are (batch column, group of 8 neurons) pairs, column outermost.
-void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  const gs_call& call = *job.call;
+gs_status items(const gs_call& call, int64_t begin, int64_t end) {
   const int64_t count = ceil_div(call.w.n_out, 8);
-  float* copy = nullptr;
-  if (call.x.feature_stride != 1) {
-    copy = static_cast<float*>(gs_scratch(call.w.n_in * sizeof(float)));
-    if (!copy) {
-      __atomic_store_n(&job.status, GS_MEMORY, __ATOMIC_RELAXED);
-      return;
-    }
-  }
+  const bool copied = call.x.feature_stride != 1;
+  float* room = copied ? static_cast<float*>(gs_scratch(call.w.n_in * sizeof(float))) : nullptr;
+  if (copied && !room) return GS_MEMORY;
   while (begin < end) {
     const int64_t column = begin / count, g0 = begin % count, g1 = least(count, g0 + (end - begin));
-    const float* x = static_cast<const float*>(call.x.data) + column * call.x.batch_stride;
-    for (int64_t i = 0; copy && i < call.w.n_in; ++i) copy[i] = x[i * call.x.feature_stride];
-    groups(call, copy ? copy : x, column, g0, g1);
+    groups(call, column_at<float>(call.x, column, call.w.n_in, room), column, g0, g1);
     begin += g1 - g0;
   }
+  return GS_OK;
 }
 
 }  // namespace
 
 gs_status lanes_f32(const gs_call* call) {
   const gs_matrix& w = call->w;
-  Job job = {call, GS_OK};
   const int64_t cost = (w.n_in / w.tile) * w.per_row * 2;
-  gs_status status = gs_run(call->parallel, call->batch * ceil_div(w.n_out, 8), cost, run_items, &job);
-  return status != GS_OK ? status : job.status;
+  return for_items(*call, call->batch * ceil_div(w.n_out, 8), cost,
+                   [&](int64_t begin, int64_t end) { return items(*call, begin, end); });
 }
 
 }  // namespace GS_SET

@@ -4,7 +4,7 @@
 #include "blocks.h"
 #include "epilogue.h"
 #include "gather.h"
-#include "kernels.h"
+#include "items.h"
 
 namespace gs {
 namespace GS_SET {
@@ -62,11 +62,6 @@ template <class T> void block_rows(const Block& b, int64_t r0, int64_t r1) {
   }
 }
 
-struct Job {
-  const gs_call* call;
-  gs_status status;
-};
-
 // What one thread keeps while it works through its items.
 struct Work {
   Blocks blocks;
@@ -108,21 +103,13 @@ template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t e
   return GS_OK;
 }
 
-template <class T> void run_items(int64_t begin, int64_t end, void* ctx) {
-  Job& job = *static_cast<Job*>(ctx);
-  gs_status status = items<T>(*job.call, begin, end);
-  if (status != GS_OK) __atomic_store_n(&job.status, status, __ATOMIC_RELAXED);
-}
-
 template <class T> gs_status linear(const gs_call* call) {
   const gs_matrix& w = call->w;
   if (call->batch == 1) return gather_linear<T>(*call);
   const int64_t vectors = tile_vectors(w.group), rows = row_groups(w), tiles = tile_count<T>(call->batch, vectors);
   const int64_t width = vectors * Vec<T>::lanes;
-  Job job = {call, GS_OK};
   const int64_t cost = (connections(w) / most(1, rows) + 8) * w.group * least(call->batch, width);
-  gs_status status = gs_run(call->parallel, tiles * rows, cost, run_items<T>, &job);
-  return status != GS_OK ? status : job.status;
+  return for_items(*call, tiles * rows, cost, [&](int64_t begin, int64_t end) { return items<T>(*call, begin, end); });
 }
 
 }  // namespace

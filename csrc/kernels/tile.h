@@ -99,6 +99,14 @@ GS_INLINE void pack_tile(const gs_panel& x, int64_t begin, int64_t end, const Ti
     for (int64_t i = 0; i < end - begin; ++i) out[i * width + b] = 0;
 }
 
+// The features of one batch column side by side: where they lie, or copied into `room`, which has space for all of them.
+template <class T> GS_INLINE const T* column_at(const gs_panel& x, int64_t column, int64_t features, T* room) {
+  const T* p = static_cast<const T*>(x.data) + column * x.batch_stride;
+  if (x.feature_stride == 1) return p;
+  for (int64_t i = 0; i < features; ++i) room[i] = p[i * x.feature_stride];
+  return room;
+}
+
 // Asks for the cache line `bytes` after p; any address will do.
 GS_INLINE void prefetch(const void* p, int64_t bytes) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + static_cast<uintptr_t>(bytes)));
