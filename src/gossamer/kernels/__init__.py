@@ -1,7 +1,7 @@
 """How products are computed: one table of kernels, and the choice among them. Imports no torch."""
 
-from gossamer.kernels.dispatch import explain, pick, use
+from gossamer.kernels.dispatch import explain, instruction_set, pick, use
 from gossamer.kernels.spec import KernelSpec
 from gossamer.kernels.table import rows
 
-__all__ = ["KernelSpec", "explain", "pick", "rows", "use"]
+__all__ = ["KernelSpec", "explain", "instruction_set", "pick", "rows", "use"]

@@ -1,0 +1,123 @@
+// The k largest of an array of non-negative scores, and among equal ones the first: what both kinds of buckets need.
+#ifndef GOSSAMER_TOPK_H
+#define GOSSAMER_TOPK_H
+
+#include "scores.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace gs {
+namespace GS_SET {
+
+#if defined(__AVX2__)
+// For every set of lanes, the lanes in ascending order, one byte each.
+struct Lanes {
+  uint64_t of[256];
+  constexpr Lanes() : of() {
+    for (int set = 0; set < 256; ++set)
+      for (int lane = 7; lane >= 0; --lane)
+        if (set >> lane & 1) of[set] = of[set] << 8 | static_cast<uint64_t>(lane);
+  }
+};
+constexpr Lanes kLanes;
+
+GS_INLINE void store_indices(int32_t* out, __m256i chosen, int32_t base) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_add_epi32(chosen, _mm256_set1_epi32(base)));
+}
+GS_INLINE void store_indices(int64_t* out, __m256i chosen, int64_t base) {
+  const __m256i b = _mm256_set1_epi64x(base);
+  const __m256i lo = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(chosen));
+  const __m256i hi = _mm256_cvtepi32_epi64(_mm256_extracti128_si256(chosen, 1));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_add_epi64(lo, b));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 4), _mm256_add_epi64(hi, b));
+}
+
+// The part of `collect` that goes by vectors: 32 scores at a time, passed over where none is large enough.
+template <class I>
+GS_INLINE int64_t collect_whole(const float* s, int64_t n, float floor, I base, float* scores, I* index, int64_t* found) {
+  const __m256 below = _mm256_set1_ps(floor);
+  int64_t i = 0, m = *found;
+  for (; i + 32 <= n; i += 32) {
+    unsigned sets[4], any = 0;
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      const __m256 enough = _mm256_cmp_ps(_mm256_loadu_ps(s + i + 8 * v), below, _CMP_GT_OQ);
+      any |= sets[v] = static_cast<unsigned>(_mm256_movemask_ps(enough));
+    }
+    if (!any) continue;
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      const __m256i chosen = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(kLanes.of[sets[v]])));
+      _mm256_storeu_ps(scores + m, _mm256_permutevar8x32_ps(_mm256_loadu_ps(s + i + 8 * v), chosen));
+      store_indices(index + m, chosen, static_cast<I>(base + i + 8 * v));
+      m += __builtin_popcount(sets[v]);
+    }
+  }
+  *found = m;
+  return i;
+}
+#else
+template <class I> GS_INLINE int64_t collect_whole(const float*, int64_t, float, I, float*, I*, int64_t*) { return 0; }
+#endif
+template <class I> GS_INLINE int64_t collect_whole(const double*, int64_t, double, I, double*, I*, int64_t*) { return 0; }
+
+// Scores > floor in order, each with base + its index; returns how many. Both outputs have room for n, and what they
+// hold past the result is overwritten. `scores` may be `s` itself.
+template <class T, class I> GS_INLINE int64_t collect(const T* s, int64_t n, T floor, I base, T* scores, I* index) {
+  int64_t m = 0;
+  for (int64_t i = collect_whole(s, n, floor, base, scores, index, &m); i < n; ++i) {
+    const T score = s[i];
+    scores[m] = score, index[m] = static_cast<I>(base + i);
+    m += score > floor;
+  }
+  return m;
+}
+
+constexpr int kDigit = 11;  // bits of a score looked at in one pass; 8 where clearing the counters would cost more
+
+// The k-th largest of n scores >= 0, 1 <= k <= n: counts by the leading bits that differ, then inside one such bin.
+template <class T> T kth_largest(const T* s, int64_t n, int64_t k) {
+  const bits<T>* p = reinterpret_cast<const bits<T>*>(s);
+  const int digit = n < 4096 ? 8 : kDigit;
+  bits<T> lo = p[0], hi = p[0];
+  for (int64_t i = 1; i < n; ++i) lo = p[i] < lo ? p[i] : lo, hi = p[i] > hi ? p[i] : hi;
+  while (lo < hi) {
+    const bits<T> range = hi - lo;
+    const int width = 64 - __builtin_clzll(range), shift = width > digit ? width - digit : 0;
+    int64_t count[1 << kDigit];
+    for (bits<T> bin = 0; bin <= range >> shift; ++bin) count[bin] = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const bits<T> above = p[i] - lo;
+      if (above <= range) ++count[above >> shift];
+    }
+    bits<T> bin = range >> shift;
+    while (k > count[bin]) k -= count[bin--];
+    const bits<T> width_of_bin = bits<T>{1} << shift;
+    lo += bin << shift;
+    hi = lo + (width_of_bin - 1) < hi ? lo + (width_of_bin - 1) : hi;
+  }
+  T found;
+  __builtin_memcpy(&found, &lo, sizeof(T));
+  return found;
+}
+
+// Keeps the k best of n entries in order, in place: `scores` and whatever goes with each of them.
+template <class T, class I> GS_INLINE void keep_best(T* scores, I* index, int64_t n, int64_t k, T kth) {
+  int64_t above = 0, m = 0;
+  for (int64_t i = 0; i < n; ++i) above += scores[i] > kth;
+  int64_t ties = k - above;
+  for (int64_t i = 0; i < n; ++i) {
+    const T score = scores[i];
+    const bool tied = score == kth && ties > 0;
+    ties -= tied;
+    scores[m] = score, index[m] = index[i];
+    m += tied || score > kth;
+  }
+}
+
+}  // namespace GS_SET
+}  // namespace gs
+
+#endif
