@@ -61,8 +61,7 @@ gs_status gs_grow_best(int64_t dtype, int64_t isa, void* scores, int64_t* positi
   if (!least || (n && (!scores || !positions))) return GS_NULL;
   const gs_kernels* kernels = gs_kernels_for(isa);
   if (!kernels) return GS_ISA;
-  kernels->grow_best[dtype](scores, positions, n, k, least);
-  return GS_OK;
+  return kernels->grow_best[dtype](scores, positions, n, k, least);
 }
 
 }

@@ -8,9 +8,10 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-// One worker's room: candidates of a row.
+// One worker's room: candidates of a bucket of n.
 template <class T> struct Room {
   T* scores;       // [n]
+  T* some;         // [n / 4]
   int32_t* index;  // [n]
 };
 
@@ -45,7 +46,11 @@ template <class T> GS_INLINE int64_t first_largest(const T* s, int64_t n) {
   constexpr int64_t lanes = Vec<T>::lanes;
   int64_t best = 0;
   if (n < lanes) {
-    for (int64_t i = 1; i < n; ++i) best = s[i] > s[best] ? i : best;
+    T largest = s[0];
+    for (int64_t i = 1; i < n; ++i) {
+      const bool larger = s[i] > largest;
+      best = larger ? i : best, largest = larger ? s[i] : largest;
+    }
     return best;
   }
   vec<T> top = load<T>(s);
@@ -54,8 +59,8 @@ template <class T> GS_INLINE int64_t first_largest(const T* s, int64_t n) {
     top = v > top ? v : top;
   }
   const T largest = largest_lane(top);
-  while (s[best] != largest) ++best;
-  return best;
+  for (;; best = least(best + lanes, n - lanes))
+    if (const unsigned set = set_of<T>(load<T>(s + best) == splat<T>(largest))) return best + __builtin_ctz(set);
 }
 
 constexpr double kBelowAll = -0.5;  // below every score, above the mark of what is taken
@@ -66,8 +71,8 @@ template <class T> T likely_floor(const T* s, int64_t n, int64_t k, T* room) {
   int64_t m = 0;
   for (int64_t i = 0; i + lanes <= n; i += 16 * lanes, m += lanes) store<T>(room + m, relu<T>(load<T>(s + i)));
   const double expected = static_cast<double>(k) * static_cast<double>(m) / static_cast<double>(n);
-  const int64_t rank = static_cast<int64_t>(expected + 3 * __builtin_sqrt(expected) + 4);
-  const T likely = m < 64 || rank > m / 2 ? 0 : kth_largest<T>(room, m, rank);
+  const int64_t rank = static_cast<int64_t>(expected + 2.5 * __builtin_sqrt(expected) + 2);
+  const T likely = m < 64 || rank > m / 2 ? 0 : about_kth_largest<T>(room, m, rank);
   return likely > 0 ? likely * static_cast<T>(1 - 1.0 / 64) : static_cast<T>(kBelowAll);  // its equals are wanted too
 }
 
@@ -77,7 +82,7 @@ template <class T> bool best_of(T* s, int64_t n, int64_t k, int64_t base, const 
   int64_t found = collect<T, int32_t>(s, n, floor, 0, room.scores, room.index);
   if (found < k) found = collect<T, int32_t>(s, n, static_cast<T>(kBelowAll), 0, room.scores, room.index);
   if (found < k) return false;
-  keep_best<T, int32_t>(room.scores, room.index, found, k, kth_largest<T>(room.scores, found, k));
+  keep_best<T, int32_t>(room.scores, room.index, found, k, kth_largest<T>(room.scores, found, k, room.some));
   for (int64_t i = 0; i < k; ++i) chosen[i] = base + room.index[i];
   return true;
 }
@@ -104,14 +109,15 @@ struct Buckets {
 };
 
 // Whether taking one at a time costs less than candidates and counters.
-GS_INLINE bool few(int64_t n, int64_t k) { return n <= 16 || k * (n / 8 + 16) < 4 * n; }
+GS_INLINE bool few(int64_t n, int64_t k) { return n <= 32 || k <= 3; }
 
 template <class T> gs_status rows_of_buckets(const Buckets& job, int64_t r0, int64_t r1) {
   const gs_scores& tile = *job.tile;
   const int64_t n = job.bucket, in_row = tile.cols / n, size = sizeof(T);
-  char* scratch = static_cast<char*>(gs_scratch(static_cast<size_t>(n * (size + 4))));
+  char* scratch = static_cast<char*>(gs_scratch(static_cast<size_t>(n * (size + 4) + n / 4 * size)));
   if (!scratch) return GS_MEMORY;
-  const Room<T> room = {reinterpret_cast<T*>(scratch), reinterpret_cast<int32_t*>(scratch + n * size)};
+  T* scores = reinterpret_cast<T*>(scratch);
+  const Room<T> room = {scores, scores + n, reinterpret_cast<int32_t*>(scores + n + n / 4)};
   int64_t* chosen = job.chosen;
   for (int64_t b = 0; b < r0 * in_row; ++b) chosen += job.want[b];
   const int64_t* want = job.want + r0 * in_row;
@@ -136,20 +142,24 @@ struct Above {
   double floor;
   void* scores;
   int64_t* positions;
-  int64_t* found;  // of every row
+  int64_t* found;  // [rows]: what a worker found, at its first row
   gs_status status;
 };
 
-// What a row finds goes where its own units would: rows do not wait for each other.
+// What rows r0 .. r1 find goes where the first of their own units would: workers do not wait for each other.
 template <class T> gs_status rows_above(const Above& job, int64_t r0, int64_t r1) {
   const gs_scores& tile = *job.tile;
+  T* scores = static_cast<T*>(job.scores) + r0 * tile.cols;
+  int64_t* positions = job.positions + r0 * tile.cols;
+  int64_t n = 0;
   for (int64_t r = r0; r < r1; ++r) {
     gs_status status = make_scores<T>(tile, r);
     if (status != GS_OK) return status;
-    const int64_t at = r * tile.cols;
-    job.found[r] = collect<T, int64_t>(score_row<T>(tile, r), tile.cols, static_cast<T>(job.floor), tile.first + at,
-                                       static_cast<T*>(job.scores) + at, job.positions + at);
+    const int64_t first = tile.first + r * tile.cols;
+    n += collect<T, int64_t>(score_row<T>(tile, r), tile.cols, static_cast<T>(job.floor), first, scores + n, positions + n);
+    job.found[r] = 0;
   }
+  job.found[r0] = n;
   return GS_OK;
 }
 
@@ -190,19 +200,21 @@ gs_status grow_above(const gs_scores* tile, double floor, void* scores, int64_t*
   return GS_OK;
 }
 
-template <class T> void grow_best(void* scores, int64_t* positions, int64_t n, int64_t k, double* least) {
-  T* s = static_cast<T*>(scores);
-  const T kth = k ? kth_largest<T>(s, n, k) : 0;
+template <class T> gs_status grow_best(void* scores, int64_t* positions, int64_t n, int64_t k, double* least) {
+  T *s = static_cast<T*>(scores), *room = static_cast<T*>(gs_scratch(static_cast<size_t>(n / 4) * sizeof(T)));
+  if (!room) return GS_MEMORY;
+  const T kth = k ? kth_largest<T>(s, n, k, room) : 0;
   keep_best<T, int64_t>(s, positions, n, k, kth);
   *least = static_cast<double>(kth);
+  return GS_OK;
 }
 
 template gs_status grow_in_buckets<float>(const gs_scores*, int64_t, const int64_t*, int64_t*);
 template gs_status grow_in_buckets<double>(const gs_scores*, int64_t, const int64_t*, int64_t*);
 template gs_status grow_above<float>(const gs_scores*, double, void*, int64_t*, int64_t*);
 template gs_status grow_above<double>(const gs_scores*, double, void*, int64_t*, int64_t*);
-template void grow_best<float>(void*, int64_t*, int64_t, int64_t, double*);
-template void grow_best<double>(void*, int64_t*, int64_t, int64_t, double*);
+template gs_status grow_best<float>(void*, int64_t*, int64_t, int64_t, double*);
+template gs_status grow_best<double>(void*, int64_t*, int64_t, int64_t, double*);
 
 }  // namespace GS_SET
 }  // namespace gs

@@ -15,7 +15,7 @@ struct gs_kernels {
   gs_kernel dense[2];
   gs_status (*grow_in_buckets[2])(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen);
   gs_status (*grow_above[2])(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* found);
-  void (*grow_best[2])(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
+  gs_status (*grow_best[2])(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
 };
 
 extern "C" {

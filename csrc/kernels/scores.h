@@ -5,6 +5,10 @@
 #include "gossamer.h"
 #include "vec.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace gs {
 namespace GS_SET {
 
@@ -32,6 +36,16 @@ template <class T> GS_INLINE bool all(mask<T> m) {
   bool every = true;
   for (int i = 0; i < Vec<T>::lanes; ++i) every &= m[i] != 0;
   return every;
+}
+
+// The lanes of a comparison that are true, as bits.
+template <class T> GS_INLINE unsigned set_of(mask<T> m) {
+  unsigned set = 0;
+#if defined(__AVX2__) && GS_VEC_BYTES == 32
+  if constexpr (sizeof(T) == 4) return static_cast<unsigned>(_mm256_movemask_ps((__m256)m));
+#endif
+  for (int i = 0; i < Vec<T>::lanes; ++i) set |= (m[i] & 1u) << i;
+  return set;
 }
 
 // row[0, n) = sum of |row[i * n, (i + 1) * n)| over i < h, in ascending order; whether every sum is finite.

@@ -4,10 +4,6 @@
 
 #include "scores.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 namespace gs {
 namespace GS_SET {
 
@@ -75,32 +71,70 @@ template <class T, class I> GS_INLINE int64_t collect(const T* s, int64_t n, T f
   return m;
 }
 
-constexpr int kDigit = 11;  // bits of a score looked at in one pass; 8 where clearing the counters would cost more
+constexpr int kDigit = 11;  // leading bits that are told apart in one pass over many scores; 8 over few
 
-// The k-th largest of n scores >= 0, 1 <= k <= n: counts by the leading bits that differ, then inside one such bin.
-template <class T> T kth_largest(const T* s, int64_t n, int64_t k) {
-  const bits<T>* p = reinterpret_cast<const bits<T>*>(s);
-  const int digit = n < 4096 ? 8 : kDigit;
-  bits<T> lo = p[0], hi = p[0];
-  for (int64_t i = 1; i < n; ++i) lo = p[i] < lo ? p[i] : lo, hi = p[i] > hi ? p[i] : hi;
-  while (lo < hi) {
-    const bits<T> range = hi - lo;
-    const int width = 64 - __builtin_clzll(range), shift = width > digit ? width - digit : 0;
-    int64_t count[1 << kDigit];
-    for (bits<T> bin = 0; bin <= range >> shift; ++bin) count[bin] = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      const bits<T> above = p[i] - lo;
-      if (above <= range) ++count[above >> shift];
-    }
-    bits<T> bin = range >> shift;
-    while (k > count[bin]) k -= count[bin--];
-    const bits<T> width_of_bin = bits<T>{1} << shift;
-    lo += bin << shift;
-    hi = lo + (width_of_bin - 1) < hi ? lo + (width_of_bin - 1) : hi;
+// Scores from `lo` to `hi`, seen as bits, counted by the leading bits in which these differ.
+template <class T> struct Histogram {
+  bits<T> lo, range;
+  int shift;
+  int64_t count[1 << kDigit];
+
+  GS_INLINE_MEMBER void fill(const bits<T>* p, int64_t n) {
+    bits<T> least = p[0], most = p[0];
+    for (int64_t i = 1; i < n; ++i) least = p[i] < least ? p[i] : least, most = p[i] > most ? p[i] : most;
+    fill(p, n, least, most);
   }
-  T found;
-  __builtin_memcpy(&found, &lo, sizeof(T));
-  return found;
+  GS_INLINE_MEMBER void fill(const bits<T>* p, int64_t n, bits<T> least, bits<T> most) {
+    lo = least, range = most - least;
+    const int digit = n < 4096 ? 8 : kDigit, width = 64 - __builtin_clzll(range | 1);
+    shift = width > digit ? width - digit : 0;
+    for (bits<T> bin = 0; bin <= range >> shift; ++bin) count[bin] = 0;
+    for (int64_t i = 0; i < n; ++i)
+      if (p[i] - lo <= range) ++count[(p[i] - lo) >> shift];
+  }
+  // The bin of the k-th largest; k becomes its rank in there.
+  GS_INLINE_MEMBER bits<T> find(int64_t* k) const {
+    bits<T> bin = range >> shift;
+    while (*k > count[bin]) *k -= count[bin--];
+    return bin;
+  }
+  GS_INLINE_MEMBER bits<T> least_of(bits<T> bin) const { return lo + (bin << shift); }
+  GS_INLINE_MEMBER bits<T> most_of(bits<T> bin) const {
+    const bits<T> most = least_of(bin) + ((bits<T>{1} << shift) - 1);
+    return most < lo + range ? most : lo + range;
+  }
+};
+
+template <class T> GS_INLINE T score_of(bits<T> b) {
+  T score;
+  __builtin_memcpy(&score, &b, sizeof(T));
+  return score;
+}
+
+// A score that at least k of n reach, and few more: 1 <= k <= n.
+template <class T> T about_kth_largest(const T* s, int64_t n, int64_t k) {
+  Histogram<T> h;
+  h.fill(reinterpret_cast<const bits<T>*>(s), n);
+  return score_of<T>(h.least_of(h.find(&k)));
+}
+
+// The k-th largest of n scores >= 0, 1 <= k <= n. `room` holds n / 4: the scores of its bin are looked at alone.
+template <class T> T kth_largest(const T* s, int64_t n, int64_t k, T* room) {
+  const bits<T>* p = reinterpret_cast<const bits<T>*>(s);
+  Histogram<T> h;
+  h.fill(p, n);
+  while (h.range) {
+    const bits<T> bin = h.find(&k), lo = h.least_of(bin), range = h.most_of(bin) - lo;
+    if (h.count[bin] <= n / 4) {
+      bits<T>* q = reinterpret_cast<bits<T>*>(room);
+      int64_t m = 0;
+      for (int64_t i = 0; i < n; ++i)
+        if (p[i] - lo <= range) q[m++] = p[i];
+      p = q, n = m;
+    }
+    h.fill(p, n, lo, lo + range);
+  }
+  return score_of<T>(h.lo);
 }
 
 // Keeps the k best of n entries in order, in place: `scores` and whatever goes with each of them.
