@@ -41,18 +41,10 @@ GS_INLINE double largest_lane(f64v v) {
   return largest;
 }
 
-// The first place of the largest of n >= 1 scores.
+// The first place of the largest of n scores, at least a vector of them.
 template <class T> GS_INLINE int64_t first_largest(const T* s, int64_t n) {
   constexpr int64_t lanes = Vec<T>::lanes;
   int64_t best = 0;
-  if (n < lanes) {
-    T largest = s[0];
-    for (int64_t i = 1; i < n; ++i) {
-      const bool larger = s[i] > largest;
-      best = larger ? i : best, largest = larger ? s[i] : largest;
-    }
-    return best;
-  }
   vec<T> top = load<T>(s);
   for (int64_t i = lanes; i < n; i += lanes) {  // the last vector may overlap the one before
     const vec<T> v = load<T>(s + least(i, n - lanes));
@@ -87,7 +79,7 @@ template <class T> bool best_of(T* s, int64_t n, int64_t k, int64_t base, const 
   return true;
 }
 
-// The same for a small bucket, one at a time; ascending order by insertion.
+// The same where few are chosen, one at a time; ascending order by insertion.
 template <class T> bool best_of_few(T* s, int64_t n, int64_t k, int64_t base, int64_t* chosen) {
   for (int64_t j = 0; j < k; ++j) {
     const int64_t best = first_largest<T>(s, n);
@@ -100,6 +92,21 @@ template <class T> bool best_of_few(T* s, int64_t n, int64_t k, int64_t base, in
   return true;
 }
 
+// The same for a bucket smaller than a vector: a score is chosen if fewer than k beat it.
+template <class T> bool best_by_rank(const T* s, int64_t n, int64_t k, int64_t base, int64_t* chosen) {
+  unsigned set = 0;
+  int64_t free = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t rank = 0;
+    for (int64_t j = 0; j < i; ++j) rank += s[j] >= s[i];
+    for (int64_t j = i + 1; j < n; ++j) rank += s[j] > s[i];
+    set |= static_cast<unsigned>(rank < k) << i;
+    free += s[i] >= 0;
+  }
+  for (; set; set &= set - 1) *chosen++ = base + __builtin_ctz(set);
+  return free >= k;
+}
+
 struct Buckets {
   const gs_scores* tile;
   int64_t bucket;
@@ -108,8 +115,11 @@ struct Buckets {
   gs_status status;
 };
 
-// Whether taking one at a time costs less than candidates and counters.
-GS_INLINE bool few(int64_t n, int64_t k) { return n <= 32 || k <= 3; }
+template <class T> GS_INLINE bool best(T* s, int64_t n, int64_t k, int64_t base, const Room<T>& room, int64_t* chosen) {
+  if (n < Vec<T>::lanes) return best_by_rank<T>(s, n, k, base, chosen);
+  // One at a time where that costs less than candidates and counters do.
+  return n <= 32 || k <= 3 ? best_of_few<T>(s, n, k, base, chosen) : best_of<T>(s, n, k, base, room, chosen);
+}
 
 template <class T> gs_status rows_of_buckets(const Buckets& job, int64_t r0, int64_t r1) {
   const gs_scores& tile = *job.tile;
@@ -128,9 +138,7 @@ template <class T> gs_status rows_of_buckets(const Buckets& job, int64_t r0, int
     for (int64_t b = 0; b < in_row; ++b, s += n, ++want) {
       if (!*want) continue;
       const int64_t base = tile.first + r * tile.cols + b * n;
-      const bool enough = few(n, *want) ? best_of_few<T>(s, n, *want, base, chosen)
-                                        : best_of<T>(s, n, *want, base, room, chosen);
-      if (!enough) return GS_SIZE;
+      if (!best<T>(s, n, *want, base, room, chosen)) return GS_SIZE;
       chosen += *want;
     }
   }

@@ -48,8 +48,10 @@ template <class T> GS_INLINE unsigned set_of(mask<T> m) {
   return set;
 }
 
-// row[0, n) = sum of |row[i * n, (i + 1) * n)| over i < h, in ascending order; whether every sum is finite.
-template <class T> GS_INLINE bool sum_rows(T* row, int64_t n, int64_t h) {
+// row[0, n) = sum of |row[i * n, (i + 1) * n)| over i < h, in ascending order; whether every sum is finite. H is h where
+// that is known, else 0.
+template <class T, int H> GS_INLINE bool sum_rows(T* row, int64_t n, int64_t given) {
+  const int64_t h = H ? H : given;
   const T infinite = static_cast<T>(__builtin_inf());
   mask<T> finite = ~mask<T>{};
   int64_t c = 0;
@@ -99,7 +101,8 @@ GS_INLINE int64_t taken_below(const gs_scores& tile, int64_t position) {
 // Scores of row r; what is taken scores -1, below every real score. Positions out of order are refused, not followed.
 template <class T> GS_INLINE gs_status make_scores(const gs_scores& tile, int64_t r) {
   T* row = score_row<T>(tile, r);
-  bool good = sum_rows<T>(row, tile.cols * tile.w, tile.h);
+  const int64_t n = tile.cols * tile.w;
+  bool good = tile.h == 1 ? sum_rows<T, 1>(row, n, 1) : sum_rows<T, 0>(row, n, tile.h);
   if (tile.w > 1) good &= sum_columns<T>(row, tile.cols, tile.w);
   const int64_t first = tile.first + r * tile.cols, end = taken_below(tile, first + tile.cols);
   for (int64_t i = taken_below(tile, first); i < end; ++i) {

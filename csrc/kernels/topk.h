@@ -144,10 +144,10 @@ template <class T, class I> GS_INLINE void keep_best(T* scores, I* index, int64_
   int64_t ties = k - above;
   for (int64_t i = 0; i < n; ++i) {
     const T score = scores[i];
-    const bool tied = score == kth && ties > 0;
+    const int tied = (score == kth) & (ties > 0);  // no branch: which entry is kept cannot be foretold
     ties -= tied;
     scores[m] = score, index[m] = index[i];
-    m += tied || score > kth;
+    m += tied | (score > kth);
   }
 }
 

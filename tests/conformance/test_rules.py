@@ -11,8 +11,8 @@ import torch
 
 import gossamer as gs
 from gossamer.errors import PatternError
-from gossamer.rules import LayerView, Rule, build, describe, rules
 from gossamer.patterns import Grid
+from gossamer.rules import LayerView, Rule, build, describe, rules
 from gossamer.topology import TileScores, Topology, TopologyChange
 from strategies import (
     OPTIMIZERS,

@@ -86,7 +86,9 @@ class TorchPasses:
         for j in range(1, grid.w):
             flat += total[:, :, j]
         flat = flat.reshape(-1)
-        if flat.numel() and not bool(torch.isfinite(flat.amax())):  # amax keeps NaN, and needs no mask of that size
+        if flat.numel() and not bool(
+            torch.isfinite(flat.amax())
+        ):  # amax keeps NaN, and needs no mask of that size
             raise NonFiniteError("growth", expected="finite scores", got="NaN or infinity")
         flat[taken - first] = -1.0
         return flat

@@ -13,7 +13,8 @@ from gossamer.errors import NonFiniteError
 from gossamer.patterns import Grid
 from gossamer.topology.passes import Passes, TorchPasses
 
-TILE = 1 << 22  # gradients held at once: 16 MiB of fp32
+TILE = 1 << 21  # gradients held at once: 8 MiB of fp32, which the last cache level keeps for the selection
+ROWS = 64  # but at least so many rows, or a product is slow
 SAMPLE = 64  # one row in so many is looked at beforehand where the layer is one bucket
 BELOW_ALL = -0.5  # below every score, above the mark of what is taken
 
@@ -39,7 +40,7 @@ class TileScores:
 
     def tiles(self) -> Iterator[tuple[int, Tensor]]:
         """(position of the first unit, gradient) of each tile."""
-        step = max(1, TILE // (self.grid.cols * self.grid.members))
+        step = max(ceil(ROWS / self.grid.h), TILE // (self.grid.cols * self.grid.members))
         for lo in range(0, self.grid.rows, step):
             yield lo * self.grid.cols, self.rows(slice(lo, min(lo + step, self.grid.rows)))
 
@@ -124,7 +125,9 @@ class TileScores:
             return BELOW_ALL
         tile = self.rows(slice(chosen.start, chosen.stop, step))
         ends = torch.searchsorted(taken, torch.tensor([[r * cols, (r + 1) * cols] for r in chosen])).tolist()
-        inside = [taken[lo:hi] - (r - n) * cols for n, (r, (lo, hi)) in enumerate(zip(chosen, ends, strict=True))]
+        inside = [
+            taken[lo:hi] - (r - n) * cols for n, (r, (lo, hi)) in enumerate(zip(chosen, ends, strict=True))
+        ]
         grid = self.grid._replace(rows=len(chosen))
         scores, positions = tile.new_empty(grid.size), torch.empty(grid.size, dtype=torch.int64)
         found = self.passes.above(tile, grid, 0, torch.cat(inside), BELOW_ALL, scores, positions)

@@ -54,6 +54,7 @@ def test_the_positions_of_the_definition(isa: str, dtype: torch.dtype, data: st.
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "TILE", data.draw(st.sampled_from([1, 300, 1 << 22])))
+        patch.setattr(selection, "ROWS", 1)
         patch.setattr(selection, "SAMPLE", data.draw(st.sampled_from([1, 64])))
         expected = TileScores(grid, part_of).select(taken, want, bucket)
         got = TileScores(grid, part_of, passes=GrowthPasses(isa)).select(taken, want, bucket)
@@ -78,7 +79,9 @@ def test_finite_members_whose_sum_is_not_are_refused(isa: str) -> None:
     """The score of a unit is what must be finite."""
     tile = torch.full((4, 9), 2e38)
     for passes in (TorchPasses(), GrowthPasses(isa)):
-        scores = TileScores(Grid(2, 9, 2, 1), lambda part: tile[: 2 * len(range(2)[part])].clone(), passes=passes)
+        scores = TileScores(
+            Grid(2, 9, 2, 1), lambda part: tile[: 2 * len(range(2)[part])].clone(), passes=passes
+        )
         with pytest.raises(NonFiniteError):
             scores.select(NONE, torch.ones(2, dtype=torch.int64), 9)
 
@@ -101,7 +104,9 @@ def test_threads_do_not_change_what_is_chosen(isa: str) -> None:
     try:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
-            scores = TileScores(Grid(700, 900, 1, 1), lambda part: dense[part].clone(), passes=GrowthPasses(isa))
+            scores = TileScores(
+                Grid(700, 900, 1, 1), lambda part: dense[part].clone(), passes=GrowthPasses(isa)
+            )
             every = torch.arange(0, 630_000, 11)
             found.append(
                 [

@@ -49,6 +49,7 @@ def test_streaming_equals_sorting_for_every_tile_size_and_with_ties(tile: int, d
     want = (free * torch.rand(free.numel(), generator=generator) * 1.2).long().clamp(max=free)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "TILE", tile)
+        patch.setattr(selection, "ROWS", 1)
         patch.setattr(topk, "CHUNK", data.draw(st.sampled_from([2, 32])))
         got = stream(scores, grid).select(taken, want, bucket)
     assert got.tolist() == by_sorting(scores, taken.tolist(), want.tolist(), bucket)
@@ -72,6 +73,7 @@ def test_non_finite_scores_stop_the_selection_wherever_they_are(
 ) -> None:
     """Also in the last tile, and also at a position that is taken."""
     monkeypatch.setattr(selection, "TILE", tile)
+    monkeypatch.setattr(selection, "ROWS", 1)
     for spot in (0, 34):
         scores = torch.rand(5, 7)
         scores.view(-1)[spot] = bad
