@@ -234,3 +234,27 @@ def speed_picture(_: dict[str, Any]) -> str:
 def pixels_picture(_: dict[str, Any]) -> str:
     """Where the picture lies."""
     return "![Connections of each MNIST pixel before and after RigL](ASSETS/pixels.svg)"
+
+
+@view("growth", "growth", "python benchmarks/growth.py")
+def growth(result: dict[str, Any]) -> str:
+    """Scoring and choosing what grows, against the dense product that it needs."""
+    rows = [
+        [
+            f"{got['inputs']:,} to {got['outputs']:,}",
+            f"`{got['pattern']}`",
+            f"{1000 * got['seconds']['product']:.0f} ms",
+            *(
+                f"{1000 * got['seconds'][key]:.0f} ms ({got['over_product'][key]:.2f}x)"
+                for key in ("compiled", "torch")
+            ),
+        ]
+        for got in result["rows"]
+    ]
+    says = (
+        f"Choosing the connections of one update, batch {result['batch']}, {result['threads']} thread(s); in brackets: "
+        "against the bare dense product in the same tiles and the same run."
+    )
+    return (
+        f"{says}\n\n{table(['layer', 'pattern', 'product', 'with compiled selection', 'with torch'], rows)}"
+    )

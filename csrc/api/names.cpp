@@ -69,6 +69,7 @@ const char* gs_status_text(gs_status status) {
     case GS_INDEX: return "an index is out of range, not ascending, or row pointers are not monotone";
     case GS_OVERFLOW: return "a product of sizes does not fit";
     case GS_THREADS: return "the parallel_for that was passed in reported an error";
+    case GS_NOT_FINITE: return "a score is NaN or infinite";
   }
   return "unknown status";
 }

@@ -35,7 +35,8 @@ typedef enum gs_status {
   GS_MEMORY = 6,   /* scratch memory could not be had */
   GS_INDEX = 7,    /* index out of range, not ascending, or row pointers not monotone */
   GS_OVERFLOW = 8, /* a product of sizes does not fit 63 bits */
-  GS_THREADS = 9   /* the caller's parallel_for reported an error */
+  GS_THREADS = 9,  /* the caller's parallel_for reported an error */
+  GS_NOT_FINITE = 10 /* a score is NaN or infinite */
 } gs_status;
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6 } gs_layout;
@@ -158,6 +159,37 @@ GS_API gs_status gs_chain_workspace(const gs_layer* layers, int64_t n_layers, in
 GS_API gs_status gs_chain_forward(const gs_layer* layers, int64_t n_layers, int64_t isa, int64_t batch,
                                   const gs_panel* x, const gs_panel* residual, void* out, int64_t out_stride,
                                   void* workspace, size_t workspace_bytes, gs_parallel_for parallel);
+
+/* A tile of gradient rows in which connections are to be grown. A unit is h x w gradients and lives or dies as one; its
+ * score is the sum of their absolute values, rows first, then columns, in ascending order. */
+typedef struct gs_scores {
+  int64_t dtype;            /* gs_dtype of gradient */
+  int64_t isa;              /* gs_isa_id */
+  int64_t rows;             /* rows of units, >= 0 */
+  int64_t cols;             /* units in a row, < 2^31 */
+  int64_t h;                /* >= 1 */
+  int64_t w;                /* >= 1 */
+  int64_t first;            /* position of the first unit in its layer; positions ascend along rows */
+  int64_t n_taken;          /* elements in taken */
+  void* gradient;           /* [rows * h, cols * w]; overwritten */
+  const int64_t* taken;     /* positions inside the tile, ascending: never chosen, but their scores must be finite too */
+  gs_parallel_for parallel; /* or null */
+} gs_scores;
+
+/* chosen = ascending positions of the want[b] free units with the largest scores in every bucket b of the tile, the first
+ * of equal ones. Buckets are `bucket` neighbours in a row, and divide it; want [rows * cols / bucket], each at most what is
+ * free; n_chosen is their sum. GS_NOT_FINITE where a score is NaN or infinite: `chosen` then holds nothing of use. */
+GS_API gs_status gs_grow_in_buckets(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen,
+                                    int64_t n_chosen);
+
+/* Free units with scores > floor >= -1, in ascending order: their scores (of the tile's dtype) and positions, found of them.
+ * Both buffers have room for `room` >= rows * cols; what they hold past `found` is overwritten. */
+GS_API gs_status gs_grow_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t room,
+                               int64_t* found);
+
+/* Keeps the k <= n best of what gs_grow_above found, in order and in place; *least is the smallest score kept (0 for k = 0). */
+GS_API gs_status gs_grow_best(int64_t dtype, int64_t isa, void* scores, int64_t* positions, int64_t n, int64_t k,
+                              double* least);
 
 /* Best instruction set of this processor that was compiled in. */
 GS_API int32_t gs_isa(void);

@@ -14,6 +14,7 @@ int main() {
   test_products();
   test_refusals();
   test_chain();
+  test_growth();
   std::printf("%d kernels, best set %s, %d failures\n", gs_kernel_count(), gs_isa_name(gs_isa()), failures);
   return failures ? 1 : 0;
 }

@@ -252,7 +252,7 @@ void names() {
   CHECK(gs_kernel_count() >= 20 && gs_kernel_name(-1) == nullptr && gs_kernel_name(gs_kernel_count()) == nullptr);
   for (int32_t i = 0; i < gs_kernel_count(); ++i)
     for (int32_t j = 0; j < i; ++j) CHECK(std::strcmp(gs_kernel_name(i), gs_kernel_name(j)) != 0);
-  for (int status = GS_OK; status <= GS_THREADS + 1; ++status) CHECK(gs_status_text(static_cast<gs_status>(status)) != nullptr);
+  for (int status = GS_OK; status <= GS_NOT_FINITE + 1; ++status) CHECK(gs_status_text(static_cast<gs_status>(status)) != nullptr);
 }
 
 }  // namespace

@@ -72,5 +72,6 @@ int32_t failing_for(int64_t begin, int64_t end, int64_t grain, void (*task)(int6
 void test_products();
 void test_refusals();
 void test_chain();
+void test_growth();
 
 #endif

@@ -11,6 +11,7 @@ import torch
 
 import gossamer as gs
 from gossamer.errors import PatternError
+from gossamer.patterns import Grid
 from gossamer.rules import LayerView, Rule, build, describe, rules
 from gossamer.topology import TileScores, Topology, TopologyChange
 from strategies import (
@@ -55,7 +56,7 @@ def view(layer: Case, seed: int = 0, ties: bool = False, **facts: Any) -> LayerV
     scores = torch.rand(grid.rows, grid.cols, generator=generator)
     if ties:
         values, scores = values.round(), (scores * 3).floor()
-    gradient = TileScores(grid, lambda lo, hi: scores[lo:hi].clone())
+    gradient = TileScores(Grid(*scores.shape, 1, 1), lambda part: scores[part].clone())
     return LayerView(
         "layer", topology, layer.units, values, gradient, generator.manual_seed(seed + 1), **facts
     )

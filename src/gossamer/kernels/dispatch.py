@@ -62,6 +62,27 @@ def use(isa: str | None) -> Iterator[None]:
         _forced.reset(token)
 
 
+def instruction_set() -> str:
+    """The instruction set of work that has no row in the table.
+
+    Returns:
+        The forced one, else the best that runs here; ``"reference"`` where there is no compiled core.
+
+    Raises:
+        KernelUnavailable: the forced one is not there.
+
+    Example:
+        >>> with use("reference"):
+        ...     instruction_set()
+        'reference'
+    """
+    forced = _forced.get()
+    if forced is not None:
+        _check(forced)
+        return forced
+    return (*library.available_isas()[-1:], "reference")[0]
+
+
 def _fits(row: KernelSpec, op: str, layout: str, dtype: str, device: str) -> bool:
     return (
         (row.op, row.layout) == (op, layout) and row.dtype in {dtype, "any"} and row.device in {device, "any"}

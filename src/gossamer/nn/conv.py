@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -77,22 +78,22 @@ class MaskedConv2d(Masked):
         x, settings = self._padded(x)
         return F.conv2d(x, self.effective_weight(), self.bias, **settings)
 
-    def gradient_rows(self, lo: int, hi: int) -> Tensor:
+    def gradient_rows(self, part: slice) -> Tensor:
         """Rows of the dense gradient; the whole of it is computed, for the weight is dense here anyway."""
         total = torch.zeros_like(self.weight)
         for x, dy in self.tape.pairs:
             padded, settings = self._padded(x.to(total.dtype))
             batch, upstream = (t if t.dim() == 4 else t.unsqueeze(0) for t in (padded, dy.to(total.dtype)))
             total += conv2d_weight(batch, self.weight.shape, upstream, **settings)
-        return self.to_matrix(total)[lo * self.grid.h : hi * self.grid.h].cpu()
+        return self.to_matrix(total).reshape(self.grid.rows, -1)[part].reshape(-1, self.shape[1]).cpu()
 
     def gradient_scores(self, name: str) -> TileScores:
         """As for every layer, but computed once for all tiles and passes."""
         scores, whole = super().gradient_scores(name), list[Tensor]()
 
-        def rows(lo: int, hi: int) -> Tensor:
+        def rows(part: slice) -> Tensor:
             if not whole:
-                whole.append(scores.rows(0, self.grid.rows))
-            return whole[0][lo:hi].clone()
+                whole.append(scores.rows(slice(None)).view(self.grid.rows, -1))
+            return whole[0][part].reshape(-1, self.shape[1]).clone(memory_format=torch.contiguous_format)
 
-        return TileScores(self.grid, rows, scores.what)
+        return replace(scores, rows=rows)

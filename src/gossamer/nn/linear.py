@@ -37,12 +37,12 @@ class _Linear(SparseModule):
         self._make_home((out_features, in_features), device, dtype)
         self.reset_parameters(generator, fan_in)
 
-    def gradient_rows(self, lo: int, hi: int) -> Tensor:
+    def gradient_rows(self, part: slice) -> Tensor:
         """Rows of dY^T X, summed over the recorded passes; never more than these rows."""
-        h, dtype = self.grid.h, self.weights.dtype
+        grid, dtype = self.grid, self.weights.dtype
         total = torch.empty(0)
         for number, (x, dy) in enumerate(self.tape.pairs):
-            rows = dy.reshape(-1, self.out_features)[:, lo * h : hi * h].to(dtype).T
+            rows = dy.reshape(-1, grid.rows, grid.h)[:, part].flatten(1).to(dtype).T
             inputs = x.reshape(-1, self.in_features).to(dtype)
             total = total.addmm_(rows, inputs) if number else rows @ inputs
         return total.cpu()

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.nn.init import draw_values
 from gossamer.nn.tape import Tape
+from gossamer.ops.growth import growth_passes
 from gossamer.patterns import Grid, Pattern
-from gossamer.topology import TileScores, Topology, TopologyChange
+from gossamer.topology import TileScores, Topology, TopologyChange, TorchPasses
 
 
 class SparseModule(nn.Module, ABC):
@@ -72,8 +73,8 @@ class SparseModule(nn.Module, ABC):
         """The layer's output for an input."""
 
     @abstractmethod
-    def gradient_rows(self, lo: int, hi: int) -> Tensor:
-        """[(hi - lo) * h, in], rows of the dense gradient, from the recorded passes."""
+    def gradient_rows(self, part: slice) -> Tensor:
+        """[rows * h, in], those rows of the grid of the dense gradient, from the recorded passes; new memory."""
 
     def to_matrix(self, weight: Tensor) -> Tensor:
         """[out, in]: a tensor of the dense weight's shape, as the pattern sees it. A linear layer's is one already."""
@@ -108,7 +109,7 @@ class SparseModule(nn.Module, ABC):
             nn.init.zeros_(self.bias)
 
     def gradient_scores(self, name: str) -> TileScores:
-        """Absolute dense gradient by tiles, one score a unit; needs a recorded pass."""
+        """The dense gradient by tiles, one score a unit; needs a recorded pass."""
         if not self.tape.pairs:
             raise TopologyError(
                 f"grow in {name}",
@@ -116,15 +117,8 @@ class SparseModule(nn.Module, ABC):
                 got="none",
                 hint="a layer that is not used in the loss cannot be grown by gradient",
             )
-        grid = self.grid
-
-        def rows(lo: int, hi: int) -> Tensor:
-            dense = self.gradient_rows(lo, hi).abs_()
-            if grid.members == 1:
-                return dense
-            return dense.view(hi - lo, grid.h, grid.cols, grid.w).sum((1, 3))
-
-        return TileScores(grid, rows, f"gradient of {name}")
+        passes = growth_passes(self.weights.dtype) or TorchPasses()
+        return TileScores(self.grid, self.gradient_rows, f"gradient of {name}", passes)
 
     def _check_budget(self, topology: Topology, name: str) -> None:
         """Refuse more connections than the layer has room for."""

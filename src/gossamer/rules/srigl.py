@@ -46,9 +46,7 @@ class SRigL(RigL):
     def undefined_on(self, pattern: Pattern) -> str:
         """FanIn always; NM only without ablation; Unstructured and Block never."""
         if isinstance(pattern, Unstructured):
-            return (
-                "SRigL keeps one fan-in for all neurons: use FanIn() or NM(n, m), or RigL"
-            )
+            return "SRigL keeps one fan-in for all neurons: use FanIn() or NM(n, m), or RigL"
         if self.gamma and not isinstance(pattern, FanIn):
             return f"{pattern} fixes every fan-in, so an ablated neuron could give nothing away: use SRigL(gamma=None)"
         return ""

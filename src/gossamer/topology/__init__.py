@@ -2,7 +2,18 @@
 
 from gossamer.topology.allocation import ALLOCATIONS, allocate
 from gossamer.topology.change import TopologyChange
-from gossamer.topology.selection import TileScores, top_mask
+from gossamer.topology.passes import Passes, TorchPasses
+from gossamer.topology.selection import TileScores
+from gossamer.topology.topk import top_mask
 from gossamer.topology.topology import Topology
 
-__all__ = ["ALLOCATIONS", "TileScores", "Topology", "TopologyChange", "allocate", "top_mask"]
+__all__ = [
+    "ALLOCATIONS",
+    "Passes",
+    "TileScores",
+    "Topology",
+    "TopologyChange",
+    "TorchPasses",
+    "allocate",
+    "top_mask",
+]

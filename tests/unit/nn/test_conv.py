@@ -82,7 +82,8 @@ def test_growth_scores_are_autograds_dense_gradient(
     expected = conv.weight.grad.permute(0, 2, 3, 1).reshape(16, -1).abs()
     for tile in (1 << 22, 1):
         monkeypatch.setattr(selection, "TILE", tile)
-        got = torch.cat([rows for _, rows in layer.gradient_scores("conv").tiles()])
+        monkeypatch.setattr(selection, "ROWS", 1)
+        got = torch.cat([rows for _, rows in layer.gradient_scores("conv").tiles()]).abs()
         torch.testing.assert_close(got, expected)
 
 
@@ -94,6 +95,7 @@ def test_the_dense_gradient_is_computed_once_for_all_tiles(monkeypatch: pytest.M
     real = module.conv2d_weight
     monkeypatch.setattr(module, "conv2d_weight", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
     monkeypatch.setattr(selection, "TILE", 1)
+    monkeypatch.setattr(selection, "ROWS", 1)
     layer, _ = pair({})
     layer.tape.arm(layer.weights, recording=True)
     layer(torch.randn(2, 8, 5, 5).double()).sum().backward()
@@ -111,7 +113,7 @@ def test_growth_scores_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = layer(x)
     y.float().square().sum().backward()
-    got = torch.cat([rows for _, rows in layer.gradient_scores("conv").tiles()])
+    got = torch.cat([rows for _, rows in layer.gradient_scores("conv").tiles()]).abs()
     weight = layer.effective_weight().detach().requires_grad_()
     F.conv2d(x, weight, layer.bias).square().sum().backward()
     expected = weight.grad.permute(0, 2, 3, 1).reshape(16, -1).abs()

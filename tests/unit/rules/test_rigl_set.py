@@ -21,7 +21,7 @@ def layer(
     scores = None
     if gradient is not None:
         matrix = torch.tensor(gradient).view(shape)
-        scores = TileScores(topology.grid, lambda lo, hi: matrix[lo:hi].clone(), "gradient of layer")
+        scores = TileScores(topology.grid, lambda part: matrix[part].clone(), "gradient of layer")
     return LayerView(
         "layer",
         topology,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.patterns import NM, FanIn, Unstructured
+from gossamer.patterns import NM, FanIn, Grid, Unstructured
 from gossamer.rules import LayerView, RigL, Rule, SRigL
 from gossamer.topology import TileScores, Topology
 
@@ -37,7 +37,7 @@ def layer(
     pattern = pattern or FanIn()
     positions = (weight != 0).view(-1).nonzero().squeeze(1)
     topology = Topology(pattern, tuple(weight.shape), positions)
-    scores = TileScores(topology.grid, lambda lo, hi: gradient[lo:hi].clone())
+    scores = TileScores(topology.grid, lambda part: gradient[part].clone())
     values = weight.view(-1)[positions].unsqueeze(1)
     return LayerView(
         "layer",
@@ -171,7 +171,7 @@ def layers(draw) -> LayerView:
     if draw(st.booleans()):
         values[torch.rand(positions.numel(), generator=generator) < 0.5] = 0
         scores[torch.rand(neurons, generator=generator) < 0.5] = 0
-    gradient = TileScores(topology.grid, lambda lo, hi: scores[lo:hi].clone())
+    gradient = TileScores(Grid(neurons, inputs, 1, 1), lambda part: scores[part].clone())
     return LayerView("layer", topology, capacity, values, gradient, generator)
 
 

@@ -51,7 +51,8 @@ def loss_of(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 def scores(layer: Any) -> Tensor:
     """The growth scores of a layer as a matrix."""
-    return torch.cat([tile for _, tile in layer.gradient_scores("layer").tiles()])
+    gradient, grid = torch.cat([tile for _, tile in layer.gradient_scores("layer").tiles()]), layer.grid
+    return gradient.abs().view(grid.rows, grid.h, grid.cols, grid.w).sum((1, 3))
 
 
 def dense_gradient(layer: Any, x: Tensor, upstream: Tensor) -> Tensor:

@@ -49,6 +49,11 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         pointer,
     ]  # fmt: skip
     lib.gs_chain_forward.restype = status
+    lib.gs_grow_in_buckets.argtypes = [ctypes.c_char_p, i64, pointer, pointer, i64]
+    lib.gs_grow_above.argtypes = [ctypes.c_char_p, ctypes.c_double, pointer, pointer, i64, pointer]
+    lib.gs_grow_best.argtypes = [i64, i64, pointer, pointer, i64, i64, pointer]
+    for name in ("gs_grow_in_buckets", "gs_grow_above", "gs_grow_best"):
+        getattr(lib, name).restype = status
     for name in ("gs_isa_name", "gs_kernel_name", "gs_status_text"):
         getattr(lib, name).restype = ctypes.c_char_p
     return lib

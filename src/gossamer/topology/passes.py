@@ -1,0 +1,94 @@
+"""What growth does with one tile of gradient rows: the contract, and its definition in plain torch."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import NonFiniteError
+from gossamer.patterns import Grid
+from gossamer.topology.topk import above, best_of_rows, top_mask
+
+
+class Passes(Protocol):
+    """The passes of a streaming selection; whoever makes the gradient may bring faster ones than `TorchPasses`.
+
+    A tile is [rows * h, cols * w] gradients of a ``Grid(rows, cols, h, w)`` whose first unit has position ``first``; it
+    may be overwritten. The score of a unit is the sum of its absolute gradients: rows first, then columns, in order.
+    ``taken`` are ascending positions of the tile that may not be chosen.
+    """
+
+    def in_buckets(
+        self, tile: Tensor, grid: Grid, first: int, taken: Tensor, want: Tensor, bucket: int
+    ) -> Tensor:
+        """Ascending positions of the ``want[b]`` best in each bucket; raises NonFiniteError."""
+
+    def above(
+        self,
+        tile: Tensor,
+        grid: Grid,
+        first: int,
+        taken: Tensor,
+        floor: float,
+        scores: Tensor,
+        positions: Tensor,
+    ) -> int:
+        """Write scores above ``floor`` and their positions, ascending, to the front; how many. Raises NonFiniteError."""
+
+    def keep(self, scores: Tensor, positions: Tensor, k: int) -> float:
+        """Bring the k best to the front, in order; the smallest of them, 0 for none."""
+
+
+class TorchPasses:
+    """The definition, for every dtype; compiled passes choose the same positions."""
+
+    def in_buckets(
+        self, tile: Tensor, grid: Grid, first: int, taken: Tensor, want: Tensor, bucket: int
+    ) -> Tensor:
+        """A selection over all buckets of the tile at once."""
+        flat = self._scores(tile, grid, first, taken)
+        row, column = best_of_rows(flat.view(-1, bucket), want)
+        return (column + row * bucket + first).sort().values
+
+    def above(
+        self,
+        tile: Tensor,
+        grid: Grid,
+        first: int,
+        taken: Tensor,
+        floor: float,
+        scores: Tensor,
+        positions: Tensor,
+    ) -> int:
+        """Chunks without a large score are passed over."""
+        flat = self._scores(tile, grid, first, taken)
+        better = above(flat, floor)
+        scores[: better.numel()] = flat[better]
+        positions[: better.numel()] = better + first
+        return better.numel()
+
+    def keep(self, scores: Tensor, positions: Tensor, k: int) -> float:
+        """A mask of the k best."""
+        best = top_mask(scores, k).nonzero().squeeze(1)
+        scores[:k], positions[:k] = scores[best], positions[best]
+        return float(scores[:k].min()) if k else 0.0
+
+    @staticmethod
+    def _scores(tile: Tensor, grid: Grid, first: int, taken: Tensor) -> Tensor:
+        """[rows * cols] scores; taken positions score -1, below every real score."""
+        members = tile.abs_().view(grid.rows, grid.h, grid.cols, grid.w)
+        total = members[:, 0]
+        for i in range(1, grid.h):
+            total += members[:, i]
+        flat = total[:, :, 0]
+        for j in range(1, grid.w):
+            flat += total[:, :, j]
+        flat = flat.reshape(-1)
+        if flat.numel() and not bool(
+            torch.isfinite(flat.amax())
+        ):  # amax keeps NaN, and needs no mask of that size
+            raise NonFiniteError("growth", expected="finite scores", got="NaN or infinity")
+        flat[taken - first] = -1.0
+        return flat

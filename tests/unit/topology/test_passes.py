@@ -1,0 +1,132 @@
+"""Compiled passes choose, to the position, what their definition in torch chooses; errors are the same too."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossamer.errors import NonFiniteError, ShapeError
+from gossamer.kernels.cpu import GrowthPasses, available_isas
+from gossamer.patterns import Grid
+from gossamer.topology import TileScores, TorchPasses, selection
+
+ISAS = available_isas()
+pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled core: build it to compare it")
+NONE = torch.empty(0, dtype=torch.int64)
+WIDTHS = (1, 2, 3, 4, 7, 8, 9, 16, 31, 33, 70, 300, 2100)  # of a bucket: below, at and above every vector
+GROUPS = ((1, 1), (1, 1), (2, 1), (8, 1), (1, 3), (2, 2))
+
+
+def gradient(kind: str, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    """Distinct values; few of them; zeros of both signs; mostly zeros."""
+    if kind == "distinct":
+        return torch.randn(shape, generator=generator)
+    few = torch.randint(-2, 3, shape, generator=generator).float()
+    if kind == "zeros":
+        return few * 0.0
+    return few * (torch.rand(shape, generator=generator) < 0.1) if kind == "sparse" else few
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(data=st.data())
+def test_the_positions_of_the_definition(isa: str, dtype: torch.dtype, data: st.DataObject) -> None:
+    """Per bucket, per row and per layer; nothing or all taken or wanted; tiles of one row and of all."""
+    rows, parts = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
+    width, (h, w) = data.draw(st.sampled_from(WIDTHS)), data.draw(st.sampled_from(GROUPS))
+    grid = Grid(rows, parts * width, h, w)
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1 << 30)))
+    kind = data.draw(st.sampled_from(["distinct", "few", "zeros", "sparse"]))
+    dense = gradient(kind, (rows * h, grid.cols * w), generator).to(dtype)
+    bucket = data.draw(st.sampled_from([grid.size, grid.cols, width]))
+    share = data.draw(st.sampled_from([0.0, 0.1, 0.9, 1.0]))
+    taken = (torch.rand(grid.size, generator=generator) < share).nonzero().squeeze(1)
+    free = bucket - torch.bincount(taken // bucket, minlength=grid.size // bucket)
+    wanted = data.draw(st.sampled_from([0.0, 0.02, 0.5, 2.0]))
+    want = (free * wanted * torch.rand(free.numel(), generator=generator)).long().clamp(max=free)
+
+    def part_of(part: slice) -> torch.Tensor:
+        return dense.view(rows, -1)[part].reshape(-1, grid.cols * w).clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "TILE", data.draw(st.sampled_from([1, 300, 1 << 22])))
+        patch.setattr(selection, "ROWS", 1)
+        patch.setattr(selection, "SAMPLE", data.draw(st.sampled_from([1, 64])))
+        expected = TileScores(grid, part_of).select(taken, want, bucket)
+        got = TileScores(grid, part_of, passes=GrowthPasses(isa)).select(taken, want, bucket)
+    assert got.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("spot", [0, 8, 36, 73])
+def test_non_finite_gradients_are_refused_wherever_they_are(isa: str, bad: float, spot: int) -> None:
+    """In a vector or after the last one, also where a position is taken."""
+    tile = torch.rand(2, 37)
+    tile.view(-1)[spot] = bad
+    scores = TileScores(Grid(2, 37, 1, 1), lambda part: tile[part].clone(), passes=GrowthPasses(isa))
+    for want, bucket in ((torch.ones(2, dtype=torch.int64), 37), (torch.ones(1, dtype=torch.int64), 74)):
+        with pytest.raises(NonFiniteError, match="nothing was changed"):
+            scores.select(torch.tensor([spot]), want, bucket)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_finite_members_whose_sum_is_not_are_refused(isa: str) -> None:
+    """The score of a unit is what must be finite."""
+    tile = torch.full((4, 9), 2e38)
+    for passes in (TorchPasses(), GrowthPasses(isa)):
+        scores = TileScores(
+            Grid(2, 9, 2, 1), lambda part: tile[: 2 * len(range(2)[part])].clone(), passes=passes
+        )
+        with pytest.raises(NonFiniteError):
+            scores.select(NONE, torch.ones(2, dtype=torch.int64), 9)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("width", [5, 64])
+def test_more_than_is_free_is_refused(isa: str, width: int) -> None:
+    """And so is more than the bucket holds, or less than nothing."""
+    tile, passes, grid = torch.rand(2, width), GrowthPasses(isa), (2, width, 1, 1)
+    for taken, want in (([0], [width, 1]), ([], [width + 1, 1]), ([], [-1, 2])):
+        with pytest.raises(ShapeError, match=r"kernels.cpu.growth"):
+            passes.in_buckets(tile.clone(), grid, 0, torch.tensor(taken).long(), torch.tensor(want), width)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_threads_do_not_change_what_is_chosen(isa: str) -> None:
+    """Enough rows that the pool gets some; ties, so that order matters."""
+    dense = torch.randint(-50, 50, (700, 900), generator=torch.Generator().manual_seed(0)).float()
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            scores = TileScores(
+                Grid(700, 900, 1, 1), lambda part: dense[part].clone(), passes=GrowthPasses(isa)
+            )
+            every = torch.arange(0, 630_000, 11)
+            found.append(
+                [
+                    scores.select(every, torch.tensor([5000]), 630_000).tolist(),
+                    scores.select(every, torch.full((700,), 40), 900).tolist(),
+                    scores.select(every, torch.full((70_000,), 2), 9).tolist(),
+                ]
+            )
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_sample_that_misleads_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sampled rows hold all the largest scores: the floor is too high, and the layer is passed a second time."""
+    monkeypatch.setattr(selection, "SAMPLE", 4)
+    dense = torch.rand(64, 50)
+    dense[2::4] += 10
+    passed: list[slice] = []
+    scores = TileScores(Grid(64, 50, 1, 1), lambda part: (passed.append(part), dense[part].clone())[1])
+    best = dense.view(-1).topk(780).indices.sort().values
+    assert torch.equal(scores.select(NONE, torch.tensor([780]), 3200), best)
+    assert passed == [slice(2, 64, 4), slice(0, 64), slice(0, 64)]
