@@ -17,7 +17,7 @@ template <class T> GS_INLINE T activated(const gs_call& call, T y) {
 template <class T, int V> GS_INLINE void activate(const gs_call& call, vec<T> (&y)[V]) {
   if (call.activation == GS_RELU) {
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] = y[v] < vec<T>{} ? vec<T>{} : y[v];
+    for (int v = 0; v < V; ++v) y[v] = relu<T>(y[v]);
   } else if (call.activation == GS_LEAKY_RELU) {
     const vec<T> slope = splat<T>(static_cast<T>(call.slope));
 #pragma GCC unroll 8

@@ -55,6 +55,9 @@ template <class T> GS_INLINE T sum(vec<T> v) {
   return total;
 }
 
+// Keeps NaN: a comparison with NaN is false.
+template <class T> GS_INLINE vec<T> relu(vec<T> v) { return v < vec<T>{} ? vec<T>{} : v; }
+
 // out[q] += sum of the lanes of s[q], q < 4. The order of additions is fixed.
 GS_INLINE void add_sums(const f64v (&s)[4], double* out) {
   for (int q = 0; q < 4; ++q) out[q] += sum<double>(s[q]);
