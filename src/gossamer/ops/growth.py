@@ -16,7 +16,7 @@ def growth_passes(dtype: torch.dtype) -> GrowthPasses | None:
     Args:
         dtype: torch.dtype - of the tiles, which lie on the CPU.
     Returns:
-        GrowthPasses of the instruction set that is forced, or the best one; None where the definition in torch runs: for
+        GrowthPasses of the forced or the best instruction set; None where the definition in torch runs: for
         other dtypes, under ``kernels.use("reference")``, and without a compiled core.
     Cost: O(1).
     Example:

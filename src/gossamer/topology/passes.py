@@ -35,7 +35,7 @@ class Passes(Protocol):
         scores: Tensor,
         positions: Tensor,
     ) -> int:
-        """Write scores above ``floor`` and their positions, ascending, to the front; how many. Raises NonFiniteError."""
+        """Put scores above ``floor`` and their positions, ascending, to the front; how many. Raises NonFiniteError."""
 
     def keep(self, scores: Tensor, positions: Tensor, k: int) -> float:
         """Bring the k best to the front, in order; the smallest of them, 0 for none."""

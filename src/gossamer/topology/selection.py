@@ -116,7 +116,7 @@ class TileScores:
         return positions[:k].clone()
 
     def _likely_floor(self, taken: Tensor, k: int) -> float:
-        """A floor that somewhat more than k scores exceed, from rows spread over the layer; BELOW_ALL if it is small."""
+        """A floor that a few more than k scores exceed, from rows spread over the layer; BELOW_ALL if small."""
         cols, step = self.grid.cols, max(SAMPLE, ceil(self.grid.size * self.grid.members / TILE))
         chosen = range(step // 2, self.grid.rows, step)
         share, spread = len(chosen) / self.grid.rows, 4 / sqrt(len(chosen) or 1)

@@ -55,7 +55,7 @@ class GrowthPasses:
         scores: Tensor,
         positions: Tensor,
     ) -> int:
-        """Write scores above ``floor`` and their positions, ascending, to the front; how many. Raises NonFiniteError."""
+        """Put scores above ``floor`` and their positions, ascending, to the front; how many. Raises NonFiniteError."""
         found = ctypes.c_int64()
         status = self._core.gs_grow_above(
             self._pack(tile, grid, first, taken), floor, scores.data_ptr(), positions.data_ptr(),
