@@ -79,7 +79,7 @@ class GrowthPasses:
         if tile.numel() != rows * cols * h * w or not tile.is_contiguous():
             raise ShapeError("growth", expected=f"a tile of grid {tuple(grid)}", got=f"{tuple(tile.shape)}")
         return SCORES.pack(
-            pack.DTYPES[pack.dtype_name(tile)], self._isa, rows, cols, h, w, first, taken.numel(),
+            pack.DTYPES[pack.dtype_name(tile)][0], self._isa, rows, cols, h, w, first, taken.numel(),
             tile.data_ptr(), taken.data_ptr(), library.parallel_for(),
         )  # fmt: skip
 
