@@ -68,7 +68,7 @@ class GrowthPasses:
         """Bring the k best to the front, in order; the smallest of them, 0 for none."""
         least = ctypes.c_double()
         status = self._core.gs_grow_best(
-            pack.DTYPES[pack.dtype_name(scores)], self._isa, scores.data_ptr(), positions.data_ptr(),
+            pack.DTYPES[pack.dtype_name(scores)][0], self._isa, scores.data_ptr(), positions.data_ptr(),
             scores.numel(), k, ctypes.byref(least),
         )  # fmt: skip
         _check("keep", status)
