@@ -16,9 +16,10 @@ from torch import Tensor
 
 from gossamer.deploy.layouts import Packed
 from gossamer.measure import threads
+from gossamer.patterns import NM, parse
 
 SHAPES = "768x3072,3072x768,512x512,4096x4096,1024x4096,256x256,1000x1000"  # inputs x outputs
-PATTERNS = ("unstructured", "fanin", "fanin:4", "fanin:8")
+PATTERNS = ("unstructured", "fanin", "fanin:4", "fanin:8", "block:4", "block:16")
 TILES = {75.0: "nm:2:8", 87.5: "nm:1:8", 93.75: "nm:1:16"}  # sparsities that N:M has
 PARTS = """Goes on where it was; --fresh starts anew. The results hold every case measured so far, so that it can be
 run in parts, such as --batches 1,16. There are as many threads as --cores."""
@@ -29,11 +30,17 @@ Case = dict[str, Any]
 @lru_cache(maxsize=1)
 def layers(inputs: int, outputs: int, sparsity: float) -> tuple[Tensor, dict[str, tuple[int, Packed]]]:
     """The dense weight of the unstructured layer for rivals, and name -> (connections, layout) of ours."""
-    density, tile = 1 - sparsity / 100, TILES.get(sparsity)
-    fits = tile is not None and inputs % int(tile.split(":")[2]) == 0
-    made = [random_layer(name, density, inputs, outputs) for name in (*PATTERNS, *([tile] if fits else []))]
+    density, names = 1 - sparsity / 100, filter(None, (*PATTERNS, TILES.get(sparsity)))
+    made = [random_layer(name, density, inputs, outputs) for name in names if divides(name, inputs, outputs)]
     ours = {name: (layer.connections, form) for layer in made for name, form in layouts_of(layer).items()}
     return connections_of(made[0]).dense(), ours
+
+
+def divides(name: str, inputs: int, outputs: int) -> bool:
+    """Whether the units or tiles of a pattern divide a layer."""
+    pattern = parse(name)
+    height, width = pattern.unit
+    return not (outputs % height or inputs % (pattern.m if isinstance(pattern, NM) else width))
 
 
 def inputs_of(batch: int, features: int) -> Tensor:

@@ -89,7 +89,7 @@ template <class T> struct Bench {
   // The values as `type`, with a scale for each row, in exactly as many bytes as they have.
   void narrow(std::mt19937& random, gs_dtype type) {
     const size_t size = type == GS_I8 ? 1 : 2;
-    stored = Guarded<unsigned char>(values.size() * size), scales = Guarded<T>(layer.w.n_out);
+    stored = Guarded<unsigned char>(values.size() * size, size), scales = Guarded<T>(layer.w.n_out);
     for (size_t r = 0; r < scales.size(); ++r) scales[r] = static_cast<T>(0.5 + 0.25 * (r % 3));
     for (size_t i = 0; i < values.size(); ++i) {
       const bool padding = layer.row[i] >= layer.w.n_out;

@@ -56,7 +56,7 @@ def candidates(connections: Connections, forced: str | None, allowed: frozenset[
         >>> c = Connections((2, 2), torch.tensor([0, 3]), torch.ones(2))
         >>> found = candidates(c, None, None)
         >>> list(found.forms), found.refused["nm"]
-        (['csr', 'dense', 'fanin'], 'not trained under an N:M pattern')
+        (['csr', 'csr_bands', 'dense', 'fanin'], 'not trained under an N:M pattern')
     """
     forms, refused = {}, {}
     for name in layouts:
