@@ -37,6 +37,16 @@ def fastest(contenders: dict[str, Any]) -> tuple[str, float]:
     return name, float(contenders[name]["us"])
 
 
+def exact(row: dict[str, Any]) -> dict[str, Any]:
+    """Those of ours that round no weight."""
+    return {name: got for name, got in row["ours"].items() if not name.endswith(" int8")}
+
+
+def rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Those of ours with int8 values."""
+    return {name: got for name, got in row["ours"].items() if name.endswith(" int8")}
+
+
 def layer_name(row: dict[str, Any]) -> str:
     """Inputs and outputs."""
     return f"{row['inputs']} to {row['outputs']}"
@@ -46,13 +56,47 @@ def layer_name(row: dict[str, Any]) -> str:
 def layer_choice(result: dict[str, Any]) -> str:
     """The fastest pattern of every case."""
     batches = sorted({row["batch"] for row in result["rows"]})
-    cells: dict[tuple[str, float], list[str]] = {}
+    cells: dict[tuple[str, float], dict[int, str]] = {}
     for row in result["rows"]:
-        name, took = fastest(row["ours"])
+        name, took = fastest(exact(row))
         cell = f"`{name}` {row['rivals']['torch dense']['us'] / took:.1f}x"
-        cells.setdefault((layer_name(row), row["sparsity"]), []).append(cell)
-    rows = [[shape, f"{sparsity:g} %", *cell] for (shape, sparsity), cell in cells.items()]
+        cells.setdefault((layer_name(row), row["sparsity"]), {})[row["batch"]] = cell
+    rows = [
+        [shape, f"{sparsity:g} %", *(cell.get(batch, "—") for batch in batches)]
+        for (shape, sparsity), cell in cells.items()
+    ]
     return table(["layer", "sparsity", *(f"batch {batch}" for batch in batches)], rows)
+
+
+@view("layer-int8", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_int8(result: dict[str, Any]) -> str:
+    """Int8 values at batch 1, beside the rivals that matter there."""
+    rivals = ("torch dense", "torch CSR", "ONNX Runtime int8")
+    rows = []
+    for row in result["rows"]:
+        if row["batch"] == 1:
+            name, took = fastest(rounded(row))
+            times = (f"{row['rivals'][rival]['us'] / took:.1f}x" for rival in rivals)
+            whole = fastest(exact(row))[1]
+            rows.append(
+                [
+                    layer_name(row),
+                    f"{row['sparsity']:g} %",
+                    f"`{name}`",
+                    f"{took:,.0f}",
+                    f"{whole:,.0f}",
+                    *times,
+                ]
+            )
+    head = [
+        "layer",
+        "sparsity",
+        "fastest with int8 values",
+        "us",
+        "fastest exact, us",
+        *(f"against {name}" for name in rivals),
+    ]
+    return table(head, rows)
 
 
 @view("layer-patterns", "layer_inference", "python benchmarks/layer_inference.py")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from statistics import geometric_mean, median
 from typing import TYPE_CHECKING, Any
 
-from layer_tables import fastest, layer_name
+from layer_tables import exact, fastest, layer_name
 from result_tables import table, view
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def standing(result: dict[str, Any]) -> str:
     rows = []
     for rival in dict.fromkeys(name for row in result["rows"] for name in row["rivals"]):
         cases = [row for row in result["rows"] if rival in row["rivals"]]
-        ratios = [row["rivals"][rival]["us"] / fastest(row["ours"])[1] for row in cases]
+        ratios = [row["rivals"][rival]["us"] / fastest(exact(row))[1] for row in cases]
         lost = sum(ratio < 1 for ratio in ratios)
         line = [f"{ratio:.2f}x" for ratio in (min(ratios), median(ratios), max(ratios))]
         rows.append([rival, len(cases), *line, lost])
@@ -41,7 +41,7 @@ def losses(result: dict[str, Any]) -> str:
     """Every case in which some rival is faster than the best of ours, those of one kind in a line."""
     found: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
     for row in result["rows"]:
-        ours = fastest(row["ours"])[1]
+        ours = fastest(exact(row))[1]
         for rival, got in row["rivals"].items():
             if got["us"] < ours:
                 key = (layer_name(row), row["batch"], rival)
@@ -50,7 +50,7 @@ def losses(result: dict[str, Any]) -> str:
         [*key, len(cases), span([sparsity for sparsity, _ in cases]), f"{max(by for _, by in cases):.2f}x"]
         for key, cases in found.items()
     ]
-    lost = sum(fastest(row["rivals"])[1] < fastest(row["ours"])[1] for row in result["rows"])
+    lost = sum(fastest(row["rivals"])[1] < fastest(exact(row))[1] for row in result["rows"])
     says = f"{lost} of {len(result['rows'])} cases."
     return (
         f"{says}\n\n{table(['layer', 'batch', 'faster', 'cases', 'sparsity', 'by up to'], rows)}"
@@ -76,7 +76,7 @@ def cold_layers(result: dict[str, Any]) -> str:
             f"`{fastest(row['ours'])[0]}`",
             *(
                 f"{got:,.0f}"
-                for got in (fastest(row["ours"])[1], *(row["rivals"][name]["us"] for name in rivals))
+                for got in (fastest(exact(row))[1], *(row["rivals"][name]["us"] for name in rivals))
             ),
         ]
         for row in rows
