@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-INPUTS, OUTPUTS, BATCH = 32, 48, 5
+INPUTS, OUTPUTS, BATCH = 64, 48, 5
 ERROR = {
     "torch bfloat16": 0.05,
     "torch int8": 0.05,
