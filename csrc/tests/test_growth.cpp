@@ -108,7 +108,10 @@ void refusals() {
   refuses(GS_SIZE, [](gs_scores& t, float*, int64_t*) { t.n_taken = 7; });
   refuses(GS_OVERFLOW, [](gs_scores& t, float*, int64_t*) { t.rows = INT64_MAX / 2; });
   refuses(GS_OVERFLOW, [](gs_scores& t, float*, int64_t*) { t.w = INT64_MAX / 4; });
-  refuses(GS_NULL, [](gs_scores& t, float*, int64_t*) { t.gradient = nullptr; });
+  refuses(GS_NULL, [](gs_scores& t, float*, int64_t*) { t.gradient = nullptr, t.batch = 1; });
+  refuses(GS_SIZE, [](gs_scores& t, float*, int64_t*) { t.gradient = nullptr, t.batch = -1; });
+  refuses(GS_SIZE, [](gs_scores& t, float*, int64_t*) { t.gradient = nullptr, t.outputs.batch_stride = -1; });
+  refuses(GS_OVERFLOW, [](gs_scores& t, float*, int64_t*) { t.gradient = nullptr, t.batch = INT64_MAX / 4; });
   refuses(GS_NULL, [](gs_scores& t, float*, int64_t*) { t.taken = nullptr; });
   refuses(GS_SIZE, [](gs_scores&, float*, int64_t* want) { want[0] = 2, want[1] = 1; });  // another sum
   refuses(GS_SIZE, [](gs_scores&, float*, int64_t* want) { want[0] = 4, want[1] = -2; });
