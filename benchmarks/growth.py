@@ -15,7 +15,7 @@ from gossamer.patterns import Pattern, parse
 from gossamer.topology import Passes, TileScores, TorchPasses
 
 SHAPES = ((4096, 4096), (2048, 16384), (512, 100_000))  # outputs, inputs
-PATTERNS = {"fanin": 0.05, "nm:1:8": 1 / 8, "unstructured": 0.05}  # and their densities
+PATTERNS = {"fanin": 0.05, "nm:1:8": 1 / 8, "nm:2:4": 1 / 2, "unstructured": 0.05}  # and their densities
 DROP = 0.3
 
 

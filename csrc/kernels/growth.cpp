@@ -131,9 +131,10 @@ template <class T> gs_status rows_of_buckets(const Buckets& job, int64_t r0, int
   int64_t* chosen = job.chosen;
   for (int64_t b = 0; b < r0 * in_row; ++b) chosen += job.want[b];
   const int64_t* want = job.want + r0 * in_row;
+  int64_t taken = taken_below(tile, tile.first + r0 * tile.cols);
   for (int64_t r = r0; r < r1; ++r, want += in_row) {
     T* s = rows.at(r, r1);
-    const gs_status status = rows.finite ? make_scores<T>(tile, r, s, rows.stride) : GS_NOT_FINITE;
+    const gs_status status = rows.finite ? make_scores<T>(tile, r, s, rows.stride, &taken) : GS_NOT_FINITE;
     if (status != GS_OK) return status;
     if (!best_of_row<T>(s, in_row, n, want, tile.first + r * tile.cols, room, &chosen)) return GS_SIZE;
   }
@@ -160,10 +161,10 @@ template <class T> gs_status rows_above(const Above& job, int64_t r0, int64_t r1
     if (!room) return GS_MEMORY;
     rows.use(room);
   }
-  int64_t n = 0;
+  int64_t n = 0, taken = taken_below(tile, tile.first + r0 * tile.cols);
   for (int64_t r = r0; r < r1; ++r) {
     T* s = rows.at(r, r1);
-    const gs_status status = rows.finite ? make_scores<T>(tile, r, s, rows.stride) : GS_NOT_FINITE;
+    const gs_status status = rows.finite ? make_scores<T>(tile, r, s, rows.stride, &taken) : GS_NOT_FINITE;
     if (status != GS_OK) return status;
     const int64_t first = tile.first + r * tile.cols;
     n += collect<T, int64_t>(s, tile.cols, static_cast<T>(job.floor), first, scores + n, positions + n);

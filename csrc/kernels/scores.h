@@ -95,19 +95,20 @@ GS_INLINE int64_t taken_below(const gs_scores& tile, int64_t position) {
 }
 
 // Scores of row r, made of the gradient rows from `row` on, `stride` apart; what is taken scores -1, below every real score.
-// Positions out of order are refused, not followed.
-template <class T> GS_INLINE gs_status make_scores(const gs_scores& tile, int64_t r, T* row, int64_t stride) {
+// *next is the first taken position of this row, then that of the next. Positions out of order are refused, not followed.
+template <class T> GS_INLINE gs_status make_scores(const gs_scores& tile, int64_t r, T* row, int64_t stride, int64_t* next) {
   const int64_t n = tile.cols * tile.w;
   bool good = true;  // a gradient that was made here has been looked at, and is a score where it is a unit
   if (tile.h > 1) good = sum_rows<T, 0>(row, n, stride, tile.h);
   else if (tile.gradient) good = sum_rows<T, 1>(row, n, stride, 1);
   if (tile.w > 1) good &= sum_columns<T>(row, tile.cols, tile.w);
-  const int64_t first = tile.first + r * tile.cols, end = taken_below(tile, first + tile.cols);
-  for (int64_t i = taken_below(tile, first); i < end; ++i) {
-    const uint64_t c = static_cast<uint64_t>(tile.taken[i]) - static_cast<uint64_t>(first);
-    if (c >= static_cast<uint64_t>(tile.cols)) return GS_INDEX;
-    row[c] = -1;
+  const int64_t first = tile.first + r * tile.cols;
+  int64_t i = *next;
+  for (; i < tile.n_taken && tile.taken[i] < first + tile.cols; ++i) {
+    if (tile.taken[i] < first) return GS_INDEX;
+    row[tile.taken[i] - first] = -1;
   }
+  *next = i;
   return good ? GS_OK : GS_NOT_FINITE;
 }
 

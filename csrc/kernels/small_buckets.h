@@ -51,11 +51,59 @@ GS_INLINE int64_t* write_bits(uint64_t word, int64_t base, int64_t* out) {
   return out;
 }
 
+// Lane i of the result is lane i ^ s of v.
+#if GS_VEC_BYTES == 16
+#define GS_ACROSS(v, s) __builtin_shufflevector(v, v, 0 ^ s, 1 ^ s, 2 ^ s, 3 ^ s)
+#elif GS_VEC_BYTES == 32
+#define GS_ACROSS(v, s) __builtin_shufflevector(v, v, 0 ^ s, 1 ^ s, 2 ^ s, 3 ^ s, 4 ^ s, 5 ^ s, 6 ^ s, 7 ^ s)
+#else
+#define GS_ACROSS(v, s)                                                                                              \
+  __builtin_shufflevector(v, v, 0 ^ s, 1 ^ s, 2 ^ s, 3 ^ s, 4 ^ s, 5 ^ s, 6 ^ s, 7 ^ s, 8 ^ s, 9 ^ s, 10 ^ s, 11 ^ s, \
+                          12 ^ s, 13 ^ s, 14 ^ s, 15 ^ s)
+#endif
+
+// -1 for every score that beats lane i's, of those s, s + 1, .. m - 1 lanes across: the larger, and of equal ones the first.
+// Scores as bits are ordered as they are, and marks are below them.
+template <int s, int m> GS_INLINE mask<float> beaten(mask<float> v, mask<float> lane) {
+  if constexpr (s < m) {
+    const mask<float> before = (lane ^ s) < lane;
+    return (GS_ACROSS(v, s) > v + before) + beaten<s + 1, m>(v, lane);
+  } else {
+    return mask<float>{};
+  }
+}
+
+// As best_of_small, of `whole` vectors of buckets of m scores that divide a vector: a score is chosen if fewer than wanted beat
+// it. Up to four scores that costs less than a bucket in every lane.
+template <int m>
+bool best_across(const float* s, int64_t whole, const int64_t* want, int64_t base, int64_t** chosen) {
+  constexpr int lanes = Vec<float>::lanes, in_word = 64 / lanes;
+  mask<float> bad{}, lane{};
+  for (int i = 0; i < lanes; ++i) lane[i] = i;
+  for (int64_t v = 0; v < whole; v += in_word) {
+    uint64_t word = 0;
+    for (int64_t j = v; j < least(whole, v + in_word); ++j, want += lanes / m) {
+      mask<float> wanted = mask<float>{} + static_cast<int32_t>(want[0]);
+#pragma GCC unroll 8
+      for (int b = 1; b < lanes / m; ++b) wanted = lane < b * m ? wanted : mask<float>{} + static_cast<int32_t>(want[b]);
+      const mask<float> scores = (mask<float>)load<float>(s + j * lanes);
+      const mask<float> kept = wanted + beaten<1, m>(scores, lane) > 0;
+      bad |= kept & (scores < 0);
+      word |= static_cast<uint64_t>(set_of<float>(kept)) << (j - v) * lanes;
+    }
+    *chosen = write_bits(word, base + v * lanes, *chosen);
+  }
+  return all<float>(~bad);
+}
+
 // The want[b] best of bucket b of m <= kSmall scores, ascending, as base + index, and where the next row's go; false
 // where fewer are free. `room` holds a vector for each score of a bucket.
 template <class T>
 bool best_of_small(const T* s, int64_t buckets, int64_t m, const int64_t* want, int64_t base, T* room, int64_t** chosen) {
   constexpr int64_t lanes = Vec<T>::lanes;
+  if constexpr (sizeof(T) == 4) {
+    if (m == 4 && buckets * m % lanes == 0) return best_across<4>(s, buckets * m / lanes, want, base, chosen);
+  }
   const int64_t in_word = 64 / m;
   mask<T> bad{};
   for (int64_t b = 0; b < buckets; b += lanes) {
