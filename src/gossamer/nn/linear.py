@@ -56,7 +56,10 @@ class _Linear(SparseModule):
         if weights.device.type != "cpu" or growth_passes(weights.dtype) is None:
             return scores
         pairs = [
-            (x.reshape(-1, self.in_features).to(weights.dtype), dy.reshape(-1, self.out_features).to(weights.dtype))
+            (
+                x.reshape(-1, self.in_features).to(weights.dtype),
+                dy.reshape(-1, self.out_features).to(weights.dtype),
+            )
             for x, dy in self.tape.pairs
         ]
         return replace(scores, rows=growth_factors(pairs, self.grid.h))

@@ -144,7 +144,10 @@ def test_rows_made_by_the_passes_are_those_of_the_product(
     width, (h, w) = data.draw(st.sampled_from(WIDTHS)), data.draw(st.sampled_from(GROUPS))
     grid = Grid(rows, parts * width, h, w)
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1 << 30)))
-    batches, most = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=3)), data.draw(st.integers(1, 9))
+    batches, most = (
+        data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=3)),
+        data.draw(st.integers(1, 9)),
+    )
     pairs = [
         tuple(
             torch.randint(-most, most + 1, (batch, size), generator=generator).to(dtype)

@@ -78,7 +78,13 @@ class GrowthPasses:
         self._core, self._isa = library.core(), library.ISAS[isa]
 
     def in_buckets(
-        self, tile: Tensor | Factors, grid: Sequence[int], first: int, taken: Tensor, want: Tensor, bucket: int
+        self,
+        tile: Tensor | Factors,
+        grid: Sequence[int],
+        first: int,
+        taken: Tensor,
+        want: Tensor,
+        bucket: int,
     ) -> Tensor:
         """Ascending positions of the ``want[b]`` best in each bucket; raises NonFiniteError."""
         want = want.contiguous()
