@@ -34,7 +34,7 @@ def growth_factors(pairs: Sequence[tuple[Tensor, Tensor]], height: int) -> Calla
     """Tiles of a dense gradient that compiled passes make themselves, where it is never in memory.
 
     Args:
-        pairs: ([batch, in], [batch, out]) each, one floating dtype of `COMPILED`, on the CPU - inputs and output gradients.
+        pairs: ([batch, in], [batch, out]) each, all of one dtype of `COMPILED`, on the CPU - inputs, output gradients.
         height: int - rows of a unit, which divide ``out``.
     Returns:
         callable (slice of rows of units) -> Factors.

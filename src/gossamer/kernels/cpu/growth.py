@@ -19,7 +19,7 @@ PANEL: Final = 64  # bytes of inputs that the core takes side by side
 
 
 class Factors:
-    """A tile of gradient rows that is not made: what it is the product of. Compiled passes make its rows in their caches.
+    """A tile of gradient rows that is not made, by what it is the product of: the passes make its rows in their caches.
 
     Args:
         outputs: [batch, rows], float32 or float64 - output gradients, any strides.
@@ -126,13 +126,14 @@ class GrowthPasses:
 
     def _pack(self, tile: Tensor | Factors, grid: Sequence[int], first: int, taken: Tensor) -> bytes:
         rows, cols, h, w = grid
-        made = isinstance(tile, Factors)
-        if tuple(tile.shape) != (rows * h, cols * w) or not (made or tile.is_contiguous()):
+        if tuple(tile.shape) != (rows * h, cols * w) or not (
+            isinstance(tile, Factors) or tile.is_contiguous()
+        ):
             raise ShapeError("growth", expected=f"a tile of grid {tuple(grid)}", got=f"{tuple(tile.shape)}")
+        gradient, factors = (0, _factors(tile)) if isinstance(tile, Factors) else (tile.data_ptr(), (0,) * 5)
         return SCORES.pack(
             pack.DTYPES[pack.dtype_name(tile)][0], self._isa, rows, cols, h, w, first, taken.numel(),
-            0 if made else tile.data_ptr(), taken.data_ptr(), library.parallel_for(),
-            *(_factors(tile) if made else (0, 0, 0, 0, 0)),
+            gradient, taken.data_ptr(), library.parallel_for(), *factors,
         )  # fmt: skip
 
 
