@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, record
+from harness import arguments, record, remembered
 
 from gossamer.measure import threads
 from gossamer.ops.growth import growth_factors, growth_passes
@@ -91,7 +92,9 @@ def main() -> None:
     with threads(1):
         for shape in SHAPES:
             for name, density in PATTERNS.items():
-                rows.append(measured(name, density, shape, options.batch, options.rounds))
+                key = f"{name} {shape} {options.batch} {options.rounds}"
+                make = partial(measured, name, density, shape, options.batch, options.rounds)
+                rows.append(remembered("growth", key, make))
                 print(rows[-1], flush=True)
     record("growth", {"batch": options.batch, "threads": 1, "drop": DROP, "rows": rows})
 
