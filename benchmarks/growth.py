@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from harness import arguments, record
+from harness import arguments, record, remembered
 
 from gossamer.measure import threads
-from gossamer.ops.growth import growth_passes
+from gossamer.ops.growth import growth_factors, growth_passes
 from gossamer.patterns import Pattern, parse
 from gossamer.topology import Passes, TileScores, TorchPasses
 
 SHAPES = ((4096, 4096), (2048, 16384), (512, 100_000))  # outputs, inputs
-PATTERNS = {"fanin": 0.05, "nm:1:8": 1 / 8, "unstructured": 0.05}  # and their densities
+PATTERNS = {"fanin": 0.05, "nm:1:8": 1 / 8, "nm:2:4": 1 / 2, "unstructured": 0.05}  # and their densities
 DROP = 0.3
 
 
@@ -26,15 +27,18 @@ class Case:
         generator = torch.Generator().manual_seed(0)
         self.pattern: Pattern = parse(name)
         self.grid = self.pattern.grid(shape)
-        self.x = torch.randn(batch, shape[1], generator=generator).relu_()
-        self.dy = torch.randn(batch, shape[0], generator=generator)
+        # Multiples of 1/32: every sum is exact, so that products that add up in another order have the same bits.
+        self.x = torch.randn(batch, shape[1], generator=generator).relu_().mul_(32).round_().div_(32)
+        self.dy = torch.randn(batch, shape[0], generator=generator).mul_(32).round_().div_(32)
         positions = self.pattern.sample(self.pattern.budget(density, shape), self.grid, generator)
         self.survivors = positions[torch.rand(positions.numel(), generator=generator) > DROP]
         self.want = self.pattern.count(positions, self.grid) - self.pattern.count(self.survivors, self.grid)
 
     def scores(self, passes: Passes | None) -> TileScores:
-        """The layer's gradient, made as `SparseLinear` makes it."""
-        return TileScores(self.grid, lambda part: self.dy[:, part].T @ self.x, passes=passes or TorchPasses())
+        """The layer's gradient, made as `SparseLinear` makes it: a matrix, or row by row inside of compiled passes."""
+        if passes is None:
+            return TileScores(self.grid, lambda part: self.dy[:, part].T @ self.x, passes=TorchPasses())
+        return TileScores(self.grid, growth_factors([(self.x, self.dy)], self.grid.h), passes=passes)
 
     def product(self) -> None:
         """The dense product alone, in the same tiles."""
@@ -88,7 +92,9 @@ def main() -> None:
     with threads(1):
         for shape in SHAPES:
             for name, density in PATTERNS.items():
-                rows.append(measured(name, density, shape, options.batch, options.rounds))
+                key = f"{name} {shape} {options.batch} {options.rounds}"
+                make = partial(measured, name, density, shape, options.batch, options.rounds)
+                rows.append(remembered("growth", key, make))
                 print(rows[-1], flush=True)
     record("growth", {"batch": options.batch, "threads": 1, "drop": DROP, "rows": rows})
 

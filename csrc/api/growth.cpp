@@ -1,7 +1,17 @@
 // Growth: checks, then the kernel of the instruction set.
+#include <stdlib.h>
+
 #include "isa.h"
 
 namespace {
+
+// What a gradient is made of: there, and of a size that fits memory.
+gs_status check_factors(const gs_scores& tile, int64_t members, int64_t units) {
+  if (tile.batch < 0 || tile.outputs.feature_stride < 0 || tile.outputs.batch_stride < 0) return GS_SIZE;
+  int64_t size;
+  if (__builtin_mul_overflow(members * units, tile.batch, &size) || size > INT64_MAX / 64) return GS_OVERFLOW;
+  return size && (!tile.outputs.data || !tile.inputs) ? GS_NULL : GS_OK;
+}
 
 // Sizes that fit each other and memory; *units receives the number of units of the tile.
 gs_status check_tile(const gs_scores* tile, int64_t* units) {
@@ -15,7 +25,11 @@ gs_status check_tile(const gs_scores* tile, int64_t* units) {
       __builtin_add_overflow(tile->first, *units, &last))
     return GS_OVERFLOW;
   if (tile->n_taken > *units) return GS_SIZE;
-  if ((!tile->gradient && *units) || (!tile->taken && tile->n_taken)) return GS_NULL;
+  if (!tile->gradient) {
+    const gs_status status = check_factors(*tile, members, *units);
+    if (status != GS_OK) return status;
+  }
+  if (!tile->taken && tile->n_taken) return GS_NULL;
   return gs_kernels_for(tile->isa) ? GS_OK : GS_ISA;
 }
 
@@ -52,7 +66,11 @@ gs_status gs_grow_above(const gs_scores* tile, double floor, void* scores, int64
   if (status != GS_OK) return status;
   if (room < units || !(floor >= -1)) return GS_SIZE;
   if (!found || (units && (!scores || !positions))) return GS_NULL;
-  return gs_kernels_for(tile->isa)->grow_above[tile->dtype](tile, floor, scores, positions, found);
+  int64_t* counts = static_cast<int64_t*>(malloc(static_cast<size_t>(tile->rows) * sizeof(int64_t) + 1));
+  if (!counts) return GS_MEMORY;
+  status = gs_kernels_for(tile->isa)->grow_above[tile->dtype](tile, floor, scores, positions, counts, found);
+  free(counts);
+  return status;
 }
 
 gs_status gs_grow_best(int64_t dtype, int64_t isa, void* scores, int64_t* positions, int64_t n, int64_t k, double* least) {

@@ -161,7 +161,8 @@ GS_API gs_status gs_chain_forward(const gs_layer* layers, int64_t n_layers, int6
                                   void* workspace, size_t workspace_bytes, gs_parallel_for parallel);
 
 /* A tile of gradient rows in which connections are to be grown. A unit is h x w gradients and lives or dies as one; its
- * score is the sum of their absolute values, rows first, then columns, in ascending order. */
+ * score is the sum of their absolute values, rows first, then columns, in ascending order. Where `gradient` is null the rows
+ * are made here, a few at a time: the sum over the batch, in ascending order, of output gradient times input. */
 typedef struct gs_scores {
   int64_t dtype;            /* gs_dtype of gradient */
   int64_t isa;              /* gs_isa_id */
@@ -171,9 +172,12 @@ typedef struct gs_scores {
   int64_t w;                /* >= 1 */
   int64_t first;            /* position of the first unit in its layer; positions ascend along rows */
   int64_t n_taken;          /* elements in taken */
-  void* gradient;           /* [rows * h, cols * w]; overwritten */
+  void* gradient;           /* [rows * h, cols * w]; overwritten. Or null: it is made of the last three fields */
   const int64_t* taken;     /* positions inside the tile, ascending: never chosen, but their scores must be finite too */
   gs_parallel_for parallel; /* or null */
+  int64_t batch;            /* >= 0 */
+  gs_panel outputs;         /* [rows * h, batch], output gradients */
+  const void* inputs;       /* panels of 64 bytes, 16 floats or 8 doubles: [ceil(cols * w / panel)][batch][panel], then zeros */
 } gs_scores;
 
 /* chosen = ascending positions of the want[b] free units with the largest scores in every bucket b of the tile, the first

@@ -1,7 +1,8 @@
 // Growth: the best free units of a tile of gradient rows. Every row is scored and searched while it is in cache; rows are
 // split among threads, and what is chosen does not depend on the split.
 #include "kernels.h"
-#include "tile.h"
+#include "outer.h"
+#include "small_buckets.h"
 #include "topk.h"
 
 namespace gs {
@@ -92,21 +93,6 @@ template <class T> bool best_of_few(T* s, int64_t n, int64_t k, int64_t base, in
   return true;
 }
 
-// The same for a bucket smaller than a vector: a score is chosen if fewer than k beat it.
-template <class T> bool best_by_rank(const T* s, int64_t n, int64_t k, int64_t base, int64_t* chosen) {
-  unsigned set = 0;
-  int64_t free = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    int64_t rank = 0;
-    for (int64_t j = 0; j < i; ++j) rank += s[j] >= s[i];
-    for (int64_t j = i + 1; j < n; ++j) rank += s[j] > s[i];
-    set |= static_cast<unsigned>(rank < k) << i;
-    free += s[i] >= 0;
-  }
-  for (; set; set &= set - 1) *chosen++ = base + __builtin_ctz(set);
-  return free >= k;
-}
-
 struct Buckets {
   const gs_scores* tile;
   int64_t bucket;
@@ -116,31 +102,41 @@ struct Buckets {
 };
 
 template <class T> GS_INLINE bool best(T* s, int64_t n, int64_t k, int64_t base, const Room<T>& room, int64_t* chosen) {
-  if (n < Vec<T>::lanes) return best_by_rank<T>(s, n, k, base, chosen);
   // One at a time where that costs less than candidates and counters do.
-  return n <= 32 || k <= 3 ? best_of_few<T>(s, n, k, base, chosen) : best_of<T>(s, n, k, base, room, chosen);
+  return k <= 3 ? best_of_few<T>(s, n, k, base, chosen) : best_of<T>(s, n, k, base, room, chosen);
+}
+
+// The choice in all buckets of a row, and where the next row's goes; false where fewer are free than wanted.
+template <class T>
+bool best_of_row(T* s, int64_t buckets, int64_t n, const int64_t* want, int64_t base, const Room<T>& room, int64_t** chosen) {
+  if (n <= kSmall) return best_of_small<T>(s, buckets, n, want, base, room.scores, chosen);
+  for (int64_t b = 0; b < buckets; ++b) {
+    if (want[b] && !best<T>(s + b * n, n, want[b], base + b * n, room, *chosen)) return false;
+    *chosen += want[b];
+  }
+  return true;
 }
 
 template <class T> gs_status rows_of_buckets(const Buckets& job, int64_t r0, int64_t r1) {
   const gs_scores& tile = *job.tile;
   const int64_t n = job.bucket, in_row = tile.cols / n, size = sizeof(T);
-  char* scratch = static_cast<char*>(gs_scratch(static_cast<size_t>(n * (size + 4) + n / 4 * size)));
+  Rows<T> rows(tile);
+  const int64_t room_for = n <= kSmall ? n * Vec<T>::lanes : n;
+  char* scratch = static_cast<char*>(gs_scratch(static_cast<size_t>(rows.bytes() + room_for * (size + 4) + n / 4 * size)));
   if (!scratch) return GS_MEMORY;
+  rows.use(scratch);
+  scratch += rows.bytes();
   T* scores = reinterpret_cast<T*>(scratch);
   const Room<T> room = {scores, scores + n, reinterpret_cast<int32_t*>(scores + n + n / 4)};
   int64_t* chosen = job.chosen;
   for (int64_t b = 0; b < r0 * in_row; ++b) chosen += job.want[b];
   const int64_t* want = job.want + r0 * in_row;
-  for (int64_t r = r0; r < r1; ++r) {
-    gs_status status = make_scores<T>(tile, r);
+  int64_t taken = taken_below(tile, tile.first + r0 * tile.cols);
+  for (int64_t r = r0; r < r1; ++r, want += in_row) {
+    T* s = rows.at(r, r1);
+    const gs_status status = rows.finite ? make_scores<T>(tile, r, s, rows.stride, &taken) : GS_NOT_FINITE;
     if (status != GS_OK) return status;
-    T* s = score_row<T>(tile, r);
-    for (int64_t b = 0; b < in_row; ++b, s += n, ++want) {
-      if (!*want) continue;
-      const int64_t base = tile.first + r * tile.cols + b * n;
-      if (!best<T>(s, n, *want, base, room, chosen)) return GS_SIZE;
-      chosen += *want;
-    }
+    if (!best_of_row<T>(s, in_row, n, want, tile.first + r * tile.cols, room, &chosen)) return GS_SIZE;
   }
   return GS_OK;
 }
@@ -159,12 +155,19 @@ template <class T> gs_status rows_above(const Above& job, int64_t r0, int64_t r1
   const gs_scores& tile = *job.tile;
   T* scores = static_cast<T*>(job.scores) + r0 * tile.cols;
   int64_t* positions = job.positions + r0 * tile.cols;
-  int64_t n = 0;
+  Rows<T> rows(tile);
+  if (rows.bytes()) {
+    char* room = static_cast<char*>(gs_scratch(static_cast<size_t>(rows.bytes())));
+    if (!room) return GS_MEMORY;
+    rows.use(room);
+  }
+  int64_t n = 0, taken = taken_below(tile, tile.first + r0 * tile.cols);
   for (int64_t r = r0; r < r1; ++r) {
-    gs_status status = make_scores<T>(tile, r);
+    T* s = rows.at(r, r1);
+    const gs_status status = rows.finite ? make_scores<T>(tile, r, s, rows.stride, &taken) : GS_NOT_FINITE;
     if (status != GS_OK) return status;
     const int64_t first = tile.first + r * tile.cols;
-    n += collect<T, int64_t>(score_row<T>(tile, r), tile.cols, static_cast<T>(job.floor), first, scores + n, positions + n);
+    n += collect<T, int64_t>(s, tile.cols, static_cast<T>(job.floor), first, scores + n, positions + n);
     job.found[r] = 0;
   }
   job.found[r0] = n;
@@ -179,7 +182,8 @@ template <class Job, gs_status (*rows)(const Job&, int64_t, int64_t)> void run_r
 
 template <class Job, gs_status (*rows)(const Job&, int64_t, int64_t)> gs_status run(Job& job) {
   const gs_scores& tile = *job.tile;
-  const int64_t cost = 4 * tile.cols * tile.h * tile.w;  // a score costs a few multiply-adds
+  // A score costs a few multiply-adds, and those it is made of.
+  const int64_t cost = (4 + (tile.gradient ? 0 : tile.batch)) * tile.cols * tile.h * tile.w;
   const gs_status status = gs_run(tile.parallel, tile.rows, cost, run_rows<Job, rows>, &job);
   return status != GS_OK ? status : job.status;
 }
@@ -192,9 +196,7 @@ template <class T> gs_status grow_in_buckets(const gs_scores* tile, int64_t buck
 }
 
 template <class T>
-gs_status grow_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* found) {
-  int64_t* counts = static_cast<int64_t*>(gs_scratch(static_cast<size_t>(tile->rows) * sizeof(int64_t)));
-  if (!counts) return GS_MEMORY;
+gs_status grow_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts, int64_t* found) {
   Above job = {tile, floor, scores, positions, counts, GS_OK};
   const gs_status status = run<Above, rows_above<T>>(job);
   if (status != GS_OK) return status;
@@ -219,8 +221,8 @@ template <class T> gs_status grow_best(void* scores, int64_t* positions, int64_t
 
 template gs_status grow_in_buckets<float>(const gs_scores*, int64_t, const int64_t*, int64_t*);
 template gs_status grow_in_buckets<double>(const gs_scores*, int64_t, const int64_t*, int64_t*);
-template gs_status grow_above<float>(const gs_scores*, double, void*, int64_t*, int64_t*);
-template gs_status grow_above<double>(const gs_scores*, double, void*, int64_t*, int64_t*);
+template gs_status grow_above<float>(const gs_scores*, double, void*, int64_t*, int64_t*, int64_t*);
+template gs_status grow_above<double>(const gs_scores*, double, void*, int64_t*, int64_t*, int64_t*);
 template gs_status grow_best<float>(void*, int64_t*, int64_t, int64_t, double*);
 template gs_status grow_best<double>(void*, int64_t*, int64_t, int64_t, double*);
 

@@ -22,7 +22,8 @@ struct gs_kernels {
   gs_transposed_kernel grad_input_transposed[2];  // float32, float64
   void (*transpose)(const gs_matrix* w, const gs_transposed* t);  // of a checked index
   gs_status (*grow_in_buckets[2])(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen);
-  gs_status (*grow_above[2])(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* found);
+  gs_status (*grow_above[2])(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts,
+                             int64_t* found);  // counts: [rows], the caller's
   gs_status (*grow_best[2])(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
 };
 

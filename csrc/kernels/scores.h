@@ -48,23 +48,23 @@ template <class T> GS_INLINE unsigned set_of(mask<T> m) {
   return set;
 }
 
-// row[0, n) = sum of |row[i * n, (i + 1) * n)| over i < h, in ascending order; whether every sum is finite. H is h where
-// that is known, else 0.
-template <class T, int H> GS_INLINE bool sum_rows(T* row, int64_t n, int64_t given) {
+// row[0, n) = sum of |row[i * stride, i * stride + n)| over i < h, in ascending order; whether every sum is finite. H is h
+// where that is known, else 0.
+template <class T, int H> GS_INLINE bool sum_rows(T* row, int64_t n, int64_t stride, int64_t given) {
   const int64_t h = H ? H : given;
   const T infinite = static_cast<T>(__builtin_inf());
   mask<T> finite = ~mask<T>{};
   int64_t c = 0;
   for (; c + Vec<T>::lanes <= n; c += Vec<T>::lanes) {
     vec<T> total = magnitude(load<T>(row + c));
-    for (int64_t i = 1; i < h; ++i) total += magnitude(load<T>(row + i * n + c));
+    for (int64_t i = 1; i < h; ++i) total += magnitude(load<T>(row + i * stride + c));
     finite &= total < splat<T>(infinite);
     store<T>(row + c, total);
   }
   bool good = all<T>(finite);
   for (; c < n; ++c) {
     T total = magnitude(row[c]);
-    for (int64_t i = 1; i < h; ++i) total += magnitude(row[i * n + c]);
+    for (int64_t i = 1; i < h; ++i) total += magnitude(row[i * stride + c]);
     good &= total < infinite;
     row[c] = total;
   }
@@ -83,10 +83,6 @@ template <class T> GS_INLINE bool sum_columns(T* row, int64_t cols, int64_t w) {
   return good;
 }
 
-template <class T> GS_INLINE T* score_row(const gs_scores& tile, int64_t r) {
-  return static_cast<T*>(tile.gradient) + r * tile.h * tile.cols * tile.w;
-}
-
 // The number of taken positions below `position`.
 GS_INLINE int64_t taken_below(const gs_scores& tile, int64_t position) {
   int64_t lo = 0, hi = tile.n_taken;
@@ -98,18 +94,21 @@ GS_INLINE int64_t taken_below(const gs_scores& tile, int64_t position) {
   return lo;
 }
 
-// Scores of row r; what is taken scores -1, below every real score. Positions out of order are refused, not followed.
-template <class T> GS_INLINE gs_status make_scores(const gs_scores& tile, int64_t r) {
-  T* row = score_row<T>(tile, r);
+// Scores of row r, made of the gradient rows from `row` on, `stride` apart; what is taken scores -1, below every real score.
+// *next is the first taken position of this row, then that of the next. Positions out of order are refused, not followed.
+template <class T> GS_INLINE gs_status make_scores(const gs_scores& tile, int64_t r, T* row, int64_t stride, int64_t* next) {
   const int64_t n = tile.cols * tile.w;
-  bool good = tile.h == 1 ? sum_rows<T, 1>(row, n, 1) : sum_rows<T, 0>(row, n, tile.h);
+  bool good = true;  // a gradient that was made here has been looked at, and is a score where it is a unit
+  if (tile.h > 1) good = sum_rows<T, 0>(row, n, stride, tile.h);
+  else if (tile.gradient) good = sum_rows<T, 1>(row, n, stride, 1);
   if (tile.w > 1) good &= sum_columns<T>(row, tile.cols, tile.w);
-  const int64_t first = tile.first + r * tile.cols, end = taken_below(tile, first + tile.cols);
-  for (int64_t i = taken_below(tile, first); i < end; ++i) {
-    const uint64_t c = static_cast<uint64_t>(tile.taken[i]) - static_cast<uint64_t>(first);
-    if (c >= static_cast<uint64_t>(tile.cols)) return GS_INDEX;
-    row[c] = -1;
+  const int64_t first = tile.first + r * tile.cols;
+  int64_t i = *next;
+  for (; i < tile.n_taken && tile.taken[i] < first + tile.cols; ++i) {
+    if (tile.taken[i] < first) return GS_INDEX;
+    row[tile.taken[i] - first] = -1;
   }
+  *next = i;
   return good ? GS_OK : GS_NOT_FINITE;
 }
 

@@ -24,7 +24,8 @@ gs_status block_grad_input_f64(const gs_call* call);
 gs_status block_grad_values_f32(const gs_call* call);
 gs_status block_grad_values_f64(const gs_call* call);
 template <class T> gs_status grow_in_buckets(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen);
-template <class T> gs_status grow_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* found);
+template <class T>
+gs_status grow_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts, int64_t* found);
 template <class T> gs_status grow_best(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
 }  // namespace GS_SET
 }  // namespace gs

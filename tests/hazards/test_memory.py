@@ -53,9 +53,10 @@ def test_random_growth_never_looks_at_the_dense_layer(pattern: str) -> None:
 
 
 @pytest.mark.slow
-def test_gradient_growth_streams_the_dense_gradient() -> None:
+@pytest.mark.parametrize("pattern", ["FanIn", "Unstructured"])
+def test_gradient_growth_streams_the_dense_gradient(pattern: str) -> None:
     """RigL: ten thousand million scores pass by, and only the best are ever held."""
-    facts = train("RigL", "FanIn")
+    facts = train("RigL", pattern)
     assert facts["connections"] == 3_200_000
     assert facts["grown"] > 500_000
     assert facts["mib"] < 1024

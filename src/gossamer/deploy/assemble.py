@@ -86,7 +86,7 @@ def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | N
             engine=way.engine,
             bytes=found.forms[way.layout].bytes,
             seconds=found.seconds.get(way, []),
-            why=_why(found, way, chosen.index(way)) if way in chosen else "",
+            why=_why(found, way, chosen.index(way)) if way in chosen else found.unmeasured.get(way, ""),
         )
         for way in found.ways
     ]
@@ -112,5 +112,5 @@ def _why(found: Candidates, way: Choice, number: int) -> str:
     """Why a way runs in a batch class."""
     if not found.seconds:
         return "the only one asked for"
-    fastest = min(found.seconds, key=lambda other: found.seconds[other][number])
+    fastest = found.fastest(number)
     return "fastest" if way == fastest else "the whole network is faster with it"

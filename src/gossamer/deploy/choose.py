@@ -15,6 +15,7 @@ from torch import Tensor
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.program import CoreStep, Operands, Program, Step, torch_step
+from gossamer.deploy.store import to_store
 from gossamer.errors import PatternError
 from gossamer.measure import alternate
 
@@ -36,13 +37,27 @@ class Candidates:
         forms: layout -> Packed.
         refused: layout -> why it was not tried.
         ways: what may run the layer; one where the caller left no choice.
-        seconds: way -> seconds in each batch class, in their order; empty where nothing was measured.
+        named: bool - the caller named the layouts: they are measured at every batch size.
+        seconds: way -> seconds in each batch class, in their order, None where it was not worth measuring; empty where
+            nothing was measured.
+        unmeasured: way -> why it has no time in some batch class.
     """
 
     forms: dict[str, Packed]
     refused: dict[str, str]
     ways: list[Choice]
-    seconds: dict[Choice, list[float]] = field(default_factory=dict)
+    named: bool = False
+    seconds: dict[Choice, list[float | None]] = field(default_factory=dict)
+    unmeasured: dict[Choice, str] = field(default_factory=dict)
+
+    def fastest(self, number: int, engine: str | None = None) -> Choice | None:
+        """The fastest way in a batch class, of one engine or of both; None where none was measured."""
+        times = {
+            way: taken
+            for way, seconds in self.seconds.items()
+            if (taken := seconds[number]) is not None and engine in (None, way.engine)
+        }
+        return min(times, key=times.__getitem__) if times else None
 
 
 def candidates(connections: Connections, forced: str | None, allowed: frozenset[str] | None) -> Candidates:
@@ -79,7 +94,7 @@ def candidates(connections: Connections, forced: str | None, allowed: frozenset[
         refused["dense"] = "no candidate holds the layer"
     ways = _ways_to_run(forms)
     settled = len(forms) == 1 and (forced is not None or allowed is not None)
-    return Candidates(forms, refused, ways[-1:] if settled else ways)
+    return Candidates(forms, refused, ways[-1:] if settled else ways, named=allowed is not None)
 
 
 def _ways_to_run(forms: Iterable[str]) -> list[Choice]:
@@ -89,7 +104,7 @@ def _ways_to_run(forms: Iterable[str]) -> list[Choice]:
 
 
 def measure(layer: Linear, found: Candidates, x: Tensor, batches: tuple[int, ...], seconds: float) -> None:
-    """Time every way to run a layer, for every batch size; fills ``found.seconds``."""
+    """Time every way to run a layer, where it is worth it; fills ``found.seconds`` and ``found.unmeasured``."""
     steps: dict[Choice, Step] = {}
     for way in found.ways:
         form, bias = found.forms[way.layout], layer.connections.bias
@@ -97,9 +112,12 @@ def measure(layer: Linear, found: Candidates, x: Tensor, batches: tuple[int, ...
         steps[way] = CoreStep([operands]) if way.engine == "core" else torch_step(operands)
     for batch in batches:
         sample = resized(x, batch)
-        times = alternate({str(way): partial(step, sample) for way, step in steps.items()}, seconds=seconds)
-        for way in found.ways:
-            found.seconds.setdefault(way, []).append(times[str(way)].p10)
+        reasons = {way: "" if found.named else layout(way.layout).unpromising(batch) for way in steps}
+        found.unmeasured.update({way: reason for way, reason in reasons.items() if reason})
+        calls = {str(way): partial(step, sample) for way, step in steps.items() if not reasons[way]}
+        times = alternate(calls, seconds=seconds)
+        for way, reason in reasons.items():
+            found.seconds.setdefault(way, []).append(None if reason else times[str(way)].p10)
 
 
 def resized(x: Tensor, batch: int) -> Tensor:
@@ -168,27 +186,6 @@ def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, li
     return graph.replaced(bodies)
 
 
-def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
-    """What goes into a file: the form that runs; where several do, one that all are made from to the bit.
-
-    A filled-up fan-in has lost which zeros were added, csr does not say that tiles or blocks are whole: several
-    forms are stored as nm or block where one of them is of that kind, else as csr.
-
-    Example:
-        >>> from gossamer.deploy.connections import Connections
-        >>> c = Connections((2, 2), torch.tensor([0, 3]), torch.ones(2))
-        >>> forms = candidates(c, None, None).forms
-        >>> to_store(c, {"fanin": forms["fanin"]}).layout, to_store(c, forms).layout
-        ('fanin', 'csr')
-    """
-    if len(forms) == 1:
-        return next(iter(forms.values()))
-    tiled = forms.get("nm", forms.get("nm_lanes"))
-    if tiled is None:
-        return forms["block"] if "block" in forms else layout("csr").pack(connections, {})
-    return layout("nm").pack(connections, tiled.parameters)
-
-
 def _whole(
     graph: Graph, found: dict[str, Candidates], inputs: tuple[Tensor, ...], wanted: Wanted
 ) -> tuple[Graph, dict[str, Candidates], list[dict[str, float]]]:
@@ -217,16 +214,11 @@ def _whole(
 
 def _ways(found: dict[str, Candidates], number: int) -> dict[str, dict[str, Choice]]:
     """Name of a way -> choice for each layer; ways that come to the same are listed once."""
-
-    def best(each: Candidates, engine: str | None) -> Choice | None:
-        times = {way: s[number] for way, s in each.seconds.items() if engine in (None, way.engine)}
-        return min(times, key=lambda way: times[way]) if times else None
-
     dense = Choice("dense", "torch")
     table = {
         "dense": {name: dense if dense in each.seconds else None for name, each in found.items()},
-        "core": {name: best(each, "core") for name, each in found.items()},
-        "mixed": {name: best(each, None) for name, each in found.items()},
+        "core": {name: each.fastest(number, "core") for name, each in found.items()},
+        "mixed": {name: each.fastest(number) for name, each in found.items()},
     }
     ways: dict[str, dict[str, Choice]] = {}
     for way, pick in table.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,12 +20,12 @@ class _Row(BaseModel):
 
 
 class Candidate(_Row):
-    """One way to run a layer: layout, who computes it, bytes, seconds by batch class, or why not."""
+    """One way to run a layer: layout, who computes it, bytes, seconds by batch class (None: unmeasured), or why not."""
 
     layout: Text
     engine: Text = ""
     bytes: Count = 0
-    seconds: list[Seconds] = Few
+    seconds: list[Seconds | None] = Few
     why: Text = ""
 
 
@@ -109,8 +110,8 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     titles = "".join(f"{f'us at {batch}':>14}" for batch in batches)
     lines.append(f"  {'layout':<12}{'by':<8}{'bytes':>12}{titles}")
     tried = [row for row in layer.candidates if row.engine]
-    for row in sorted(tried, key=lambda row: row.seconds or [0.0]):
-        times = "".join(f"{seconds * 1e6:>14.1f}" for seconds in row.seconds) or f"{'-':>14}" * len(batches)
+    for row in sorted(tried, key=lambda row: [math.inf if s is None else s for s in row.seconds]):
+        times = "".join(map(_time, row.seconds)) or _time(None) * len(batches)
         used = [
             str(batch)
             for batch, run in zip(batches, layer.runs, strict=False)
@@ -119,6 +120,11 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
         mark = f"  <- chosen for batch {', '.join(used)}: {row.why}" if used else f"  {row.why}".rstrip()
         lines.append(f"  {row.layout:<12}{row.engine:<8}{row.bytes:>12,}{times}{mark}")
     return lines + [f"  {row.layout:<12}not tried: {row.why}" for row in layer.candidates if not row.engine]
+
+
+def _time(seconds: float | None) -> str:
+    """A column of the table, in microseconds."""
+    return f"{'-':>14}" if seconds is None else f"{seconds * 1e6:>14.1f}"
 
 
 def _batch_line(row: BatchPlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from gossamer import ops
 from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
+from gossamer.ops.growth import growth_factors, growth_passes
 from gossamer.patterns import FanIn, Pattern
+from gossamer.topology import TileScores
 
 
 class _Linear(SparseModule):
@@ -46,6 +49,20 @@ class _Linear(SparseModule):
             inputs = x.reshape(-1, self.in_features).to(dtype)
             total = total.addmm_(rows, inputs) if number else rows @ inputs
         return total.cpu()
+
+    def gradient_scores(self, name: str) -> TileScores:
+        """As for every layer; compiled passes make the rows as well, a few at a time, where the layer is on the CPU."""
+        scores, weights = super().gradient_scores(name), self.weights
+        if weights.device.type != "cpu" or growth_passes(weights.dtype) is None:
+            return scores
+        pairs = [
+            (
+                x.reshape(-1, self.in_features).to(weights.dtype),
+                dy.reshape(-1, self.out_features).to(weights.dtype),
+            )
+            for x, dy in self.tape.pairs
+        ]
+        return replace(scores, rows=growth_factors(pairs, self.grid.h))
 
 
 class SparseLinear(_Linear, Packed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -10,6 +10,9 @@ from torch import Tensor
 from gossamer.errors import NonFiniteError
 from gossamer.patterns import Grid
 from gossamer.topology.topk import above, best_of_rows, top_mask
+
+# A tensor; or what stands for one until the passes that know it make its rows: it has the same shape and dtype.
+Tile: TypeAlias = Any
 
 
 class Passes(Protocol):
@@ -21,13 +24,13 @@ class Passes(Protocol):
     """
 
     def in_buckets(
-        self, tile: Tensor, grid: Grid, first: int, taken: Tensor, want: Tensor, bucket: int
+        self, tile: Tile, grid: Grid, first: int, taken: Tensor, want: Tensor, bucket: int
     ) -> Tensor:
         """Ascending positions of the ``want[b]`` best in each bucket; raises NonFiniteError."""
 
     def above(
         self,
-        tile: Tensor,
+        tile: Tile,
         grid: Grid,
         first: int,
         taken: Tensor,

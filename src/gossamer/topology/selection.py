@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gossamer.errors import NonFiniteError
 from gossamer.patterns import Grid
-from gossamer.topology.passes import Passes, TorchPasses
+from gossamer.topology.passes import Passes, Tile, TorchPasses
 
 TILE = 1 << 21  # gradients held at once: 8 MiB of fp32, which the last cache level keeps for the selection
 ROWS = 64  # but at least so many rows, or a product is slow
@@ -26,7 +26,7 @@ class TileScores:
     Args:
         grid: Grid - the layer.
         rows: callable (slice of the grid's rows) -> [rows * h, cols * w] float, on the CPU - their gradient, contiguous
-            and in memory of its own: it is overwritten.
+            and in memory of its own: it is overwritten. Or what ``passes`` take in its place.
         what: str - named in errors, e.g. "gradient of fc1".
         passes: Passes - what is done with a tile; the definition in torch, or compiled ones.
     Cost: a pass costs what ``rows`` costs for the whole layer; memory is one tile plus what is selected.
@@ -34,11 +34,11 @@ class TileScores:
     """
 
     grid: Grid
-    rows: Callable[[slice], Tensor]
+    rows: Callable[[slice], Tile]
     what: str = "scores"
     passes: Passes = field(default_factory=TorchPasses)
 
-    def tiles(self) -> Iterator[tuple[int, Tensor]]:
+    def tiles(self) -> Iterator[tuple[int, Tile]]:
         """(position of the first unit, gradient) of each tile."""
         step = max(ceil(ROWS / self.grid.h), TILE // (self.grid.cols * self.grid.members))
         for lo in range(0, self.grid.rows, step):
@@ -77,7 +77,7 @@ class TileScores:
                 hint="lower the learning rate or clip gradients; nothing was changed",
             ) from None
 
-    def _with_taken(self, taken: Tensor) -> Iterator[tuple[int, Grid, Tensor, Tensor]]:
+    def _with_taken(self, taken: Tensor) -> Iterator[tuple[int, Grid, Tile, Tensor]]:
         """First position, grid, gradient and taken positions of each tile."""
         for first, tile in self.tiles():
             grid = self.grid._replace(rows=tile.shape[0] // self.grid.h)
@@ -106,7 +106,7 @@ class TileScores:
         held, scores, positions = 0, torch.empty(0), torch.empty(0)
         for first, grid, tile, inside in self._with_taken(taken):
             if first == 0:  # the largest tile; room for it beside what is held, so that weeding out is rare
-                scores = tile.new_empty(2 * k + grid.size)
+                scores = torch.empty(2 * k + grid.size, dtype=tile.dtype)
                 positions = torch.empty(scores.numel(), dtype=torch.int64)
             held += self.passes.above(tile, grid, first, inside, floor, scores[held:], positions[held:])
             if held > 2 * k:
@@ -129,7 +129,8 @@ class TileScores:
             taken[lo:hi] - (r - n) * cols for n, (r, (lo, hi)) in enumerate(zip(chosen, ends, strict=True))
         ]
         grid = self.grid._replace(rows=len(chosen))
-        scores, positions = tile.new_empty(grid.size), torch.empty(grid.size, dtype=torch.int64)
+        scores = torch.empty(grid.size, dtype=tile.dtype)
+        positions = torch.empty(grid.size, dtype=torch.int64)
         found = self.passes.above(tile, grid, 0, torch.cat(inside), BELOW_ALL, scores, positions)
         if rank > found // 2:
             return BELOW_ALL

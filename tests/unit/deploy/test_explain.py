@@ -81,3 +81,23 @@ def _tensors(frozen, number):
 def test_a_plan_reads_back():
     plan = gs.freeze(nn.Sequential(nn.Linear(8, 4)), torch.randn(2, 8)).report
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_a_layout_is_measured_at_the_batches_at_which_it_may_win(mlp):
+    frozen = gs.freeze(mlp("nm:1:4"), torch.randn(4, 32), batch_sizes=(1, 64))
+    for layer in frozen.plan["layers"]:
+        rows = {row["layout"]: row for row in layer["candidates"]}
+        bands, lanes = rows["csr_bands"], rows["nm_lanes"]
+        assert [seconds is None for seconds in bands["seconds"]] == [True, False]
+        assert [seconds is None for seconds in lanes["seconds"]] == [False, True]
+        assert "nm_lanes/core" not in layer["runs"][1:]
+        assert "csr_bands/core" not in layer["runs"][:1]
+        assert "csr_bands/core" in layer["runs"] or bands["why"] == "worth measuring from batch 2"
+        assert "nm_lanes/core" in layer["runs"] or lanes["why"] == "worth measuring up to batch 8"
+    assert Plan.model_validate_json(frozen.report.model_dump_json()) == frozen.report
+
+
+def test_layouts_named_by_the_caller_are_measured_everywhere(mlp):
+    frozen = gs.freeze(mlp("nm:1:4"), torch.randn(1, 32), candidates=["csr", "csr_bands"])
+    for layer in frozen.plan["layers"]:
+        assert all(row["seconds"][0] > 0 for row in layer["candidates"] if row["engine"])

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.errors import NonFiniteError, ShapeError
-from gossamer.kernels.cpu import GrowthPasses, available_isas
+from gossamer.kernels.cpu import Factors, GrowthPasses, available_isas, pack_inputs
+from gossamer.ops.growth import growth_factors
 from gossamer.patterns import Grid
 from gossamer.topology import TileScores, TorchPasses, selection
 
@@ -130,3 +131,101 @@ def test_a_sample_that_misleads_costs_time_and_nothing_else(monkeypatch: pytest.
     best = dense.view(-1).topk(780).indices.sort().values
     assert torch.equal(scores.select(NONE, torch.tensor([780]), 3200), best)
     assert passed == [slice(2, 64, 4), slice(0, 64), slice(0, 64)]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(data=st.data())
+def test_rows_made_by_the_passes_are_those_of_the_product(
+    isa: str, dtype: torch.dtype, data: st.DataObject
+) -> None:
+    """From small integers, whose products are exact in every order and full of ties; one pair or several."""
+    rows, parts = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 3))
+    width, (h, w) = data.draw(st.sampled_from(WIDTHS)), data.draw(st.sampled_from(GROUPS))
+    grid = Grid(rows, parts * width, h, w)
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1 << 30)))
+    batches, most = (
+        data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=3)),
+        data.draw(st.integers(1, 9)),
+    )
+    pairs = [
+        tuple(
+            torch.randint(-most, most + 1, (batch, size), generator=generator).to(dtype)
+            for size in (grid.cols * w, rows * h)
+        )
+        for batch in batches
+    ]
+    dense = sum(dy.T @ x for x, dy in pairs)
+    bucket = data.draw(st.sampled_from([grid.size, grid.cols, width]))
+    taken = (torch.rand(grid.size, generator=generator) < 0.2).nonzero().squeeze(1)
+    free = bucket - torch.bincount(taken // bucket, minlength=grid.size // bucket)
+    want = (free * torch.rand(free.numel(), generator=generator)).long()
+
+    def part_of(part: slice) -> torch.Tensor:
+        return dense.view(rows, -1)[part].reshape(-1, grid.cols * w).clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "TILE", data.draw(st.sampled_from([1, 300, 1 << 22])))
+        patch.setattr(selection, "ROWS", 1)
+        patch.setattr(selection, "SAMPLE", data.draw(st.sampled_from([1, 64])))
+        expected = TileScores(grid, part_of).select(taken, want, bucket)
+        made = TileScores(grid, growth_factors(pairs, h), passes=GrowthPasses(isa))
+        assert made.select(taken, want, bucket).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_rows_do_not_depend_on_tiles_or_threads(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums that are rounded: every score has the bits it has in a tile of its own."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = [(torch.randn(33, 130, generator=generator), torch.randn(33, 210, generator=generator))]
+    rows, passes, grid = growth_factors(pairs, 1), GrowthPasses(isa), Grid(210, 130, 1, 1)
+
+    def scores_of(part: slice) -> torch.Tensor:
+        tile = rows(part)
+        count = tile.shape[0] * 130
+        scores, positions = torch.empty(count), torch.empty(count, dtype=torch.int64)
+        assert passes.above(tile, (tile.shape[0], 130, 1, 1), 0, NONE, -0.5, scores, positions) == count
+        return scores
+
+    threads, whole = torch.get_num_threads(), scores_of(slice(0, 210))
+    exact = (pairs[0][1].double().T @ pairs[0][0].double()).abs().view(-1)
+    assert float((whole - exact).abs().max()) < 1e-4
+    assert torch.equal(whole, torch.cat([scores_of(slice(r, min(r + 7, 210))) for r in range(0, 210, 7)]))
+    assert torch.equal(whole.view(210, 130)[3::20].reshape(-1), scores_of(slice(3, 210, 20)))
+    monkeypatch.setattr(selection, "ROWS", 1)
+    try:
+        chosen = []
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            scores = TileScores(grid, rows, passes=passes)
+            chosen.append(
+                scores.select(NONE, torch.tensor([900]), grid.size).tolist()
+                + scores.select(NONE, torch.full((210,), 5), 130).tolist()
+            )
+    finally:
+        torch.set_num_threads(threads)
+    assert chosen[0] == chosen[1] == chosen[2]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", [(0, 0), (4, 16), (4, 20)])
+def test_factors_that_are_not_finite_are_refused(isa: str, bad: float, where: tuple[int, int]) -> None:
+    """In the first panel of inputs and in the part of one at the end."""
+    x, dy = torch.rand(5, 21), torch.rand(5, 3)
+    x[where] = bad
+    scores = TileScores(Grid(3, 21, 1, 1), growth_factors([(x, dy)], 1), passes=GrowthPasses(isa))
+    for want, bucket in ((torch.ones(3, dtype=torch.int64), 21), (torch.ones(1, dtype=torch.int64), 63)):
+        with pytest.raises(NonFiniteError, match="nothing was changed"):
+            scores.select(NONE, want, bucket)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_factors_that_do_not_fit_are_refused(isa: str) -> None:
+    """Inputs of another batch, width or type than the kernels would read."""
+    passes, want, dy = GrowthPasses(isa), torch.ones(3, dtype=torch.int64), torch.rand(5, 3)
+    for inputs in (torch.rand(4, 21), torch.rand(5, 40), torch.rand(5, 21).double()):
+        with pytest.raises(ShapeError, match="inputs packed as"):
+            passes.in_buckets(Factors(dy, pack_inputs([inputs]), 21), (3, 21, 1, 1), 0, NONE, want, 21)
+    with pytest.raises(ShapeError, match="a tile of grid"):
+        passes.in_buckets(Factors(dy, pack_inputs([torch.rand(5, 21)]), 21), (3, 20, 1, 1), 0, NONE, want, 20)

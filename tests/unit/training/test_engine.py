@@ -51,8 +51,13 @@ def loss_of(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 def scores(layer: Any) -> Tensor:
     """The growth scores of a layer as a matrix."""
-    gradient, grid = torch.cat([tile for _, tile in layer.gradient_scores("layer").tiles()]), layer.grid
-    return gradient.abs().view(grid.rows, grid.h, grid.cols, grid.w).sum((1, 3))
+    scored, grid, none = layer.gradient_scores("layer"), layer.grid, torch.empty(0, dtype=torch.int64)
+    found, positions = torch.empty(grid.size, dtype=torch.float64), torch.empty(grid.size, dtype=torch.int64)
+    for first, tile in scored.tiles():
+        part = grid._replace(rows=tile.shape[0] // grid.h)
+        count = scored.passes.above(tile, part, first, none, -0.5, found[first:], positions[first:])
+        assert count == part.size
+    return found.view(grid.rows, grid.cols)
 
 
 def dense_gradient(layer: Any, x: Tensor, upstream: Tensor) -> Tensor:

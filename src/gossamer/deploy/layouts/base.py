@@ -64,13 +64,16 @@ class Layout(ABC):
     """Base of all layouts; instances hold nothing.
 
     ``kernel`` says whether the core runs it, ``explicit`` whether every stored number is a connection (dense
-    forms hold zeros that are none), ``parameters`` names its integers.
+    forms hold zeros that are none), ``parameters`` names its integers. ``from_batch`` and ``up_to_batch`` (None: no
+    end) say at which batch sizes it is worth measuring: those at which it has been seen to win.
     """
 
     name: ClassVar[str]
     kernel: ClassVar[bool] = True
     explicit: ClassVar[bool] = True
     parameters: ClassVar[tuple[str, ...]] = ()
+    from_batch: ClassVar[int] = 1
+    up_to_batch: ClassVar[int | None] = None
 
     @abstractmethod
     def fit(self, connections: Connections) -> Parameters | str:
@@ -87,6 +90,14 @@ class Layout(ABC):
     @abstractmethod
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Expected dtype and shape of each index tensor, in the kernels' order."""
+
+    def unpromising(self, batch: int) -> str:
+        """Why it is not worth measuring at a batch size, or ""."""
+        if batch < self.from_batch:
+            return f"worth measuring from batch {self.from_batch}"
+        if self.up_to_batch is not None and batch > self.up_to_batch:
+            return f"worth measuring up to batch {self.up_to_batch}"
+        return ""
 
     def pack(self, connections: Connections, parameters: Parameters) -> Packed:
         """The layer in this layout; ``parameters`` from ``fit``. Dense forms hold narrow values widened."""

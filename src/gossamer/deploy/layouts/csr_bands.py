@@ -18,6 +18,7 @@ class CsrBands(Layout):
     """``starts`` [bands * out + 1] and ``col`` [connections], counted from the first input of its band."""
 
     parameters = ("band",)
+    from_batch = 2  # a band is a pass over the rows, which a single sample does not pay back
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Always, up to 2^31 connections."""

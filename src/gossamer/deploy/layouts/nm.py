@@ -55,6 +55,8 @@ class NmLayout(Layout):
 class NmLanes(NmLayout):
     """``offset`` [ceil(out / 8), in / m, n, 8]: eight neurons side by side, padded with zeros at the end."""
 
+    up_to_batch = 8  # samples are taken one after the other: every one reads the whole weight
+
     def fit(self, connections: Connections) -> Parameters | str:
         """As nm; float32 only."""
         if connections.dtype != torch.float32:

@@ -13,8 +13,52 @@ from gossamer.kernels.cpu import library, pack
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCORES: Final = struct.Struct("11q")
+SCORES: Final = struct.Struct("16q")
 NOT_FINITE: Final = 10
+PANEL: Final = 64  # bytes of inputs that the core takes side by side
+
+
+class Factors:
+    """A tile of gradient rows that is not made, by what it is the product of: the passes make its rows in their caches.
+
+    Args:
+        outputs: [batch, rows], float32 or float64 - output gradients, any strides.
+        inputs: from `pack_inputs`, of the same dtype and batch.
+        columns: int - inputs.
+    Example:
+        >>> import torch
+        >>> Factors(torch.ones(2, 5), pack_inputs([torch.ones(2, 20)]), 20).shape
+        (5, 20)
+    """
+
+    def __init__(self, outputs: Tensor, inputs: Tensor, columns: int) -> None:
+        self.outputs, self.inputs = outputs, inputs
+        self.shape, self.dtype = (outputs.shape[1], columns), outputs.dtype
+
+
+def pack_inputs(parts: Sequence[Tensor]) -> Tensor:
+    """Inputs of all recorded passes, some neighbours of every sample side by side.
+
+    Args:
+        parts: [batch, columns] each, float32 or float64.
+    Returns:
+        [ceil(columns / panel), all batches, panel], of 64 bytes each; zeros past the last column.
+    Cost: one copy.
+    Example:
+        >>> import torch
+        >>> pack_inputs([torch.ones(2, 20), torch.ones(3, 20)]).shape
+        torch.Size([2, 5, 16])
+    """
+    columns, panel = parts[0].shape[1], PANEL // parts[0].element_size()
+    whole, begin = columns // panel, 0
+    packed = parts[0].new_empty(-(-columns // panel), sum(part.shape[0] for part in parts), panel)
+    packed[whole:] = 0
+    for part in parts:
+        into = packed[:, begin : begin + part.shape[0]]
+        into[:whole] = part[:, : whole * panel].unflatten(1, (whole, panel)).transpose(0, 1)
+        into[whole:, :, : columns - whole * panel] = part[:, whole * panel :]
+        begin += part.shape[0]
+    return packed
 
 
 class GrowthPasses:
@@ -34,7 +78,13 @@ class GrowthPasses:
         self._core, self._isa = library.core(), library.ISAS[isa]
 
     def in_buckets(
-        self, tile: Tensor, grid: Sequence[int], first: int, taken: Tensor, want: Tensor, bucket: int
+        self,
+        tile: Tensor | Factors,
+        grid: Sequence[int],
+        first: int,
+        taken: Tensor,
+        want: Tensor,
+        bucket: int,
     ) -> Tensor:
         """Ascending positions of the ``want[b]`` best in each bucket; raises NonFiniteError."""
         want = want.contiguous()
@@ -47,7 +97,7 @@ class GrowthPasses:
 
     def above(
         self,
-        tile: Tensor,
+        tile: Tensor | Factors,
         grid: Sequence[int],
         first: int,
         taken: Tensor,
@@ -74,14 +124,30 @@ class GrowthPasses:
         _check("keep", status)
         return least.value
 
-    def _pack(self, tile: Tensor, grid: Sequence[int], first: int, taken: Tensor) -> bytes:
+    def _pack(self, tile: Tensor | Factors, grid: Sequence[int], first: int, taken: Tensor) -> bytes:
         rows, cols, h, w = grid
-        if tile.numel() != rows * cols * h * w or not tile.is_contiguous():
+        if tuple(tile.shape) != (rows * h, cols * w) or not (
+            isinstance(tile, Factors) or tile.is_contiguous()
+        ):
             raise ShapeError("growth", expected=f"a tile of grid {tuple(grid)}", got=f"{tuple(tile.shape)}")
+        gradient, factors = (0, _factors(tile)) if isinstance(tile, Factors) else (tile.data_ptr(), (0,) * 5)
         return SCORES.pack(
             pack.DTYPES[pack.dtype_name(tile)][0], self._isa, rows, cols, h, w, first, taken.numel(),
-            tile.data_ptr(), taken.data_ptr(), library.parallel_for(),
+            gradient, taken.data_ptr(), library.parallel_for(), *factors,
         )  # fmt: skip
+
+
+def _factors(tile: Factors) -> tuple[int, int, int, int, int]:
+    """Batch, output gradients with their strides, inputs."""
+    batch, panel = tile.outputs.shape[0], PANEL // tile.outputs.element_size()
+    expected = (-(-tile.shape[1] // panel), batch, panel)
+    fits = tuple(tile.inputs.shape) == expected and tile.inputs.dtype == tile.dtype
+    if not fits or not tile.inputs.is_contiguous():
+        got = f"{tuple(tile.inputs.shape)} of {tile.inputs.dtype}"
+        raise ShapeError("growth", expected=f"inputs packed as {expected} of {tile.dtype}", got=got)
+    return (
+        batch, tile.outputs.data_ptr(), tile.outputs.stride(1), tile.outputs.stride(0), tile.inputs.data_ptr(),
+    )  # fmt: skip
 
 
 def _check(name: str, status: int) -> None:
