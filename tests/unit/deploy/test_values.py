@@ -62,7 +62,7 @@ def rounded_model(model: nn.Sequential, values: str) -> nn.Sequential:
             rows = module.topology.mask().nonzero()[:, 0]
             weight = module.pattern.unpack(module.values.detach(), module.topology.positions, module.grid)
             positions = module.topology.mask().reshape(-1).nonzero().squeeze(1)
-            layer = Connections(module.shape, positions, weight.view(-1)[positions])
+            layer = Connections(module.shape, positions, weight.reshape(-1)[positions])
             assert torch.equal(layer.rows, rows)
             wide = narrowed(layer, values).dense()
             packed = module.pattern.pack(wide, module.topology.positions, module.grid)
