@@ -5,7 +5,7 @@
 
 namespace {
 
-constexpr int kIsas = 4, kPerIsa = 40, kLength = 64;
+constexpr int kIsas = 4, kPerIsa = 48, kLength = 64;
 char names[kIsas * kPerIsa][kLength];
 int32_t count = -1;
 

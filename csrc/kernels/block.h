@@ -1,6 +1,6 @@
-// The block layout, for all its products. A block row is `group` outputs; kernels take it in strips of 4, 2 or 1 of them,
-// whose sums fit the registers. A batch tile is packed in parts as wide as the registers allow: a strip's values are
-// read from memory once and stay in the first cache level for all parts.
+// The block layout, for all its products. A block row is `group` outputs; kernels take it in strips of up to four of them,
+// whose sums fit the registers. A batch tile is packed in parts of up to three vectors: a strip's values are read from
+// memory once and stay in the first cache level for all parts.
 #ifndef GOSSAMER_BLOCK_H
 #define GOSSAMER_BLOCK_H
 
@@ -9,7 +9,7 @@
 namespace gs {
 namespace GS_SET {
 
-constexpr int64_t kTileVectors = 8;  // of a batch tile
+constexpr int64_t kTileVectors = 6;  // of a batch tile
 
 // The matrix on its grid of blocks, where a column is `tile` inputs and a connection is a block: what rows.h and blocks.h
 // then count are blocks and block columns.
@@ -18,10 +18,9 @@ GS_INLINE gs_matrix block_grid(gs_matrix w) {
   return w;
 }
 
-GS_INLINE int64_t strip_height(const gs_matrix& w) { return w.group % 4 == 0 ? 4 : w.group % 2 == 0 ? 2 : 1; }
-
-// Vectors of a part: with a strip's rows they make eight sums, which hide the latency of additions.
-GS_INLINE int64_t part_vectors(const Tile& tile, int64_t strip) { return least(tile.vectors, kTileVectors / strip); }
+// Vectors of a part, which divide the tile's. Three, with the four rows of a strip, make twelve sums: more than the latency of
+// additions asks for, at seven loads for twelve products, and as many as sixteen registers hold.
+GS_INLINE int64_t part_vectors(const Tile& tile) { return tile.vectors % 3 == 0 ? 3 : least(tile.vectors, 2); }
 
 // Part p of a tile; all parts have `vectors` vectors, which divide the tile's.
 template <class T> GS_INLINE Tile part_at(const Tile& tile, int64_t p, int64_t vectors) {
@@ -43,17 +42,26 @@ template <int N> struct Constant {
   static constexpr int value = N;
 };
 
-// Calls use(vectors of a part, rows of a strip), both as compile-time constants.
-template <class F> GS_INLINE void for_shape(const gs_matrix& w, const Tile& tile, F use) {
-  const int64_t strip = strip_height(w), vectors = part_vectors(tile, strip);
-  if (strip == 4) return vectors == 2 ? use(Constant<2>{}, Constant<4>{}) : use(Constant<1>{}, Constant<4>{});
-  if (strip == 2) {
-    if (vectors == 4) return use(Constant<4>{}, Constant<2>{});
-    return vectors == 2 ? use(Constant<2>{}, Constant<2>{}) : use(Constant<1>{}, Constant<2>{});
+// Calls use(vectors of a part), a compile-time constant.
+template <class F> GS_INLINE void for_part(const Tile& tile, F use) {
+  switch (part_vectors(tile)) {
+    case 1: return use(Constant<1>{});
+    case 2: return use(Constant<2>{});
+    default: return use(Constant<3>{});
   }
-  if (vectors == 8) return use(Constant<8>{}, Constant<1>{});
-  if (vectors == 4) return use(Constant<4>{}, Constant<1>{});
-  return vectors == 2 ? use(Constant<2>{}, Constant<1>{}) : use(Constant<1>{}, Constant<1>{});
+}
+
+// Cuts a block row of `height` outputs into strips and calls use(rows of the strip, its first), the former a compile-time constant.
+// Six are three and three rather than four and two.
+template <class F> GS_INLINE void for_strips(int64_t height, F use) {
+  for (int64_t first = 0, rest; (rest = height - first) > 0;) {
+    const int64_t rows = rest == 4 || rest > 6 ? 4 : least(rest, 3);
+    if (rows == 4) use(Constant<4>{}, first);
+    else if (rows == 3) use(Constant<3>{}, first);
+    else if (rows == 2) use(Constant<2>{}, first);
+    else use(Constant<1>{}, first);
+    first += rows;
+  }
 }
 
 // Features begin .. end of a tile, part after part.

@@ -14,16 +14,17 @@ GS_INLINE void scatter(T* tile, const I* col, const T* w, int64_t n, int64_t wid
   for (int64_t j = 0; j < n; ++j, w += block) {
     T* p = tile + col[j] * (width * V * L);
     for (int64_t c = 0; c < width; ++c, p += V * L) {
-      vec<T> y[S];
+      vec<T> a[V];
 #pragma GCC unroll 4
-      for (int s = 0; s < S; ++s) y[s] = splat<T>(w[s * width + c]);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) {
-        vec<T> a = load<T>(p + v * L);
+      for (int v = 0; v < V; ++v) a[v] = load<T>(p + v * L);
 #pragma GCC unroll 4
-        for (int s = 0; s < S; ++s) a += y[s] * grad[s][v];
-        store<T>(p + v * L, a);
+      for (int s = 0; s < S; ++s) {
+        const vec<T> y = splat<T>(w[s * width + c]);
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) a[v] += y * grad[s][v];
       }
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) store<T>(p + v * L, a[v]);
     }
   }
 }
@@ -39,28 +40,28 @@ struct Visit {
   const int32_t *from, *to;  // of each block row: its blocks in this span
 };
 
-// All blocks of block row r add to the sums. `grads`: [parts][rows][part], the first row being the block row's.
-template <class T, int V, int S> GS_INLINE void one_row(const Visit& visit, const Row& row, int64_t r, const T* grads, int64_t rows) {
+// The blocks of S outputs from `top` of block row r add to the sums. `grads`: [parts][rows][part], the first row being the block row's.
+template <class T, int V, int S>
+GS_INLINE void one_strip(const Visit& visit, const Row& row, int64_t r, int64_t top, const T* grads, int64_t rows) {
   constexpr int64_t L = Vec<T>::lanes, width = V * L;
   const gs_matrix& w = visit.call->w;
   const int64_t block = w.group * w.tile, size = (visit.end - visit.begin) * width;
-  const T* values = static_cast<const T*>(w.values) + row.first * block;
-  for (int64_t s = 0; s < w.group; s += S)
-    for (int64_t p = 0; p < visit.tile.vectors / V; ++p) {
-      const T* g = grads + (p * rows + s) * width;
-      vec<T> grad[S][V];
+  const T* values = static_cast<const T*>(w.values) + row.first * block + top * w.tile;
+  for (int64_t p = 0; p < visit.tile.vectors / V; ++p) {
+    const T* g = grads + (p * rows + top) * width;
+    vec<T> grad[S][V];
 #pragma GCC unroll 4
-      for (int q = 0; q < S; ++q)
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) grad[q][v] = load<T>(g + q * width + v * L);
-      T* sums = rebased(static_cast<T*>(visit.sums) + p * size, visit.begin, width);
-      with_columns(visit.grid, row, visit.from[r], visit.to[r], [&](const auto* col, int64_t j, int64_t n) {
-        scatter<T, V, S>(sums, col, values + j * block + s * w.tile, n, w.tile, block, grad);
-      });
-    }
+    for (int s = 0; s < S; ++s)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) grad[s][v] = load<T>(g + s * width + v * L);
+    T* sums = rebased(static_cast<T*>(visit.sums) + p * size, visit.begin, width);
+    with_columns(visit.grid, row, visit.from[r], visit.to[r], [&](const auto* col, int64_t j, int64_t n) {
+      scatter<T, V, S>(sums, col, values + j * block, n, w.tile, block, grad);
+    });
+  }
 }
 
-template <class T, int V, int S> void visit_rows(const Visit& visit) {
+template <class T, int V> void visit_rows(const Visit& visit) {
   const gs_matrix& w = visit.call->w;
   const int64_t rows = row_groups(w), some = gradient_rows(w) / w.group;
   T* grads = static_cast<T*>(visit.grads);
@@ -68,8 +69,12 @@ template <class T, int V, int S> void visit_rows(const Visit& visit) {
   for (int64_t r0 = 0; r0 < rows; r0 += some) {
     const int64_t r1 = least(rows, r0 + some), packed = (r1 - r0) * w.group;
     pack_parts<T>(visit.call->grad, r0 * w.group, r1 * w.group, visit.tile, V, grads);
-    for (int64_t r = r0; r < r1; ++r)
-      one_row<T, V, S>(visit, row_at(visit.grid, r, active), r, grads + (r - r0) * w.group * V * Vec<T>::lanes, packed);
+    for (int64_t r = r0; r < r1; ++r) {
+      const Row row = row_at(visit.grid, r, active);
+      for_strips(w.group, [&](auto s, int64_t top) {
+        one_strip<T, V, s.value>(visit, row, r, top, grads + (r - r0) * w.group * V * Vec<T>::lanes, packed);
+      });
+    }
   }
 }
 
@@ -92,8 +97,8 @@ template <class T, int V> void write_span(const Visit& visit) {
 template <class T> void visit_all(const Visit& visit) {
   const int64_t used = (visit.end - visit.begin) * visit.tile.vectors * Vec<T>::lanes;
   for (int64_t i = 0; i < used; i += Vec<T>::lanes) store<T>(static_cast<T*>(visit.sums) + i, vec<T>{});
-  for_shape(visit.grid, visit.tile, [&](auto v, auto s) {
-    visit_rows<T, v.value, s.value>(visit);
+  for_part(visit.tile, [&](auto v) {
+    visit_rows<T, v.value>(visit);
     write_span<T, v.value>(visit);
   });
 }

@@ -8,6 +8,8 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
+constexpr int64_t kTile = 8;  // vectors of a batch tile
+
 // out[i][k] += dot(a[i], b + k * width) over `width` batch columns, whole vectors; i < A, k < 4.
 template <class T, int A> GS_INLINE void dots(const T* const (&a)[A], const T* b, int64_t width, T* const (&out)[A]) {
   vec<T> sums[A][4] = {};
@@ -124,7 +126,7 @@ template <class T> void clear_rows(const gs_matrix& grid, int64_t r0, int64_t r1
 // All batch tiles for block rows r0 .. r1.
 template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   const gs_matrix grid = block_grid(call.w);
-  const int64_t bytes = tile_bytes<T>(call.batch, kTileVectors);
+  const int64_t bytes = tile_bytes<T>(call.batch, kTile);
   const Blocks spans = span_choice(grid, bytes);
   const int64_t inputs = spans.features * grid.tile, packed = ceil_div(inputs * bytes, 64) * 64;
   const int64_t grads = ceil_div(gradient_rows(grid) * bytes, 64) * 64;
@@ -133,8 +135,8 @@ template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   int32_t* starts = reinterpret_cast<int32_t*>(scratch + packed + grads);
   find_starts(grid, spans, r0, r1, starts);
   clear_rows<T>(grid, r0, r1, static_cast<T*>(call.out));
-  for (int64_t t = 0; t < tile_count<T>(call.batch, kTileVectors); ++t) {
-    const Tile tile = tile_at<T>(t, call.batch, kTileVectors);
+  for (int64_t t = 0; t < tile_count<T>(call.batch, kTile); ++t) {
+    const Tile tile = tile_at<T>(t, call.batch, kTile);
     for (int64_t n = 0; n < spans.count; ++n) {
       const int64_t begin = n * inputs, end = least(call.w.n_in, begin + inputs);
       T* x = reinterpret_cast<T*>(scratch);

@@ -1,26 +1,16 @@
 // out = activation(W x + bias + residual) for csr, fanin and nm: rows in registers. For one batch tile and one block of packed
 // features, the output tile of a row stays in registers over all its connections.
 #include "accumulate.h"
-#include "blocks.h"
 #include "epilogue.h"
 #include "gather.h"
 #include "items.h"
+#include "sweep.h"
 
 namespace gs {
 namespace GS_SET {
 namespace {
 
-// One block of features of one batch tile, for a range of rows.
-struct Block {
-  const gs_call* call;
-  Tile tile;
-  bool blocked;              // there is more than this block,
-  bool first, last;          // which is one of these
-  const void* packed;        // the tile, addressed by feature number
-  const int32_t *from, *to;  // of each row of the range: its connections in this block
-};
-
-template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Row& row, int64_t r, int64_t from, int64_t to) {
+template <class T, int V, int G> GS_INLINE void one_row(const Visit& b, const Row& row, int64_t r, int64_t from, int64_t to) {
   const gs_call& call = *b.call;
   if (from == to && !b.first && !b.last) return;
   T* out = static_cast<T*>(call.out) + r * G * call.out_stride + b.tile.begin;
@@ -31,20 +21,20 @@ template <class T, int V, int G> GS_INLINE void one_row(const Block& b, const Ro
   }
   with_columns(call.w, row, from, to, [&](const auto* col, int64_t j, int64_t n) {
     with_values<T, G>(call.w, (row.first + j) * G, n, [&](const T* w, int64_t i, int64_t part) {
-      accumulate<T, V, G>(static_cast<const T*>(b.packed), col + i, w, part, acc);
+      accumulate<T, V, G>(rebased(static_cast<const T*>(b.packed), b.begin, V * Vec<T>::lanes), col + i, w, part, acc);
     });
   });
 #pragma GCC unroll 8
   for (int g = 0; g < G; ++g) add_block<T, V>(call, b.tile, r * G + g, b.first, b.last, acc[g]);
 }
 
-template <class T, int V, int G> void block_rows(const Block& b, int64_t r0, int64_t r1) {
+template <class T, int V, int G> void block_rows(const Visit& b, int64_t r0, int64_t r1) {
   const gs_matrix& w = b.call->w;
   int64_t active = first_active(w, r0);
   for (int64_t r = r0; r < r1; ++r) one_row<T, V, G>(b, row_at(w, r, active), r, b.from[r - r0], b.to[r - r0]);
 }
 
-template <class T, int G> void block_rows(const Block& b, int64_t r0, int64_t r1) {
+template <class T, int G> void block_rows(const Visit& b, int64_t r0, int64_t r1) {
   switch (b.tile.vectors) {
     case 1: return block_rows<T, 1, G>(b, r0, r1);
     case 2: if constexpr (G <= 4) return block_rows<T, 2, G>(b, r0, r1); break;
@@ -53,7 +43,7 @@ template <class T, int G> void block_rows(const Block& b, int64_t r0, int64_t r1
   }
 }
 
-template <class T> void block_rows(const Block& b, int64_t r0, int64_t r1) {
+template <class T> void block_rows(const Visit& b, int64_t r0, int64_t r1) {
   switch (b.call->w.group) {
     case 1: return block_rows<T, 1>(b, r0, r1);
     case 2: return block_rows<T, 2>(b, r0, r1);
@@ -62,45 +52,11 @@ template <class T> void block_rows(const Block& b, int64_t r0, int64_t r1) {
   }
 }
 
-// What one thread keeps while it works through its items.
-struct Work {
-  Blocks blocks;
-  void* packed;           // one block of one tile
-  const int32_t* starts;  // find_starts of rows first .. first + rows
-  int64_t first, rows;
-};
-
-// Rows r0 .. r1 of one batch tile, block by block.
-template <class T> void tile_rows(const gs_call& call, const Work& work, const Tile& tile, int64_t r0, int64_t r1) {
-  const int64_t width = tile.vectors * Vec<T>::lanes;
-  for (int64_t n = 0; n < work.blocks.count; ++n) {
-    const int64_t begin = n * work.blocks.features, end = least(call.w.n_in, begin + work.blocks.features);
-    T* packed = static_cast<T*>(work.packed);
-    pack_tile<T>(call.x, begin, end, tile, packed);
-    const int32_t* from = work.starts + n * work.rows + (r0 - work.first);
-    block_rows<T>({&call, tile, work.blocks.count > 1, n == 0, n + 1 == work.blocks.count, rebased(packed, begin, width), from, from + work.rows},
-                  r0, r1);
-  }
-}
-
-// Items are (batch tile, row group) pairs, tile outermost. Where a thread's items lie in one tile it needs their rows only.
 template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t end) {
-  const int64_t rows = row_groups(call.w), vectors = tile_vectors(call.w.group), bytes = tile_bytes<T>(call.batch, vectors);
-  const bool one_tile = begin / rows == (end - 1) / rows;
-  Work work = {block_choice(call.w, bytes), nullptr, nullptr, one_tile ? begin % rows : 0, one_tile ? end - begin : rows};
-  const int64_t packed = ceil_div(work.blocks.features * bytes, 64) * 64;
-  char* scratch = static_cast<char*>(gs_scratch(packed + starts_bytes(work.blocks, work.rows)));
-  if (!scratch) return GS_MEMORY;
-  int32_t* starts = reinterpret_cast<int32_t*>(scratch + packed);
-  work.packed = scratch;
-  work.starts = starts;
-  find_starts(call.w, work.blocks, work.first, work.first + work.rows, starts);
-  while (begin < end) {
-    const int64_t r0 = begin % rows, r1 = least(rows, r0 + (end - begin));
-    tile_rows<T>(call, work, tile_at<T>(begin / rows, call.batch, vectors), r0, r1);
-    begin += r1 - r0;
-  }
-  return GS_OK;
+  const int64_t vectors = tile_vectors(call.w.group);
+  const Sweep how = {call.w, 1, block_choice(call.w, tile_bytes<T>(call.batch, vectors)), vectors, 0};
+  const auto pack = [](const Visit& b) { pack_tile<T>(b.call->x, b.begin, b.end, b.tile, static_cast<T*>(b.packed)); };
+  return sweep<T>(call, how, begin, end, pack, [](const Visit& b, int64_t r0, int64_t r1) { block_rows<T>(b, r0, r1); });
 }
 
 template <class T> gs_status linear(const gs_call* call) {

@@ -40,7 +40,7 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {gs::GS_SET::lanes_f32, nullptr, gs::GS_SET::lanes_f32, gs::GS_SET::lanes_f32},
     {gs::GS_SET::dense_f32},
     {gs::GS_SET::bands_f32, gs::GS_SET::bands_f64, gs::GS_SET::bands_f32, gs::GS_SET::bands_f32},
-    {gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f64},
+    {gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f64, gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f32},
     {gs::GS_SET::block_grad_input_f32, gs::GS_SET::block_grad_input_f64},
     {gs::GS_SET::block_grad_values_f32, gs::GS_SET::block_grad_values_f64},
     {gs::GS_SET::grad_input_transposed_f32, gs::GS_SET::grad_input_transposed_f64},

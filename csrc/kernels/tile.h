@@ -19,7 +19,7 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// A batch is cut into tiles of `vectors` vectors, a power of two; what remains into falling powers of two. The cut depends
+// A batch is cut into tiles of `vectors` vectors, eight at most; what remains into falling powers of two. The cut depends
 // on the batch alone, so results do not depend on the number of threads.
 template <class T> GS_INLINE int64_t tile_count(int64_t batch, int64_t vectors) {
   const int64_t all = ceil_div(batch, Vec<T>::lanes);
@@ -30,6 +30,7 @@ template <class T> GS_INLINE Tile tile_at(int64_t t, int64_t batch, int64_t vect
   int64_t done = least(t, whole) * vectors, wide = vectors;
   if (t >= whole) {
     const int64_t rest = all % vectors;
+    wide = 8;
     for (int64_t skip = t - whole;;) {
       wide /= 2;
       if (!(rest & wide)) continue;

@@ -204,10 +204,11 @@ std::vector<Layer> layers(std::mt19937& random) {
     all.push_back(make_layer(random, GS_DENSE, n_out, n_in, 1, 0, 0, false));
   for (bool wide : {false, true})
     for (auto [h, w] : {std::pair{4, 4}, {8, 8}, {16, 16}, {32, 32}, {1, 1}, {1, 2}, {1, 4}, {1, 7}, {1, 16}, {1, 32}, {2, 1}, {3, 1},
-                        {4, 1}, {8, 1}, {12, 1}, {32, 1}, {2, 3}, {8, 4}, {32, 4}, {6, 12}, {3, 8}})
+                        {4, 1}, {8, 1}, {12, 1}, {32, 1}, {2, 3}, {8, 4}, {32, 4}, {6, 12}, {3, 8}, {5, 16}, {7, 2}})
       for (int columns : {1, 9}) all.push_back(make_layer(random, GS_BLOCK, 4 * h, columns * w, 1, h, w, wide));
   all.push_back(make_layer(random, GS_BLOCK, 12, 6400, 1, 4, 4, false));
   all.push_back(make_layer(random, GS_BLOCK, 3, 6400, 1, 1, 16, false));
+  all.push_back(make_layer(random, GS_BLOCK, 12, 9600, 1, 6, 32, false));
   Layer none = make_layer(random, GS_CSR, 3, 0, 1, 0, 0, false);
   all.push_back(none);
   all.push_back(make_layer(random, GS_CSR, 0, 5, 1, 0, 0, false));
@@ -227,7 +228,7 @@ void test_products() {
       for (int batch : {0, 1, 2, 8, 33, 65}) {
         products<float>(random, layer, isa, batch, static_cast<int>(random() % 64));
         products<double>(random, layer, isa, batch, static_cast<int>(random() % 64));
-        if (layer.w.layout != GS_DENSE && layer.w.layout != GS_BLOCK)
+        if (layer.w.layout != GS_DENSE)
           for (gs_dtype type : {GS_BF16, GS_I8}) narrow_products(random, layer, isa, batch, type, static_cast<int>(random() % 64));
       }
     }

@@ -16,7 +16,7 @@ NARROW: Final = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow v
 # op, layout, dtypes the compiled core has, for every instruction set.
 _COMPILED: Final = (
     *((op, layout, ("float32", "float64")) for op in OPS for layout in TRAINED),
-    *(("linear", layout, NARROW) for layout in ("csr", "fanin", "nm")),
+    *(("linear", layout, NARROW) for layout in ("csr", "fanin", "nm", "block")),
     ("linear", "nm_lanes", ("float32", *NARROW)),
     ("linear", "dense", ("float32",)),
     ("linear", "csr_bands", ("float32", "float64", *NARROW)),

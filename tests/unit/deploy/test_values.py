@@ -17,13 +17,19 @@ import gossamer as gs
 from gossamer.deploy.connections import Connections
 from gossamer.deploy.layouts import layout, layouts
 from gossamer.deploy.values import EXACT, NARROW, narrowed
-from gossamer.errors import ConfigError, DtypeError, FormatError, KernelUnavailable, PatternError
+from gossamer.errors import ConfigError, DtypeError, FormatError, KernelUnavailable
+from gossamer.kernels.cpu import available_isas
+from gossamer.kernels.cpu.linear import bind
+from gossamer.kernels.table import rows
 
 LAYOUTS = {
-    name: "nm:1:4" if name.startswith("nm") else "fanin:4"
+    name: "nm:1:4" if name.startswith("nm") else "block:4" if name == "block" else "fanin:4"
     for name in layouts
-    if layout(name).kernel and name not in ("block", "csr_bands")  # no narrow kernel; a test of its own below
+    if layout(name).kernel and name != "csr_bands"  # a test of its own below
 }
+DENSE_ENOUGH = (
+    0.6  # no neuron is without inputs: constants are folded from exact weights, which a rounded twin has not
+)
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=40), st.integers(1, 5))
@@ -55,8 +61,8 @@ def rounded_model(model: nn.Sequential, values: str) -> nn.Sequential:
         if isinstance(module, gs.SparseLinear):
             rows = module.topology.mask().nonzero()[:, 0]
             weight = module.pattern.unpack(module.values.detach(), module.topology.positions, module.grid)
-            positions = module.topology.mask().view(-1).nonzero().squeeze(1)
-            layer = Connections(module.shape, positions, weight.view(-1)[positions])
+            positions = module.topology.mask().reshape(-1).nonzero().squeeze(1)
+            layer = Connections(module.shape, positions, weight.reshape(-1)[positions])
             assert torch.equal(layer.rows, rows)
             wide = narrowed(layer, values).dense()
             packed = module.pattern.pack(wide, module.topology.positions, module.grid)
@@ -67,7 +73,7 @@ def rounded_model(model: nn.Sequential, values: str) -> nn.Sequential:
 @pytest.mark.parametrize("values", NARROW)
 @pytest.mark.parametrize("keep", sorted(LAYOUTS))
 def test_every_layout_computes_the_rounded_model(mlp, check_same, keep, values):
-    model = mlp(LAYOUTS[keep])
+    model = mlp(LAYOUTS[keep], DENSE_ENOUGH)
     frozen = gs.freeze(model, torch.randn(4, 32), keep=keep, values=values)
     twin = rounded_model(model, values)
     for batch in (1, 2, 70):
@@ -88,7 +94,7 @@ def test_without_a_core_the_operators_compute_the_same(mlp, check_same, monkeypa
 
     monkeypatch.setattr("gossamer.deploy.program.Chain", missing)
     for keep, pattern in LAYOUTS.items():
-        model = mlp(pattern)
+        model = mlp(pattern, DENSE_ENOUGH)
         frozen = gs.freeze(model, torch.randn(4, 32), keep=keep, values=values)
         check_same(frozen, rounded_model(model, values), torch.randn(3, 32))
 
@@ -119,9 +125,37 @@ def test_bands_of_inputs_compute_the_same(mlp, check_same, tmp_path, values):
         assert torch.equal(loaded(x), frozen(x))
 
 
-def test_blocks_have_no_narrow_kernel(mlp):
-    with pytest.raises(PatternError, match="int8 values"):
-        gs.freeze(mlp("block:4"), torch.randn(1, 32), keep="block", values="int8")
+@pytest.mark.parametrize("values", NARROW)
+@pytest.mark.parametrize("pattern", ["block:8", "block:1:16", "block:16:1", "block:2:4"])
+def test_blocks_of_any_shape_compute_the_same(mlp, check_same, tmp_path, pattern, values):
+    model = mlp(pattern, DENSE_ENOUGH, widths=(64, 64, 16))
+    frozen = gs.freeze(model, torch.randn(4, 64), keep="block", values=values)
+    gs.save(frozen, tmp_path / "net.safetensors")
+    loaded = gs.load(tmp_path / "net.safetensors")
+    for batch in (1, 5, 70):
+        x = torch.randn(batch, 64)
+        check_same(frozen, rounded_model(model, values), x)
+        assert torch.equal(loaded(x), frozen(x))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 50])
+def test_extremes_of_int8_in_blocks(batch):
+    """By hand: row sums of -127, 127, 0 and of -128, which no rounding makes but a file may hold."""
+    values = torch.tensor([[-127] * 16, [127] * 16, [0] * 16, [-128] * 16], dtype=torch.int8).reshape(-1)
+    index = [torch.tensor([0, 1], dtype=torch.int32), torch.tensor([1], dtype=torch.uint16)]
+    scale, bias = torch.tensor([0.5, 2.0, 1.0, 0.25]), torch.tensor([0.0, 1.0, -3.0, 0.0])
+    expected = torch.tensor([-1016.0, 4065.0, -3.0, -512.0]).expand(batch, 4)
+    x = torch.ones(batch, 32)
+    tried = 0
+    for spec in rows():
+        if (spec.op, spec.layout, spec.dtype) == (
+            "linear",
+            "block",
+            "float32-int8",
+        ) and spec.isa in available_isas():
+            assert torch.equal(bind(spec)(x, values, index, bias, [4, 32, 4, 16], scale), expected)
+            tried += 1
+    assert tried == len(available_isas())
 
 
 def test_refusals(mlp):

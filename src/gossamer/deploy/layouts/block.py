@@ -21,8 +21,6 @@ class BlockLayout(Layout):
 
     def fit(self, connections: Connections) -> Parameters | str:
         """The block the layer was trained under, or the largest square one that all connections come in."""
-        if connections.reads is not None:
-            return f"{connections.values.dtype} values"
         trained = connections.pattern
         if not connections.positions.numel() and not isinstance(trained, Block):
             return "there is no connection"
