@@ -15,7 +15,7 @@ from layer_calls import Call
 from torch import Tensor
 
 from gossamer.kernels import cost, pick
-from gossamer.kernels.cpu import dense
+from gossamer.kernels.cpu import dense, densified
 from gossamer.measure import threads
 
 LAYOUTS = ("csr", "fanin:4", "fanin:8", "nm:1", "nm:2", "block:4", "block:16")
@@ -88,8 +88,8 @@ def own(layout: str, density: float, inputs: int, outputs: int, x: Tensor, grad:
         "linear": lambda: linear(x, values, index, None, shape),
         "linear_grad_input": lambda: grad_input(grad, values, index, shape),
         "linear_grad_values": lambda: grad_values(grad, x, values, index, shape),
-        "scatter": lambda: dense.scatter(weight, values, index, kind, shape),
-        "gather": lambda: dense.gather(weight, values, index, kind, shape),
+        "scatter": lambda: densified.scatter(weight, values, index, kind, shape),
+        "gather": lambda: densified.gather(weight, values, index, kind, shape),
     }
 
 

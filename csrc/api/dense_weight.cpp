@@ -1,4 +1,6 @@
-// Values to their places in a dense matrix, and back: check, split by rows, run.
+// Values to their places in a dense matrix, and back: check, split by rows, run. And whether values are the same as before.
+#include <cstring>
+
 #include "check.h"
 #include "isa.h"
 
@@ -36,9 +38,33 @@ gs_status by_rows(Job job, int64_t used, gs_parallel_for parallel, void (*task)(
   return gs_run(parallel, groups, (used / (groups + 1) + 1) * kCost, task, &job);
 }
 
+// One step of a hash: for a fixed word a bijection of the hash, for a fixed hash one of the word.
+uint64_t mixed(uint64_t hash, uint64_t word) {
+  hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+  return hash ^ hash >> 32;
+}
+
 }  // namespace
 
 extern "C" {
+
+gs_status gs_fingerprint(const void* data, int64_t bytes, uint64_t* hash) {
+  if (!hash || (!data && bytes > 0)) return GS_NULL;
+  if (bytes < 0) return GS_SIZE;
+  constexpr int kLanes = 8;  // chains of multiplications side by side
+  uint64_t lanes[kLanes] = {1, 2, 3, 4, 5, 6, 7, 8};
+  const char* p = static_cast<const char*>(data);
+  uint64_t words[kLanes];
+  for (; bytes >= static_cast<int64_t>(sizeof words); bytes -= sizeof words, p += sizeof words) {
+    std::memcpy(words, p, sizeof words);
+    for (int i = 0; i < kLanes; ++i) lanes[i] = mixed(lanes[i], words[i]);
+  }
+  std::memset(words, 0, sizeof words);
+  if (bytes) std::memcpy(words, p, static_cast<size_t>(bytes));
+  *hash = static_cast<uint64_t>(bytes);
+  for (int i = 0; i < kLanes; ++i) *hash = mixed(*hash, mixed(lanes[i], words[i]));
+  return GS_OK;
+}
 
 gs_status gs_to_dense(const gs_matrix* w, void* dense, gs_parallel_for parallel) {
   int64_t used;

@@ -146,6 +146,9 @@ GS_API gs_status gs_to_dense(const gs_matrix* w, void* dense, gs_parallel_for pa
 /* The inverse: values[w->n_values] from their places; 0 past the used part. w->values is not read and may be null. */
 GS_API gs_status gs_from_dense(const gs_matrix* w, const void* dense, void* values, gs_parallel_for parallel);
 
+/* *hash = 64 bits of all `bytes` of a buffer, in order: a single changed word always changes it. No more than reading costs. */
+GS_API gs_status gs_fingerprint(const void* data, int64_t bytes, uint64_t* hash);
+
 /* Scans the whole index: ranges, order, row pointers. O(connections). w->values is not read and may be null. */
 GS_API gs_status gs_check_index(const gs_matrix* w);
 

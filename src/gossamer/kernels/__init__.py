@@ -1,6 +1,6 @@
 """How products are computed: one table of kernels, and the choice among them. Imports no torch."""
 
-from gossamer.kernels.cpu.dense import dense_of, densifying
+from gossamer.kernels.cpu.densified import dense_of, densifying
 from gossamer.kernels.cpu.transposed import transposed_of, transposing
 from gossamer.kernels.dispatch import explain, instruction_set, pick, use
 from gossamer.kernels.spec import KernelSpec

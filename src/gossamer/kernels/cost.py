@@ -16,10 +16,58 @@ BATCHES: Final = (1, 4, 16, 64, 256)  # at which the constants were measured; li
 
 # Nanoseconds of one thread by batch: of a weight of the dense product, of a connection of a layout's own kernel, and of
 # moving a value into a dense weight or out of it. Measured: benchmarks/dense_crossover.py.
-DENSE: Final[Mapping[str, Sequence[float]]] = {}
-SPARSE: Final[Mapping[str, Mapping[str, Sequence[float]]]] = {}
-MOVE: Final[Mapping[str, tuple[float, float]]] = {}
-CALL: Final = (0.0, 0.0)  # microseconds of a call that has nothing to do, sparse and dense
+DENSE: Final[Mapping[str, Sequence[float]]] = {
+    "linear": (0.0906, 0.37, 0.501, 1.57, 5.58),
+    "linear_grad_input": (0.0926, 0.292, 0.577, 2.07, 5.96),
+    "linear_grad_values": (0.112, 0.656, 0.497, 1.46, 5.63),
+}
+SPARSE: Final[Mapping[str, Mapping[str, Sequence[float]]]] = {
+    "csr": {
+        "linear": (0.34, 0.565, 0.919, 2.79, 11.0),
+        "linear_grad_input": (0.93, 0.92, 1.43, 3.1, 9.29),
+        "linear_grad_values": (0.789, 0.796, 1.09, 3.09, 11.9),
+    },
+    "fanin:4": {
+        "linear": (0.201, 0.315, 0.433, 1.69, 6.75),
+        "linear_grad_input": (0.346, 0.385, 0.484, 1.84, 7.32),
+        "linear_grad_values": (0.703, 0.721, 0.904, 3.23, 13.0),
+    },
+    "fanin:8": {
+        "linear": (0.106, 0.296, 0.485, 1.97, 7.98),
+        "linear_grad_input": (0.319, 0.365, 0.594, 2.34, 9.6),
+        "linear_grad_values": (0.681, 0.704, 1.18, 4.46, 17.8),
+    },
+    "nm:1": {
+        "linear": (0.489, 0.726, 0.882, 2.45, 9.79),
+        "linear_grad_input": (0.859, 0.996, 1.5, 3.63, 10.3),
+        "linear_grad_values": (0.844, 0.898, 1.08, 3.28, 12.0),
+    },
+    "nm:2": {
+        "linear": (1.47, 1.74, 1.93, 3.19, 12.8),
+        "linear_grad_input": (2.09, 2.22, 2.57, 3.37, 10.0),
+        "linear_grad_values": (2.03, 2.14, 2.17, 3.8, 15.3),
+    },
+    "block:4": {
+        "linear": (0.144, 0.34, 0.443, 1.72, 7.41),
+        "linear_grad_input": (0.34, 0.343, 0.493, 1.99, 8.29),
+        "linear_grad_values": (1.06, 1.04, 1.23, 2.52, 10.5),
+    },
+    "block:16": {
+        "linear": (0.109, 0.398, 0.474, 1.69, 7.56),
+        "linear_grad_input": (0.39, 0.381, 0.51, 1.92, 8.4),
+        "linear_grad_values": (0.858, 0.858, 1.06, 2.42, 9.7),
+    },
+}
+MOVE: Final[Mapping[str, tuple[float, float]]] = {
+    "csr": (0.833, 0.77),
+    "fanin:4": (0.503, 0.518),
+    "fanin:8": (0.588, 0.531),
+    "nm:1": (0.726, 0.846),
+    "nm:2": (1.68, 1.87),
+    "block:4": (0.829, 0.834),
+    "block:16": (0.291, 0.366),
+}
+CALL: Final = (5.0, 22.44)  # microseconds of a call that has nothing to do, sparse and dense
 
 
 @dataclass(frozen=True)

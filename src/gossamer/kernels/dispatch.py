@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.errors import KernelUnavailable, SparseEfficiencyWarning
 from gossamer.kernels import cost
-from gossamer.kernels.cpu import dense, library
+from gossamer.kernels.cpu import densified, library
 from gossamer.kernels.spec import KernelSpec
 from gossamer.kernels.table import TRAINED, rows
 
@@ -157,7 +157,7 @@ def goes_dense(
 
     Cost: one comparison below the floor of `cost.FLOOR`, one look-up above it.
     """
-    mode = dense.mode()
+    mode = densified.mode()
     if mode == "never" or (mode == "auto" and values.shape[0] < cost.FLOOR * shape[0] * shape[1]):
         return False
     if _dense_refused(layout, str(values.dtype).removeprefix("torch."), values.device.type):
@@ -178,7 +178,7 @@ def _dense_refused(layout: str, dtype: str, device: str) -> str:
     if library.find() is None:
         return "needs the compiled core"
     forced = _forced.get()
-    return f"{forced} is forced" if forced is not None and dense.mode() == "auto" else ""
+    return f"{forced} is forced" if forced is not None and densified.mode() == "auto" else ""
 
 
 def explain(
@@ -246,7 +246,7 @@ def _explain_dense(
     training: bool,
 ) -> tuple[str, bool]:
     """What speaks for or against the dense weight, and whether it is taken."""
-    mode = dense.mode()
+    mode = densified.mode()
     refused = _dense_refused(layout, dtype, device)
     if refused or mode != "auto":
         forced = "chosen: forced by kernels.densifying" if mode == "always" else "kernels.densifying says never"
