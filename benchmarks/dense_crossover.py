@@ -117,7 +117,13 @@ def call_costs(seconds: float) -> tuple[float, float]:
     )
 
 
-def constants(rows: list[dict[str, Any]], call: tuple[float, float]) -> dict[str, Any]:
+def check_cost(seconds: float) -> float:
+    """Nanoseconds of looking whether one value changed."""
+    values = torch.randn(768 * 3072 // 2)
+    return float(f"{1e3 * microseconds(lambda: densified.fingerprint(values), 20 * seconds) / values.numel():.3g}")
+
+
+def constants(rows: list[dict[str, Any]], call: tuple[float, float], check: float) -> dict[str, Any]:
     """Medians over shapes and densities, in nanoseconds of a weight or of a connection."""
 
     def median(name: str, op: str, batch: int | None, called: float) -> float:
@@ -137,6 +143,7 @@ def constants(rows: list[dict[str, Any]], call: tuple[float, float]) -> dict[str
         "DENSE": by_batch("dense", call[1]),
         "SPARSE": {layout: by_batch(layout, call[0]) for layout in LAYOUTS},
         "MOVE": {layout: [median(layout, op, None, 0.0) for op in ("scatter", "gather")] for layout in LAYOUTS},
+        "CHECK": check,
         "CALL": list(call),
     }
 
@@ -171,7 +178,7 @@ def main() -> None:
         rows = gather(
             "dense_crossover", cases, lambda case: times(**case, seconds=options.seconds), fresh=options.fresh
         )
-        found = constants(rows, call_costs(options.seconds))
+        found = constants(rows, call_costs(options.seconds), check_cost(options.seconds))
     pprint(found, width=118, sort_dicts=False)
     record("dense_crossover", {"constants": found, "estimated_over_measured": errors(rows), "rows": rows})
 

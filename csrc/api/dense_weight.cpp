@@ -41,7 +41,7 @@ gs_status by_rows(Job job, int64_t used, gs_parallel_for parallel, void (*task)(
 // One step of a hash: for a fixed word a bijection of the hash, for a fixed hash one of the word.
 uint64_t mixed(uint64_t hash, uint64_t word) {
   hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
-  return hash ^ hash >> 32;
+  return hash << 32 | hash >> 32;
 }
 
 }  // namespace
@@ -57,6 +57,7 @@ gs_status gs_fingerprint(const void* data, int64_t bytes, uint64_t* hash) {
   uint64_t words[kLanes];
   for (; bytes >= static_cast<int64_t>(sizeof words); bytes -= sizeof words, p += sizeof words) {
     std::memcpy(words, p, sizeof words);
+#pragma GCC unroll 8
     for (int i = 0; i < kLanes; ++i) lanes[i] = mixed(lanes[i], words[i]);
   }
   std::memset(words, 0, sizeof words);

@@ -17,57 +17,58 @@ BATCHES: Final = (1, 4, 16, 64, 256)  # at which the constants were measured; li
 # Nanoseconds of one thread by batch: of a weight of the dense product, of a connection of a layout's own kernel, and of
 # moving a value into a dense weight or out of it. Measured: benchmarks/dense_crossover.py.
 DENSE: Final[Mapping[str, Sequence[float]]] = {
-    "linear": (0.0906, 0.37, 0.501, 1.57, 5.58),
-    "linear_grad_input": (0.0926, 0.292, 0.577, 2.07, 5.96),
-    "linear_grad_values": (0.112, 0.656, 0.497, 1.46, 5.63),
+    "linear": (0.0904, 0.369, 0.523, 1.65, 5.58),
+    "linear_grad_input": (0.0923, 0.29, 0.59, 2.13, 6.12),
+    "linear_grad_values": (0.112, 0.656, 0.608, 1.57, 5.68),
 }
 SPARSE: Final[Mapping[str, Mapping[str, Sequence[float]]]] = {
     "csr": {
-        "linear": (0.34, 0.565, 0.919, 2.79, 11.0),
-        "linear_grad_input": (0.93, 0.92, 1.43, 3.1, 9.29),
-        "linear_grad_values": (0.789, 0.796, 1.09, 3.09, 11.9),
+        "linear": (0.34, 0.565, 1.03, 2.97, 11.7),
+        "linear_grad_input": (0.93, 0.919, 1.45, 3.14, 9.37),
+        "linear_grad_values": (0.788, 0.796, 1.18, 3.31, 12.6),
     },
     "fanin:4": {
-        "linear": (0.201, 0.315, 0.433, 1.69, 6.75),
-        "linear_grad_input": (0.346, 0.385, 0.484, 1.84, 7.32),
-        "linear_grad_values": (0.703, 0.721, 0.904, 3.23, 13.0),
+        "linear": (0.2, 0.314, 0.444, 1.7, 6.98),
+        "linear_grad_input": (0.346, 0.385, 0.484, 1.89, 7.46),
+        "linear_grad_values": (0.702, 0.72, 0.972, 3.31, 13.2),
     },
     "fanin:8": {
-        "linear": (0.106, 0.296, 0.485, 1.97, 7.98),
-        "linear_grad_input": (0.319, 0.365, 0.594, 2.34, 9.6),
-        "linear_grad_values": (0.681, 0.704, 1.18, 4.46, 17.8),
+        "linear": (0.106, 0.296, 0.49, 2.02, 8.1),
+        "linear_grad_input": (0.319, 0.365, 0.6, 2.39, 9.81),
+        "linear_grad_values": (0.681, 0.703, 1.22, 4.56, 17.9),
     },
     "nm:1": {
-        "linear": (0.489, 0.726, 0.882, 2.45, 9.79),
-        "linear_grad_input": (0.859, 0.996, 1.5, 3.63, 10.3),
-        "linear_grad_values": (0.844, 0.898, 1.08, 3.28, 12.0),
+        "linear": (0.489, 0.726, 0.888, 2.45, 9.83),
+        "linear_grad_input": (0.859, 0.995, 1.54, 3.73, 10.5),
+        "linear_grad_values": (0.844, 0.897, 1.08, 3.43, 12.0),
     },
     "nm:2": {
-        "linear": (1.47, 1.74, 1.93, 3.19, 12.8),
-        "linear_grad_input": (2.09, 2.22, 2.57, 3.37, 10.0),
-        "linear_grad_values": (2.03, 2.14, 2.17, 3.8, 15.3),
+        "linear": (1.47, 1.74, 1.98, 3.19, 13.2),
+        "linear_grad_input": (2.09, 2.22, 2.61, 3.52, 10.2),
+        "linear_grad_values": (2.03, 2.14, 2.32, 3.91, 15.4),
     },
     "block:4": {
-        "linear": (0.144, 0.34, 0.443, 1.72, 7.41),
-        "linear_grad_input": (0.34, 0.343, 0.493, 1.99, 8.29),
-        "linear_grad_values": (1.06, 1.04, 1.23, 2.52, 10.5),
+        "linear": (0.144, 0.339, 0.472, 1.78, 7.5),
+        "linear_grad_input": (0.34, 0.343, 0.501, 2.01, 8.38),
+        "linear_grad_values": (1.06, 1.04, 1.39, 2.55, 10.7),
     },
     "block:16": {
-        "linear": (0.109, 0.398, 0.474, 1.69, 7.56),
-        "linear_grad_input": (0.39, 0.381, 0.51, 1.92, 8.4),
-        "linear_grad_values": (0.858, 0.858, 1.06, 2.42, 9.7),
+        "linear": (0.109, 0.397, 0.497, 1.78, 8.41),
+        "linear_grad_input": (0.389, 0.381, 0.533, 1.97, 9.25),
+        "linear_grad_values": (0.858, 0.857, 1.08, 2.45, 9.79),
     },
 }
 MOVE: Final[Mapping[str, tuple[float, float]]] = {
-    "csr": (0.833, 0.77),
-    "fanin:4": (0.503, 0.518),
-    "fanin:8": (0.588, 0.531),
-    "nm:1": (0.726, 0.846),
-    "nm:2": (1.68, 1.87),
-    "block:4": (0.829, 0.834),
-    "block:16": (0.291, 0.366),
+    "csr": (0.84, 0.785),
+    "fanin:4": (0.571, 0.53),
+    "fanin:8": (0.601, 0.541),
+    "nm:1": (0.781, 0.857),
+    "nm:2": (1.68, 1.89),
+    "block:4": (0.835, 0.866),
+    "block:16": (0.304, 0.38),
 }
-CALL: Final = (5.0, 22.44)  # microseconds of a call that has nothing to do, sparse and dense
+CHECK: Final = 0.434  # nanoseconds of looking whether one value changed since it was written
+CALL: Final = (5.04, 23.05)  # microseconds of a call that has nothing to do, sparse and dense
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,14 @@ class Estimate:
     Args:
         sparse: float - by the layout's own kernel.
         dense: float - on a dense weight that is there, gathering the gradient of the values included.
-        scatter: float - of writing the values into the dense weight first; 0 where that is not due.
+        due: float - of bringing the dense weight up to date, which the forward product does: looking whether values
+            changed, and in training writing them anew.
         pays: bool - whether the product goes through the dense weight.
     """
 
     sparse: float
     dense: float
-    scatter: float
+    due: float
     pays: bool
 
 
@@ -122,7 +124,7 @@ def estimates(
         shape: the layout's integers.
         connections: stored values.
         batch: samples.
-        training: whether the values change before the next product of this kind, so that a dense weight is written anew.
+        training: whether the values change before the next forward product, so that a dense weight is written anew.
 
     Returns:
         Operation -> Estimate. A function of its arguments alone: it knows no history and no clock.
@@ -133,29 +135,29 @@ def estimates(
     """
     kind, weights = kind_of(layout, shape), shape[0] * shape[1]
     scatter, gather = (constant * connections / 1e3 for constant in MOVE[kind])
+    due = CHECK * connections / 1e3 + (scatter if training else 0.0)
     sparse = {op: CALL[0] + _at(SPARSE[kind][op], batch) * connections / 1e3 for op in DENSE}
     dense = {op: CALL[1] + _at(DENSE[op], batch) * weights / 1e3 for op in DENSE}
     dense["linear_grad_values"] += gather
-    due = scatter if training else 0.0
-    pays = {op: dense[op] + (0.0 if op == "linear_grad_values" else due) < sparse[op] for op in DENSE}
-    if training:  # one scatter serves both
-        pays.update(_together(sparse, dense, scatter))
+    pays = {op: dense[op] < sparse[op] for op in DENSE}
+    if training:
+        pays.update(_together(sparse, dense, due))
+    else:
+        pays["linear"] = dense["linear"] + due < sparse["linear"]
     allowed = connections >= FLOOR * weights > 0
     return {
-        op: Estimate(
-            sparse[op], dense[op], 0.0 if op == "linear_grad_values" else due, allowed and pays[op]
-        )
+        op: Estimate(sparse[op], dense[op], due if op == "linear" else 0.0, allowed and pays[op])
         for op in DENSE
     }
 
 
-def _together(sparse: Mapping[str, float], dense: Mapping[str, float], scatter: float) -> dict[str, bool]:
-    """The fastest pair of ways for forward and input gradient of one training step."""
+def _together(sparse: Mapping[str, float], dense: Mapping[str, float], due: float) -> dict[str, bool]:
+    """The fastest pair of ways for forward and input gradient of one training step: one weight serves both."""
     ops = ("linear", "linear_grad_input")
 
     def cost(ways: tuple[bool, ...]) -> float:
         times = (dense[op] if way else sparse[op] for op, way in zip(ops, ways, strict=True))
-        return sum(times) + scatter * any(ways)
+        return sum(times) + due * any(ways)
 
     best = min(product((False, True), repeat=len(ops)), key=cost)
     return dict(zip(ops, best, strict=True))

@@ -158,7 +158,8 @@ def goes_dense(
     Cost: one comparison below the floor of `cost.FLOOR`, one look-up above it.
     """
     mode = densified.mode()
-    if mode == "never" or (mode == "auto" and values.shape[0] < cost.FLOOR * shape[0] * shape[1]):
+    few = values.shape[0] < cost.FLOOR * shape[0] * shape[1]
+    if mode == "never" or (mode == "auto" and few):
         return False
     if _dense_refused(layout, str(values.dtype).removeprefix("torch."), values.device.type):
         return False
@@ -254,6 +255,6 @@ def _explain_dense(
     if connections < cost.FLOOR * shape[0] * shape[1]:
         return f"not below a density of {cost.FLOOR}", False
     found = cost.estimates(layout, shape, connections, batch, training)[op]
-    written = f" and {found.scatter:.0f} us to write the values" if found.scatter else ""
+    written = f" and {found.due:.0f} us to bring it up to date" if found.due else ""
     times = f"{found.dense:.0f} us{written} estimated, {found.sparse:.0f} us by the layout's kernel"
     return f"{'chosen' if found.pays else 'slower'}: {times}", found.pays

@@ -114,14 +114,14 @@ def weight_of(
         _kept.keep(kept, index, values)
     if backward and kept.version == version:
         return kept.weight
-    fingerprint = _fingerprint(values)
-    if (kept.version, kept.fingerprint) != (version, fingerprint):
+    found = fingerprint(values)
+    if (kept.version, kept.fingerprint) != (version, found):
         scatter(kept.weight, values, index, layout, shape)
-        kept.version, kept.fingerprint = version, fingerprint
+        kept.version, kept.fingerprint = version, found
     return kept.weight
 
 
-def _fingerprint(values: Tensor) -> int:
+def fingerprint(values: Tensor) -> int:
     """64 bits of all values."""
     found = ctypes.c_uint64()
     library.core().gs_fingerprint(values.data_ptr(), values.numel() * values.element_size(), ctypes.byref(found))
