@@ -1,12 +1,11 @@
 """The constants of gossamer.kernels.cost: products on a dense weight and by each layout's own kernel, one thread.
 
-Prints the constants as cost.py holds them; the results have them too, and how far the estimates are off."""
+The results have the constants as cost.py holds them, and how far the estimates of cost.py are off."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from pprint import pprint
 from typing import Any
 
 import torch
@@ -113,14 +112,16 @@ def call_costs(seconds: float) -> tuple[float, float]:
     x, kernel = torch.randn(1, TINY[0]), pick("linear", "csr", torch.float32, "cpu").call
     return (
         microseconds(lambda: kernel(x, values, index, None, shape), 20 * seconds),
-        microseconds(lambda: dense.linear(x, values, index, None, "csr", shape), 20 * seconds),
+        microseconds(lambda: dense.linear(x, values, index, None, "csr", shape, False), 20 * seconds),
     )
 
 
 def check_cost(seconds: float) -> float:
     """Nanoseconds of looking whether one value changed."""
     values = torch.randn(768 * 3072 // 2)
-    return float(f"{1e3 * microseconds(lambda: densified.fingerprint(values), 20 * seconds) / values.numel():.3g}")
+    return float(
+        f"{1e3 * microseconds(lambda: densified.fingerprint(values), 20 * seconds) / values.numel():.3g}"
+    )
 
 
 def constants(rows: list[dict[str, Any]], call: tuple[float, float], check: float) -> dict[str, Any]:
@@ -142,7 +143,9 @@ def constants(rows: list[dict[str, Any]], call: tuple[float, float], check: floa
     return {
         "DENSE": by_batch("dense", call[1]),
         "SPARSE": {layout: by_batch(layout, call[0]) for layout in LAYOUTS},
-        "MOVE": {layout: [median(layout, op, None, 0.0) for op in ("scatter", "gather")] for layout in LAYOUTS},
+        "MOVE": {
+            layout: [median(layout, op, None, 0.0) for op in ("scatter", "gather")] for layout in LAYOUTS
+        },
         "CHECK": check,
         "CALL": list(call),
     }
@@ -157,13 +160,21 @@ def errors(rows: list[dict[str, Any]]) -> dict[str, Any]:
             if layout not in LAYOUTS:
                 continue
             kind, _, side = layout.partition(":")
-            more = {"fanin": [int(side or 1)], "nm": [int(side or 1), 4], "block": [int(side or 1)] * 2}.get(kind, [])
-            shape, connections = (row["outputs"], row["inputs"], *more), row["inputs"] * row["outputs"] * float(density)
+            more = {"fanin": [int(side or 1)], "nm": [int(side or 1), 4], "block": [int(side or 1)] * 2}.get(
+                kind, []
+            )
+            shape, connections = (
+                (row["outputs"], row["inputs"], *more),
+                row["inputs"] * row["outputs"] * float(density),
+            )
             for op, found in cost.estimates(kind, shape, round(connections), row["batch"], False).items():
                 gather = row[key]["gather"] if op == "linear_grad_values" else 0.0
                 ratios["sparse"].append(found.sparse / row[key][op])
                 ratios["dense"].append(found.dense / (row["dense"][op] + gather))
-    return {way: [round(sorted(all_)[len(all_) * p // 100], 2) for p in (10, 50, 90)] for way, all_ in ratios.items()}
+    return {
+        way: [round(sorted(all_)[len(all_) * p // 100], 2) for p in (10, 50, 90)]
+        for way, all_ in ratios.items()
+    }
 
 
 def main() -> None:
@@ -179,7 +190,6 @@ def main() -> None:
             "dense_crossover", cases, lambda case: times(**case, seconds=options.seconds), fresh=options.fresh
         )
         found = constants(rows, call_costs(options.seconds), check_cost(options.seconds))
-    pprint(found, width=118, sort_dicts=False)
     record("dense_crossover", {"constants": found, "estimated_over_measured": errors(rows), "rows": rows})
 
 

@@ -1,4 +1,4 @@
-"""A layer with many connections beside torch's dense layer: evaluation, and a training step, with the choice and without."""
+"""A layer with many connections beside torch's dense one: evaluation and a training step, with the choice and without."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def against_dense(
 
     result = {}
     for name, calls in {
-        "evaluate": {mode: evaluate(ours, mode) for mode in ("auto", "never")} | {"dense": evaluate(rival, "auto")},
+        "evaluate": {mode: evaluate(ours, mode) for mode in ("auto", "never")}
+        | {"dense": evaluate(rival, "auto")},
         "step": {mode: step(ours, values, mode) for mode in ("auto", "never")}
         | {"dense": step(rival, rival.weight, "auto")},
     }.items():
@@ -77,7 +78,10 @@ def main() -> None:
     ]  # fmt: skip
     with threads(pin(options.cores)):
         rows = gather(
-            "dense_limit", cases, lambda case: against_dense(**case, seconds=options.seconds), fresh=options.fresh
+            "dense_limit",
+            cases,
+            lambda case: against_dense(**case, seconds=options.seconds),
+            fresh=options.fresh,
         )
     record("dense_limit", {"rows": rows})
 

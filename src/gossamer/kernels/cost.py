@@ -17,45 +17,45 @@ BATCHES: Final = (1, 4, 16, 64, 256)  # at which the constants were measured; li
 # Nanoseconds of one thread by batch: of a weight of the dense product, of a connection of a layout's own kernel, and of
 # moving a value into a dense weight or out of it. Measured: benchmarks/dense_crossover.py.
 DENSE: Final[Mapping[str, Sequence[float]]] = {
-    "linear": (0.0904, 0.369, 0.523, 1.65, 5.58),
+    "linear": (0.0903, 0.369, 0.523, 1.65, 5.58),
     "linear_grad_input": (0.0923, 0.29, 0.59, 2.13, 6.12),
     "linear_grad_values": (0.112, 0.656, 0.608, 1.57, 5.68),
 }
 SPARSE: Final[Mapping[str, Mapping[str, Sequence[float]]]] = {
     "csr": {
-        "linear": (0.34, 0.565, 1.03, 2.97, 11.7),
-        "linear_grad_input": (0.93, 0.919, 1.45, 3.14, 9.37),
-        "linear_grad_values": (0.788, 0.796, 1.18, 3.31, 12.6),
+        "linear": (0.34, 0.566, 1.03, 2.97, 11.7),
+        "linear_grad_input": (0.93, 0.921, 1.45, 3.14, 9.37),
+        "linear_grad_values": (0.79, 0.798, 1.18, 3.31, 12.6),
     },
     "fanin:4": {
-        "linear": (0.2, 0.314, 0.444, 1.7, 6.98),
-        "linear_grad_input": (0.346, 0.385, 0.484, 1.89, 7.46),
-        "linear_grad_values": (0.702, 0.72, 0.972, 3.31, 13.2),
+        "linear": (0.202, 0.315, 0.446, 1.7, 6.98),
+        "linear_grad_input": (0.346, 0.385, 0.486, 1.89, 7.46),
+        "linear_grad_values": (0.705, 0.722, 0.972, 3.31, 13.2),
     },
     "fanin:8": {
-        "linear": (0.106, 0.296, 0.49, 2.02, 8.1),
-        "linear_grad_input": (0.319, 0.365, 0.6, 2.39, 9.81),
-        "linear_grad_values": (0.681, 0.703, 1.22, 4.56, 17.9),
+        "linear": (0.106, 0.297, 0.491, 2.02, 8.1),
+        "linear_grad_input": (0.319, 0.366, 0.601, 2.4, 9.82),
+        "linear_grad_values": (0.681, 0.705, 1.22, 4.56, 17.9),
     },
     "nm:1": {
-        "linear": (0.489, 0.726, 0.888, 2.45, 9.83),
-        "linear_grad_input": (0.859, 0.995, 1.54, 3.73, 10.5),
-        "linear_grad_values": (0.844, 0.897, 1.08, 3.43, 12.0),
+        "linear": (0.49, 0.727, 0.888, 2.45, 9.83),
+        "linear_grad_input": (0.859, 0.999, 1.54, 3.73, 10.5),
+        "linear_grad_values": (0.844, 0.898, 1.08, 3.43, 12.0),
     },
     "nm:2": {
-        "linear": (1.47, 1.74, 1.98, 3.19, 13.2),
+        "linear": (1.47, 1.74, 1.99, 3.2, 13.2),
         "linear_grad_input": (2.09, 2.22, 2.61, 3.52, 10.2),
-        "linear_grad_values": (2.03, 2.14, 2.32, 3.91, 15.4),
+        "linear_grad_values": (2.03, 2.14, 2.32, 3.92, 15.4),
     },
     "block:4": {
-        "linear": (0.144, 0.339, 0.472, 1.78, 7.5),
-        "linear_grad_input": (0.34, 0.343, 0.501, 2.01, 8.38),
-        "linear_grad_values": (1.06, 1.04, 1.39, 2.55, 10.7),
+        "linear": (0.144, 0.34, 0.473, 1.78, 7.5),
+        "linear_grad_input": (0.34, 0.343, 0.503, 2.01, 8.38),
+        "linear_grad_values": (1.06, 1.05, 1.39, 2.55, 10.7),
     },
     "block:16": {
-        "linear": (0.109, 0.397, 0.497, 1.78, 8.41),
-        "linear_grad_input": (0.389, 0.381, 0.533, 1.97, 9.25),
-        "linear_grad_values": (0.858, 0.857, 1.08, 2.45, 9.79),
+        "linear": (0.11, 0.398, 0.497, 1.78, 8.41),
+        "linear_grad_input": (0.391, 0.381, 0.533, 1.97, 9.25),
+        "linear_grad_values": (0.86, 0.86, 1.08, 2.45, 9.79),
     },
 }
 MOVE: Final[Mapping[str, tuple[float, float]]] = {
@@ -67,8 +67,8 @@ MOVE: Final[Mapping[str, tuple[float, float]]] = {
     "block:4": (0.835, 0.866),
     "block:16": (0.304, 0.38),
 }
-CHECK: Final = 0.434  # nanoseconds of looking whether one value changed since it was written
-CALL: Final = (5.04, 23.05)  # microseconds of a call that has nothing to do, sparse and dense
+CHECK: Final = 0.322  # nanoseconds of looking whether one value changed since it was written
+CALL: Final = (4.92, 23.14)  # microseconds of a call that has nothing to do, sparse and dense
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Estimate:
     Args:
         sparse: float - by the layout's own kernel.
         dense: float - on a dense weight that is there, gathering the gradient of the values included.
-        due: float - of bringing the dense weight up to date, which the forward product does: looking whether values
-            changed, and in training writing them anew.
+        due: float - of bringing the dense weight up to date, which the forward product does: in training writing all
+            values, else looking whether one changed.
         pays: bool - whether the product goes through the dense weight.
     """
 
@@ -135,7 +135,7 @@ def estimates(
     """
     kind, weights = kind_of(layout, shape), shape[0] * shape[1]
     scatter, gather = (constant * connections / 1e3 for constant in MOVE[kind])
-    due = CHECK * connections / 1e3 + (scatter if training else 0.0)
+    due = scatter if training else CHECK * connections / 1e3
     sparse = {op: CALL[0] + _at(SPARSE[kind][op], batch) * connections / 1e3 for op in DENSE}
     dense = {op: CALL[1] + _at(DENSE[op], batch) * weights / 1e3 for op in DENSE}
     dense["linear_grad_values"] += gather

@@ -250,7 +250,9 @@ def _explain_dense(
     mode = densified.mode()
     refused = _dense_refused(layout, dtype, device)
     if refused or mode != "auto":
-        forced = "chosen: forced by kernels.densifying" if mode == "always" else "kernels.densifying says never"
+        forced = (
+            "chosen: forced by kernels.densifying" if mode == "always" else "kernels.densifying says never"
+        )
         return (refused or forced), not refused and mode == "always"
     if connections < cost.FLOOR * shape[0] * shape[1]:
         return f"not below a density of {cost.FLOOR}", False

@@ -4,8 +4,8 @@ A module counts as a layer when it is an ``nn.Linear`` or ``nn.Conv2d``, or when
 protocol, which sparse layers do: ``shape`` (out, in) of the weight as a matrix, ``connections`` int,
 ``topology`` with ``fan_in()``, ``weights`` the parameter, ``index`` name -> integer tensor (or ``mask``, a
 boolean tensor), ``bias`` or None, and where training keeps integer tensors beside the index, ``transposed``
-with these, and ``densified`` with the dense weight where products keep one. A module that has ``layer_counts(example_input)`` answers for itself
-and everything below it: frozen networks do.
+with these, and ``densified`` with the dense weight where products keep one. A module that has
+``layer_counts(example_input)`` answers for itself and everything below it: frozen networks do.
 """
 
 from __future__ import annotations

@@ -84,12 +84,21 @@ class SparseLinear(_Linear, Packed):
             >>> print(SparseLinear(512, 512, density=0.1).explain(64).splitlines()[1])
               dense weight: not below a density of 0.4
         """
-        dims, kind = self.pattern.dims(self.shape), (self.pattern.layout, self.values.dtype)
-        density = self.values.shape[0] / (self.shape[0] * self.shape[1])
-        how = {"shape": dims, "density": density, "batch": batch, "training": training}
         names = ("linear", "linear_grad_input", "linear_grad_values")[: None if training else 1]
-        found = [(name, ops.explain(name, *kind, self.values.device.type, **how)) for name in names]
-        return "\n".join(line for name, text in found for line in [name, *(f"  {row}" for row in text.splitlines())])
+        lines = []
+        for name in names:
+            text = ops.explain(
+                name,
+                self.pattern.layout,
+                self.values.dtype,
+                self.values.device.type,
+                shape=self.pattern.dims(self.shape),
+                density=self.values.shape[0] / (self.shape[0] * self.shape[1]),
+                batch=batch,
+                training=training,
+            )
+            lines += [name, *(f"  {line}" for line in text.splitlines())]
+        return "\n".join(lines)
 
 
 class MaskedLinear(_Linear, Masked):

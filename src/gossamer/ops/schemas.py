@@ -34,7 +34,7 @@ def _linear(
     training: bool = False,
 ) -> Tensor:
     if goes_dense("linear", layout, shape, values, x.shape[0], training):
-        return dense.linear(x, values, index, bias, layout, shape)
+        return dense.linear(x, values, index, bias, layout, shape, training)
     y: Tensor = pick("linear", layout, x.dtype, x.device.type).call(x, values, index, bias, shape)
     return y
 

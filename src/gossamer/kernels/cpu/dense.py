@@ -8,7 +8,7 @@ from typing import Final
 from torch import Tensor, addmm, empty_strided, mm, no_grad
 from torch.nn.functional import linear as dense_linear
 
-from gossamer.kernels.cpu.densified import gather, weight_of
+from gossamer.kernels.cpu.densified import Use, gather, weight_of
 
 # Samples from which torch multiplies feature-major operands as fast as batch-major ones; below, it takes up to twenty
 # times as long, and a batch-major product is copied. Measured: docs/decisions/0013-dense-where-dense-is-faster.md.
@@ -16,17 +16,24 @@ FEATURE_MAJOR_FROM: Final = {"linear": 16, "linear_grad_input": 128}
 
 
 def linear(
-    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
+    x: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
+    training: bool,
 ) -> Tensor:
     """As the kernel of the same name: y [batch, n_out] lies in memory as [n_out, batch]."""
-    return multiply(x, weight_of(values, index, layout, shape), bias)
+    use: Use = "training" if training else "evaluation"
+    return multiply(x, weight_of(values, index, layout, shape, use), bias)
 
 
 def linear_grad_input(
     grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
     """As the kernel of the same name: [batch, n_in] lies in memory as [n_in, batch]."""
-    return multiply_back(grad, weight_of(values, index, layout, shape, backward=True))
+    return multiply_back(grad, weight_of(values, index, layout, shape, "backward"))
 
 
 def linear_grad_values(

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from gossamer.errors import ShapeError
 from gossamer.kernels import modes
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VARIABLE: Final = "GOSSAMER_DENSIFIED"
+Use = Literal["training", "backward", "evaluation"]
 
 _mode = modes.variable("gossamer_densified", VARIABLE)
 
@@ -25,13 +26,13 @@ _mode = modes.variable("gossamer_densified", VARIABLE)
 class _Dense:
     """A weight with every value in its place, how often the values had been written to then, and their fingerprint.
 
-    The fingerprint sees what torch does not count: writes through ``.data``. A backward pass trusts the count, as
-    autograd does.
+    The fingerprint sees what torch does not count: writes through ``.data``. None after a training step's forward pass,
+    whose backward pass trusts the count, as autograd does.
     """
 
     weight: Tensor
     version: int = -1
-    fingerprint: int = 0
+    fingerprint: int | None = None
 
 
 _kept: Kept[_Dense] = Kept()
@@ -48,8 +49,8 @@ def densifying(mode: str) -> Iterator[None]:
     Raises:
         ConfigError: another word.
 
-    Cost: a dense weight is kept beside the values, 4 n_out n_in bytes in float32; the gradient of the values takes as much
-        for as long as it is computed. As with any dense weight, an infinite or undefined input reaches every output.
+    Cost: a dense weight is kept beside the values, 4 n_out n_in bytes in float32; the gradient of the values takes as
+        much for as long as it is computed. As with any dense weight, an infinite or undefined input reaches every output.
 
     The environment variable ``GOSSAMER_DENSIFIED`` does the same for a whole process.
 
@@ -74,7 +75,8 @@ def dense_of(index: Sequence[Tensor], values: Tensor) -> tuple[Tensor, ...]:
     """What is kept beside the values: their dense weight, or none.
 
     Args:
-        index, values: tensors of a layer, the same objects that its products got.
+        index: the index tensors of a layer, the same objects that its products got.
+        values: its values, likewise.
 
     Returns:
         (weight,), [n_out, n_in]; or ().
@@ -90,14 +92,16 @@ def dense_of(index: Sequence[Tensor], values: Tensor) -> tuple[Tensor, ...]:
     return () if kept is None else (kept.weight,)
 
 
-def weight_of(
-    values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int], *, backward: bool = False
-) -> Tensor:
-    """The dense weight of these values, written anew where they changed since.
+def weight_of(values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int], use: Use) -> Tensor:
+    """The dense weight of these values, written anew where they may have changed since.
 
     Args:
-        values, index, layout, shape: of a layer.
-        backward: whether values with the count of writes of the forward pass are taken for unchanged.
+        values: the stored values.
+        index: the layout's integer tensors.
+        layout: a layout that trains.
+        shape: the layout's integers.
+        use: ``"training"``: write it, for the values change from step to step; ``"backward"``: what the forward pass of
+            the step wrote will do; ``"evaluation"``: look at every value whether it changed.
 
     Returns:
         [n_out, n_in], kept beside the values; not for inference tensors, which do not count writes.
@@ -112,10 +116,9 @@ def weight_of(
     if kept is None:
         kept = _Dense(zeros(shape[:2], dtype=values.dtype))
         _kept.keep(kept, index, values)
-    if backward and kept.version == version:
-        return kept.weight
-    found = fingerprint(values)
-    if (kept.version, kept.fingerprint) != (version, found):
+    found = fingerprint(values) if use == "evaluation" else None
+    same = kept.version == version and (use == "backward" or found == kept.fingerprint is not None)
+    if not same:
         scatter(kept.weight, values, index, layout, shape)
         kept.version, kept.fingerprint = version, found
     return kept.weight
@@ -124,7 +127,9 @@ def weight_of(
 def fingerprint(values: Tensor) -> int:
     """64 bits of all values."""
     found = ctypes.c_uint64()
-    library.core().gs_fingerprint(values.data_ptr(), values.numel() * values.element_size(), ctypes.byref(found))
+    library.core().gs_fingerprint(
+        values.data_ptr(), values.numel() * values.element_size(), ctypes.byref(found)
+    )
     return found.value
 
 

@@ -101,7 +101,12 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
 
     Cost: O(connections) time and 6 bytes a connection the first time, one look-up after that.
     """
-    mode, layout, group, n_values = modes.checked("kernels.transposing", _mode.get()), matrix[0], matrix[4], matrix[8]
+    mode, layout, group, n_values = (
+        modes.checked("kernels.transposing", _mode.get()),
+        matrix[0],
+        matrix[4],
+        matrix[8],
+    )
     if (
         mode == "never"
         or layout not in ROWS
