@@ -1,4 +1,4 @@
-"""A layer with many connections beside torch's dense one: evaluation and a training step, with the choice and without."""
+"""A layer with many connections beside torch's dense one: evaluation and a step, with the choice and without."""
 
 from __future__ import annotations
 

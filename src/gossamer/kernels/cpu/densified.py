@@ -50,7 +50,7 @@ def densifying(mode: str) -> Iterator[None]:
         ConfigError: another word.
 
     Cost: a dense weight is kept beside the values, 4 n_out n_in bytes in float32; the gradient of the values takes as
-        much for as long as it is computed. As with any dense weight, an infinite or undefined input reaches every output.
+        much for as long as it is computed. An infinite or undefined input reaches all outputs, as in a dense layer.
 
     The environment variable ``GOSSAMER_DENSIFIED`` does the same for a whole process.
 
