@@ -139,6 +139,16 @@ GS_API gs_status gs_linear_grad_input_transposed(const gs_call* call, const gs_t
  * w.values is not read and may be null. Layouts csr, fanin, nm, block. */
 GS_API gs_status gs_linear_grad_values(const gs_call* call);
 
+/* dense[n_out, n_in], rows n_in apart: every stored value is written to its place; nothing else is touched. Layouts csr,
+ * fanin, nm, block. O(connections). */
+GS_API gs_status gs_to_dense(const gs_matrix* w, void* dense, gs_parallel_for parallel);
+
+/* The inverse: values[w->n_values] from their places; 0 past the used part. w->values is not read and may be null. */
+GS_API gs_status gs_from_dense(const gs_matrix* w, const void* dense, void* values, gs_parallel_for parallel);
+
+/* *hash = 64 bits of all `bytes` of a buffer, in order: a single changed word always changes it. No more than reading costs. */
+GS_API gs_status gs_fingerprint(const void* data, int64_t bytes, uint64_t* hash);
+
 /* Scans the whole index: ranges, order, row pointers. O(connections). w->values is not read and may be null. */
 GS_API gs_status gs_check_index(const gs_matrix* w);
 

@@ -21,6 +21,8 @@ struct gs_kernels {
   gs_kernel block_grad_values[kValueTypes];
   gs_transposed_kernel grad_input_transposed[2];  // float32, float64
   void (*transpose)(const gs_matrix* w, const gs_transposed* t);  // of a checked index
+  void (*to_dense[2])(const gs_matrix* w, int64_t r0, int64_t r1, void* dense);  // row groups r0 .. r1
+  void (*from_dense[2])(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values);
   gs_status (*grow_in_buckets[2])(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen);
   gs_status (*grow_above[2])(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts,
                              int64_t* found);  // counts: [rows], the caller's

@@ -23,6 +23,8 @@ gs_status block_grad_input_f32(const gs_call* call);
 gs_status block_grad_input_f64(const gs_call* call);
 gs_status block_grad_values_f32(const gs_call* call);
 gs_status block_grad_values_f64(const gs_call* call);
+template <class T> void to_dense(const gs_matrix* w, int64_t r0, int64_t r1, void* dense);
+template <class T> void from_dense(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values);
 template <class T> gs_status grow_in_buckets(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen);
 template <class T>
 gs_status grow_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts, int64_t* found);
@@ -45,6 +47,8 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {gs::GS_SET::block_grad_values_f32, gs::GS_SET::block_grad_values_f64},
     {gs::GS_SET::grad_input_transposed_f32, gs::GS_SET::grad_input_transposed_f64},
     gs::GS_SET::transpose,
+    {gs::GS_SET::to_dense<float>, gs::GS_SET::to_dense<double>},
+    {gs::GS_SET::from_dense<float>, gs::GS_SET::from_dense<double>},
     {gs::GS_SET::grow_in_buckets<float>, gs::GS_SET::grow_in_buckets<double>},
     {gs::GS_SET::grow_above<float>, gs::GS_SET::grow_above<double>},
     {gs::GS_SET::grow_best<float>, gs::GS_SET::grow_best<double>},

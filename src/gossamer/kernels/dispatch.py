@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.errors import KernelUnavailable, SparseEfficiencyWarning
-from gossamer.kernels.cpu import library
+from gossamer.kernels import cost
+from gossamer.kernels.cpu import densified, library
 from gossamer.kernels.spec import KernelSpec
-from gossamer.kernels.table import rows
+from gossamer.kernels.table import TRAINED, rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORCIBLE: Final = (*library.ISAS, "reference")
 VARIABLE: Final = "GOSSAMER_ISA"
@@ -135,26 +139,89 @@ def pick(op: str, layout: str, dtype: Any, device: str) -> KernelSpec:
     return _choose(op, layout, dtype, device, _forced.get())
 
 
-def explain(op: str, layout: str, dtype: Any, device: str) -> str:
-    """Why `pick` takes the row it takes, one line a row of the table.
+def goes_dense(
+    op: str, layout: str, shape: Sequence[int], values: Tensor, batch: int, training: bool = True
+) -> bool:
+    """Whether a product goes through a dense weight instead of a row of the table.
+
+    Args:
+        op: operation of the table.
+        layout: layout of the table.
+        shape: the layout's integers.
+        values: the stored values.
+        batch: samples.
+        training: whether the values change before the next product.
+
+    Raises:
+        ConfigError: the environment variable ``GOSSAMER_DENSIFIED`` holds an unknown word.
+
+    Cost: one comparison below the floor of `cost.FLOOR`, one look-up above it.
+    """
+    mode = densified.mode()
+    few = values.shape[0] < cost.FLOOR * shape[0] * shape[1]
+    if mode == "never" or (mode == "auto" and few):
+        return False
+    if _dense_refused(layout, str(values.dtype).removeprefix("torch."), values.device.type):
+        return False
+    if mode == "always":
+        return True
+    if values.is_inference():  # nothing is kept for them: they do not count writes
+        return False
+    return cost.estimates(layout, tuple(shape), values.shape[0], batch, training)[op].pays
+
+
+def _dense_refused(layout: str, dtype: str, device: str) -> str:
+    """Why no product of this kind goes through a dense weight; empty where it may."""
+    if layout not in TRAINED:
+        return f"layout {layout!r} runs frozen networks, which freeze measures"
+    if device != "cpu" or dtype not in {"float32", "float64"}:
+        return f"takes float32 or float64 on cpu, not {dtype} on {device}"
+    if library.find() is None:
+        return "needs the compiled core"
+    forced = _forced.get()
+    return f"{forced} is forced" if forced is not None and densified.mode() == "auto" else ""
+
+
+def explain(
+    op: str,
+    layout: str,
+    dtype: Any,
+    device: str,
+    *,
+    shape: Sequence[int] | None = None,
+    density: float = 1.0,
+    batch: int = 1,
+    training: bool = False,
+) -> str:
+    """Why a product runs as it does, one line a way.
 
     Args:
         op: operation of the table.
         layout: layout of the table.
         dtype: torch dtype or its name.
         device: device type.
+        shape: the layout's integers, to have the dense weight among the ways; or None.
+        density: share of stored connections, in (0, 1].
+        batch: samples.
+        training: whether the values change before the next product, as in a training step.
 
     Returns:
-        Lines ``name: reason``, in the table's order of preference.
+        Lines ``name: reason``, the dense weight first, then the table in its order of preference.
 
     Example:
         >>> "chosen" in explain("linear", "csr", "float32", "cpu")
         True
+        >>> print(explain("linear", "csr", "float32", "cpu", shape=[512, 512], density=0.1).splitlines()[0])
+        dense weight: not below a density of 0.4
     """
     forced, name = _forced.get(), str(dtype).removeprefix("torch.")
     lines, chosen = [], False
     if library.find() is None:
         lines.append(f"compiled core: {library.why_missing()}; {library.BUILD_HINT}")
+    if shape is not None:
+        connections = round(density * shape[0] * shape[1])
+        reason, chosen = _explain_dense(op, layout, name, device, tuple(shape), connections, batch, training)
+        lines.append(f"dense weight: {reason}")
     for row in rows():
         if (row.op, row.layout) != (op, layout):
             continue
@@ -167,3 +234,29 @@ def explain(op: str, layout: str, dtype: Any, device: str) -> str:
             chosen = True
         lines.append(f"{row.name}: {reason}")
     return "\n".join(lines)
+
+
+def _explain_dense(
+    op: str,
+    layout: str,
+    dtype: str,
+    device: str,
+    shape: tuple[int, ...],
+    connections: int,
+    batch: int,
+    training: bool,
+) -> tuple[str, bool]:
+    """What speaks for or against the dense weight, and whether it is taken."""
+    mode = densified.mode()
+    refused = _dense_refused(layout, dtype, device)
+    if refused or mode != "auto":
+        forced = (
+            "chosen: forced by kernels.densifying" if mode == "always" else "kernels.densifying says never"
+        )
+        return (refused or forced), not refused and mode == "always"
+    if connections < cost.FLOOR * shape[0] * shape[1]:
+        return f"not below a density of {cost.FLOOR}", False
+    found = cost.estimates(layout, shape, connections, batch, training)[op]
+    written = f" and {found.due:.0f} us to bring it up to date" if found.due else ""
+    times = f"{found.dense:.0f} us{written} estimated, {found.sparse:.0f} us by the layout's kernel"
+    return f"{'chosen' if found.pays else 'slower'}: {times}", found.pays

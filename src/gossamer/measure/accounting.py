@@ -4,8 +4,8 @@ A module counts as a layer when it is an ``nn.Linear`` or ``nn.Conv2d``, or when
 protocol, which sparse layers do: ``shape`` (out, in) of the weight as a matrix, ``connections`` int,
 ``topology`` with ``fan_in()``, ``weights`` the parameter, ``index`` name -> integer tensor (or ``mask``, a
 boolean tensor), ``bias`` or None, and where training keeps integer tensors beside the index, ``transposed``
-with these. A module that has ``layer_counts(example_input)`` answers for itself
-and everything below it: frozen networks do.
+with these, and ``densified`` with the dense weight where products keep one. A module that has
+``layer_counts(example_input)`` answers for itself and everything below it: frozen networks do.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class LayerCount:
             where a convolution was counted without an example input.
         fan_in: fan-in -> number of neurons that have it.
         transposed_bytes: int - what the input gradient keeps beside the index now; no file has it.
+        dense_bytes: int - of the dense weight that products keep beside the values now; no file has it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LayerCount:
     outputs_per_sample: int | None = 1
     fan_in: dict[int, int] = field(default_factory=dict)
     transposed_bytes: int = 0
+    dense_bytes: int = 0
 
     @property
     def density(self) -> float:
@@ -55,8 +57,9 @@ class LayerCount:
 
     @property
     def bytes(self) -> int:
-        """Values, all indices and bias together."""
-        return self.value_bytes + self.index_bytes + self.bias_bytes + self.transposed_bytes
+        """Values, all indices, bias and what products keep beside them."""
+        own = self.value_bytes + self.index_bytes + self.bias_bytes
+        return own + self.transposed_bytes + self.dense_bytes
 
     @property
     def active(self) -> int:
@@ -173,6 +176,7 @@ def _row(name: str, module: Any, positions: int | None) -> LayerCount:
         positions,
         dict(sorted(Counter(module.topology.fan_in().tolist()).items())) if sparse else {shape[1]: shape[0]},
         _bytes(getattr(module, "transposed", ())),
+        _bytes(getattr(module, "densified", ())),
     )
 
 

@@ -89,6 +89,34 @@ class SparseLinear(_Linear, Packed):
         dims = self.pattern.dims(self.shape)
         return ops.linear(x, self.values, self.operands(), self.bias, self.pattern.layout, dims)
 
+    def explain(self, batch: int = 1, training: bool = False) -> str:
+        """Why its products run as they do.
+
+        Args:
+            batch: int - samples, leading dimensions multiplied.
+            training: bool - explain a training step: all three products, on values that change.
+        Returns:
+            Lines ``name: reason``, one a way, under the name of each product.
+        Example:
+            >>> print(SparseLinear(512, 512, density=0.1).explain(64).splitlines()[1])
+              dense weight: not below a density of 0.4
+        """
+        names = ("linear", "linear_grad_input", "linear_grad_values")[: None if training else 1]
+        lines = []
+        for name in names:
+            text = ops.explain(
+                name,
+                self.pattern.layout,
+                self.values.dtype,
+                self.values.device.type,
+                shape=self.pattern.dims(self.shape),
+                density=self.values.shape[0] / (self.shape[0] * self.shape[1]),
+                batch=batch,
+                training=training,
+            )
+            lines += [name, *(f"  {line}" for line in text.splitlines())]
+        return "\n".join(lines)
+
 
 class MaskedLinear(_Linear, Masked):
     """The same layer as a dense weight times a mask: the oracle, and the home for devices without a sparse kernel.

@@ -45,6 +45,11 @@ class Packed(SparseModule):
         return ops.transposed_of(self.operands())
 
     @property
+    def densified(self) -> tuple[Tensor, ...]:
+        """The dense weight that products keep beside the values, () where none does; see kernels.densifying."""
+        return ops.dense_of(self.operands(), self.values)
+
+    @property
     def topology(self) -> Topology:
         """Decoded from the index buffers, on the CPU."""
         on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}

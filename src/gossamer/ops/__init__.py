@@ -1,7 +1,7 @@
 """Sparse products as torch operators on flat tensors: schemas, autograd, and the checked public function."""
 
-from gossamer.kernels import transposed_of
+from gossamer.kernels import dense_of, explain, transposed_of
 from gossamer.ops import schemas
 from gossamer.ops.public import linear
 
-__all__ = ["linear", "schemas", "transposed_of"]
+__all__ = ["dense_of", "explain", "linear", "schemas", "transposed_of"]

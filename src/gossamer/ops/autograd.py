@@ -33,7 +33,7 @@ class _Linear(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, values, *index)
         ctx.layout, ctx.shape = layout, shape
-        y: Tensor = _linear_op(x, values, index, bias, layout, shape)
+        y: Tensor = _linear_op(x, values, index, bias, layout, shape, True)  # values that train change
         return y
 
     @staticmethod

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gossamer.kernels.dispatch import pick
+from gossamer.kernels.cpu import dense
+from gossamer.kernels.dispatch import goes_dense, pick
 
 LIBRARY = torch.library.Library("gossamer", "DEF")
 LIBRARY.define(
-    "linear(Tensor x, Tensor values, Tensor[] index, Tensor? bias, str layout, int[] shape) -> Tensor"
+    "linear(Tensor x, Tensor values, Tensor[] index, Tensor? bias, str layout, int[] shape, bool training=False)"
+    " -> Tensor"
 )
 LIBRARY.define(
     "linear_grad_input(Tensor grad, Tensor values, Tensor[] index, str layout, int[] shape) -> Tensor"
@@ -23,8 +25,16 @@ LIBRARY.define(
 
 
 def _linear(
-    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
+    x: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
+    training: bool = False,
 ) -> Tensor:
+    if goes_dense("linear", layout, shape, values, x.shape[0], training):
+        return dense.linear(x, values, index, bias, layout, shape, training)
     y: Tensor = pick("linear", layout, x.dtype, x.device.type).call(x, values, index, bias, shape)
     return y
 
@@ -32,6 +42,8 @@ def _linear(
 def _grad_input(
     grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
+    if goes_dense("linear_grad_input", layout, shape, values, grad.shape[0]):
+        return dense.linear_grad_input(grad, values, index, layout, shape)
     dx: Tensor = pick("linear_grad_input", layout, grad.dtype, grad.device.type).call(
         grad, values, index, shape
     )
@@ -41,15 +53,23 @@ def _grad_input(
 def _grad_values(
     grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
+    if goes_dense("linear_grad_values", layout, shape, values, x.shape[0]):
+        return dense.linear_grad_values(grad, x, values, index, layout, shape)
     row = pick("linear_grad_values", layout, values.dtype, values.device.type)
     dv: Tensor = row.call(grad, x, values, index, shape)
     return dv
 
 
 def _linear_fake(
-    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
+    x: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
+    training: bool = False,
 ) -> Tensor:
-    del values, index, bias, layout
+    del values, index, bias, layout, training
     return x.new_empty((shape[0], x.shape[0])).t()
 
 

@@ -42,6 +42,15 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         function.argtypes, function.restype = [ctypes.c_char_p, ctypes.c_char_p], status
     lib.gs_linear_grad_input_transposed.argtypes = [ctypes.c_char_p, ctypes.c_char_p, pointer]
     lib.gs_linear_grad_input_transposed.restype = status
+    lib.gs_to_dense.argtypes, lib.gs_to_dense.restype = [ctypes.c_char_p, pointer, pointer], status
+    lib.gs_from_dense.argtypes, lib.gs_from_dense.restype = (
+        [ctypes.c_char_p, pointer, pointer, pointer],
+        status,
+    )
+    lib.gs_fingerprint.argtypes, lib.gs_fingerprint.restype = (
+        [pointer, i64, ctypes.POINTER(ctypes.c_uint64)],
+        status,
+    )
     lib.gs_chain_workspace.argtypes = [ctypes.c_char_p, i64, i64, ctypes.POINTER(ctypes.c_size_t)]
     lib.gs_chain_workspace.restype = status
     lib.gs_chain_forward.argtypes = [

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Final
-from weakref import ref
 
-from gossamer.errors import ConfigError, TopologyError
+from gossamer.errors import TopologyError
+from gossamer.kernels import modes
 from gossamer.kernels.cpu import library, pack
+from gossamer.kernels.cpu.kept import Kept
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MODES: Final = ("auto", "always", "never")
 VARIABLE: Final = "GOSSAMER_TRANSPOSED"
 STRUCT: Final = struct.Struct("6q")
 
@@ -30,7 +27,7 @@ PAYS_FROM: Final = 256
 
 ROWS: Final = (0, 1, 2)  # csr, fanin, nm of gs_layout: connections one by one
 
-_mode: ContextVar[str] = ContextVar("gossamer_transposed", default=os.environ.get(VARIABLE) or "auto")
+_mode = modes.variable("gossamer_transposed", VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -42,23 +39,7 @@ class Transposed:
     connections: int
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """A transposed index with the tensors it was made from, held weakly, and how often they had been written to."""
-
-    index: tuple[ref[Tensor], ...]
-    versions: tuple[int, ...]
-    made: Transposed
-
-
-_kept: dict[int, _Kept] = {}  # by id of the last tensor of the index; an entry goes when that tensor goes
-
-
-@cache
-def _checked(mode: str) -> str:
-    if mode not in MODES:
-        raise ConfigError("kernels.transposing", expected=f"one of {', '.join(MODES)}", got=repr(mode))
-    return mode
+_kept: Kept[Transposed] = Kept()
 
 
 @contextmanager
@@ -82,11 +63,8 @@ def transposing(mode: str) -> Iterator[None]:
         >>> with transposing("never"):
         ...     pass  # a backward pass here keeps nothing beside the indices
     """
-    token = _mode.set(_checked(mode))
-    try:
+    with modes.switched(_mode, "kernels.transposing", mode):
         yield
-    finally:
-        _mode.reset(token)
 
 
 def transposed_of(index: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -105,7 +83,7 @@ def transposed_of(index: Sequence[Tensor]) -> tuple[Tensor, ...]:
         >>> transposed_of([torch.zeros(1, 1, 1, dtype=torch.uint8)])
         ()
     """
-    kept = _look_up(index)
+    kept = _kept.find(index)
     return () if kept is None else kept.tensors
 
 
@@ -123,7 +101,12 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
 
     Cost: O(connections) time and 6 bytes a connection the first time, one look-up after that.
     """
-    mode, layout, group, n_values = _checked(_mode.get()), matrix[0], matrix[4], matrix[8]
+    mode, layout, group, n_values = (
+        modes.checked("kernels.transposing", _mode.get()),
+        matrix[0],
+        matrix[4],
+        matrix[8],
+    )
     if (
         mode == "never"
         or layout not in ROWS
@@ -132,25 +115,11 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
         or (mode == "auto" and row_bytes < PAYS_FROM)
     ):
         return None
-    found = _look_up(index)
+    found = _kept.find(index)
     if found is None and not any(tensor.is_inference() for tensor in index):  # those do not count writes
         found = _make(matrix)
-        key = id(index[-1])
-        refs = (*map(ref, index[:-1]), ref(index[-1], lambda _: _kept.pop(key, None)))
-        _kept[key] = _Kept(refs, _versions(index), found)
+        _kept.keep(found, index)
     return found
-
-
-def _versions(index: Sequence[Tensor]) -> tuple[int, ...]:
-    return tuple([tensor._version for tensor in index])  # noqa: SLF001 (torch's own count of writes)
-
-
-def _look_up(index: Sequence[Tensor]) -> Transposed | None:
-    """What is kept for exactly these tensors, unless one of them was written to since."""
-    kept = _kept.get(id(index[-1])) if index else None
-    if kept is None or any(mine() is not given for mine, given in zip(kept.index, index, strict=True)):
-        return None
-    return kept.made if kept.versions == _versions(index) else None
 
 
 def _make(matrix: pack.Fields) -> Transposed:
