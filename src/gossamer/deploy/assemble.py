@@ -101,6 +101,7 @@ def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | N
         unused_inputs=int((body.connections.fan_out() == 0).sum()),
         activation=layer.activation,
         values=str(layer.stored.values.dtype).removeprefix("torch."),
+        activations=max(layout(choice.layout).activations for choice in chosen),
         chosen=chosen[0].layout,
         runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
         bytes=layer.stored.bytes,

@@ -1,4 +1,4 @@
-"""Which form of a layer is fastest here: every exact one is tried on the layer's own inputs, dense included.
+"""Which form of a layer is fastest here: every one that is allowed is tried on the layer's own inputs, dense included.
 
 The times compared are tenth percentiles of interleaved runs: what the machine does while nobody disturbs it.
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.program import CoreStep, Operands, Program, Step, torch_step
+from gossamer.deploy.values import EXACT
 from gossamer.errors import PatternError
 from gossamer.measure import alternate
 
@@ -45,8 +46,13 @@ class Candidates:
     seconds: dict[Choice, list[float]] = field(default_factory=dict)
 
 
-def candidates(connections: Connections, forced: str | None, allowed: frozenset[str] | None) -> Candidates:
-    """Every layout that holds a layer exactly, and why the others do not.
+def candidates(
+    connections: Connections,
+    forced: str | None,
+    allowed: frozenset[str] | None,
+    activations: str = EXACT,
+) -> Candidates:
+    """Every layout that holds a layer exactly and may read its inputs as it does, and why the others are out.
 
     Raises:
         PatternError: the forced layout cannot hold it.
@@ -64,6 +70,8 @@ def candidates(connections: Connections, forced: str | None, allowed: frozenset[
         fits = kind.fit(connections)
         if forced is not None and name != forced:
             refused[name] = f"{forced} is forced"
+        elif kind.activations not in (EXACT, activations):
+            refused[name] = f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
         elif isinstance(fits, str):
             refused[name] = fits
         elif forced is None and allowed is not None and name not in allowed:
@@ -130,7 +138,7 @@ def choose(
     Cost: a run of every candidate for about a tenth of a second, then of the whole network.
     """
     found = {
-        node.name: candidates(body.connections, wanted.for_layer(node.name), wanted.allowed)
+        node.name: candidates(body.connections, wanted.for_layer(node.name), wanted.allowed, wanted.activations)
         for node, body in graph.linears()
     }
     batches = wanted.batches
@@ -183,7 +191,7 @@ def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
     """
     if len(forms) == 1:
         return next(iter(forms.values()))
-    tiled = forms.get("nm", forms.get("nm_lanes"))
+    tiled = next((forms[name] for name in ("nm", "nm_lanes", "nm_bytes") if name in forms), None)
     if tiled is None:
         return forms["block"] if "block" in forms else layout("csr").pack(connections, {})
     return layout("nm").pack(connections, tiled.parameters)

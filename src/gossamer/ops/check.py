@@ -22,6 +22,7 @@ _LAYOUTS: dict[str, tuple[int, tuple[tuple[torch.dtype, ...], ...]]] = {
     "fanin": (3, (_COLUMNS, _COLUMNS)),
     "nm": (4, (_OFFSETS,)),
     "nm_lanes": (4, (_OFFSETS,)),
+    "nm_bytes": (4, (_OFFSETS,)),
     "dense": (2, ()),
     "csr_bands": (3, ((torch.int32,), (torch.uint8, torch.uint16))),
     "block": (4, (_POINTERS, _COLUMNS)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from gossamer.deploy.values import EXACT
 from gossamer.errors import FormatError
 from gossamer.registry import Registry
 
@@ -64,12 +65,13 @@ class Layout(ABC):
     """Base of all layouts; instances hold nothing.
 
     ``kernel`` says whether the core runs it, ``explicit`` whether every stored number is a connection (dense
-    forms hold zeros that are none), ``parameters`` names its integers.
+    forms hold zeros that are none), ``activations`` how inputs are read, ``parameters`` names its integers.
     """
 
     name: ClassVar[str]
     kernel: ClassVar[bool] = True
     explicit: ClassVar[bool] = True
+    activations: ClassVar[str] = EXACT
     parameters: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
