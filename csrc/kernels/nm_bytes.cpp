@@ -82,9 +82,12 @@ template <int C> void sums(const Block& block, const int8_t* q, int64_t stride, 
 }
 #endif
 
-// Outputs of `count` neurons from `row` on, for one batch column.
-void finish_block(const gs_call& call, int64_t row, int64_t count, int64_t column, const int32_t* sum, float step) {
-  for (int64_t i = 0; i < count; ++i) finish<float>(call, row + i, column, static_cast<float>(sum[i]) * step);
+// Outputs of the neurons from `row` on, 16 where there are as many, for one batch column.
+void finish_block(const gs_call& call, int64_t row, int64_t column, const int32_t* sum, float step) {
+  float y[kNeurons];
+  for (int i = 0; i < kNeurons; ++i) y[i] = static_cast<float>(sum[i]) * step;
+  if (call.w.n_out - row >= kNeurons) finish_column(call, row, kNeurons, column, y);
+  else finish_column(call, row, call.w.n_out - row, column, y);
 }
 
 // Blocks b0 .. b1 for C batch columns from `column` on, whose steps lie at q, `stride` bytes apart.
@@ -97,8 +100,7 @@ void blocks(const gs_call& call, const int8_t* q, int64_t stride, const float* s
                          pairs, w.per_row, w.tile};
     int32_t out[C][kNeurons];
     sums<C>(block, q, stride, out);
-    const int64_t row = b * kNeurons, count = least(kNeurons, w.n_out - row);
-    for (int c = 0; c < C; ++c) finish_block(call, row, count, column + c, out[c], step[c]);
+    for (int c = 0; c < C; ++c) finish_block(call, b * kNeurons, column + c, out[c], step[c]);
   }
 }
 

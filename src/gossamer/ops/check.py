@@ -72,7 +72,12 @@ def _used(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
     n, m = shape[2], shape[3]
     if not 1 <= n <= m <= 256 or n_in % m:
         raise _shape_error("1 <= n <= m <= 256 with m dividing n_in", f"n {n}, m {m}, n_in {n_in}")
-    expected = (n_out, n_in // m, n) if layout == "nm" else (-(-n_out // 8), n_in // m, n, 8)
+    tiles = n_in // m
+    expected = {
+        "nm": (n_out, tiles, n),
+        "nm_lanes": (-(-n_out // 8), tiles, n, 8),
+        "nm_bytes": (-(-n_out // 16), -(-tiles // 2), n, 16, 2),
+    }[layout]
     if index[0].shape != expected:
         raise _shape_error(f"offset {list(expected)}", f"{tuple(index[0].shape)}")
     return index[0].numel()
