@@ -71,11 +71,11 @@ def _ones(case: Case, stored: torch.dtype) -> Tensor | None:
 
 
 def _as_read(case: Case, x: Tensor) -> Tensor:
-    """What the layout reads of x: itself, or its samples rounded to 127 steps of either sign."""
+    """What the layout reads of x: itself, or its samples rounded to 127 steps of either sign, in float64."""
     if case.layout not in ROUNDING:
         return x
     step = x.abs().amax(1, keepdim=True) / 127
-    return (x / step).round().clamp(-127, 127) * step
+    return (x * (127 / x.abs().amax(1, keepdim=True))).round() * step.double()
 
 
 def _check_linear(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
@@ -91,7 +91,7 @@ def _check_linear(row: KernelSpec, case: Case, batch: int, types: Types) -> None
         )
         for order, laid in memory_orders(given):
             y = row.call(laid, values, case.index, with_bias, case.shape, factor)
-            assert within_budget(y, exact, x @ w.t() + b, scale), (batch, order)
+            assert within_budget(y, exact, x.to(w.dtype) @ w.t() + b, scale), (batch, order)
 
 
 def _check_grad_input(row: KernelSpec, case: Case, batch: int, types: Types) -> None:
