@@ -71,7 +71,9 @@ def candidates(
         if forced is not None and name != forced:
             refused[name] = f"{forced} is forced"
         elif kind.activations not in (EXACT, activations):
-            refused[name] = f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
+            refused[name] = (
+                f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
+            )
         elif isinstance(fits, str):
             refused[name] = fits
         elif forced is None and allowed is not None and name not in allowed:
@@ -138,7 +140,9 @@ def choose(
     Cost: a run of every candidate for about a tenth of a second, then of the whole network.
     """
     found = {
-        node.name: candidates(body.connections, wanted.for_layer(node.name), wanted.allowed, wanted.activations)
+        node.name: candidates(
+            body.connections, wanted.for_layer(node.name), wanted.allowed, wanted.activations
+        )
         for node, body in graph.linears()
     }
     batches = wanted.batches

@@ -69,7 +69,9 @@ def freeze(
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     _check(model, inputs)
     names = [name for name, _ in model.named_modules()]
-    wanted = Wanted.of(keep, candidates, tuple(batch_sizes) or (inputs[0].shape[0],), names, values, activations)
+    wanted = Wanted.of(
+        keep, candidates, tuple(batch_sizes) or (inputs[0].shape[0],), names, values, activations
+    )
     twin = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad():
         graph = trace(twin, inputs)

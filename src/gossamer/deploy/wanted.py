@@ -72,7 +72,13 @@ class Wanted:
                 expected=f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 on",
                 got=str(sizes),
             )
-        return cls(keep, None if allowed is None else frozenset(allowed), sizes, values=values, activations=activations)
+        return cls(
+            keep,
+            None if allowed is None else frozenset(allowed),
+            sizes,
+            values=values,
+            activations=activations,
+        )
 
     def for_layer(self, name: str) -> str | None:
         """The layout a layer has to take, or None."""

@@ -51,7 +51,9 @@ class NmBytes(NmLayout):
         places[:, 1::2] -= m
         padding = torch.ones(places.shape, dtype=torch.bool)
         padding[:n_out, : n_in // m] = False
-        if bool((values != 0)[padding].any()) or bool((places != torch.arange(places.shape[2]))[padding].any()):
+        if bool((values != 0)[padding].any()) or bool(
+            (places != torch.arange(places.shape[2]))[padding].any()
+        ):
             raise FormatError(
                 "layout nm_bytes", expected="padding of zeros at the first offsets", got="something else"
             )

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MOST: Final = 127  # steps of either sign
-LEAST: Final = 2.0**-119  # a sample below is taken for zeros: the steps of smaller ones leave the range of float32
+LEAST: Final = (
+    2.0**-119
+)  # a sample below is taken for zeros: the steps of smaller ones leave the range of float32
 
 
 def in_steps(x: Tensor) -> tuple[Tensor, Tensor]:
