@@ -57,7 +57,7 @@ def connections_of(layer: gs.SparseLinear) -> Connections:
 
 
 def layouts_of(layer: gs.SparseLinear) -> dict[str, Packed]:
-    """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bytes, bands, int8 values."""
+    """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bytes, bands, int8."""
     own, shape = layer.pattern.layout, layer.shape
     parameters = dict(zip(layout(own).parameters, layer.pattern.dims(shape)[2:], strict=True))
     index = {str(number): tensor for number, tensor in enumerate(layer.operands())}

@@ -1,4 +1,4 @@
-"""Values in fewer bits: bfloat16, or int8 with one scale for each neuron. Inputs stay float32 unless int8 is allowed."""
+"""Values in fewer bits: bfloat16, or int8 with one scale for each neuron. Inputs stay float32 unless told."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Wanted:
             raise ConfigError(
                 "freeze(values=)", expected=f"one of {EXACT}, {', '.join(NARROW)}", got=repr(values)
             )
-        if activations not in ACTIVATIONS or (activations != EXACT and values != activations):
+        if activations not in ACTIVATIONS or activations not in (EXACT, values):
             raise ConfigError(
                 "freeze(activations=)",
                 expected=f"one of {', '.join(ACTIVATIONS)}, and int8 with values='int8' only",

@@ -104,7 +104,7 @@ def test_it_runs_only_where_it_is_allowed(mlp):
 def test_offsets_outside_their_tile_or_in_the_padding_are_refused(spot, value):
     packed = layer(torch.ones(9, 2, dtype=torch.int8), 8, 4)
     packed.index["offset"][spot] = value
-    with pytest.raises(Exception, match="layout|below|tile|offset"):
+    with pytest.raises(Exception, match=r"layout|below|tile|offset"):
         layout("nm_bytes").check(packed)
 
 

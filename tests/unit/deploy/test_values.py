@@ -22,7 +22,8 @@ from gossamer.errors import ConfigError, DtypeError, FormatError, KernelUnavaila
 LAYOUTS = {
     name: "nm:1:4" if name.startswith("nm") else "fanin:4"
     for name in layouts
-    if layout(name).kernel and name not in ("block", "csr_bands", "nm_bytes")  # no narrow kernel; tests of their own
+    if layout(name).kernel
+    and name not in ("block", "csr_bands", "nm_bytes")  # no narrow kernel; tests of their own
 }
 
 

@@ -19,7 +19,7 @@ MOST = 1 << 17  # connections of a neuron: so many products of two bytes always 
 class NmBytes(NmLayout):
     """``offset`` [ceil(out / 16), ceil(in / m / 2), n, 16, 2]: from the first input of each pair of tiles.
 
-    Padded with zeros to whole blocks of neurons and pairs of tiles. Int8 values only; inputs are rounded as they are read.
+    Padded with zeros to whole blocks of neurons and pairs of tiles. Int8 values only; inputs are rounded when read.
     """
 
     activations = "int8"
@@ -80,7 +80,7 @@ def _per_neuron(shape: tuple[int, int], parameters: Parameters) -> int:
 
 
 def _bytes(rows: Tensor, first: int | None = None) -> Tensor:
-    """[out, tiles, n] to [blocks, pairs, n, 16, 2]; offsets, where ``first`` is the first of a second tile, or values."""
+    """[out, tiles, n] to [blocks, pairs, n, 16, 2]; offsets, where ``first`` begins a second tile, or values."""
     n_out, tiles, n = rows.shape
     full = rows.new_zeros(-(-n_out // NEURONS) * NEURONS, -(-tiles // 2) * 2, n)
     if first is not None:

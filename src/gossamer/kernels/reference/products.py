@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def linear(layout: str) -> Callable[..., Tensor]:
     """``f(x, values, index, bias, shape, scale)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias.
 
-    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. ``"nm_bytes"`` reads
-    x rounded by `in_steps`.
+    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. ``"nm_bytes"``
+    reads x rounded by `in_steps`.
     """
 
     def call(
