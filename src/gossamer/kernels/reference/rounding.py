@@ -21,7 +21,8 @@ def in_steps(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         (steps [batch, n_in], size of a step [batch]), of x's dtype: x is about steps * size. A step is the nearest
-        whole number to ``x * (127 / largest)``, halves to even. A sample with an infinity or NaN has steps of 0 and size NaN.
+        whole number to ``x * (127 / largest)``, halves to even. A sample with an infinity or
+        NaN has steps of 0 and size NaN.
 
     Cost: O(batch * n_in).
 
