@@ -37,8 +37,8 @@ def freeze(
         model: nn.Module on the CPU - left as it is.
         example_input: Tensor [batch, ...], or a tuple of them - says shapes, and at which batch to measure.
         keep: "fastest" measures; a layout ("dense", "slice", "csr", "fanin", "nm", "nm_lanes",
-            "nm_bytes", "csr_bands", "block") for all linear layers, or a mapping layer -> layout, measures nothing for them
-            and is the same on every machine.
+            "nm_bytes", "csr_bands", "block") for all linear layers, or a mapping layer -> layout, measures nothing for
+            them and is the same on every machine.
         candidates: layouts that may be tried; None is all of them. Where none fits, a layer is dense.
         batch_sizes: measure at these instead, and at run time use what was measured nearest.
         values: "exact" keeps every weight to the bit; "bfloat16" and "int8" (one scale a neuron) round the weights of
