@@ -57,13 +57,15 @@ def connections_of(layer: gs.SparseLinear) -> Connections:
 
 
 def layouts_of(layer: gs.SparseLinear) -> dict[str, Packed]:
-    """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bands, int8 values."""
+    """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bytes, bands, int8."""
     own, shape = layer.pattern.layout, layer.shape
     parameters = dict(zip(layout(own).parameters, layer.pattern.dims(shape)[2:], strict=True))
     index = {str(number): tensor for number, tensor in enumerate(layer.operands())}
     name, connections = str(layer.pattern), connections_of(layer)
     held = {name: Packed(own, shape, parameters, layer.values.detach(), index)}
     small = narrowed(connections, "int8")
+    if isinstance(fits := layout("nm_bytes").fit(small), dict):
+        held[f"{name} bytes int8"] = layout("nm_bytes").pack(small, fits)  # inputs rounded to int8 as well
     for kind, label in ((own, name), (f"{own}_lanes", f"{name} lanes"), ("csr_bands", f"{name} bands")):
         banded = kind == "csr_bands" and (layer.grid.members > 1 or own == "nm")  # has something faster
         if kind in layouts and not banded and isinstance(fits := layout(kind).fit(connections), dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,11 +30,15 @@ class Case:
         return self.row.numel()
 
     def dense(self, values: Tensor) -> Tensor:
-        """[n_out, n_in] with the stored values in place; padding rows left out."""
-        rows = max(self.shape[0], int(self.row.max()) + 1 if self.used else 0)
-        full = torch.zeros(rows, self.shape[1], dtype=values.dtype)
-        full[self.row, self.column] = values[: self.used]
-        return full[: self.shape[0]]
+        """[n_out, n_in] with the stored values in place; padding left out."""
+        full = torch.zeros(self.shape[:2], dtype=values.dtype)
+        full[self.row[self.real], self.column[self.real]] = values[: self.used][self.real]
+        return full
+
+    @property
+    def real(self) -> Tensor:
+        """[used], bool: what is stored for a connection, not for padding."""
+        return (self.row < self.shape[0]) & (self.column < self.shape[1])
 
 
 def _choose(n: int, k: int) -> list[int]:
@@ -83,6 +88,19 @@ def nm(name: str, n_out: int, tiles: int, n: int, m: int, *, lanes: bool = False
     index = (offset.to(torch.uint8).contiguous(),)
     layout = "nm_lanes" if lanes else "nm"
     return Case(name, layout, (n_out, tiles * m, n, m), index, row.reshape(-1), column.reshape(-1), **more)  # type: ignore[arg-type]
+
+
+def nm_bytes(name: str, n_out: int, tiles: int, n: int, m: int, **more: object) -> Case:
+    pairs = -(-tiles // 2)
+    shape = (-(-n_out // 16), pairs, n, 16, 2)
+    index, row, column = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
+    for b, p, neuron, second in itertools.product(range(shape[0]), range(pairs), range(16), range(2)):
+        offsets = _long(_choose(m, n)) + second * m
+        index[b, p, :, neuron, second] = offsets
+        row[b, p, :, neuron, second] = b * 16 + neuron
+        column[b, p, :, neuron, second] = p * 2 * m + offsets
+    dims = (n_out, tiles * m, n, m)
+    return Case(name, "nm_bytes", dims, (index.to(torch.uint8),), row.view(-1), column.view(-1), **more)  # type: ignore[arg-type]
 
 
 def csr_bands(
@@ -185,6 +203,16 @@ def cases() -> list[Case]:
         nm("lanes-1-32", 8, 6, 1, 32, lanes=True),
         nm("lanes-4-32-padded", 13, 3, 4, 32, lanes=True),
         nm("lanes-2-5-padded", 3, 6, 2, 5, lanes=True),
+        nm_bytes("bytes-1-8", 16, 6, 1, 8),
+        nm_bytes("bytes-1-8-padded", 35, 5, 1, 8),
+        nm_bytes("bytes-3-8", 17, 4, 3, 8),
+        nm_bytes("bytes-2-4-padded", 5, 3, 2, 4),
+        nm_bytes("bytes-1-16", 20, 9, 1, 16),
+        nm_bytes("bytes-5-16", 3, 4, 5, 16),
+        nm_bytes("bytes-4-12-padded", 18, 3, 4, 12),
+        nm_bytes("bytes-1-1", 2, 3, 1, 1),
+        nm_bytes("bytes-16-16", 9, 2, 16, 16),
+        nm_bytes("bytes-long", 16, 410, 1, 8, **big),
         csr_bands("bands-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9, 4),
         csr_bands("bands-no-connection", [[], []], 5, 2),
         csr_bands("bands-one", [[0]], 1, 1),

@@ -14,6 +14,7 @@ gs_kernel pick(const gs_kernels& kernels, const gs_matrix& w, gs_operation op) {
   if (op == GS_OP_GRAD_INPUT) return kernels.grad_input[type];
   if (op == GS_OP_GRAD_VALUES) return kernels.grad_values[type];
   if (w.layout == GS_NM_LANES) return kernels.lanes[type];
+  if (w.layout == GS_NM_BYTES) return kernels.nm_bytes[type];
   if (w.layout == GS_DENSE) return kernels.dense[type];
   if (w.layout == GS_CSR_BANDS) return kernels.bands[type];
   return kernels.linear[type];

@@ -3,6 +3,7 @@
 namespace {
 
 constexpr int64_t kMaxDim = INT32_MAX;
+constexpr int64_t kMostBytes = 1 << 17;  // products of two bytes whose sum always fits 32 bits
 
 bool product(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
 
@@ -49,6 +50,16 @@ gs_status check_nm(const gs_matrix& w, int64_t* used, int64_t* cols) {
   if (w.col_bytes != 1) return GS_DTYPE;
   const int64_t rows = w.layout == GS_NM ? w.n_out : (w.n_out + 7) / 8 * 8;
   if (!product(w.n_in / w.tile, w.per_row, cols) || !product(*cols, rows, cols)) return GS_OVERFLOW;
+  *used = *cols;
+  return GS_OK;
+}
+
+gs_status check_nm_bytes(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1 || w.tile < 1 || w.tile > 16 || w.per_row < 1 || w.per_row > w.tile || w.n_in % w.tile) return GS_SIZE;
+  if (w.n_in / w.tile * w.per_row > kMostBytes) return GS_SIZE;
+  if (w.col_bytes != 1 || w.dtype != GS_F32 || w.narrow != GS_I8) return GS_DTYPE;
+  const int64_t pairs = (w.n_in / w.tile + 1) / 2;
+  if (!product(pairs * w.per_row * 2, (w.n_out + 15) / 16 * 16, cols)) return GS_OVERFLOW;
   *used = *cols;
   return GS_OK;
 }
@@ -109,6 +120,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_CSR) status = check_csr(w, used, &cols);
   if (w.layout == GS_FANIN) status = check_fanin(w, used, &cols);
   if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
+  if (w.layout == GS_NM_BYTES) status = check_nm_bytes(w, used, &cols);
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);
@@ -126,7 +138,7 @@ gs_status gs_check_call(gs_call& call, gs_operation op) {
   gs_status status = gs_check_matrix(call.w, op != GS_OP_GRAD_VALUES, &used);
   if (status != GS_OK) return status;
   if (call.batch < 0 || call.batch > INT64_MAX / 64) return GS_SIZE;
-  const bool frozen = call.w.layout == GS_NM_LANES || call.w.layout == GS_DENSE || call.w.layout == GS_CSR_BANDS;
+  const bool frozen = call.w.layout == GS_NM_LANES || call.w.layout == GS_NM_BYTES || call.w.layout == GS_DENSE || call.w.layout == GS_CSR_BANDS;
   if (op != GS_OP_LINEAR && frozen) return GS_LAYOUT;
   if (op == GS_OP_LINEAR && (call.activation < GS_IDENTITY || call.activation > GS_LEAKY_RELU)) return GS_SIZE;
   if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;

@@ -63,10 +63,11 @@ bool bands(const gs_matrix& w, int64_t used) {
   return true;
 }
 
-bool lanes(const gs_matrix& w, int64_t used) {
+// nm_lanes and nm_bytes: places among `limit` inputs, in no order.
+bool lanes(const gs_matrix& w, int64_t used, int64_t limit) {
   const uint8_t* p = static_cast<const uint8_t*>(w.cols);
   for (int64_t i = 0; i < used; ++i)
-    if (p[i] >= w.tile) return false;
+    if (p[i] >= limit) return false;
   return true;
 }
 
@@ -82,7 +83,8 @@ extern "C" gs_status gs_check_index(const gs_matrix* w) {
   if (w->layout == GS_BLOCK) good = row_compressed(*w, w->n_out / w->group, w->n_in / w->tile);
   if (w->layout == GS_FANIN) good = fanin(*w);
   if (w->layout == GS_NM) good = nm(*w);
-  if (w->layout == GS_NM_LANES) good = lanes(*w, used);
+  if (w->layout == GS_NM_LANES) good = lanes(*w, used, w->tile);
+  if (w->layout == GS_NM_BYTES) good = lanes(*w, used, 2 * w->tile);
   if (w->layout == GS_CSR_BANDS) good = bands(*w, used);
   return good ? GS_OK : GS_INDEX;
 }

@@ -35,6 +35,7 @@ int32_t fill() {
       add(&n, "linear_grad_values", layout, k->grad_values, name);
     }
     add(&n, "linear", "nm_lanes", k->lanes, name);
+    add(&n, "linear", "nm_bytes", k->nm_bytes, name);
     add(&n, "linear", "dense", k->dense, name);
     add(&n, "linear", "csr_bands", k->bands, name);
     add(&n, "linear", "block", k->block_linear, name);

@@ -34,6 +34,25 @@ template <class T> GS_INLINE void finish(const gs_call& call, int64_t row, int64
   static_cast<T*>(call.out)[row * call.out_stride + column] = activated<T>(call, sum);
 }
 
+// Stores outputs row .. row + count of one column, of whole sums that it overwrites.
+GS_INLINE void finish_column(const gs_call& call, int64_t row, int64_t count, int64_t column, float* sum) {
+  const float *scale = scales<float>(call.w), *bias = static_cast<const float*>(call.bias);
+  const gs_panel& more = call.residual;
+  const float* residual = static_cast<const float*>(more.data);
+  if (scale)
+    for (int64_t i = 0; i < count; ++i) sum[i] *= scale[row + i];
+  if (bias)
+    for (int64_t i = 0; i < count; ++i) sum[i] += bias[row + i];
+  if (residual)
+    for (int64_t i = 0; i < count; ++i) sum[i] += residual[(row + i) * more.feature_stride + column * more.batch_stride];
+  for (int64_t i = 0; i < count; ++i) sum[i] = activated<float>(call, sum[i]);
+  float* out = static_cast<float*>(call.out) + row * call.out_stride + column;
+  if (call.out_stride == 1)
+    for (int64_t i = 0; i < count; ++i) out[i] = sum[i];
+  else
+    for (int64_t i = 0; i < count; ++i) out[i * call.out_stride] = sum[i];
+}
+
 // Residual and activation of the V vectors of one output row in a batch tile.
 template <class T, int V> GS_INLINE void finish_row(const gs_call& call, const Tile& tile, int64_t row, vec<T> (&y)[V]) {
   if (call.residual.data) {

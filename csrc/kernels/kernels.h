@@ -14,6 +14,7 @@ struct gs_kernels {
   gs_kernel grad_input[kValueTypes];
   gs_kernel grad_values[kValueTypes];
   gs_kernel lanes[kValueTypes];
+  gs_kernel nm_bytes[kValueTypes];
   gs_kernel dense[kValueTypes];
   gs_kernel bands[kValueTypes];
   gs_kernel block_linear[kValueTypes];

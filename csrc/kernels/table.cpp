@@ -11,6 +11,7 @@ gs_status grad_input_f64(const gs_call* call);
 gs_status grad_values_f32(const gs_call* call);
 gs_status grad_values_f64(const gs_call* call);
 gs_status lanes_f32(const gs_call* call);
+gs_status nm_bytes_f32(const gs_call* call);
 gs_status dense_f32(const gs_call* call);
 gs_status bands_f32(const gs_call* call);
 gs_status bands_f64(const gs_call* call);
@@ -40,6 +41,7 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {gs::GS_SET::grad_input_f32, gs::GS_SET::grad_input_f64},
     {gs::GS_SET::grad_values_f32, gs::GS_SET::grad_values_f64},
     {gs::GS_SET::lanes_f32, nullptr, gs::GS_SET::lanes_f32, gs::GS_SET::lanes_f32},
+    {nullptr, nullptr, nullptr, gs::GS_SET::nm_bytes_f32},
     {gs::GS_SET::dense_f32},
     {gs::GS_SET::bands_f32, gs::GS_SET::bands_f64, gs::GS_SET::bands_f32, gs::GS_SET::bands_f32},
     {gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f64, gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f32},

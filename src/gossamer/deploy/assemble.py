@@ -14,6 +14,7 @@ from gossamer.deploy.dead import Removal, remove_dead
 from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.fuse import fuse
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Opaque
+from gossamer.deploy.layouts import layout
 from gossamer.deploy.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
 from gossamer.deploy.values import EXACT, narrowed
 from gossamer.measure import machine
@@ -80,6 +81,7 @@ def _limits(batches: tuple[int, ...]) -> list[int | None]:
 def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | None) -> LayerPlan:
     """The report of one layer."""
     chosen = layer.choices
+    read = [layout(choice.layout).activations for choice in chosen]
     tried = [
         Candidate(
             layout=way.layout,
@@ -101,6 +103,7 @@ def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | N
         unused_inputs=int((body.connections.fan_out() == 0).sum()),
         activation=layer.activation,
         values=str(layer.stored.values.dtype).removeprefix("torch."),
+        activations=next((kind for kind in read if kind != EXACT), EXACT),
         chosen=chosen[0].layout,
         runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
         bytes=layer.stored.bytes,

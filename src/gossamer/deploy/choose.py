@@ -1,4 +1,4 @@
-"""Which form of a layer is fastest here: every exact one is tried on the layer's own inputs, dense included.
+"""Which form of a layer is fastest here: every one that is allowed is tried on the layer's own inputs, dense included.
 
 The times compared are tenth percentiles of interleaved runs: what the machine does while nobody disturbs it.
 """
@@ -16,6 +16,7 @@ from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.program import CoreStep, Operands, Program, Step, torch_step
 from gossamer.deploy.store import to_store
+from gossamer.deploy.values import EXACT
 from gossamer.errors import PatternError
 from gossamer.measure import alternate
 
@@ -60,8 +61,13 @@ class Candidates:
         return min(times, key=times.__getitem__) if times else None
 
 
-def candidates(connections: Connections, forced: str | None, allowed: frozenset[str] | None) -> Candidates:
-    """Every layout that holds a layer exactly, and why the others do not.
+def candidates(
+    connections: Connections,
+    forced: str | None,
+    allowed: frozenset[str] | None,
+    activations: str = EXACT,
+) -> Candidates:
+    """Every layout that holds a layer exactly and may read its inputs as it does, and why the others are out.
 
     Raises:
         PatternError: the forced layout cannot hold it.
@@ -79,6 +85,10 @@ def candidates(connections: Connections, forced: str | None, allowed: frozenset[
         fits = kind.fit(connections)
         if forced is not None and name != forced:
             refused[name] = f"{forced} is forced"
+        elif kind.activations not in (EXACT, activations):
+            refused[name] = (
+                f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
+            )
         elif isinstance(fits, str):
             refused[name] = fits
         elif forced is None and allowed is not None and name not in allowed:
@@ -148,7 +158,9 @@ def choose(
     Cost: a run of every candidate for about a tenth of a second, then of the whole network.
     """
     found = {
-        node.name: candidates(body.connections, wanted.for_layer(node.name), wanted.allowed)
+        node.name: candidates(
+            body.connections, wanted.for_layer(node.name), wanted.allowed, wanted.activations
+        )
         for node, body in graph.linears()
     }
     batches = wanted.batches

@@ -29,6 +29,7 @@ def freeze(
     candidates: Iterable[str] | None = None,
     batch_sizes: Iterable[int] = (),
     values: str = "exact",
+    activations: str = "exact",
 ) -> Frozen:
     """Make a trained model small and fast: dead neurons gone, every layer in the form measured fastest.
 
@@ -36,19 +37,21 @@ def freeze(
         model: nn.Module on the CPU - left as it is.
         example_input: Tensor [batch, ...], or a tuple of them - says shapes, and at which batch to measure.
         keep: "fastest" measures; a layout ("dense", "slice", "csr", "fanin", "nm", "nm_lanes",
-            "csr_bands", "block") for all linear layers, or a mapping layer -> layout, measures nothing for them and
-            is the same on every machine.
+            "nm_bytes", "csr_bands", "block") for all linear layers, or a mapping layer -> layout, measures nothing for
+            them and is the same on every machine.
         candidates: layouts that may be tried; None is all of them. Where none fits, a layer is dense.
         batch_sizes: measure at these instead, and at run time use what was measured nearest.
         values: "exact" keeps every weight to the bit; "bfloat16" and "int8" (one scale a neuron) round the weights of
-            linear layers, for half and a quarter of their bytes. Activations stay float32. Measure the accuracy.
+            linear layers, for half and a quarter of their bytes. Measure the accuracy.
+        activations: "exact" reads inputs as they are; "int8", with int8 values, also tries layouts that round the
+            inputs of a layer to 127 steps of either sign, sample by sample ("nm_bytes"). Which layers do is measured.
 
     Returns:
         Frozen - an nn.Module in evaluation, without gradient; ``explain()`` says what was chosen and why.
 
     Raises:
-        ConfigError: unknown layout, layer, batch size or type of values. PatternError: a layout that cannot hold its
-            layer exactly.
+        ConfigError: unknown layout, layer, batch size or type of values or activations. PatternError: a layout
+            that cannot hold its layer exactly.
         DtypeError: parameters elsewhere than on the CPU; other than float32 where values are rounded.
         ShapeError: an example without a batch dimension.
 
@@ -66,7 +69,9 @@ def freeze(
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     _check(model, inputs)
     names = [name for name, _ in model.named_modules()]
-    wanted = Wanted.of(keep, candidates, tuple(batch_sizes) or (inputs[0].shape[0],), names, values)
+    wanted = Wanted.of(
+        keep, candidates, tuple(batch_sizes) or (inputs[0].shape[0],), names, values, activations
+    )
     twin = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
     with torch.no_grad():
         graph = trace(twin, inputs)

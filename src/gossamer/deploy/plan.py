@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gossamer.deploy.values import NARROW
+from gossamer.deploy.values import EXACT, NARROW
 
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=0, le=1 << 62)]
@@ -41,6 +41,7 @@ class LayerPlan(_Row):
     unused_inputs: Count = 0
     activation: Text | None = None
     values: Text = ""
+    activations: Text = EXACT
     residual: bool = False
     chosen: Text
     runs: list[Text] = Few
@@ -101,6 +102,7 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     head += " + residual" if layer.residual else ""
     head += f" + {layer.activation}" if layer.activation else ""
     head += f", values {layer.values}" if layer.values in NARROW else ""
+    head += f", activations {layer.activations}" if layer.activations != EXACT else ""
     gone = [
         (layer.constant, "constant neurons folded into the next layer"),
         (layer.unread, "neurons that nothing read removed"),

@@ -1,4 +1,4 @@
-"""Values in fewer bits: bfloat16, or int8 with one scale for each neuron. Inputs and sums stay float32."""
+"""Values in fewer bits: bfloat16, or int8 with one scale for each neuron. Inputs stay float32 unless told."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gossamer.deploy.layouts import Packed
 
 EXACT: Final = "exact"
+ACTIVATIONS: Final = (EXACT, "int8")  # how a layer may read its inputs
 NARROW: Final = {"bfloat16": torch.bfloat16, "int8": torch.int8}
 LARGEST: Final = 127  # of an int8 value; -128 stays unused, so that the range is symmetric
 

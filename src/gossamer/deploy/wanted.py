@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gossamer.deploy.layouts import layouts
-from gossamer.deploy.values import EXACT, NARROW
+from gossamer.deploy.values import ACTIVATIONS, EXACT, NARROW
 from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Wanted:
         batches: batch sizes measured, ascending.
         seconds: float - to spend on measuring, about.
         values: "exact", or the type that values are rounded to.
+        activations: "exact", or "int8": layers may round their inputs.
     """
 
     keep: str | Mapping[str, str] = "fastest"
@@ -32,6 +33,7 @@ class Wanted:
     batches: tuple[int, ...] = (1,)
     seconds: float = 1.8
     values: str = EXACT
+    activations: str = EXACT
 
     @classmethod
     def of(
@@ -41,6 +43,7 @@ class Wanted:
         batches: Iterable[int],
         layers: Iterable[str],
         values: str = EXACT,
+        activations: str = EXACT,
     ) -> Wanted:
         """Check the names first; raises ConfigError."""
         named = [] if keep == "fastest" else [keep] if isinstance(keep, str) else list(keep.values())
@@ -56,6 +59,12 @@ class Wanted:
             raise ConfigError(
                 "freeze(values=)", expected=f"one of {EXACT}, {', '.join(NARROW)}", got=repr(values)
             )
+        if activations not in ACTIVATIONS or activations not in (EXACT, values):
+            raise ConfigError(
+                "freeze(activations=)",
+                expected=f"one of {', '.join(ACTIVATIONS)}, and int8 with values='int8' only",
+                got=f"{activations!r} with {values} values",
+            )
         sizes = tuple(sorted(set(batches)))
         if sizes[0] < 1 or len(sizes) > LARGEST_NUMBER_OF_BATCHES:
             raise ConfigError(
@@ -63,7 +72,13 @@ class Wanted:
                 expected=f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 on",
                 got=str(sizes),
             )
-        return cls(keep, None if allowed is None else frozenset(allowed), sizes, values=values)
+        return cls(
+            keep,
+            None if allowed is None else frozenset(allowed),
+            sizes,
+            values=values,
+            activations=activations,
+        )
 
     def for_layer(self, name: str) -> str | None:
         """The layout a layer has to take, or None."""

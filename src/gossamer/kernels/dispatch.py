@@ -109,7 +109,7 @@ def _choose(op: str, layout: str, dtype: Any, device: str, forced: str | None) -
         expected=f"a kernel for layout {layout!r}, {name}, {device}"
         + (f", forced to {forced}" if forced else ""),
         got="none in the table",
-        hint="layouts 'nm_lanes', 'csr_bands' and 'dense' run forward only"
+        hint="layouts 'nm_lanes', 'nm_bytes', 'csr_bands' and 'dense' run forward only"
         if op != "linear"
         else "kernels.explain() lists what there is",
     )

@@ -9,7 +9,7 @@ from gossamer.kernels.cpu import library
 from gossamer.kernels.spec import KernelSpec
 
 OPS: Final = ("linear", "linear_grad_input", "linear_grad_values")
-LAYOUTS: Final = ("csr", "fanin", "nm", "block", "nm_lanes", "dense", "csr_bands")
+LAYOUTS: Final = ("csr", "fanin", "nm", "block", "nm_lanes", "nm_bytes", "dense", "csr_bands")
 TRAINED: Final = ("csr", "fanin", "nm", "block")  # with gradients; the others only run frozen networks
 NARROW: Final = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values; frozen networks only
 
@@ -18,6 +18,7 @@ _COMPILED: Final = (
     *((op, layout, ("float32", "float64")) for op in OPS for layout in TRAINED),
     *(("linear", layout, NARROW) for layout in ("csr", "fanin", "nm", "block")),
     ("linear", "nm_lanes", ("float32", *NARROW)),
+    ("linear", "nm_bytes", ("float32-int8",)),
     ("linear", "dense", ("float32",)),
     ("linear", "csr_bands", ("float32", "float64", *NARROW)),
 )

@@ -22,6 +22,7 @@ _LAYOUTS: dict[str, tuple[int, tuple[tuple[torch.dtype, ...], ...]]] = {
     "fanin": (3, (_COLUMNS, _COLUMNS)),
     "nm": (4, (_OFFSETS,)),
     "nm_lanes": (4, (_OFFSETS,)),
+    "nm_bytes": (4, (_OFFSETS,)),
     "dense": (2, ()),
     "csr_bands": (3, ((torch.int32,), (torch.uint8, torch.uint16))),
     "block": (4, (_POINTERS, _COLUMNS)),
@@ -71,7 +72,12 @@ def _used(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
     n, m = shape[2], shape[3]
     if not 1 <= n <= m <= 256 or n_in % m:
         raise _shape_error("1 <= n <= m <= 256 with m dividing n_in", f"n {n}, m {m}, n_in {n_in}")
-    expected = (n_out, n_in // m, n) if layout == "nm" else (-(-n_out // 8), n_in // m, n, 8)
+    tiles = n_in // m
+    expected = {
+        "nm": (n_out, tiles, n),
+        "nm_lanes": (-(-n_out // 8), tiles, n, 8),
+        "nm_bytes": (-(-n_out // 16), -(-tiles // 2), n, 16, 2),
+    }[layout]
     if index[0].shape != expected:
         raise _shape_error(f"offset {list(expected)}", f"{tuple(index[0].shape)}")
     return index[0].numel()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gossamer.deploy.connections import Connections, group
 from gossamer.deploy.layouts import Packed, layout, layouts
+from gossamer.deploy.values import narrowed
 from gossamer.errors import ConfigError, FormatError, GossamerError
 from gossamer.patterns import NM, FanIn, parse
 
@@ -88,7 +89,7 @@ def test_no_connection_at_all():
     layer = Connections((3, 4), torch.empty(0, dtype=torch.int64), torch.empty(0))
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
         "block": False, "csr": True, "csr_bands": True, "dense": True, "fanin": False, "nm": False,
-        "nm_lanes": False, "slice": False
+        "nm_bytes": False, "nm_lanes": False, "slice": False
     }  # fmt: skip
     assert layout("csr").check(layout("csr").pack(layer, {})).positions.numel() == 0
 
@@ -108,6 +109,7 @@ def test_values_of_another_number_are_refused(name):
     if name == "slice":
         layer = layer.without(inputs=torch.tensor([0]))
         layer = Connections((8, 8), layer.positions, layer.values)
+    layer = narrowed(layer, "int8") if name == "nm_bytes" else layer
     kind = layout(name)
     packed = kind.pack(layer, kind.fit(layer))
     short = Packed(name, packed.shape, packed.parameters, packed.values[:-1], packed.index)

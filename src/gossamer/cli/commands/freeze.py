@@ -34,6 +34,9 @@ def freeze(
     values: Annotated[
         str, typer.Option(help="exact, or weights rounded to bfloat16 or int8; the accuracy is then shown.")
     ] = "exact",
+    activations: Annotated[
+        str, typer.Option(help="exact, or int8: layers may round their inputs; needs --values int8.")
+    ] = "exact",
 ) -> None:
     """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here."""
     import torch
@@ -48,7 +51,9 @@ def freeze(
     sizes = tuple(sorted(set(batch or (1, 256))))
     example = torch.randn(sizes[-1], found.inputs, generator=torch.Generator().manual_seed(0))
     with measure.threads(found.config.threads or torch.get_num_threads()):
-        frozen = gs.freeze(found.model, example, keep=keep, batch_sizes=sizes, values=values)
+        frozen = gs.freeze(
+            found.model, example, keep=keep, batch_sizes=sizes, values=values, activations=activations
+        )
     folder = source if source.is_dir() else source.parent
     path = target or folder / layout.NETWORK
     gs.save(frozen, path)

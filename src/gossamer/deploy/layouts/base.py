@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from gossamer.deploy.values import EXACT
 from gossamer.errors import FormatError
 from gossamer.registry import Registry
 
@@ -64,13 +65,15 @@ class Layout(ABC):
     """Base of all layouts; instances hold nothing.
 
     ``kernel`` says whether the core runs it, ``explicit`` whether every stored number is a connection (dense
-    forms hold zeros that are none), ``parameters`` names its integers. ``from_batch`` and ``up_to_batch`` (None: no
-    end) say at which batch sizes it is worth measuring: those at which it has been seen to win.
+    forms hold zeros that are none), ``activations`` how inputs are read, ``parameters`` names its integers.
+    ``from_batch`` and ``up_to_batch`` (None: no end) say at which batch sizes it is worth measuring: those at which
+    it has been seen to win.
     """
 
     name: ClassVar[str]
     kernel: ClassVar[bool] = True
     explicit: ClassVar[bool] = True
+    activations: ClassVar[str] = EXACT
     parameters: ClassVar[tuple[str, ...]] = ()
     from_batch: ClassVar[int] = 1
     up_to_batch: ClassVar[int | None] = None

@@ -18,7 +18,7 @@ class Chain:
             of integer tensors (empty for ``"dense"``); optionally ``bias`` [n_out], ``activation`` (None,
             ``"relu"``, ``"leaky_relu"`` with a ``slope``) and, for int8 values, ``scale`` [n_out] float32. All
             float32 or all float64 (``"nm_lanes"`` and ``"dense"``: float32); beside float32 also bfloat16 or int8
-            values (not ``"dense"``). All contiguous; kept alive, not copied.
+            values (not ``"dense"``; ``"nm_bytes"``: int8 alone). All contiguous; kept alive, not copied.
         isa: instruction set by name, or None for the best one.
 
     Raises:

@@ -13,9 +13,10 @@ def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[
     """Scan index tensors for ranges, order and row pointers, before they reach a kernel.
 
     Args:
-        values: [>= used], float32 or float64 - tensor or array; only its length and dtype are used.
+        values: [>= used], float32 or float64, or narrow - tensor or array; only its length and dtype are used.
         index: integer tensors of the layout, contiguous.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``, ``"nm_lanes"``, ``"csr_bands"`` or ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``, ``"nm_lanes"``, ``"nm_bytes"``, ``"csr_bands"``
+            or ``"dense"``.
         shape: integers of the layout.
 
     Raises:

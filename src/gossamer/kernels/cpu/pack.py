@@ -63,6 +63,10 @@ def _nm_lanes(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int
     return _nm(dtype, values, index, shape, at, layout=3)
 
 
+def _nm_bytes(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
+    return _nm(dtype, values, index, shape, at, layout=7)
+
+
 def _dense(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
     del index
     return (4, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], 0, 0, 0, at(values), 0, 0)
@@ -91,6 +95,7 @@ FIELDS: Final = {
     "fanin": _fanin,
     "nm": _nm,
     "nm_lanes": _nm_lanes,
+    "nm_bytes": _nm_bytes,
     "dense": _dense,
     "csr_bands": _csr_bands,
     "block": _block,

@@ -46,6 +46,17 @@ def _nm_lanes(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Te
     return row.reshape(-1), (tile * m + offset.long()).reshape(-1)
 
 
+def _nm_bytes(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    (offset,) = index
+    m = shape[3]
+    block, pair, _, neuron, _ = (
+        torch.arange(size, device=offset.device).view([-1 if d == axis else 1 for d in range(5)])
+        for axis, size in enumerate(offset.shape)
+    )
+    row = (block * 16 + neuron).expand(offset.shape)
+    return row.reshape(-1), (pair * 2 * m + offset.long()).reshape(-1)
+
+
 def _dense(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     del index
     flat = torch.arange(shape[0] * shape[1])
@@ -71,6 +82,7 @@ _LAYOUTS = {
     "fanin": _fanin,
     "nm": _nm,
     "nm_lanes": _nm_lanes,
+    "nm_bytes": _nm_bytes,
     "dense": _dense,
     "csr_bands": _csr_bands,
     "block": _block,
@@ -82,12 +94,13 @@ def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> t
 
     Args:
         index: the layout's integer tensors.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"csr_bands"``, ``"block"`` or ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"nm_bytes"``, ``"csr_bands"``, ``"block"`` or
+            ``"dense"``.
         shape: the layout's integers.
 
     Returns:
         (row, column), int64 [used] each: ``values[i]`` connects input ``column[i]`` to output ``row[i]``.
-        Rows past n_out are padding of ``"nm_lanes"``.
+        Rows past n_out are padding of ``"nm_lanes"`` and ``"nm_bytes"``, columns past n_in of the latter.
 
     Raises:
         ShapeError: an unknown layout.

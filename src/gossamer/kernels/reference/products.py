@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gossamer.kernels.reference.coordinates import coordinates
+from gossamer.kernels.reference.rounding import in_steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 def linear(layout: str) -> Callable[..., Tensor]:
     """``f(x, values, index, bias, shape, scale)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias.
 
-    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``.
+    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. ``"nm_bytes"``
+    reads x rounded by `in_steps`.
     """
 
     def call(
@@ -26,9 +28,14 @@ def linear(layout: str) -> Callable[..., Tensor]:
         scale: Tensor | None = None,
     ) -> Tensor:
         row, col = (t.to(x.device) for t in coordinates(index, layout, shape))
+        step = None
+        if layout == "nm_bytes":
+            x, step = in_steps(x)
+            col = col.clamp(max=x.shape[1] - 1)  # padding weighs nothing
         products = values[: row.numel(), None].to(x.dtype) * x.t()[col]
-        padded = max(shape[0], -(-shape[0] // 8) * 8 if layout == "nm_lanes" else 0)
+        padded = max(shape[0], -(-shape[0] // 16) * 16 if layout in ("nm_lanes", "nm_bytes") else 0)
         y = products.new_zeros(padded, x.shape[0]).index_add(0, row, products)[: shape[0]]
+        y = y if step is None else y * step
         y = y if scale is None else y * scale[:, None]
         return (y if bias is None else y + bias[:, None]).t()
 

@@ -1,0 +1,143 @@
+// nm_bytes: int8 values times inputs rounded to int8 (quantize.h), with exact integer sums. 16 neurons side by side, two
+// neighbouring tiles each, so that one byte permute fetches 32 inputs and one multiply-add makes 16 sums of two products.
+// Both factors are within 128 x 127, so a sum of two fits 16 bits, and one of 2^17, the most a neuron may have, 32 bits:
+// nothing saturates. Forward, for small batches.
+#include "epilogue.h"
+#include "items.h"
+#include "quantize.h"
+
+namespace gs {
+namespace GS_SET {
+namespace {
+
+constexpr int kNeurons = 16;       // side by side
+constexpr int64_t kColumns = 4;    // batch columns that share what is read of the weight
+constexpr int64_t kTable = 32;     // inputs that a pair of tiles may span, and that a look-up may read
+
+// One block of neurons: its bytes in the order of the file, and the shape they have.
+struct Block {
+  const int8_t* values;
+  const uint8_t* offsets;  // from the first input of a pair of tiles
+  int64_t pairs, n, m;
+};
+
+#if defined(__AVX2__)
+// 32-bit sums of 16 neurons, of which the even ones come in lower and the odd ones in upper halves.
+struct Sums {
+  __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
+
+  GS_INLINE_MEMBER void add(__m256i pairs) {
+    even = _mm256_add_epi32(even, _mm256_madd_epi16(pairs, _mm256_set1_epi32(1)));
+    odd = _mm256_add_epi32(odd, _mm256_srai_epi32(pairs, 16));
+  }
+  GS_INLINE_MEMBER void store(int32_t* out) const {
+    const __m256i low = _mm256_unpacklo_epi32(even, odd), high = _mm256_unpackhi_epi32(even, odd);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_permute2x128_si256(low, high, 0x20));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), _mm256_permute2x128_si256(low, high, 0x31));
+  }
+};
+
+GS_INLINE __m256i table(const int8_t* q) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)));
+}
+
+// The inputs at 32 offsets: below 16, or, if the pair of tiles is wider, below 32.
+template <bool Wide> GS_INLINE __m256i pick(const int8_t* q, __m256i offsets) {
+  const __m256i low = _mm256_shuffle_epi8(table(q), offsets);
+  if constexpr (!Wide) return low;
+  const __m256i high = _mm256_shuffle_epi8(table(q + 16), offsets);
+  return _mm256_blendv_epi8(low, high, _mm256_slli_epi16(offsets, 3));  // by bit 4, moved to where a blend reads it
+}
+
+template <int C, bool Wide> GS_INLINE void permuted(const Block& block, const int8_t* q, int64_t stride, int32_t (*out)[kNeurons]) {
+  Sums sums[C];
+  const int8_t* w = block.values;
+  const uint8_t* offsets = block.offsets;
+  for (int64_t pair = 0; pair < block.pairs; ++pair, q += 2 * block.m)
+    for (int64_t i = 0; i < block.n; ++i, w += 32, offsets += 32) {
+      const __m256i at = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(offsets));
+      const __m256i weight = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w)), size = _mm256_abs_epi8(weight);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c)
+        sums[c].add(_mm256_maddubs_epi16(size, _mm256_sign_epi8(pick<Wide>(q + c * stride, at), weight)));
+    }
+  for (int c = 0; c < C; ++c) sums[c].store(out[c]);
+}
+
+template <int C> void sums(const Block& block, const int8_t* q, int64_t stride, int32_t (*out)[kNeurons]) {
+  if (block.m <= 8) permuted<C, false>(block, q, stride, out);
+  else permuted<C, true>(block, q, stride, out);
+}
+#else
+template <int C> void sums(const Block& block, const int8_t* q, int64_t stride, int32_t (*out)[kNeurons]) {
+  for (int c = 0; c < C; ++c) {
+    int32_t sum[kNeurons] = {};
+    for (int64_t step = 0; step < block.pairs * block.n; ++step) {
+      const int8_t* inputs = q + c * stride + step / block.n * 2 * block.m;
+      for (int i = 0; i < 2 * kNeurons; ++i)
+        sum[i / 2] += block.values[step * 32 + i] * inputs[block.offsets[step * 32 + i]];
+    }
+    for (int i = 0; i < kNeurons; ++i) out[c][i] = sum[i];
+  }
+}
+#endif
+
+// Outputs of the neurons from `row` on, 16 where there are as many, for one batch column.
+void finish_block(const gs_call& call, int64_t row, int64_t column, const int32_t* sum, float step) {
+  float y[kNeurons];
+  for (int i = 0; i < kNeurons; ++i) y[i] = static_cast<float>(sum[i]) * step;
+  if (call.w.n_out - row >= kNeurons) finish_column(call, row, kNeurons, column, y);
+  else finish_column(call, row, call.w.n_out - row, column, y);
+}
+
+// Blocks b0 .. b1 for C batch columns from `column` on, whose steps lie at q, `stride` bytes apart.
+template <int C>
+void blocks(const gs_call& call, const int8_t* q, int64_t stride, const float* step, int64_t column, int64_t b0, int64_t b1) {
+  const gs_matrix& w = call.w;
+  const int64_t pairs = ceil_div(w.n_in / w.tile, 2), bytes = pairs * w.per_row * 2 * kNeurons;
+  for (int64_t b = b0; b < b1; ++b) {
+    const Block block = {static_cast<const int8_t*>(w.values) + b * bytes, static_cast<const uint8_t*>(w.cols) + b * bytes,
+                         pairs, w.per_row, w.tile};
+    int32_t out[C][kNeurons];
+    sums<C>(block, q, stride, out);
+    for (int c = 0; c < C; ++c) finish_block(call, b * kNeurons, column + c, out[c], step[c]);
+  }
+}
+
+// Items are (kColumns batch columns, block of 16 neurons) pairs, columns outermost.
+gs_status items(const gs_call& call, int64_t begin, int64_t end) {
+  const int64_t n_in = call.w.n_in, count = ceil_div(call.w.n_out, kNeurons);
+  const int64_t stride = ceil_div(n_in, 32) * 32 + 2 * kTable;  // what lies past the inputs is read, and multiplied by 0
+  int8_t* q = static_cast<int8_t*>(gs_scratch(n_in * sizeof(float) + kColumns * stride));
+  if (!q) return GS_MEMORY;
+  float* room = reinterpret_cast<float*>(q + kColumns * stride);
+  while (begin < end) {
+    const int64_t first = begin / count * kColumns, columns = least(kColumns, call.batch - first);
+    const int64_t b0 = begin % count, b1 = least(count, b0 + (end - begin));
+    float step[kColumns];
+    for (int64_t c = 0; c < columns; ++c) {
+      step[c] = quantize(column_at<float>(call.x, first + c, n_in, room), n_in, q + c * stride);
+      __builtin_memset(q + c * stride + n_in, 0, stride - n_in);
+    }
+    switch (columns) {
+      case 1: blocks<1>(call, q, stride, step, first, b0, b1); break;
+      case 2: blocks<2>(call, q, stride, step, first, b0, b1); break;
+      case 3: blocks<3>(call, q, stride, step, first, b0, b1); break;
+      default: blocks<4>(call, q, stride, step, first, b0, b1);
+    }
+    begin += b1 - b0;
+  }
+  return GS_OK;
+}
+
+}  // namespace
+
+gs_status nm_bytes_f32(const gs_call* call) {
+  const gs_matrix& w = call->w;
+  const int64_t columns = least(kColumns, call->batch), cost = (w.n_in / w.tile) * w.per_row * columns / 2;
+  return for_items(*call, ceil_div(call->batch, kColumns) * ceil_div(w.n_out, kNeurons), cost,
+                   [&](int64_t begin, int64_t end) { return items(*call, begin, end); });
+}
+
+}  // namespace GS_SET
+}  // namespace gs

@@ -1,0 +1,67 @@
+// Inputs of one batch column in int8 steps: x is about step * q, with q the nearest integer of x * (127 / largest |x|), halves
+// to even, and step = largest |x| / 127. The same bits in every instruction set.
+#ifndef GOSSAMER_QUANTIZE_H
+#define GOSSAMER_QUANTIZE_H
+
+#include "vec.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace gs {
+namespace GS_SET {
+
+typedef int32_t i32v __attribute__((vector_size(GS_VEC_BYTES)));
+
+// The bits of the largest |x|. Read as integers, magnitudes keep their order, and infinities and NaN come after all numbers.
+GS_INLINE int32_t largest_magnitude(const float* x, int64_t n) {
+  const i32v magnitude = i32v{} + 0x7fffffff;
+  i32v most = {};
+  int64_t i = 0;
+  for (; i + Vec<float>::lanes <= n; i += Vec<float>::lanes) {
+    const i32v bits = (i32v)load<float>(x + i) & magnitude;
+    most = bits > most ? bits : most;
+  }
+  const i32v bits = (i32v)load_part<float>(x + i, n - i) & magnitude;
+  most = bits > most ? bits : most;
+  int32_t largest = most[0];
+  for (int lane = 1; lane < Vec<float>::lanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+  return largest;
+}
+
+GS_INLINE void to_steps(const float* x, int64_t n, float inverse, int8_t* q) {
+  int64_t i = 0;
+#if defined(__AVX2__)
+  const __m256 by = _mm256_set1_ps(inverse);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  for (; i + 32 <= n; i += 32) {
+    __m256i part[4];
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p) part[p] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * p), by));
+    const __m256i mixed = _mm256_packs_epi16(_mm256_packs_epi32(part[0], part[1]), _mm256_packs_epi32(part[2], part[3]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + i), _mm256_permutevar8x32_epi32(mixed, order));
+  }
+#endif
+  for (; i < n; ++i) q[i] = static_cast<int8_t>(__builtin_lrintf(x[i] * inverse));
+}
+
+// Fills q[n] and returns the step: 0 for a column of zeros, NaN (and q all 0) where an input is infinite or NaN. A column
+// whose largest magnitude is below 2^-119 counts as zeros: its steps would leave the range of float.
+GS_INLINE float quantize(const float* x, int64_t n, int8_t* q) {
+  constexpr int32_t infinite = 0x7f800000, tiny = 8 << 23;
+  const int32_t bits = largest_magnitude(x, n);
+  float largest;
+  __builtin_memcpy(&largest, &bits, sizeof largest);
+  if (bits < tiny || bits >= infinite) {
+    for (int64_t i = 0; i < n; ++i) q[i] = 0;
+    return bits < tiny ? 0 : __builtin_nanf("");
+  }
+  to_steps(x, n, 127 / largest, q);
+  return largest / 127;
+}
+
+}  // namespace GS_SET
+}  // namespace gs
+
+#endif
