@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gossamer.deploy import freeze, load, save
     from gossamer.errors import GossamerError
-    from gossamer.nn import MaskedConv2d, MaskedLinear, SparseLinear, sparsify
+    from gossamer.nn import AllReLU, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
     from gossamer.patterns import NM, Block, FanIn, Unstructured
     from gossamer.rules import SET, Constant, Cosine, Cubic, Linear, RigL, SRigL, Static
     from gossamer.training import attach, load_checkpoint, save_checkpoint
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HOME = {
     "gossamer.deploy": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
-    "gossamer.nn": ("MaskedConv2d", "MaskedLinear", "SparseLinear", "sparsify"),
+    "gossamer.nn": ("AllReLU", "MaskedConv2d", "MaskedLinear", "SparseLinear", "all_relus", "sparsify"),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
     "gossamer.rules": ("SET", "Constant", "Cosine", "Cubic", "Linear", "RigL", "SRigL", "Static"),
     "gossamer.training": ("attach", "load_checkpoint", "save_checkpoint"),
@@ -30,6 +30,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "NM",
     "SET",
+    "AllReLU",
     "Block",
     "Constant",
     "Cosine",
@@ -44,6 +45,7 @@ __all__ = [
     "SparseLinear",
     "Static",
     "Unstructured",
+    "all_relus",
     "attach",
     "freeze",
     "load",
