@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gossamer.nn import AllReLU, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
     from gossamer.patterns import NM, Block, FanIn, Unstructured
     from gossamer.rules import SET, Constant, Cosine, Cubic, Linear, RigL, SRigL, Static
-    from gossamer.training import attach, load_checkpoint, save_checkpoint
+    from gossamer.training import SGDW, attach, load_checkpoint, save_checkpoint
 
 _HOME = {
     "gossamer.deploy": ("freeze", "load", "save"),
@@ -22,7 +22,7 @@ _HOME = {
     "gossamer.nn": ("AllReLU", "MaskedConv2d", "MaskedLinear", "SparseLinear", "all_relus", "sparsify"),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
     "gossamer.rules": ("SET", "Constant", "Cosine", "Cubic", "Linear", "RigL", "SRigL", "Static"),
-    "gossamer.training": ("attach", "load_checkpoint", "save_checkpoint"),
+    "gossamer.training": ("SGDW", "attach", "load_checkpoint", "save_checkpoint"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -30,6 +30,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "NM",
     "SET",
+    "SGDW",
     "AllReLU",
     "Block",
     "Constant",

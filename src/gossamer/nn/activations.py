@@ -44,7 +44,7 @@ class AllReLU(nn.Module):
         return self.alpha if self.layer % 2 else -self.alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        """x where it is positive, else slope * x."""
+        """The input where it is positive, else slope times it."""
         return F.leaky_relu(x, self.negative_slope)
 
     def extra_repr(self) -> str:

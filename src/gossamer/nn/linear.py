@@ -28,14 +28,15 @@ class _Linear(SparseModule):
         pattern: Pattern | None = None,
         generator: torch.Generator | None = None,
         fan_in: str = "sparse",
+        law: str = "he_normal",
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__((out_features, in_features), pattern or FanIn(), density)
+        super().__init__((out_features, in_features), pattern or FanIn(), density, fan_in, law)
         self.in_features, self.out_features = in_features, out_features
         self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
         self._make_home((out_features, in_features), device, dtype)
-        self.reset_parameters(generator, fan_in)
+        self.reset_parameters(generator)
 
     def gradient_rows(self, part: slice) -> Tensor:
         """Rows of dY^T X, summed over the recorded passes; never more than these rows."""
@@ -59,6 +60,7 @@ class SparseLinear(_Linear, Packed):
         pattern: Pattern - FanIn() by default.
         generator: torch.Generator or None - draws topology and values.
         fan_in: "sparse" or "dense" - which fan-in the initial values are scaled for.
+        law: str - of the initial values: "he_normal", "he_uniform", "xavier_uniform", "normal" (see draw_values).
         device, dtype: as for torch.nn.Linear.
     Cost: 2 * connections * batch operations forward, twice that backward; memory O(connections).
     Example:
@@ -77,7 +79,7 @@ class MaskedLinear(_Linear, Masked):
     """The same layer as a dense weight times a mask: the oracle, and the home for devices without a sparse kernel.
 
     Args:
-        in_features, out_features, bias, density, pattern, generator, fan_in, device, dtype: see SparseLinear.
+        in_features, out_features, bias, density, pattern, generator, fan_in, law, device, dtype: see SparseLinear.
     Cost: that of torch.nn.Linear plus one product with the mask; no memory is saved.
     Example:
         >>> int(MaskedLinear(784, 300, density=0.01).mask.sum())

@@ -49,11 +49,17 @@ class Masked(SparseModule):
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Zero weight and states wherever a connection is not in both topologies."""
-        new = self.from_matrix(change.new.mask()).to(self.mask.device)
-        stays = self.mask & new
+        stays = self.from_matrix(change.part(change.source >= 0).mask()).to(self.mask.device)
         for tensor in (self.weight, *states):
             tensor.masked_fill_(~stays, 0)
-        self.mask.copy_(new)
+        self.mask.copy_(self.from_matrix(change.new.mask()))
+
+    @torch.no_grad()
+    def plant(self, change: TopologyChange, values: Tensor) -> None:
+        """Write the grown units."""
+        dense = self.pattern.unpack(values, change.new.positions, self.grid)
+        grown = self.from_matrix(change.part(change.source < 0).mask()).to(self.mask.device)
+        self.weight.copy_(torch.where(grown, self.from_matrix(dense).to(self.weight), self.weight))
 
     def effective_weight(self) -> Tensor:
         """The weight the layer computes with; gradients reach existing connections only."""

@@ -86,6 +86,13 @@ class Packed(SparseModule):
             change.remap_(tensor)
         self._set_index(change.new)
 
+    @torch.no_grad()
+    def plant(self, change: TopologyChange, values: Tensor) -> None:
+        """Write the grown units."""
+        members, grown = self.grid.members, change.source < 0
+        units = self.values[: change.new.connections].view(-1, members)
+        units[grown.to(units.device)] = values.view(-1, members)[grown].to(units.device, units.dtype)
+
     def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
         """The topology of a state; its index buffers may have another size, for neurons are ablated."""
         entries = ("values", *self._index_names)

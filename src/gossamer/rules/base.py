@@ -134,6 +134,14 @@ class Rule(ABC):
                 hint=reason,
             )
 
+    def draws_values(self) -> bool:
+        """Whether grown connections get values from the layer's initial law; else they start at zero.
+
+        ``keep`` then says which connections survive, the same whenever it is asked: one that does not, and is grown
+        again in the same update, gets a new value too.
+        """
+        return False
+
     def keep(self, layer: LayerView, fraction: float) -> Tensor:
         """[units], bool: the connections that survive; ``floor(fraction * units)`` do not."""
         units = layer.positions.numel()

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError, FormatError
@@ -106,14 +106,27 @@ class Engine:
         fraction = self.rule.fraction(self.step, self.total_steps)
         planned = []
         for number, (name, layer) in enumerate(self.layers.items()):
-            old = layer.topology
-            positions = self.rule.update(self._view(name, layer, old, number), fraction)
-            layer.pattern.validate(positions, layer.grid)
-            change = TopologyChange.between(old, Topology(layer.pattern, layer.shape, positions))
-            planned.append((name, layer, change, following_state(self._optimizer, layer.weights, name)))
-        for name, layer, change, states in planned:
+            view = self._view(name, layer, layer.topology, number)
+            change, values = self._decide(layer, view, fraction)
+            planned.append(
+                (name, layer, change, values, following_state(self._optimizer, layer.weights, name))
+            )
+        for name, layer, change, values, states in planned:
             layer.carry(change, states)
+            if values is not None:
+                layer.plant(change, values)
             self.history.append(self._record(name, change))
+
+    def _decide(
+        self, layer: SparseModule, view: LayerView, fraction: float
+    ) -> tuple[TopologyChange, Tensor | None]:
+        """The change of a layer, and values to plant in it; None where what is grown starts at zero."""
+        positions = self.rule.update(view, fraction)
+        layer.pattern.validate(positions, layer.grid)
+        change = TopologyChange.between(view.topology, Topology(layer.pattern, layer.shape, positions))
+        if not self.rule.draws_values():
+            return change, None
+        return change.forgetting(self.rule.keep(view, fraction)), layer.draw(change.new, view.generator)
 
     def _view(self, name: str, layer: SparseModule, topology: Topology, number: int) -> LayerView:
         """The layer as the rule sees it."""
