@@ -88,13 +88,22 @@ def train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, samples: Dat
     return total / steps
 
 
+def rule_of(options: Any, per_epoch: int) -> gs.SET | gs.ImportancePruning:
+    """SET once an epoch; with ``--prune clean`` or ``published`` a tenth of the neurons go every 20 epochs after 200."""
+    rewire = gs.SET(every=per_epoch, drop=ZETA, fresh=True, strict=True, spare_output=True)
+    if not options.prune:
+        return rewire
+    every, begin, published = 20 * per_epoch, 200 * per_epoch + 1, options.prune == "published"
+    return gs.ImportancePruning(every=every, begin=begin, drop=0.1, then=rewire, published=published)
+
+
 def train(options: Any, path: Path) -> list[dict[str, Any]]:
     """Train from the last checkpoint, or the start, for as many epochs as this call may take; the whole log."""
     samples = fashion_mnist()
     per_epoch = len(samples[0]) // BATCH
     model = network(ALPHA[options.activation], options.seed)
     optimizer = gs.SGDW(model.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=options.weight_decay)
-    rule = gs.SET(every=per_epoch, drop=ZETA, fresh=True, strict=True, spare_output=True)
+    rule = rule_of(options, per_epoch)
     engine: Engine = gs.attach(
         model, optimizer, rule, total_steps=per_epoch * options.epochs, seed=options.seed
     )
@@ -121,11 +130,12 @@ def train(options: Any, path: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """One run; ``--at-most 5`` stops after five epochs, to be continued."""
     options = arguments(
-        __doc__, activation="all-relu", epochs=500, at_most=0, seed=0, weight_decay=2e-4, threads=1
+        __doc__, activation="all-relu", epochs=500, at_most=0, seed=0, weight_decay=2e-4, prune="", threads=1
     )
     torch.set_num_threads(options.threads)
     RUNS.mkdir(exist_ok=True)
     key = f"{options.activation}_{options.epochs}_wd{options.weight_decay:g}_seed{options.seed}"
+    key += f"_{options.prune}" if options.prune else ""
     log = train(options, RUNS / f"fashion_mnist_set_{key}.safetensors")
     if len(log) == options.epochs:
         best = max(row["accuracy"] for row in log)

@@ -9,19 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gossamer.compress import prune_neurons
     from gossamer.deploy import freeze, load, save
     from gossamer.errors import GossamerError
     from gossamer.nn import AllReLU, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
     from gossamer.patterns import NM, Block, FanIn, Unstructured
-    from gossamer.rules import SET, Constant, Cosine, Cubic, Linear, RigL, SRigL, Static
+    from gossamer.rules import SET, Constant, Cosine, Cubic, ImportancePruning, Linear, RigL, SRigL, Static
     from gossamer.training import SGDW, attach, load_checkpoint, save_checkpoint
 
 _HOME = {
+    "gossamer.compress": ("prune_neurons",),
     "gossamer.deploy": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.nn": ("AllReLU", "MaskedConv2d", "MaskedLinear", "SparseLinear", "all_relus", "sparsify"),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
-    "gossamer.rules": ("SET", "Constant", "Cosine", "Cubic", "Linear", "RigL", "SRigL", "Static"),
+    "gossamer.rules": (
+        "SET",
+        "Constant",
+        "Cosine",
+        "Cubic",
+        "ImportancePruning",
+        "Linear",
+        "RigL",
+        "SRigL",
+        "Static",
+    ),
     "gossamer.training": ("SGDW", "attach", "load_checkpoint", "save_checkpoint"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
@@ -38,6 +50,7 @@ __all__ = [
     "Cubic",
     "FanIn",
     "GossamerError",
+    "ImportancePruning",
     "Linear",
     "MaskedConv2d",
     "MaskedLinear",
@@ -51,6 +64,7 @@ __all__ = [
     "freeze",
     "load",
     "load_checkpoint",
+    "prune_neurons",
     "save",
     "save_checkpoint",
     "sparsify",
