@@ -89,7 +89,7 @@ def train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, samples: Dat
 
 
 def rule_of(options: Any, per_epoch: int) -> gs.SET | gs.ImportancePruning:
-    """SET once an epoch; with ``--prune clean`` or ``published`` a tenth of the neurons go every 20 epochs after 200."""
+    """SET once an epoch; with ``--prune clean`` or ``published`` a tenth of the neurons go every 20 epochs."""
     rewire = gs.SET(every=per_epoch, drop=ZETA, fresh=True, strict=True, spare_output=True)
     if not options.prune:
         return rewire

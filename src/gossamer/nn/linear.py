@@ -12,6 +12,7 @@ from gossamer import ops
 from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
+from gossamer.nn.sparse_batch import batch_of
 from gossamer.patterns import FanIn, Pattern
 
 
@@ -44,7 +45,7 @@ class _Linear(SparseModule):
         total = torch.empty(0)
         for number, (x, dy) in enumerate(self.tape.pairs):
             rows = dy.reshape(-1, grid.rows, grid.h)[:, part].flatten(1).to(dtype).T
-            inputs = x.reshape(-1, self.in_features).to(dtype)
+            inputs = (x if x.layout == torch.sparse_csr else x.reshape(-1, self.in_features)).to(dtype)
             total = total.addmm_(rows, inputs) if number else rows @ inputs
         return total.cpu()
 
@@ -62,6 +63,10 @@ class SparseLinear(_Linear, Packed):
         fan_in: "sparse" or "dense" - which fan-in the initial values are scaled for.
         law: str - of the initial values: "he_normal", "he_uniform", "xavier_uniform", "normal" (see draw_values).
         device, dtype: as for torch.nn.Linear.
+
+    A batch may be sparse itself, as ``torch.sparse_csr`` or a SciPy matrix: for the first layer on data that is mostly
+    zero. Then only connections that leave its numbers are touched, and no input gradient is computed.
+
     Cost: 2 * connections * batch operations forward, twice that backward; memory O(connections).
     Example:
         >>> layer = SparseLinear(784, 300, density=0.01)
@@ -69,9 +74,15 @@ class SparseLinear(_Linear, Packed):
         (2100, torch.Size([2352]), torch.uint16)
     """
 
+    def forward(self, x: Tensor | Any) -> Tensor:
+        """A tensor, dense or sparse_csr, or a SciPy matrix."""
+        return super().forward(x if isinstance(x, Tensor) else batch_of(x))
+
     def compute(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         dims = self.pattern.dims(self.shape)
+        if x.layout != torch.strided:
+            return ops.linear_of_sparse(x, self.values, self.by_input, self.bias, self.out_features)
         return ops.linear(x, self.values, self.operands(), self.bias, self.pattern.layout, dims)
 
 

@@ -24,6 +24,7 @@ class Packed(SparseModule):
         flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
         self.values = nn.Parameter(flat)
         self._index_names: tuple[str, ...] = ()
+        self._by_input: ops.ByInput | None = None
 
     @property
     def weights(self) -> nn.Parameter:
@@ -43,6 +44,13 @@ class Packed(SparseModule):
     def transposed(self) -> tuple[Tensor, ...]:
         """What input gradients keep beside the index, () before the first that does; see kernels.transposing."""
         return ops.transposed_of(self.operands())
+
+    @property
+    def by_input(self) -> ops.ByInput:
+        """The connections in the order of their inputs, for sparse batches; made at the first one, until an update."""
+        if self._by_input is None:
+            self._by_input = ops.by_input(self.operands(), self.pattern.layout, self.pattern.dims(self.shape))
+        return self._by_input
 
     @property
     def topology(self) -> Topology:
@@ -75,7 +83,7 @@ class Packed(SparseModule):
 
     def _set_index(self, topology: Topology) -> None:
         index = topology.index()
-        self._index_names = tuple(index)
+        self._index_names, self._by_input = tuple(index), None
         for name, tensor in index.items():
             self.register_buffer(name, tensor.to(self.values.device))
 

@@ -3,5 +3,6 @@
 from gossamer.kernels import transposed_of
 from gossamer.ops import schemas
 from gossamer.ops.public import linear
+from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
-__all__ = ["linear", "schemas", "transposed_of"]
+__all__ = ["ByInput", "by_input", "linear", "linear_of_sparse", "schemas", "transposed_of"]
