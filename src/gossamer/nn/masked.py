@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gossamer.errors import TopologyError
+from gossamer.measure import require_memory
 from gossamer.nn.sparse import SparseModule, check_like
 from gossamer.topology import Topology, TopologyChange
+
+DENSE = 9  # bytes a position at the peak of building: weight, mask, and the weight once more
 
 
 class Masked(SparseModule):
@@ -19,6 +23,8 @@ class Masked(SparseModule):
     home = "masked"
 
     def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
+        hint = 'home="packed" needs memory of the connections alone'
+        require_memory(f"masked layer {self.shape[1]} -> {self.shape[0]}", DENSE * prod(size), hint)
         self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
+from gossamer.measure import require_memory
 from gossamer.nn.sparse import SparseModule, check_like
 from gossamer.topology import Topology, TopologyChange
+
+DRAWING, NEURON = 100, 16  # bytes a unit and a neuron at the peak of drawing a topology
 
 
 class Packed(SparseModule):
@@ -21,6 +24,9 @@ class Packed(SparseModule):
 
     def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
         """``size`` is what the dense weight would have; nothing of that size is made."""
+        needed = self.capacity * (DRAWING + 4 * self.grid.members) + NEURON * self.grid.rows
+        hint = "a lower density needs less"
+        require_memory(f"packed layer {size[1]} -> {size[0]}", needed, hint)
         flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
         self.values = nn.Parameter(flat)
         self._index_names: tuple[str, ...] = ()

@@ -14,7 +14,6 @@ from gossamer.errors import DtypeError, ShapeError
 from gossamer.ops import sparse_input
 from strategies import PATTERNS, case
 
-pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")  # torch says so once a process
 LAYERS = pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 
 
