@@ -24,7 +24,8 @@ class Masked(SparseModule):
 
     def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
         hint = 'home="packed" needs memory of the connections alone'
-        require_memory(f"masked layer {self.shape[1]} -> {self.shape[0]}", DENSE * prod(size), hint)
+        if torch.device(device or torch.get_default_device()).type == "cpu":
+            require_memory(f"masked layer {self.shape[1]} -> {self.shape[0]}", DENSE * prod(size), hint)
         self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor
