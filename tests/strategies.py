@@ -118,7 +118,10 @@ def cases(draw: Callable[..., Any]) -> Case:
 # --- rules --------------------------------------------------------------------------------------------------
 
 # Settings worth testing beside the defaults.
-VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {"srigl": ({}, {"gamma": None}, {"gamma": 0.9})}
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "srigl": ({}, {"gamma": None}, {"gamma": 0.9}),
+    "importance": ({"then": gs.SET(every=5)}, {"then": gs.SET(every=5), "published": True}),
+}
 TRAINED_ON: list[Pattern] = [parse(text) for text in ("unstructured", "fanin", "fanin:4", "nm:1:8", "nm:2:4")]
 TRAINED_ON += [parse("block:4"), parse("block:8:1")]
 TRAINED_ON += [p for p in PATTERNS if p.name not in ("unstructured", "fanin", "nm", "block")]
@@ -132,7 +135,7 @@ def make_rules(**settings: Any) -> list[Rule]:
 def rule_id(rule: Rule) -> str:
     """A short name for test ids."""
     gamma = f"-gamma{rule.gamma}" if hasattr(rule, "gamma") else ""
-    return rule.name + gamma
+    return rule.name + gamma + ("-published" if getattr(rule, "published", False) else "")
 
 
 def defined(**settings: Any) -> list[tuple[Rule, Pattern]]:
@@ -150,11 +153,17 @@ def moves_budget(rule: Rule) -> bool:
     return bool(getattr(rule, "gamma", None))
 
 
+def shrinks(rule: Rule) -> bool:
+    """Whether a rule may leave a layer with fewer connections than it had (removed neurons)."""
+    return rule.name == "importance"
+
+
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05),
     "nesterov_wd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3),
     "adam": lambda p: torch.optim.Adam(p, lr=5e-3),
     "adamw": lambda p: torch.optim.AdamW(p, lr=5e-3, weight_decay=0.05),
+    "sgdw": lambda p: gs.SGDW(p, lr=0.05, momentum=0.9, weight_decay=1e-4),
     "rmsprop": lambda p: torch.optim.RMSprop(p, lr=2e-3, momentum=0.5),
 }
 

@@ -9,20 +9,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gossamer.compress import prune_neurons
     from gossamer.deploy import freeze, load, save
     from gossamer.errors import GossamerError
-    from gossamer.nn import MaskedConv2d, MaskedLinear, SparseLinear, sparsify
+    from gossamer.nn import AllReLU, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
     from gossamer.patterns import NM, Block, FanIn, Unstructured
-    from gossamer.rules import SET, Constant, Cosine, Cubic, Linear, RigL, SRigL, Static
-    from gossamer.training import attach, load_checkpoint, save_checkpoint
+    from gossamer.rules import SET, Constant, Cosine, Cubic, ImportancePruning, Linear, RigL, SRigL, Static
+    from gossamer.training import SGDW, attach, load_checkpoint, save_checkpoint
 
 _HOME = {
+    "gossamer.compress": ("prune_neurons",),
     "gossamer.deploy": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
-    "gossamer.nn": ("MaskedConv2d", "MaskedLinear", "SparseLinear", "sparsify"),
+    "gossamer.nn": ("AllReLU", "MaskedConv2d", "MaskedLinear", "SparseLinear", "all_relus", "sparsify"),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
-    "gossamer.rules": ("SET", "Constant", "Cosine", "Cubic", "Linear", "RigL", "SRigL", "Static"),
-    "gossamer.training": ("attach", "load_checkpoint", "save_checkpoint"),
+    "gossamer.rules": (
+        "SET",
+        "Constant",
+        "Cosine",
+        "Cubic",
+        "ImportancePruning",
+        "Linear",
+        "RigL",
+        "SRigL",
+        "Static",
+    ),
+    "gossamer.training": ("SGDW", "attach", "load_checkpoint", "save_checkpoint"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -30,12 +42,15 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "NM",
     "SET",
+    "SGDW",
+    "AllReLU",
     "Block",
     "Constant",
     "Cosine",
     "Cubic",
     "FanIn",
     "GossamerError",
+    "ImportancePruning",
     "Linear",
     "MaskedConv2d",
     "MaskedLinear",
@@ -44,10 +59,12 @@ __all__ = [
     "SparseLinear",
     "Static",
     "Unstructured",
+    "all_relus",
     "attach",
     "freeze",
     "load",
     "load_checkpoint",
+    "prune_neurons",
     "save",
     "save_checkpoint",
     "sparsify",

@@ -75,6 +75,10 @@ class ConfigError(GossamerError, ValueError):
     """A setting outside its range."""
 
 
+class MemoryShortage(GossamerError, MemoryError):
+    """More memory would be needed than there is; nothing was taken."""
+
+
 class KernelUnavailable(GossamerError, RuntimeError):
     """A kernel, instruction set or compiled part that was asked for by name and is not there."""
 

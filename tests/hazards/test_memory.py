@@ -30,16 +30,41 @@ print(json.dumps(facts))
 """
 
 
+# A million neurons on 65,536 inputs, one connection for each neuron at either end: a dense mask would be 61 GiB.
+DRAW = """
+import json, resource
+import torch
+import gossamer as gs
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+gs.SparseLinear(64, 64, density=0.5, pattern=gs.{pattern}())
+bare, n, m = peak(), 65_536, 1_000_000
+layer = gs.SparseLinear(n, m, density=(n + m) / (n * m), pattern=gs.{pattern}())
+print(json.dumps(dict(each=(peak() - bare) / layer.connections, connections=layer.connections)))
+"""
+
+
 def train(rule: str, pattern: str) -> dict[str, float]:
     """One training step with an update, in a process of its own."""
+    return run(SCRIPT.format(rule=rule, pattern=pattern))
+
+
+def run(script: str) -> dict[str, float]:
+    """What a script prints."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    script = SCRIPT.format(rule=rule, pattern=pattern)
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, check=False, text=True
     )
     assert done.returncode == 0, done.stderr
     facts: dict[str, float] = json.loads(done.stdout)
     return facts
+
+
+@pytest.mark.parametrize("pattern", ["FanIn", "Unstructured"])
+def test_drawing_a_layer_takes_memory_of_its_connections(pattern: str) -> None:
+    """Bytes a connection at the peak, whatever the size of the dense layer."""
+    facts = run(DRAW.format(pattern=pattern))
+    assert facts["connections"] == {"FanIn": 1_000_000, "Unstructured": 1_065_536}[pattern]
+    assert facts["each"] < 200
 
 
 @pytest.mark.parametrize("pattern", ["FanIn", "Unstructured"])

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data"},
     "cli": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "report", "hardware"},
     "__init__": {
+        "compress",
         "deploy",
         "errors",
         "nn",

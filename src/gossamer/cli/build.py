@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from gossamer import data, rules
 from gossamer.cli.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.errors import ConfigError
-from gossamer.nn import sparsify
+from gossamer.nn import AllReLU, sparsify
 from gossamer.patterns.base import parse
-from gossamer.training import Engine, attach
+from gossamer.topology import erdos_renyi
+from gossamer.training import SGDW, Engine, attach
 
 DEFAULT_RULE = {"name": "srigl"}
 
@@ -63,10 +64,10 @@ def load_samples(name: str, root: str | None = None) -> Samples:
 
 
 def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
-    """The network of a configuration: fc1, fc2, ... with ReLU between, sparse unless the pattern is "dense".
+    """The network of a configuration: fc1, fc2, ... with activations between, sparse unless the pattern is "dense".
 
     Args:
-        config: RunConfig - widths, pattern, density, allocation, home, seed.
+        config: RunConfig - widths, activations, pattern, densities, initial law, home, seed.
         inputs: int - features of a sample.
         classes: int - outputs.
 
@@ -89,22 +90,40 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
         for number, (n_in, n_out) in enumerate(pairwise(sizes), start=1):
             layers[f"fc{number}"] = nn.Linear(n_in, n_out)
             if number < len(sizes) - 1:
-                layers[f"act{number}"] = nn.ReLU()
+                bent = config.all_relu
+                layers[f"act{number}"] = nn.ReLU() if bent is None else AllReLU(bent, number + 1)
+                if config.dropout:
+                    layers[f"drop{number}"] = nn.Dropout(config.dropout)
         model = nn.Sequential(layers)
     if config.pattern == DENSE:
-        if any(setting is not None for setting in (config.density, config.allocation, config.rule)):
-            raise ConfigError("pattern dense", expected="no density, allocation or rule", got="one of them")
+        settings = (config.density, config.epsilon, config.allocation, config.rule)
+        if any(setting is not None for setting in settings):
+            raise ConfigError(
+                "pattern dense", expected="no density, epsilon, allocation or rule", got="one of them"
+            )
         return model
     sparsify(
         model,
-        density=config.density,
+        density=_densities(config, sizes),
         pattern=parse(config.pattern),
         allocation=config.allocation,
         home=config.home,
         generator=torch.Generator().manual_seed(config.seed),
         dense_last=config.dense_last,
+        init=config.init,
+        law=config.law,
     )
     return model
+
+
+def _densities(config: RunConfig, sizes: list[int]) -> float | dict[str, float] | None:
+    """What is said of density, in words that sparsify knows."""
+    if config.epsilon is None:
+        return config.density
+    shapes = {f"fc{n}": (n_out, n_in) for n, (n_in, n_out) in enumerate(pairwise(sizes), start=1)}
+    if config.dense_last:
+        shapes.popitem()
+    return erdos_renyi(shapes, config.epsilon)
 
 
 def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -120,6 +139,8 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
     if config.name == "sgd":
         momentum = 0.9 if config.momentum is None else config.momentum
         return torch.optim.SGD(parameters, momentum=momentum, nesterov=config.nesterov, **shared)
+    if config.name == "sgdw":
+        return SGDW(parameters, momentum=0.9 if config.momentum is None else config.momentum, **shared)
     if config.name == "rmsprop":
         return torch.optim.RMSprop(parameters, momentum=config.momentum or 0.0, **shared)
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW

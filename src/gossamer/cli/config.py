@@ -25,14 +25,14 @@ class OptimizerConfig(_Strict):
     """The optimizer.
 
     Args:
-        name: "sgd", "adam", "adamw" or "rmsprop".
+        name: "sgd", "sgdw", "adam", "adamw" or "rmsprop".
         lr: float > 0 - the learning rate at the top of its schedule.
-        momentum: float in [0, 1) or None - for sgd and rmsprop; None is 0.9 for sgd and 0 for rmsprop.
+        momentum: float in [0, 1) or None - for sgd, sgdw and rmsprop; None is 0.9 for the first two and 0 for rmsprop.
         nesterov: bool - sgd only.
-        weight_decay: float >= 0 - acts on existing connections only.
+        weight_decay: float >= 0 - acts on existing connections only; for sgdw below 1, and the lr is no factor of it.
     """
 
-    name: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    name: Literal["sgd", "sgdw", "adam", "adamw", "rmsprop"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float | None, Field(ge=0, lt=1)] = None
     nesterov: bool = False
@@ -44,6 +44,8 @@ class OptimizerConfig(_Strict):
             raise ValueError(f"{self.name} takes no momentum and no nesterov")
         if self.nesterov and (self.name != "sgd" or self.momentum == 0):
             raise ValueError("nesterov needs sgd with momentum")
+        if self.name == "sgdw" and self.weight_decay >= 1:
+            raise ValueError("sgdw takes a weight_decay below 1")
         return self
 
 
@@ -79,6 +81,10 @@ class RunConfig(_Strict):
         pattern: str - "fanin", "fanin:4", "nm:1:8", "block:4", "unstructured", or "dense" for ordinary torch.
         density: float, or layer name ("fc1", "fc2", ...) -> float, or None where the pattern fixes it.
         allocation: "uniform", "er", "erk" or None for the pattern's own.
+        epsilon: float > 0 or None - in place of density and allocation: epsilon * (in + out) connections a layer.
+        init, law: what the values of sparse layers are drawn from, see ``gossamer.sparsify``.
+        all_relu: float >= 0 or None - size of the alternating slopes of All-ReLU; None is ReLU.
+        dropout: float in [0, 1) - after every hidden activation.
         home: "packed" or "masked".
         dense_last: bool - leave the output layer dense.
         rule: dict or None - ``name`` and the rule's settings; None is srigl, and nothing for a dense model.
@@ -98,6 +104,11 @@ class RunConfig(_Strict):
     pattern: str = "fanin"
     density: float | dict[str, float] | None = None
     allocation: Literal["uniform", "er", "erk"] | None = None
+    epsilon: Annotated[float | None, Field(gt=0)] = None
+    init: Literal["sparse", "dense"] = "sparse"
+    law: Literal["he_normal", "he_uniform", "xavier_uniform", "normal"] = "he_normal"
+    all_relu: Annotated[float | None, Field(ge=0)] = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     home: Literal["packed", "masked"] = "packed"
     dense_last: bool = False
     rule: dict[str, Any] | None = None
@@ -107,6 +118,12 @@ class RunConfig(_Strict):
     batch: Annotated[int, Field(ge=1)] = 100
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
     threads: Annotated[int | None, Field(ge=1)] = None
+
+    @model_validator(mode="after")
+    def _one_density(self) -> RunConfig:
+        if self.epsilon is not None and not (self.density is None and self.allocation is None):
+            raise ValueError("epsilon takes the place of density and allocation")
+        return self
 
 
 def read_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:

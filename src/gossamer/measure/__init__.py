@@ -3,17 +3,23 @@
 from gossamer.measure.accounting import LayerCount, count
 from gossamer.measure.flops import size_bits, training_flops
 from gossamer.measure.machine import machine
-from gossamer.measure.memory import Peak, peak_memory
+from gossamer.measure.peak import Peak, peak_memory
+from gossamer.measure.room import available_memory, require_memory
+from gossamer.measure.step import StepMemory, memory
 from gossamer.measure.timing import Timing, alternate, threads
 
 __all__ = [
     "LayerCount",
     "Peak",
+    "StepMemory",
     "Timing",
     "alternate",
+    "available_memory",
     "count",
     "machine",
+    "memory",
     "peak_memory",
+    "require_memory",
     "size_bits",
     "threads",
     "training_flops",

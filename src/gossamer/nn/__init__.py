@@ -1,5 +1,6 @@
 """Layers that hold connections."""
 
+from gossamer.nn.activations import AllReLU, all_relus
 from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.convert import sparsify
 from gossamer.nn.linear import MaskedLinear, SparseLinear
@@ -7,11 +8,13 @@ from gossamer.nn.report import LayerReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
 
 __all__ = [
+    "AllReLU",
     "LayerReport",
     "MaskedConv2d",
     "MaskedLinear",
     "SparseLinear",
     "SparseModule",
     "SparsifyReport",
+    "all_relus",
     "sparsify",
 ]

@@ -25,7 +25,7 @@ class MaskedConv2d(Masked):
         density: float in (0, 1].
         pattern: Pattern - FanIn() by default.
         generator: torch.Generator or None.
-        fan_in: "sparse" or "dense".
+        fan_in, law: see SparseLinear.
     Cost: that of nn.Conv2d plus one product with the mask.
     Example:
         >>> layer = MaskedConv2d(nn.Conv2d(8, 4, 3), density=0.5)
@@ -41,9 +41,10 @@ class MaskedConv2d(Masked):
         pattern: Pattern | None = None,
         generator: torch.Generator | None = None,
         fan_in: str = "sparse",
+        law: str = "he_normal",
     ) -> None:
         out, inner, kh, kw = conv.weight.shape
-        super().__init__((out, inner * kh * kw), pattern or FanIn(), density)
+        super().__init__((out, inner * kh * kw), pattern or FanIn(), density, fan_in, law)
         self.settings: dict[str, Any] = {
             "stride": conv.stride,
             "padding": conv.padding,
@@ -55,7 +56,7 @@ class MaskedConv2d(Masked):
         bias = torch.zeros(out, device=conv.weight.device, dtype=conv.weight.dtype)
         self.bias = nn.Parameter(bias) if conv.bias is not None else None
         self._make_home((out, inner, kh, kw), conv.weight.device, conv.weight.dtype)
-        self.reset_parameters(generator, fan_in)
+        self.reset_parameters(generator)
 
     def to_matrix(self, weight: Tensor) -> Tensor:
         """[out, kh * kw * in]: channels last."""

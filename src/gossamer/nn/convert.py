@@ -9,6 +9,7 @@ from torch import nn
 
 from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn.init import LAWS
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule, check_model_state
@@ -33,6 +34,7 @@ def sparsify(
     dense_first: bool = False,
     dense_last: bool = False,
     init: str = "sparse",
+    law: str = "he_normal",
 ) -> SparsifyReport:
     """Replace ``nn.Linear`` and ``nn.Conv2d`` layers in place by sparse ones of the same shape, device and dtype.
 
@@ -47,6 +49,7 @@ def sparsify(
         dense_first: bool - leave the first of the candidates dense.
         dense_last: bool - leave the last of the candidates dense.
         init: "sparse" or "dense" draws new values for that fan-in; "keep" keeps the dense values at the drawn topology.
+        law: "he_normal", "he_uniform", "xavier_uniform" or "normal" - what new values are drawn from; see SparseLinear.
     Returns:
         SparsifyReport.
     Raises:
@@ -59,7 +62,7 @@ def sparsify(
         >>> type(model[0]).__name__, report.connections
         ('SparseLinear', 26400)
     """
-    for name, value, allowed in (("home", home, HOMES), ("init", init, INITS)):
+    for name, value, allowed in (("home", home, HOMES), ("init", init, INITS), ("law", law, LAWS)):
         if value not in allowed:
             raise ConfigError(f"sparsify({name}=)", expected=f"one of {', '.join(allowed)}", got=repr(value))
     pattern = pattern or FanIn()
@@ -69,7 +72,7 @@ def sparsify(
     densities = _densities(chosen, density, pattern, allocation)
     _check_fit(chosen, densities, pattern)
     swapped = {
-        name: _sparse_twin(module, densities[name], pattern, home, generator, init)
+        name: _sparse_twin(module, densities[name], pattern, home, generator, init, law)
         for name, module in chosen.items()
         if densities[name] < 1.0
     }
@@ -175,13 +178,21 @@ def _check_fit(layers: Mapping[str, Dense], densities: Mapping[str, float], patt
 
 
 def _sparse_twin(
-    module: Dense, density: float, pattern: Pattern, home: str, generator: torch.Generator | None, init: str
+    module: Dense,
+    density: float,
+    pattern: Pattern,
+    home: str,
+    generator: torch.Generator | None,
+    init: str,
+    law: str,
 ) -> SparseModule:
     """The sparse layer that takes a dense one's place."""
     fan_in = "dense" if init == "dense" else "sparse"
     layer: SparseModule
     if isinstance(module, nn.Conv2d):
-        layer = MaskedConv2d(module, density=density, pattern=pattern, generator=generator, fan_in=fan_in)
+        layer = MaskedConv2d(
+            module, density=density, pattern=pattern, generator=generator, fan_in=fan_in, law=law
+        )
     else:
         layer = (SparseLinear if home == "packed" else MaskedLinear)(
             module.in_features,
@@ -191,6 +202,7 @@ def _sparse_twin(
             pattern=pattern,
             generator=generator,
             fan_in=fan_in,
+            law=law,
             device=module.weight.device,
             dtype=module.weight.dtype,
         )

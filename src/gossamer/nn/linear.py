@@ -13,6 +13,7 @@ from gossamer import ops
 from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
+from gossamer.nn.sparse_batch import batch_of
 from gossamer.ops.growth import growth_factors, growth_passes
 from gossamer.patterns import FanIn, Pattern
 from gossamer.topology import TileScores
@@ -31,14 +32,15 @@ class _Linear(SparseModule):
         pattern: Pattern | None = None,
         generator: torch.Generator | None = None,
         fan_in: str = "sparse",
+        law: str = "he_normal",
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__((out_features, in_features), pattern or FanIn(), density)
+        super().__init__((out_features, in_features), pattern or FanIn(), density, fan_in, law)
         self.in_features, self.out_features = in_features, out_features
         self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
         self._make_home((out_features, in_features), device, dtype)
-        self.reset_parameters(generator, fan_in)
+        self.reset_parameters(generator)
 
     def gradient_rows(self, part: slice) -> Tensor:
         """Rows of dY^T X, summed over the recorded passes; never more than these rows."""
@@ -46,14 +48,15 @@ class _Linear(SparseModule):
         total = torch.empty(0)
         for number, (x, dy) in enumerate(self.tape.pairs):
             rows = dy.reshape(-1, grid.rows, grid.h)[:, part].flatten(1).to(dtype).T
-            inputs = x.reshape(-1, self.in_features).to(dtype)
+            inputs = (x if x.layout == torch.sparse_csr else x.reshape(-1, self.in_features)).to(dtype)
             total = total.addmm_(rows, inputs) if number else rows @ inputs
         return total.cpu()
 
     def gradient_scores(self, name: str) -> TileScores:
-        """As for every layer; compiled passes make the rows as well, a few at a time, where the layer is on the CPU."""
+        """As for every layer; compiled passes make the rows as well, a few at a time, of dense batches on the CPU."""
         scores, weights = super().gradient_scores(name), self.weights
-        if weights.device.type != "cpu" or growth_passes(weights.dtype) is None:
+        dense = all(x.layout == torch.strided for x, _ in self.tape.pairs)
+        if weights.device.type != "cpu" or growth_passes(weights.dtype) is None or not dense:
             return scores
         pairs = [
             (
@@ -76,7 +79,12 @@ class SparseLinear(_Linear, Packed):
         pattern: Pattern - FanIn() by default.
         generator: torch.Generator or None - draws topology and values.
         fan_in: "sparse" or "dense" - which fan-in the initial values are scaled for.
+        law: str - of the initial values: "he_normal", "he_uniform", "xavier_uniform", "normal" (see draw_values).
         device, dtype: as for torch.nn.Linear.
+
+    A batch may be sparse itself, as ``torch.sparse_csr`` or a SciPy matrix: for the first layer on data that is mostly
+    zero. Then only connections that leave its numbers are touched, and no input gradient is computed.
+
     Cost: 2 * connections * batch operations forward, twice that backward; memory O(connections).
     Example:
         >>> layer = SparseLinear(784, 300, density=0.01)
@@ -84,9 +92,15 @@ class SparseLinear(_Linear, Packed):
         (2100, torch.Size([2352]), torch.uint16)
     """
 
+    def forward(self, x: Tensor | Any) -> Tensor:
+        """A tensor, dense or sparse_csr, or a SciPy matrix."""
+        return super().forward(x if isinstance(x, Tensor) else batch_of(x))
+
     def compute(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         dims = self.pattern.dims(self.shape)
+        if x.layout != torch.strided:
+            return ops.linear_of_sparse(x, self.values, self.by_input, self.bias, self.out_features)
         return ops.linear(x, self.values, self.operands(), self.bias, self.pattern.layout, dims)
 
     def explain(self, batch: int = 1, training: bool = False) -> str:
@@ -122,7 +136,7 @@ class MaskedLinear(_Linear, Masked):
     """The same layer as a dense weight times a mask: the oracle, and the home for devices without a sparse kernel.
 
     Args:
-        in_features, out_features, bias, density, pattern, generator, fan_in, device, dtype: see SparseLinear.
+        in_features, out_features, bias, density, pattern, generator, fan_in, law, device, dtype: see SparseLinear.
     Cost: that of torch.nn.Linear plus one product with the mask; no memory is saved.
     Example:
         >>> int(MaskedLinear(784, 300, density=0.01).mask.sum())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gossamer.errors import TopologyError
+from gossamer.measure import require_memory
 from gossamer.nn.sparse import SparseModule, check_like
 from gossamer.topology import Topology, TopologyChange
+
+DENSE = 9  # bytes a position at the peak of building: weight, mask, and the weight once more
 
 
 class Masked(SparseModule):
@@ -19,6 +23,9 @@ class Masked(SparseModule):
     home = "masked"
 
     def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
+        hint = 'home="packed" needs memory of the connections alone'
+        if torch.device(device or torch.get_default_device()).type == "cpu":
+            require_memory(f"masked layer {self.shape[1]} -> {self.shape[0]}", DENSE * prod(size), hint)
         self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor
@@ -49,11 +56,17 @@ class Masked(SparseModule):
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Zero weight and states wherever a connection is not in both topologies."""
-        new = self.from_matrix(change.new.mask()).to(self.mask.device)
-        stays = self.mask & new
+        stays = self.from_matrix(change.part(change.source >= 0).mask()).to(self.mask.device)
         for tensor in (self.weight, *states):
             tensor.masked_fill_(~stays, 0)
-        self.mask.copy_(new)
+        self.mask.copy_(self.from_matrix(change.new.mask()))
+
+    @torch.no_grad()
+    def plant(self, change: TopologyChange, values: Tensor) -> None:
+        """Write the grown units."""
+        dense = self.pattern.unpack(values, change.new.positions, self.grid)
+        grown = self.from_matrix(change.part(change.source < 0).mask()).to(self.mask.device)
+        self.weight.copy_(torch.where(grown, self.from_matrix(dense).to(self.weight), self.weight))
 
     def effective_weight(self) -> Tensor:
         """The weight the layer computes with; gradients reach existing connections only."""

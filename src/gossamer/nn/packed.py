@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
+from gossamer.measure import require_memory
 from gossamer.nn.sparse import SparseModule, check_like
 from gossamer.topology import Topology, TopologyChange
+
+DRAWING, NEURON = 100, 16  # bytes a unit and a neuron at the peak of drawing a topology
 
 
 class Packed(SparseModule):
@@ -21,9 +24,13 @@ class Packed(SparseModule):
 
     def _make_home(self, size: tuple[int, ...], device: Any, dtype: torch.dtype | None) -> None:
         """``size`` is what the dense weight would have; nothing of that size is made."""
+        needed = self.capacity * (DRAWING + 4 * self.grid.members) + NEURON * self.grid.rows
+        hint = "a lower density needs less"
+        require_memory(f"packed layer {size[1]} -> {size[0]}", needed, hint)
         flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
         self.values = nn.Parameter(flat)
         self._index_names: tuple[str, ...] = ()
+        self._by_input: ops.ByInput | None = None
 
     @property
     def weights(self) -> nn.Parameter:
@@ -48,6 +55,13 @@ class Packed(SparseModule):
     def densified(self) -> tuple[Tensor, ...]:
         """The dense weight that products keep beside the values, () where none does; see kernels.densifying."""
         return ops.dense_of(self.operands(), self.values)
+
+    @property
+    def by_input(self) -> ops.ByInput:
+        """The connections in the order of their inputs, for sparse batches; made at the first one, until an update."""
+        if self._by_input is None:
+            self._by_input = ops.by_input(self.operands(), self.pattern.layout, self.pattern.dims(self.shape))
+        return self._by_input
 
     @property
     def topology(self) -> Topology:
@@ -80,7 +94,7 @@ class Packed(SparseModule):
 
     def _set_index(self, topology: Topology) -> None:
         index = topology.index()
-        self._index_names = tuple(index)
+        self._index_names, self._by_input = tuple(index), None
         for name, tensor in index.items():
             self.register_buffer(name, tensor.to(self.values.device))
 
@@ -90,6 +104,13 @@ class Packed(SparseModule):
         for tensor in (self.values, *states):
             change.remap_(tensor)
         self._set_index(change.new)
+
+    @torch.no_grad()
+    def plant(self, change: TopologyChange, values: Tensor) -> None:
+        """Write the grown units."""
+        members, grown = self.grid.members, change.source < 0
+        units = self.values[: change.new.connections].view(-1, members)
+        units[grown.to(units.device)] = values.view(-1, members)[grown].to(units.device, units.dtype)
 
     def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
         """The topology of a state; its index buffers may have another size, for neurons are ablated."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import DtypeError, ShapeError, TopologyError
-from gossamer.nn.init import draw_values
+from gossamer.nn.init import check_law, draw_values
 from gossamer.nn.tape import Tape
 from gossamer.ops.growth import growth_passes
 from gossamer.patterns import Grid, Pattern
@@ -29,9 +29,17 @@ class SparseModule(nn.Module, ABC):
     bias: nn.Parameter | None
     home: str
 
-    def __init__(self, shape: tuple[int, int], pattern: Pattern, density: float) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        pattern: Pattern,
+        density: float,
+        fan_in: str = "sparse",
+        law: str = "he_normal",
+    ) -> None:
         super().__init__()
-        self.pattern, self.shape = pattern, shape
+        check_law(law, fan_in)
+        self.pattern, self.shape, self.fan_in, self.law = pattern, shape, fan_in, law
         self.capacity = pattern.budget(density, shape)
         self.tape = Tape()
 
@@ -67,6 +75,10 @@ class SparseModule(nn.Module, ABC):
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Carry the weights and every tensor of their shape through a topology update, in place."""
 
+    @abstractmethod
+    def plant(self, change: TopologyChange, values: Tensor) -> None:
+        """Give connections grown in an update their values out of ``values`` ([new connections], flat order)."""
+
     # --- what a kind of layer provides ------------------------------------------------------------------------------
     @abstractmethod
     def compute(self, x: Tensor) -> Tensor:
@@ -100,11 +112,15 @@ class SparseModule(nn.Module, ABC):
             self.tape.watch(self.weights, x, y)
         return y
 
-    def reset_parameters(self, generator: torch.Generator | None = None, fan_in: str = "sparse") -> None:
-        """Draw a new topology within the budget, and values for its fan-in; zero the bias."""
+    def draw(self, topology: Topology, generator: torch.Generator | None = None) -> Tensor:
+        """[connections], flat order: values for a topology by the layer's initial law."""
+        return draw_values(topology, self.fan_in, generator, self.law)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw a new topology within the budget, and values by the layer's initial law; zero the bias."""
         positions = self.pattern.sample(self.capacity, self.grid, generator)
         topology = Topology(self.pattern, self.shape, positions)
-        self.assign(topology, draw_values(topology, fan_in, generator))
+        self.assign(topology, self.draw(topology, generator))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

@@ -3,5 +3,15 @@
 from gossamer.kernels import dense_of, explain, transposed_of
 from gossamer.ops import schemas
 from gossamer.ops.public import linear
+from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
-__all__ = ["dense_of", "explain", "linear", "schemas", "transposed_of"]
+__all__ = [
+    "ByInput",
+    "by_input",
+    "dense_of",
+    "explain",
+    "linear",
+    "linear_of_sparse",
+    "schemas",
+    "transposed_of",
+]

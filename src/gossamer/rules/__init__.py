@@ -3,6 +3,7 @@
 from gossamer.registry import discover
 from gossamer.rules.base import LayerView, Rule, rules
 from gossamer.rules.config import build, describe
+from gossamer.rules.importance import ImportancePruning
 from gossamer.rules.rigl import RigL
 from gossamer.rules.schedules import Constant, Cosine, Cubic, Linear, Schedule, schedules
 from gossamer.rules.set import SET
@@ -16,6 +17,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Cubic",
+    "ImportancePruning",
     "LayerView",
     "Linear",
     "RigL",

@@ -31,6 +31,9 @@ class LayerView:
         gradient: TileScores or None - absolute dense gradient by tiles; only for rules that declare it.
         generator: torch.Generator - for every random choice.
         is_output: bool - the layer's neurons are the model's outputs and may not be ablated.
+        step, total_steps: int - when the update happens, and steps of the whole training.
+        source, reader: LayerView or None - the sparse layers that alone give this one's inputs and read its outputs,
+            where that is known; their own neighbours are left out.
     """
 
     name: str
@@ -40,6 +43,10 @@ class LayerView:
     gradient: TileScores | None
     generator: torch.Generator
     is_output: bool = False
+    step: int = 0
+    total_steps: int = 0
+    source: LayerView | None = None
+    reader: LayerView | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -133,6 +140,18 @@ class Rule(ABC):
                 got=str(pattern),
                 hint=reason,
             )
+
+    def folds(self) -> bool:
+        """Whether the constant of a neuron that loses all its connections moves into the bias of its reader."""
+        return False
+
+    def draws_values(self) -> bool:
+        """Whether grown connections get values from the layer's initial law; else they start at zero.
+
+        ``keep`` then says which connections survive, the same whenever it is asked: one that does not, and is grown
+        again in the same update, gets a new value too.
+        """
+        return False
 
     def keep(self, layer: LayerView, fraction: float) -> Tensor:
         """[units], bool: the connections that survive; ``floor(fraction * units)`` do not."""

@@ -25,7 +25,7 @@ def describe(rule: Rule | Schedule) -> dict[str, Any]:
     values = {field.name: getattr(rule, field.name) for field in fields(rule)}
     return {
         "name": rule.name,
-        **{key: describe(v) if isinstance(v, Schedule) else v for key, v in values.items()},
+        **{key: describe(v) if isinstance(v, (Rule, Schedule)) else v for key, v in values.items()},
     }
 
 
@@ -33,7 +33,7 @@ def build(config: dict[str, Any]) -> Rule:
     """A rule from its data.
 
     Args:
-        config: dict - ``name`` and the rule's settings; a schedule is a dict of its own.
+        config: dict - ``name`` and the rule's settings; a schedule, or a rule beside it, is a dict of its own.
     Returns:
         Rule.
     Raises:
@@ -43,12 +43,14 @@ def build(config: dict[str, Any]) -> Rule:
         >>> build({"name": "rigl", "every": 50, "drop": {"name": "linear", "start": 0.4}}).drop
         Linear(start=0.4, end=0.0)
     """
-    settings = {key: _schedule(value) if isinstance(value, dict) else value for key, value in config.items()}
-    return _make(rules, settings)
+    return _make(
+        rules, {key: _part(value) if isinstance(value, dict) else value for key, value in config.items()}
+    )
 
 
-def _schedule(config: dict[str, Any]) -> Schedule:
-    return _make(schedules, dict(config))
+def _part(config: dict[str, Any]) -> Rule | Schedule:
+    """A rule or schedule inside a rule."""
+    return build(config) if str(config.get("name")) in list(rules) else _make(schedules, dict(config))
 
 
 def _make(registry: Registry[T], settings: dict[str, Any]) -> T:

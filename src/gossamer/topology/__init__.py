@@ -1,6 +1,6 @@
 """Which connections exist: positions, how they change, and how a density is spread over layers."""
 
-from gossamer.topology.allocation import ALLOCATIONS, allocate
+from gossamer.topology.allocation import ALLOCATIONS, allocate, erdos_renyi
 from gossamer.topology.change import TopologyChange
 from gossamer.topology.passes import Passes, TorchPasses
 from gossamer.topology.selection import TileScores
@@ -15,5 +15,6 @@ __all__ = [
     "TopologyChange",
     "TorchPasses",
     "allocate",
+    "erdos_renyi",
     "top_mask",
 ]

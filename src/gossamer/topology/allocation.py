@@ -54,6 +54,28 @@ def allocate(
     return _solve({name: prod(shape) for name, shape in shapes.items()}, raw, density, custom)
 
 
+def erdos_renyi(shapes: Mapping[str, Sequence[int]], epsilon: float) -> dict[str, float]:
+    """Density of every layer for ``epsilon * (in + out)`` connections each, as SET counts them.
+
+    Args:
+        shapes: name -> weight shape, ``(out, in)``.
+        epsilon: float > 0 - connections for each neuron at either end of a layer.
+    Returns:
+        name -> density, for ``sparsify(density=)``; 1.0 where the count exceeds the dense layer.
+    Raises:
+        ConfigError: epsilon is not positive.
+    Cost: O(layers).
+    Source: Mocanu et al. 2018, equation 1.
+    Example:
+        >>> densities = erdos_renyi({"fc1": (1000, 784), "fc2": (10, 1000)}, 20)
+        >>> round(densities["fc1"] * 784_000), densities["fc2"]
+        (35680, 1.0)
+    """
+    if not epsilon > 0:
+        raise ConfigError("erdos_renyi", expected="epsilon > 0", got=str(epsilon))
+    return {name: min(1.0, epsilon * _raw_score(shape, "er", 1.0)) for name, shape in shapes.items()}
+
+
 def _raw_score(shape: Sequence[int], allocation: str, power: float) -> float:
     """Sum / product of the dimensions: all of them (ERK) or outputs and inputs only (ER)."""
     dims = shape if allocation == "erk" else shape[:2]

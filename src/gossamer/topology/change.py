@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,25 @@ class TopologyChange:
             return cls(old, new, torch.full_like(want, -1))
         nearest = torch.searchsorted(have, want).clamp_(max=have.numel() - 1)
         return cls(old, new, torch.where(have[nearest] == want, nearest, -1))
+
+    def forgetting(self, kept: Tensor) -> TopologyChange:
+        """The same change where nothing comes back: a unit that was not kept and is grown again is a new one.
+
+        Args:
+            kept: [old units], bool - those that survived before anything was grown.
+        Cost: O(units).
+        Example:
+            >>> from gossamer.patterns import Unstructured
+            >>> a = Topology(Unstructured(), (1, 4), torch.tensor([0, 2]))
+            >>> TopologyChange.between(a, a).forgetting(torch.tensor([True, False])).source.tolist()
+            [0, -1]
+        """
+        lost = (self.source >= 0) & ~kept[self.source.clamp(min=0)]
+        return replace(self, source=self.source.masked_fill(lost, -1))
+
+    def part(self, units: Tensor) -> Topology:
+        """Some units of the new topology ([new units], bool) by themselves."""
+        return replace(self.new, positions=self.new.positions[units])
 
     @property
     def grown(self) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError, FormatError
 from gossamer.nn import SparseModule
+from gossamer.nn.chain import Link, fold, links
 from gossamer.rules import LayerView, Rule, describe
 from gossamer.topology import Topology, TopologyChange
 from gossamer.training.optimizers import following_state, inside_another_step, refuse_flattened_state
@@ -48,6 +49,7 @@ class Engine:
         total_steps: int - optimizer steps of the whole training.
         seed: int - of every random choice; drawn afresh from (seed, step, layer), so that resuming needs no state.
         outputs: names of layers whose neurons are never ablated.
+        links: which layers read which, as far as it is known.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class Engine:
         total_steps: int,
         seed: int = 0,
         outputs: Iterable[str] = (),
+        links: Iterable[Link] = (),
     ) -> None:
         self.layers, self.rule, self.total_steps, self.seed = layers, rule, total_steps, seed
         self.outputs = frozenset(outputs)
+        self._links = [link for link in links if link.source in layers and link.reader in layers]
         self.step = 0
         self.history: list[Update] = []
         self._optimizer = optimizer
@@ -105,24 +109,68 @@ class Engine:
         refuse_flattened_state(self._optimizer)
         fraction = self.rule.fraction(self.step, self.total_steps)
         planned = []
-        for number, (name, layer) in enumerate(self.layers.items()):
-            old = layer.topology
-            positions = self.rule.update(self._view(name, layer, old, number), fraction)
-            layer.pattern.validate(positions, layer.grid)
-            change = TopologyChange.between(old, Topology(layer.pattern, layer.shape, positions))
-            planned.append((name, layer, change, following_state(self._optimizer, layer.weights, name)))
-        for name, layer, change, states in planned:
+        for name, view in self._views().items():
+            layer = self.layers[name]
+            change, values = self._decide(layer, view, fraction)
+            planned.append(
+                (name, layer, change, values, following_state(self._optimizer, layer.weights, name))
+            )
+        if self.rule.folds():
+            self._fold({name: change for name, _, change, *_ in planned})
+        for name, layer, change, values, states in planned:
             layer.carry(change, states)
+            if values is not None:
+                layer.plant(change, values)
             self.history.append(self._record(name, change))
 
+    def _decide(
+        self, layer: SparseModule, view: LayerView, fraction: float
+    ) -> tuple[TopologyChange, Tensor | None]:
+        """The change of a layer, and values to plant in it; None where what is grown starts at zero."""
+        positions = self.rule.update(view, fraction)
+        layer.pattern.validate(positions, layer.grid)
+        change = TopologyChange.between(view.topology, Topology(layer.pattern, layer.shape, positions))
+        if not self.rule.draws_values():
+            return change, None
+        return change.forgetting(self.rule.keep(view, fraction)), layer.draw(change.new, view.generator)
+
+    def _fold(self, changes: dict[str, TopologyChange]) -> None:
+        """Move the constants of neurons that lose their last connections; reads the layers as they were."""
+        for link in self._links:
+            source, reader = changes[link.source], changes[link.reader]
+            dead = (source.new.fan_in() == 0) & (reader.old.fan_out() > 0) & (reader.new.fan_out() == 0)
+            if bool(dead.any()):
+                fold(link, self.layers[link.source], self.layers[link.reader], dead)
+
+    def _views(self) -> dict[str, LayerView]:
+        """Every layer as the rule sees it, with its neighbours."""
+        views = {
+            name: self._view(name, layer, layer.topology, number)
+            for number, (name, layer) in enumerate(self.layers.items())
+        }
+        source_of = {link.reader: views[link.source] for link in self._links}
+        reader_of = {link.source: views[link.reader] for link in self._links}
+        return {
+            name: replace(view, source=source_of.get(name), reader=reader_of.get(name))
+            for name, view in views.items()
+        }
+
     def _view(self, name: str, layer: SparseModule, topology: Topology, number: int) -> LayerView:
-        """The layer as the rule sees it."""
+        """The layer as the rule sees it, by itself."""
         draw = torch.Generator().manual_seed(
             ((self.seed * 1_000_003 + self.step) * 1_000_003 + number) % (1 << 63)
         )
         scores = layer.gradient_scores(name) if self.rule.needs_gradient else None
         return LayerView(
-            name, topology, layer.capacity, layer.unit_values(), scores, draw, name in self.outputs
+            name,
+            topology,
+            layer.capacity,
+            layer.unit_values(),
+            scores,
+            draw,
+            name in self.outputs,
+            self.step,
+            self.total_steps,
         )
 
     def _record(self, name: str, change: TopologyChange) -> Update:
@@ -247,7 +295,14 @@ def attach(
         raise ConfigError(
             "attach(outputs=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
         )
-    return Engine(layers, optimizer, rule, total_steps, seed, outputs)
+    chain = links(model)
+    if rule.folds() and (bare := [link.reader for link in chain if named[link.reader].bias is None]):
+        raise ConfigError(
+            f"attach({rule.name})",
+            expected="biases, which take in what removed neurons would give",
+            got=f"none in {', '.join(bare)}",
+        )
+    return Engine(layers, optimizer, rule, total_steps, seed, outputs, chain)
 
 
 def _last_layer(model: nn.Module) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gossamer.cli.build import build_engine, build_model, build_optimizer, learning_rate
+from gossamer.cli.build import build_engine, build_model, build_optimizer, build_rule, learning_rate
 from gossamer.cli.config import OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.errors import ConfigError, DensityError, PatternError
 
@@ -44,6 +44,7 @@ def test_density_by_layer():
         ({"density": 0.3, "pattern": "nm:1:8"}, DensityError),
         ({"pattern": "nm:1:7"}, PatternError),
         ({"pattern": "dense", "density": 0.5}, ConfigError),
+        ({"pattern": "dense", "epsilon": 5}, ConfigError),
         ({"pattern": "dense", "rule": {"name": "set"}}, ConfigError),
     ],
 )
@@ -52,7 +53,7 @@ def test_what_cannot_be_built_is_refused(settings, error):
         build_model(RunConfig(widths=(16,), **settings), 64, 10)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("name", ["sgd", "sgdw", "adam", "adamw", "rmsprop"])
 def test_every_optimizer_trains_a_sparse_layer(name):
     config = RunConfig(
         widths=(8,), density=0.5, rule={"name": "rigl", "every": 1}, optimizer={"name": name, "lr": 0.01}
@@ -88,3 +89,33 @@ def test_constant_cosine_step_and_warmup():
     step = rates(ScheduleConfig(name="step", milestones=(1, 3), factor=0.1))
     assert step == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
     assert rates(ScheduleConfig(name="constant", warmup=3))[:4] == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("dense_last", [False, True])
+def test_the_published_network_of_set(dense_last):
+    config = RunConfig(
+        widths=(100, 80),
+        pattern="unstructured",
+        epsilon=3,
+        init="dense",
+        law="he_uniform",
+        all_relu=0.6,
+        dropout=0.3,
+        dense_last=dense_last,
+    )
+    model = build_model(config, 64, 4)
+    assert (model.fc1.connections, model.fc2.connections) == (3 * 164, 3 * 180)
+    assert type(model.fc3).__name__ == ("Linear" if dense_last else "SparseLinear")
+    assert [model.act1.negative_slope, model.act2.negative_slope, model.drop2.p] == [-0.6, 0.6, 0.3]
+    assert float(model.fc1.values.detach().abs().max()) <= (6 / 64) ** 0.5
+
+
+def test_epsilon_takes_the_place_of_a_density():
+    for other in ({"density": 0.5}, {"allocation": "er"}):
+        with pytest.raises(ValueError, match="epsilon takes the place"):
+            RunConfig(epsilon=3, **other)
+
+
+def test_a_rule_beside_another_is_read_from_plain_settings():
+    rule = build_rule(RunConfig(rule={"name": "importance", "then": {"name": "set", "every": 7}}))
+    assert (rule.name, rule.then.name, rule.then.every) == ("importance", "set", 7)

@@ -31,4 +31,4 @@ def test_the_configuration_shown_is_complete():
     (text,) = re.findall(r"```toml\n(.*?)```", (HOWTO / "train.md").read_text("utf-8"), re.DOTALL)
     document = tomllib.loads(text)
     checked_config(document, "train.md")
-    assert set(RunConfig.model_fields) - set(document) == {"data_root"}
+    assert set(RunConfig.model_fields) - set(document) == {"data_root", "epsilon"}  # epsilon excludes density

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import gossamer as gs
-from gossamer.errors import GossamerError, ShapeError
+from gossamer.errors import ConfigError, GossamerError, ShapeError
 from gossamer.topology import Topology
 from strategies import PATTERNS, case, dense_weight
 
@@ -117,7 +117,7 @@ def test_an_input_of_the_wrong_width_is_refused(kind: type) -> None:
 @KINDS
 def test_unknown_initialisation_is_refused(kind: type) -> None:
     """With the choices."""
-    with pytest.raises(GossamerError, match="'sparse' or 'dense'"):
+    with pytest.raises(GossamerError, match="one of sparse, dense"):
         kind(8, 8, density=0.5, fan_in="both")
 
 
@@ -142,3 +142,31 @@ def test_torch_compile_computes_the_same(pattern: gs.FanIn) -> None:
     layer.values.grad = None
     layer(x).square().sum().backward()
     torch.testing.assert_close(ours, layer.values.grad)
+
+
+@pytest.mark.parametrize("fan_in", ["sparse", "dense"])
+def test_initial_laws_have_their_bounds_and_spread(fan_in: str) -> None:
+    """Uniform ones fill their interval; the plain normal one ignores the fan-in."""
+    made = {
+        law: gs.SparseLinear(400, 300, density=0.1, fan_in=fan_in, law=law, pattern=gs.FanIn())
+        for law in ("he_uniform", "normal")
+    }
+    inputs = 40 if fan_in == "sparse" else 400
+    largest = float(made["he_uniform"].values.detach().abs().max())
+    assert 0.99 * (6 / inputs) ** 0.5 < largest <= (6 / inputs) ** 0.5
+    assert abs(float(made["normal"].values.detach().std()) - 0.1) < 0.005
+    xavier = gs.SparseLinear(
+        400, 300, density=0.1, fan_in=fan_in, law="xavier_uniform", pattern=gs.Unstructured()
+    )
+    topology = xavier.topology
+    fans = topology.fan_in()[topology.positions // 400] + topology.fan_out()[topology.positions % 400]
+    bound = (6 / (fans if fan_in == "sparse" else torch.tensor(700))) ** 0.5
+    share = xavier.values.detach().abs() / bound
+    assert float(share.max()) <= 1 + 1e-6
+    assert abs(float(share.mean()) - 0.5) < 0.02
+
+
+def test_an_unknown_law_is_refused() -> None:
+    """With the ones there are."""
+    with pytest.raises(ConfigError, match="he_uniform"):
+        gs.SparseLinear(8, 8, density=0.5, law="orthogonal")

@@ -8,7 +8,7 @@ import pytest
 
 from gossamer.errors import ConfigError, DensityError
 from gossamer.patterns import Unstructured
-from gossamer.topology import ALLOCATIONS, allocate
+from gossamer.topology import ALLOCATIONS, allocate, erdos_renyi
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -203,3 +203,20 @@ def test_unknown_allocations_and_layers_are_refused_by_name() -> None:
         allocate(MLP, 0.1, "erq")
     with pytest.raises(ConfigError, match=r"l1, l2, l3.*got l4"):
         allocate(MLP, 0.1, custom={"l4": 0.5})
+
+
+def test_erdos_renyi_counts_of_the_published_networks() -> None:
+    """Start counts of 784-1000-1000-1000-10 and of 500-400-100-400-2, the output layer capped."""
+    wide = {str(n): shape for n, shape in enumerate([(1000, 784), (1000, 1000), (1000, 1000), (10, 1000)])}
+    budgets = {name: Unstructured().budget(d, wide[name]) for name, d in erdos_renyi(wide, 20).items()}
+    assert list(budgets.values()) == [35_680, 40_000, 40_000, 10_000]
+    small = {str(n): shape for n, shape in enumerate([(400, 500), (100, 400), (400, 100), (2, 400)])}
+    budgets = {name: Unstructured().budget(d, small[name]) for name, d in erdos_renyi(small, 10).items()}
+    assert list(budgets.values()) == [9000, 5000, 5000, 800]
+
+
+def test_erdos_renyi_refuses_no_connections() -> None:
+    """Also NaN."""
+    for epsilon in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="erdos_renyi"):
+            erdos_renyi({"a": (2, 2)}, epsilon)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.deploy.operators.base import Operator, Read, Settings, operator
+from gossamer.nn import AllReLU
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ _simple("sigmoid", nn.Sigmoid, torch.sigmoid, torch.sigmoid, F.sigmoid)
 _simple("silu", nn.SiLU, F.silu, F.silu)
 
 
-def _leaky(module: nn.LeakyReLU) -> Read:
+def _leaky(module: nn.LeakyReLU | AllReLU) -> Read:
     return Slope(negative_slope=float(module.negative_slope)), {}
 
 
@@ -69,7 +70,7 @@ operator(
         "leaky_relu",
         lambda xs, s, _t: F.leaky_relu(xs[0], s.negative_slope),
         Slope,
-        {nn.LeakyReLU: _leaky},
+        {nn.LeakyReLU: _leaky, AllReLU: _leaky},
         {F.leaky_relu: _leaky_call},
         elementwise=True,
     )
