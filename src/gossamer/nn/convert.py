@@ -33,6 +33,7 @@ def sparsify(
     dense_first: bool = False,
     dense_last: bool = False,
     init: str = "sparse",
+    device: torch.device | str | None = None,
 ) -> SparsifyReport:
     """Replace ``nn.Linear`` and ``nn.Conv2d`` layers in place by sparse ones of the same shape, device and dtype.
 
@@ -47,6 +48,8 @@ def sparsify(
         dense_first: bool - leave the first of the candidates dense.
         dense_last: bool - leave the last of the candidates dense.
         init: "sparse" or "dense" draws new values for that fan-in; "keep" keeps the dense values at the drawn topology.
+        device: where sparse linear layers are made; None is where the dense ones are. A model on "meta", too wide to
+            exist, gets sparse layers that do; what stays dense stays on "meta".
     Returns:
         SparsifyReport.
     Raises:
@@ -69,7 +72,7 @@ def sparsify(
     densities = _densities(chosen, density, pattern, allocation)
     _check_fit(chosen, densities, pattern)
     swapped = {
-        name: _sparse_twin(module, densities[name], pattern, home, generator, init)
+        name: _sparse_twin(module, densities[name], pattern, home, generator, init, device)
         for name, module in chosen.items()
         if densities[name] < 1.0
     }
@@ -175,7 +178,13 @@ def _check_fit(layers: Mapping[str, Dense], densities: Mapping[str, float], patt
 
 
 def _sparse_twin(
-    module: Dense, density: float, pattern: Pattern, home: str, generator: torch.Generator | None, init: str
+    module: Dense,
+    density: float,
+    pattern: Pattern,
+    home: str,
+    generator: torch.Generator | None,
+    init: str,
+    device: torch.device | str | None,
 ) -> SparseModule:
     """The sparse layer that takes a dense one's place."""
     fan_in = "dense" if init == "dense" else "sparse"
@@ -191,7 +200,7 @@ def _sparse_twin(
             pattern=pattern,
             generator=generator,
             fan_in=fan_in,
-            device=module.weight.device,
+            device=device or module.weight.device,
             dtype=module.weight.dtype,
         )
     if init == "keep":

@@ -2,5 +2,17 @@
 
 from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoint
 from gossamer.training.engine import Engine, Update, attach
+from gossamer.training.named import OPTIMIZERS, named_optimizer
+from gossamer.training.step import train_step
 
-__all__ = ["Engine", "Extras", "Update", "attach", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "OPTIMIZERS",
+    "Engine",
+    "Extras",
+    "Update",
+    "attach",
+    "load_checkpoint",
+    "named_optimizer",
+    "save_checkpoint",
+    "train_step",
+]
