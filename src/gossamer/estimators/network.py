@@ -1,0 +1,115 @@
+"""From hyper-parameters to a sparse perceptron that never had a dense weight."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.nn import SparseModule, sparsify
+from gossamer.patterns.base import parse
+
+# name -> (number of the hidden layer from 1, slope of the negative side) -> module
+ACTIVATIONS: dict[str, Callable[[int, float], nn.Module]] = {
+    "relu": lambda _number, _slope: nn.ReLU(),
+    "leaky_relu": lambda _number, slope: nn.LeakyReLU(slope),
+    "tanh": lambda _number, _slope: nn.Tanh(),
+}
+
+
+def erdos_renyi(sizes: Sequence[int], epsilon: float) -> dict[str, float]:
+    """Density of every layer for epsilon * (inputs + outputs) connections; a small layer is dense.
+
+    Args:
+        sizes: width of every layer, inputs first.
+        epsilon: float > 0.
+
+    Returns:
+        dict, "fc1", "fc2", ... to density.
+
+    Source: Mocanu et al. 2018, equation 2.
+
+    Example:
+        >>> erdos_renyi([1000, 100, 5], epsilon=5)
+        {'fc1': 0.055, 'fc2': 1.0}
+    """
+    return {
+        f"fc{number}": min(1.0, epsilon * (inputs + outputs) / (inputs * outputs))
+        for number, (inputs, outputs) in enumerate(pairwise(sizes), start=1)
+    }
+
+
+def perceptron(
+    sizes: Sequence[int],
+    density: float | Mapping[str, float] | None,
+    pattern: str,
+    activation: Callable[[int], nn.Module],
+    seed: int,
+    device: str,
+) -> nn.Sequential:
+    """fc1, act1, fc2, ...: sparse where the density of a layer is below 1.
+
+    Args:
+        sizes: width of every layer, inputs first.
+        density: as for ``gossamer.sparsify``.
+        pattern: str - a pattern's short name.
+        activation: number of a hidden layer, from 1 -> nn.Module.
+        seed: int - of topologies and values.
+        device: str - where torch puts it.
+
+    Returns:
+        nn.Sequential, float32.
+
+    Raises:
+        ConfigError, DensityError, PatternError.
+
+    Cost: O(connections): the dense layers that ``sparsify`` replaces are on the meta device.
+
+    Example:
+        >>> model = perceptron([500, 40, 3], {"fc1": 0.1, "fc2": 1.0}, "fanin", lambda _: nn.ReLU(), 0, "cpu")
+        >>> model.fc1, model.fc2
+        (SparseLinear(500 -> 40, pattern=fanin, connections=2,000, home=packed), Linear(in_features=40, ...
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
+        layers[f"fc{number}"] = nn.Linear(inputs, outputs, device="meta", dtype=torch.float32)
+        if number < len(sizes) - 1:
+            layers[f"act{number}"] = activation(number)
+    model = nn.Sequential(layers)
+    draw = torch.Generator().manual_seed(seed)
+    sparsify(model, density, parse(pattern), generator=draw, device=device)
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            _exist(layer, draw, device)
+    return model
+
+
+def _exist(layer: nn.Linear, draw: torch.Generator, device: str) -> None:
+    """Give a layer that stays dense its values: He-normal as in sparse layers, and no bias."""
+    layer.to_empty(device=device)
+    values = torch.randn(layer.weight.shape, generator=draw) * (2.0 / layer.in_features) ** 0.5
+    with torch.no_grad():
+        layer.weight.copy_(values)
+        layer.bias.zero_()
+
+
+def input_strength(layer: nn.Module) -> Tensor:
+    """[inputs]: sum of the absolute weights that leave each input of a linear layer, sparse or dense.
+
+    Cost: O(connections).
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[1.0, -2.0], [3.0, 0.0]]))
+        >>> input_strength(layer).tolist()
+        [4.0, 2.0]
+    """
+    if not isinstance(layer, SparseModule):
+        return layer.weight.detach().abs().sum(0).cpu()
+    grid = layer.grid
+    each = layer.unit_values().abs().view(-1, grid.h, grid.w).sum(1)  # by unit, and input of it
+    columns = layer.topology.positions % grid.cols
+    return torch.zeros(grid.cols, grid.w).index_add_(0, columns, each).flatten()
