@@ -48,6 +48,7 @@ class SparseMLP(BaseEstimator, ABC):
         update_every: int | None = None,
         activation: str = "relu",
         negative_slope: float = 0.01,
+        dropout: float = 0.0,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
         momentum: float | None = None,
@@ -72,6 +73,7 @@ class SparseMLP(BaseEstimator, ABC):
         self.update_every = update_every
         self.activation = activation
         self.negative_slope = negative_slope
+        self.dropout = dropout
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.momentum = momentum
@@ -166,6 +168,7 @@ class SparseMLP(BaseEstimator, ABC):
             density,
             self.pattern,
             lambda number: ACTIVATIONS[self.activation](number, self.negative_slope),
+            self.dropout,
             self._seed,
             self.device,
         )
@@ -197,7 +200,10 @@ class SparseMLP(BaseEstimator, ABC):
     def _epoch(self, training: Training, table: Any, rows: Tensor, target: Tensor) -> float:
         """Once through the rows; returns the loss."""
         order = data.epoch_generator(self._seed, self.n_iter_)
-        loss = training.epoch(shuffled(table, rows, target, int(self.batch_size), order))
+        batches = shuffled(table, rows, target, int(self.batch_size), order)
+        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
+            torch.manual_seed(order.initial_seed())
+            loss = training.epoch(batches)
         self.n_iter_ += 1
         self.loss_curve_.append(loss)
         return loss
@@ -236,7 +242,8 @@ class SparseMLP(BaseEstimator, ABC):
     def feature_importances_(self) -> NDArray[np.float32]:
         """[features]: strength of every input, the sum of the absolute weights that leave it; O(connections)."""
         check_is_fitted(self, "network_")
-        return np.asarray(input_strength(self.network_[0]).numpy())
+        first: Any = self.network_[0]
+        return np.asarray(input_strength(first).numpy())
 
     @property
     def connections_(self) -> int:
@@ -251,7 +258,8 @@ class SparseMLP(BaseEstimator, ABC):
 
         Args:
             batch_size: int - measured at this one.
-            keep, values: see ``gossamer.freeze``.
+            keep: str or dict - which forms may be chosen, see ``gossamer.freeze``.
+            values: "exact", "bfloat16" or "int8".
 
         Returns:
             Frozen - [batch, features] float32 to [batch, outputs]; ``gossamer.save`` writes it to a file.

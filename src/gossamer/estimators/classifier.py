@@ -23,8 +23,64 @@ from gossamer.rules import Rule
 
 
 class SparseMLPClassifier(ClassifierMixin, SparseMLP):
-    """DOC
+    """A perceptron of sparse layers that classifies tables, wide ones above all.
+
+    Rows are dense, or a SciPy sparse matrix that is made dense batch by batch. Scale the features first. There is no
+    ``sample_weight``: in minibatches a weight is not the same as repeating a row.
+
+    Args:
+        hidden_layer_sizes: sequence of int - width of every hidden layer.
+        density: float in (0, 1], or "fc1", "fc2", ... -> float - share of connections, spread by ERK; None takes
+            ``epsilon``.
+        epsilon: float or None - a layer has epsilon * (inputs + outputs) connections, so that small layers are dense;
+            None leaves the density to an N:M pattern.
+        pattern: str - which zeros are allowed: "unstructured", "fanin", "fanin:4", "nm:1:8", "block:4".
+        rule: str or Rule - how connections come and go: "rigl", "set", "srigl" (under "fanin"), "static".
+        drop_fraction: float in [0, 1] - share of the connections that an update replaces, at the start.
+        update_every: int or None - optimizer steps between updates; None is once an epoch.
+        activation: "relu", "leaky_relu" or "tanh".
+        negative_slope: float - of activations that have one.
+        dropout: float in [0, 1) - of the outputs of hidden layers, in training.
+        optimizer: "adam", "adamw", "sgd" or "rmsprop".
+        learning_rate: float > 0.
+        momentum: float or None - of "sgd" (None is 0.9) and "rmsprop" (None is 0).
+        alpha: float >= 0 - weight decay of the optimizer, of existing connections.
+        batch_size: int.
+        max_iter: int - epochs; the schedule of the rule is planned for so many.
+        early_stopping: bool - hold out rows, stop when they are predicted no better, and keep the best network.
+        validation_fraction: float between 0 and 1 - of the rows, with early stopping.
+        n_iter_no_change: int - stop after more epochs than this without an improvement above ``tol``, of the held-out
+            score with early stopping, else of the loss.
+        tol: float >= 0.
+        class_weight: "balanced", a dict class -> float, or None - how much the loss of a class counts.
+        warm_start: bool - ``fit`` goes on from the network of the last call.
+        random_state: int, RandomState or None.
+        verbose: bool - a progress bar on stderr.
+        device: str - where torch computes; away from "cpu" there are no compiled sparse kernels.
+
+    Attributes:
+        network_: nn.Sequential - fc1, act1, fc2, ...
+        classes_: [classes] - labels in ascending order.
+        n_features_in_, feature_names_in_, n_outputs_, n_iter_: as everywhere in scikit-learn; n_iter_ counts epochs.
+        loss_curve_: list of float - mean loss of every epoch.
+        validation_scores_, best_validation_score_: of every epoch, and the best; with early stopping.
+        feature_importances_: [features] - sum of the absolute weights that leave an input.
+        connections_: int.
+
+    Raises:
+        ConfigError, DensityError, PatternError: by ``fit`` and ``partial_fit``; all of them ValueErrors.
+    Cost: an epoch is a pass over the table with O(connections) arithmetic a row; memory O(connections) and a batch.
+        Predictions are computed in float64; ``freeze`` gives the network for fast ones.
+    Source: Mocanu et al. 2018 (epsilon, SET); Evci et al. 2020 (RigL, ERK).
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> model = SparseMLPClassifier((64,), epsilon=5, max_iter=10, random_state=0).fit(X / 16, y)
+        >>> model.connections_, model.score(X / 16, y) > 0.9
+        (1010, True)
     """
+
+    classes_: NDArray[Any]
 
     def __init__(
         self,
@@ -38,6 +94,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         update_every: int | None = None,
         activation: str = "relu",
         negative_slope: float = 0.01,
+        dropout: float = 0.0,
         optimizer: str = "adam",
         learning_rate: float = 1e-3,
         momentum: float | None = None,
@@ -64,6 +121,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
             update_every=update_every,
             activation=activation,
             negative_slope=negative_slope,
+            dropout=dropout,
             optimizer=optimizer,
             learning_rate=learning_rate,
             momentum=momentum,
@@ -98,12 +156,12 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         Cost: ``max_iter`` times a pass over the table; memory O(connections) and one dense batch.
         """
         goes_on = self._goes_on()
-        X, y = self._samples(X, y, reset=not goes_on)
-        classes = unique_labels(y)
+        table, labels = self._samples(X, y, reset=not goes_on)
+        classes = unique_labels(labels)
         if goes_on and not np.array_equal(classes, self.classes_):
             raise ConfigError("fit with warm_start", expected=f"classes {self.classes_}", got=f"{classes}")
         self.classes_ = classes
-        return self._fit(X, self._codes(y), len(classes), goes_on=goes_on)
+        return self._fit(table, self._codes(labels), len(classes), goes_on=goes_on)
 
     def partial_fit(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
         """Go once through some samples; the first call starts a training that is planned for ``max_iter`` calls.
@@ -127,9 +185,9 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         known = unique_labels(classes) if first else self.classes_
         if classes is not None and not np.array_equal(known, unique_labels(classes)):
             raise ConfigError("partial_fit", expected=f"classes {known}, as before", got=f"{classes}")
-        X, y = self._samples(X, y, reset=first)
+        table, labels = self._samples(X, y, reset=first)
         self.classes_ = known
-        return self._partial_fit(X, self._codes(y), len(known))
+        return self._partial_fit(table, self._codes(labels), len(known))
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of every class.
@@ -160,9 +218,9 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
 
     def _samples(self, X: Any, y: ArrayLike, *, reset: bool) -> tuple[Any, NDArray[Any]]:
         """Table and labels, checked."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32, reset=reset)
-        check_classification_targets(y)
-        return X, y
+        table, labels = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32, reset=reset)
+        check_classification_targets(labels)
+        return table, labels
 
     def _codes(self, y: NDArray[Any]) -> Tensor:
         """[samples], int64: the number of each label's class."""

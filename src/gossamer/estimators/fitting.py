@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -37,11 +37,9 @@ class Training:
         self.network, self.optimizer, self.loss = network, optimizer, loss
         self.step = 0
         sparse = any(isinstance(layer, SparseModule) for layer in network.modules())
-        self.engine = (
-            attach(network, optimizer, rule, total_steps=total_steps, seed=seed) if sparse else None
-        )
+        self.engine = attach(network, optimizer, rule, total_steps=total_steps, seed=seed) if sparse else None
 
-    def __enter__(self) -> Training:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

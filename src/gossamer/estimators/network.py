@@ -47,16 +47,18 @@ def perceptron(
     density: float | Mapping[str, float] | None,
     pattern: str,
     activation: Callable[[int], nn.Module],
+    dropout: float,
     seed: int,
     device: str,
 ) -> nn.Sequential:
-    """fc1, act1, fc2, ...: sparse where the density of a layer is below 1.
+    """fc1, act1, drop1, fc2, ...: sparse where the density of a layer is below 1.
 
     Args:
         sizes: width of every layer, inputs first.
         density: as for ``gossamer.sparsify``.
         pattern: str - a pattern's short name.
         activation: number of a hidden layer, from 1 -> nn.Module.
+        dropout: float in [0, 1) - of the outputs of every hidden layer; at 0 there is no module for it.
         seed: int - of topologies and values.
         device: str - where torch puts it.
 
@@ -69,7 +71,7 @@ def perceptron(
     Cost: O(connections): the dense layers that ``sparsify`` replaces are on the meta device.
 
     Example:
-        >>> model = perceptron([500, 40, 3], {"fc1": 0.1, "fc2": 1.0}, "fanin", lambda _: nn.ReLU(), 0, "cpu")
+        >>> model = perceptron([500, 40, 3], {"fc1": 0.1, "fc2": 1.0}, "fanin", lambda _: nn.ReLU(), 0.0, 0, "cpu")
         >>> model.fc1, model.fc2
         (SparseLinear(500 -> 40, pattern=fanin, connections=2,000, home=packed), Linear(in_features=40, ...
     """
@@ -78,6 +80,8 @@ def perceptron(
         layers[f"fc{number}"] = nn.Linear(inputs, outputs, device="meta", dtype=torch.float32)
         if number < len(sizes) - 1:
             layers[f"act{number}"] = activation(number)
+            if dropout:
+                layers[f"drop{number}"] = nn.Dropout(dropout)
     model = nn.Sequential(layers)
     draw = torch.Generator().manual_seed(seed)
     sparsify(model, density, parse(pattern), generator=draw, device=device)
@@ -96,7 +100,7 @@ def _exist(layer: nn.Linear, draw: torch.Generator, device: str) -> None:
         layer.bias.zero_()
 
 
-def input_strength(layer: nn.Module) -> Tensor:
+def input_strength(layer: SparseModule | nn.Linear) -> Tensor:
     """[inputs]: sum of the absolute weights that leave each input of a linear layer, sparse or dense.
 
     Cost: O(connections).
@@ -112,4 +116,4 @@ def input_strength(layer: nn.Module) -> Tensor:
     grid = layer.grid
     each = layer.unit_values().abs().view(-1, grid.h, grid.w).sum(1)  # by unit, and input of it
     columns = layer.topology.positions % grid.cols
-    return torch.zeros(grid.cols, grid.w).index_add_(0, columns, each).flatten()
+    return each.new_zeros(grid.cols, grid.w).index_add_(0, columns, each).flatten()

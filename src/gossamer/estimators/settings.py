@@ -32,6 +32,7 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "activation": (f"one of {', '.join(ACTIVATIONS)}", lambda v: v in ACTIVATIONS),
     "negative_slope": ("a number", is_number),
+    "dropout": ("a number in [0, 1)", lambda v: is_number(v) and 0 <= v < 1),
     "epsilon": ("a number > 0 or None", lambda v: v is None or (is_number(v) and v > 0)),
     "rule": (f"a Rule or one of {', '.join(rules)}", lambda v: isinstance(v, Rule) or v in list(rules)),
     "update_every": ("an integer >= 1 or None", lambda v: v is None or _count(v)),

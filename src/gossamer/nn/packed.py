@@ -88,7 +88,7 @@ class Packed(SparseModule):
         """The inverse, beside the values."""
         super().__setstate__(state)
         for name in self._index_names:
-            self._buffers[name] = torch.from_numpy(getattr(self, name)).to(self.values.device)
+            self._buffers[name] = torch.tensor(getattr(self, name), device=self.values.device)
 
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
