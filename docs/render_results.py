@@ -7,7 +7,8 @@ A page holds markers; what stands between them is replaced and never written by 
     <!-- /results -->
 
 NAME is a view of ``result_tables.py``, ``layer_tables.py``, ``peer_tables.py`` or ``estimator_tables.py``. Pictures of
-results are written to ``docs/assets``. With ``--check`` nothing is written, and a page or picture that is out of date is an error.
+results are written to ``docs/assets``. With ``--check`` nothing is written, and a page or picture that is out of date
+is an error.
 """
 # ruff: noqa: INP001, T201 (a script that prints)
 
