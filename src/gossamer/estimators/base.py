@@ -27,6 +27,7 @@ from gossamer.estimators.progress import progress
 from gossamer.estimators.settings import check_settings
 from gossamer.estimators.table import outputs, shuffled
 from gossamer.measure import count
+from gossamer.patterns import Pattern
 from gossamer.rules import Rule, build
 from gossamer.training import named_optimizer
 
@@ -35,6 +36,7 @@ class SparseMLP(BaseEstimator, ABC):
     """Base of the estimators; their parameters and attributes are described there."""
 
     network_: nn.Sequential
+    _stand: dict[str, Any] | None  # of the training, between calls; None before the first epoch is done
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class SparseMLP(BaseEstimator, ABC):
         *,
         density: float | Mapping[str, float] | None = None,
         epsilon: float | None = 20.0,
-        pattern: str = "unstructured",
+        pattern: str | Pattern = "unstructured",
         rule: str | Rule = "rigl",
         drop_fraction: float = 0.3,
         update_every: int | None = None,
@@ -145,12 +147,11 @@ class SparseMLP(BaseEstimator, ABC):
                 "partial_fit", expected="early_stopping=False", got="True", hint="use fit, or watch yourself"
             )
         rows = torch.arange(len(target))
-        first = not hasattr(self, "network_")
-        if first:
+        if not hasattr(self, "network_"):
             self._begin(table.shape[1], n_outputs)
             self._plan = self._planned(len(rows))
         with self._training(target) as training:
-            if not first:
+            if self._stand is not None:
                 training.restore(self._stand)
             self._epoch(training, table, rows, target)
             self._stand = training.state()
@@ -172,6 +173,7 @@ class SparseMLP(BaseEstimator, ABC):
             self._seed,
             self.device,
         )
+        self._stand = None
         self.n_outputs_, self.n_iter_ = n_outputs, 0
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] = []

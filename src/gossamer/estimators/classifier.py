@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from gossamer.errors import ConfigError
 from gossamer.estimators.base import SparseMLP
 from gossamer.estimators.fitting import Loss
+from gossamer.patterns import Pattern
 from gossamer.rules import Rule
 
 
@@ -34,7 +35,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
             ``epsilon``.
         epsilon: float or None - a layer has epsilon * (inputs + outputs) connections, so that small layers are dense;
             None leaves the density to an N:M pattern.
-        pattern: str - which zeros are allowed: "unstructured", "fanin", "fanin:4", "nm:1:8", "block:4".
+        pattern: str or Pattern - which zeros are allowed: "unstructured", "fanin", "fanin:4", "nm:1:8", "block:4".
         rule: str or Rule - how connections come and go: "rigl", "set", "srigl" (under "fanin"), "static".
         drop_fraction: float in [0, 1] - share of the connections that an update replaces, at the start.
         update_every: int or None - optimizer steps between updates; None is once an epoch.
@@ -88,7 +89,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         *,
         density: float | Mapping[str, float] | None = None,
         epsilon: float | None = 20.0,
-        pattern: str = "unstructured",
+        pattern: str | Pattern = "unstructured",
         rule: str | Rule = "rigl",
         drop_fraction: float = 0.3,
         update_every: int | None = None,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.nn import SparseModule, sparsify
-from gossamer.patterns.base import parse
+from gossamer.patterns import Pattern, parse
 
 # name -> (number of the hidden layer from 1, slope of the negative side) -> module
 ACTIVATIONS: dict[str, Callable[[int, float], nn.Module]] = {
@@ -45,7 +45,7 @@ def erdos_renyi(sizes: Sequence[int], epsilon: float) -> dict[str, float]:
 def perceptron(
     sizes: Sequence[int],
     density: float | Mapping[str, float] | None,
-    pattern: str,
+    pattern: str | Pattern,
     activation: Callable[[int], nn.Module],
     dropout: float,
     seed: int,
@@ -56,7 +56,7 @@ def perceptron(
     Args:
         sizes: width of every layer, inputs first.
         density: as for ``gossamer.sparsify``.
-        pattern: str - a pattern's short name.
+        pattern: Pattern, or the short name of one.
         activation: number of a hidden layer, from 1 -> nn.Module.
         dropout: float in [0, 1) - of the outputs of every hidden layer; at 0 there is no module for it.
         seed: int - of topologies and values.
@@ -84,7 +84,8 @@ def perceptron(
                 layers[f"drop{number}"] = nn.Dropout(dropout)
     model = nn.Sequential(layers)
     draw = torch.Generator().manual_seed(seed)
-    sparsify(model, density, parse(pattern), generator=draw, device=device)
+    zeros = pattern if isinstance(pattern, Pattern) else parse(pattern)
+    sparsify(model, density, zeros, generator=draw, device=device)
     for layer in model:
         if isinstance(layer, nn.Linear):
             _exist(layer, draw, device)

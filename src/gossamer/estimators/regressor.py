@@ -30,7 +30,7 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
             ``epsilon``.
         epsilon: float or None - a layer has epsilon * (inputs + outputs) connections, so that small layers are dense;
             None leaves the density to an N:M pattern.
-        pattern: str - which zeros are allowed: "unstructured", "fanin", "fanin:4", "nm:1:8", "block:4".
+        pattern: str or Pattern - which zeros are allowed: "unstructured", "fanin", "fanin:4", "nm:1:8", "block:4".
         rule: str or Rule - how connections come and go: "rigl", "set", "srigl" (under "fanin"), "static".
         drop_fraction: float in [0, 1] - share of the connections that an update replaces, at the start.
         update_every: int or None - optimizer steps between updates; None is once an epoch.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gossamer.errors import ConfigError
 from gossamer.estimators.network import ACTIVATIONS
+from gossamer.patterns import Pattern
 from gossamer.rules import Rule, rules
 from gossamer.rules.base import is_number, is_whole
 from gossamer.training import OPTIMIZERS
@@ -24,7 +25,7 @@ def _not_negative(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
-# name of a parameter -> (what it has to be, whether a value is that); the network checks density and pattern itself
+# name of a parameter -> (what it has to be, whether a value is that)
 CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "hidden_layer_sizes": (
         "a sequence of integers >= 1",
@@ -33,8 +34,14 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "activation": (f"one of {', '.join(ACTIVATIONS)}", lambda v: v in ACTIVATIONS),
     "negative_slope": ("a number", is_number),
     "dropout": ("a number in [0, 1)", lambda v: is_number(v) and 0 <= v < 1),
+    "density": (
+        "a number in (0, 1], one by layer, or None",
+        lambda v: v is None or isinstance(v, Mapping) or (is_number(v) and 0 < v <= 1),
+    ),
     "epsilon": ("a number > 0 or None", lambda v: v is None or (is_number(v) and v > 0)),
+    "pattern": ("a Pattern or its short name", lambda v: isinstance(v, (str, Pattern))),
     "rule": (f"a Rule or one of {', '.join(rules)}", lambda v: isinstance(v, Rule) or v in list(rules)),
+    "drop_fraction": ("a number in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1),
     "update_every": ("an integer >= 1 or None", lambda v: v is None or _count(v)),
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda v: v in OPTIMIZERS),
     "learning_rate": ("a number > 0", lambda v: is_number(v) and v > 0),

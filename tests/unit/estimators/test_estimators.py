@@ -99,6 +99,13 @@ def test_a_rule_may_be_an_object_and_moves_connections(digits):
     assert not torch.equal(before, after)
 
 
+def test_a_pattern_may_be_an_object(digits):
+    named, made = (
+        SparseMLPClassifier(**QUICK, pattern=zeros).fit(*digits) for zeros in ("fanin", gs.FanIn())
+    )
+    assert same(named, made)
+
+
 def test_importances_are_sums_of_absolute_outgoing_weights(digits):
     for settings in ({}, {"pattern": "block:2"}, {"epsilon": 1000}):
         model = SparseMLPClassifier(**{**QUICK, **settings}).fit(*digits)
@@ -213,6 +220,11 @@ def test_a_training_that_diverges_says_so_and_lets_go_of_the_network(digits):
     with pytest.raises(NonFiniteError, match="lower the learning rate"):
         model.fit(X, y)
     assert not model.network_[0].tape.followed
+    in_parts = clone(model)
+    with pytest.raises(NonFiniteError):
+        in_parts.partial_fit(X, y)
+    for again in (model, in_parts):
+        assert again.set_params(learning_rate=1e-3).fit(X, y / 10).partial_fit(X, y / 10).n_iter_ == 6
 
 
 # --- the course of a training ----------------------------------------------------------------------------------------
