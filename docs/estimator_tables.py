@@ -18,16 +18,17 @@ def models(result: dict[str, Any], name: str, says: str) -> str:
             f"{100 * got['accuracy_mean']:.1f} ± {100 * got['accuracy_std']:.1f}",
             f"{got['parameters']:,}",
             f"{got['seconds']:.1f} s",
-            f"{got['epochs']:.0f}",
-            size(got["peak_bytes_above_data"]),
+            f"{got['epochs']:.0f}" if got["epochs"] else "—",
+            size(got["peak_bytes_above_two_columns"]),
         ]
         for model, got in result["tables"][name].items()
     ]
-    head = ["", "accuracy", "weights", "training", "epochs", "memory above data and libraries"]
+    head = ["", "accuracy", "weights or nodes", "training", "epochs", "memory above two columns"]
     fits = next(iter(result["tables"][name].values()))["fits"]
     return (
         f"{says} Accuracy in per cent, mean and standard deviation of {fits} fits; processor seconds of one fit, one "
-        f"thread.\n\n{table(head, rows)}"
+        "thread; peak memory above that of the same model on two of the columns, the table in memory."
+        f"\n\n{table(head, rows)}"
     )
 
 
