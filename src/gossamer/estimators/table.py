@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gossamer import data
 
-PREDICTED_ROWS = 256  # at a time
+PREDICTED_ROWS, PREDICTED_NUMBERS = 256, 1 << 24  # at a time, at most
 
 
 def dense_rows(table: Any, rows: Tensor) -> Tensor:
@@ -52,10 +52,11 @@ def shuffled(
 def outputs(network: torch.nn.Module, table: Any, rows: Tensor | None = None) -> NDArray[Any]:
     """[rows, outputs], of the network's dtype: what it says of rows of a table, all where none are named.
 
-    Cost: one pass forward, a few hundred rows at a time.
+    Cost: one pass forward; at most a few hundred rows, and some million numbers, are dense at a time.
     """
     chosen = torch.arange(table.shape[0]) if rows is None else rows
+    size = max(1, min(PREDICTED_ROWS, PREDICTED_NUMBERS // table.shape[1]))
     like = next(network.parameters())
     network.eval()
-    parts = [network(dense_rows(table, part).to(like)).cpu() for part in chosen.split(PREDICTED_ROWS)]
+    parts = [network(dense_rows(table, part).to(like)).cpu() for part in chosen.split(size)]
     return np.asarray(torch.cat(parts).numpy())
