@@ -40,6 +40,15 @@ def pin(cores: str) -> int:
     return len(wanted)
 
 
+def shared_file(name: str) -> Path:
+    """A file in a folder of GOSSAMER_DATA; without it there is nothing to measure."""
+    folders = [Path(entry) for entry in os.environ.get("GOSSAMER_DATA", "").split(os.pathsep) if entry]
+    found = [folder / name for folder in folders if (folder / name).is_file()]
+    if not found:
+        raise SystemExit(f"benchmark: expected {name} in a folder of GOSSAMER_DATA, found it in none")
+    return found[0]
+
+
 def record(name: str, result: Row) -> None:
     """Write ``results/<name>.json``: the result, the command that made it, and the machine."""
     document = {

@@ -8,13 +8,12 @@ columns). Values are random. Ours are the layouts that hold the pattern as it is
 from __future__ import annotations
 
 import argparse
-import os
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from harness import shared_file
 from layer_calls import forward
 from layer_cases import Case, inputs_of, run
 from layer_rates import row
@@ -31,11 +30,7 @@ AGAINST = ("torch dense", "torch CSR", "ONNX Runtime int8", "SparseLab", "DeepSp
 @cache
 def patterns() -> dict[str, Connections]:
     """Every matrix that has connections, by name."""
-    folders = [Path(entry) for entry in os.environ.get("GOSSAMER_DATA", "").split(os.pathsep) if entry]
-    found = [folder / FILE for folder in folders if (folder / FILE).is_file()]
-    if not found:
-        raise SystemExit(f"layer_dlmc: expected {FILE} in a folder of GOSSAMER_DATA, found it in none")
-    with np.load(found[0]) as file:
+    with np.load(shared_file(FILE)) as file:
         names, shapes, row_nnz, col = (file[key] for key in ("names", "shape", "row_nnz", "col"))
     generator = torch.Generator().manual_seed(0)
     matrices: dict[str, Connections] = {}

@@ -6,8 +6,9 @@ A page holds markers; what stands between them is replaced and never written by 
     ...
     <!-- /results -->
 
-NAME is a view of ``result_tables.py``, ``layer_tables.py`` or ``peer_tables.py``. Pictures of results are written to
-``docs/assets``. With ``--check`` nothing is written, and a page or picture that is out of date is an error.
+NAME is a view of ``result_tables.py``, ``layer_tables.py``, ``peer_tables.py`` or ``estimator_tables.py``. Pictures of
+results are written to ``docs/assets``. With ``--check`` nothing is written, and a page or picture that is out of date
+is an error.
 """
 # ruff: noqa: INP001, T201 (a script that prints)
 
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import layer_tables  # noqa: F401 - registers its views
+import estimator_tables  # noqa: F401 - registers its views
+import layer_tables  # noqa: F401 - same
 import peer_tables  # noqa: F401 - same
 import result_figures
 from result_tables import VIEWS

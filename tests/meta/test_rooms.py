@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parallel": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "compress": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "deploy": ARITHMETIC | STRUCTURE | LEAVES,
+    "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "deploy", "data"},
     "hardware": ARITHMETIC | STRUCTURE | LEAVES | {"deploy"},
     "report": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data"},
     "cli": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "report", "hardware"},

@@ -17,7 +17,7 @@ from gossamer.errors import ConfigError
 from gossamer.nn import AllReLU, sparsify
 from gossamer.patterns.base import parse
 from gossamer.topology import erdos_renyi
-from gossamer.training import SGDW, Engine, attach
+from gossamer.training import Engine, attach, named_optimizer
 
 DEFAULT_RULE = {"name": "srigl"}
 
@@ -134,17 +134,14 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
         >>> type(build_optimizer(OptimizerConfig(name="adam", lr=1e-3), nn.Linear(2, 2))).__name__
         'Adam'
     """
-    shared: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    parameters = list(model.parameters())
-    if config.name == "sgd":
-        momentum = 0.9 if config.momentum is None else config.momentum
-        return torch.optim.SGD(parameters, momentum=momentum, nesterov=config.nesterov, **shared)
-    if config.name == "sgdw":
-        return SGDW(parameters, momentum=0.9 if config.momentum is None else config.momentum, **shared)
-    if config.name == "rmsprop":
-        return torch.optim.RMSprop(parameters, momentum=config.momentum or 0.0, **shared)
-    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(parameters, **shared)
+    return named_optimizer(
+        config.name,
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        weight_decay=config.weight_decay,
+    )
 
 
 def build_engine(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from math import ceil, isfinite
+from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from gossamer import data
 from gossamer.cli.build import Samples, build_engine, build_model, build_optimizer, learning_rate
-from gossamer.errors import FormatError, NonFiniteError
-from gossamer.training import Extras, load_checkpoint, save_checkpoint
+from gossamer.errors import FormatError
+from gossamer.training import Extras, load_checkpoint, save_checkpoint, train_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,19 +104,7 @@ class Loop:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        output = self.model(x)
-        loss = F.cross_entropy(output, y)
-        loss.backward()
-        value = loss.item()
-        if not isfinite(value):
-            raise NonFiniteError(
-                f"training step {self.step + 1}",
-                expected="a finite loss",
-                got=str(value),
-                hint="lower the learning rate, or warm it up",
-            )
-        self.optimizer.step()
+        value, output = train_step(self.model, self.optimizer, x, y, F.cross_entropy, self.step + 1)
         self.step += 1
         self.loss_sum += value * len(y)
         self.right += int((output.argmax(1) == y).sum())

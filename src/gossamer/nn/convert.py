@@ -35,6 +35,7 @@ def sparsify(
     dense_last: bool = False,
     init: str = "sparse",
     law: str = "he_normal",
+    device: torch.device | str | None = None,
 ) -> SparsifyReport:
     """Replace ``nn.Linear`` and ``nn.Conv2d`` layers in place by sparse ones of the same shape, device and dtype.
 
@@ -50,6 +51,8 @@ def sparsify(
         dense_last: bool - leave the last of the candidates dense.
         init: "sparse" or "dense" draws new values for that fan-in; "keep" keeps the dense values at the drawn topology.
         law: "he_normal", "he_uniform", "xavier_uniform" or "normal" - what new values are drawn from; see SparseLinear.
+        device: where sparse linear layers are made; None is where the dense ones are. A model on "meta", too wide to
+            exist, gets sparse layers that do; what stays dense stays on "meta".
     Returns:
         SparsifyReport.
     Raises:
@@ -72,7 +75,7 @@ def sparsify(
     densities = _densities(chosen, density, pattern, allocation)
     _check_fit(chosen, densities, pattern)
     swapped = {
-        name: _sparse_twin(module, densities[name], pattern, home, generator, init, law)
+        name: _sparse_twin(module, densities[name], pattern, home, generator, init, law, device)
         for name, module in chosen.items()
         if densities[name] < 1.0
     }
@@ -185,6 +188,7 @@ def _sparse_twin(
     generator: torch.Generator | None,
     init: str,
     law: str,
+    device: torch.device | str | None,
 ) -> SparseModule:
     """The sparse layer that takes a dense one's place."""
     fan_in = "dense" if init == "dense" else "sparse"
@@ -203,7 +207,7 @@ def _sparse_twin(
             generator=generator,
             fan_in=fan_in,
             law=law,
-            device=module.weight.device,
+            device=device or module.weight.device,
             dtype=module.weight.dtype,
         )
     if init == "keep":

@@ -98,6 +98,17 @@ class Packed(SparseModule):
         for name, tensor in index.items():
             self.register_buffer(name, tensor.to(self.values.device))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Index buffers as NumPy arrays: torch cannot read its own pickles of 16-bit unsigned tensors."""
+        index = {name: tensor.cpu().numpy() for name, tensor in self.index.items()}
+        return {**self.__dict__, "_buffers": {**self._buffers, **index}, "_by_input": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse, beside the values."""
+        super().__setstate__(state)
+        for name in self._index_names:
+            self._buffers[name] = torch.tensor(getattr(self, name), device=self.values.device)
+
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Remap values and states by the same index map; the parameter object stays."""

@@ -2,6 +2,19 @@
 
 from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoint
 from gossamer.training.engine import Engine, Update, attach
+from gossamer.training.named import OPTIMIZERS, named_optimizer
 from gossamer.training.sgdw import SGDW
+from gossamer.training.step import train_step
 
-__all__ = ["SGDW", "Engine", "Extras", "Update", "attach", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "OPTIMIZERS",
+    "SGDW",
+    "Engine",
+    "Extras",
+    "Update",
+    "attach",
+    "load_checkpoint",
+    "named_optimizer",
+    "save_checkpoint",
+    "train_step",
+]

@@ -315,3 +315,16 @@ def test_everything_dense_is_fine() -> None:
     report = gs.sparsify(model, 1.0)
     assert report.density == 1.0
     assert kinds(model)["0"] == "Linear"
+
+
+def test_a_model_on_the_meta_device_gets_layers_that_exist() -> None:
+    """The same as those of a dense model that does; what stays dense stays where it was."""
+    with torch.device("meta"):
+        model = mlp()
+    there = mlp()
+    for one, device in ((model, "cpu"), (there, None)):
+        draw = torch.Generator().manual_seed(0)
+        gs.sparsify(one, 0.1, generator=draw, dense_last=True, device=device)
+    assert model[4].weight.is_meta
+    x = torch.randn(3, 56)
+    assert torch.equal(model[:4](x), there[:4](x))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -169,3 +171,16 @@ def test_apply_visits_sparse_layers_like_any_module() -> None:
     seen = []
     model.apply(lambda module: seen.append(type(module).__name__))
     assert seen == ["SparseLinear", "MaskedLinear", "Sequential"]
+
+
+@LAYERS
+@pytest.mark.parametrize("kind", [gs.SparseLinear, gs.MaskedLinear])
+def test_a_pickle_is_the_same_layer(pattern: gs.FanIn, kind: type) -> None:
+    """Torch cannot read its own pickles of 16-bit unsigned tensors, which is what narrow indices are."""
+    one = layer(pattern, kind)
+    again = pickle.loads(pickle.dumps(one))  # noqa: S301
+    assert differences(everything(one), everything(again)) == []
+    x = torch.randn(3, one.in_features)
+    assert torch.equal(one(x), again(x))
+    again.load_state_dict(layer(pattern, kind, 1).state_dict())
+    assert not torch.equal(one(x), again(x))
