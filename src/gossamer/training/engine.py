@@ -204,6 +204,7 @@ def attach(
     total_steps: int,
     seed: int = 0,
     outputs: Iterable[str] | None = None,
+    fixed: Iterable[str] = (),
     in_step: bool = True,
 ) -> Engine:
     """Let a rule update the sparse layers of a model; the training loop does not change.
@@ -215,6 +216,7 @@ def attach(
         total_steps: int - optimizer steps of the whole training; schedules end at ``rule.until`` of it.
         seed: int - of every random choice.
         outputs: names of layers that are never ablated; None means the model's last linear or convolution.
+        fixed: names of sparse layers whose topology stays, as the output layer's does in SET-MLP.
         in_step: bool - where torch.distributed runs, its ranks train one model together and decide together; False for
             a process that trains by itself.
     Returns:
@@ -238,7 +240,11 @@ def attach(
     if total_steps < 1:
         raise ConfigError("attach", expected="total_steps >= 1", got=str(total_steps))
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
-    layers = {name: layer for name, layer in named.items() if layer.weights.requires_grad}
+    if unknown := sorted(set(fixed) - set(named)):
+        raise ConfigError(
+            "attach(fixed=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
+        )
+    layers = {name: m for name, m in named.items() if m.weights.requires_grad and name not in set(fixed)}
     if not layers:
         raise ConfigError(
             "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
