@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds until a rank counts as hanging: far beyond any time limit in the programs
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["rank_programs"])
+# What takes long to import; torch itself imports its compiler when the first optimizer is made.
+context.set_forkserver_preload(["gossamer.parallel", "hypothesis.strategies", "torch._dynamo"])
 
 
 def run_ranks(
     program: Callable[..., Any], count: int, *arguments: Any, time_limit: float = 20.0
 ) -> list[Any]:
-    """Results of ``program(group, *arguments)`` by rank; the text of the error where it raised, None where it was killed.
+    """Results of ``program(group, *arguments)`` by rank; the text of the error that it raised, None where killed.
 
     Raises:
         AssertionError: a rank hangs.
@@ -31,7 +32,9 @@ def run_ranks(
         meeting = f"file://{Path(folder) / 'meeting'}"
         pipes = [context.Pipe(duplex=False) for _ in range(count)]
         ranks = [
-            context.Process(target=_rank, args=(n, count, meeting, time_limit, pipes[n][1], program, arguments))
+            context.Process(
+                target=_rank, args=(n, count, meeting, time_limit, pipes[n][1], program, arguments)
+            )
             for n in range(count)
         ]
         for rank in ranks:
@@ -70,7 +73,7 @@ def _rank(
             answer = program(group, *arguments)
     except GossamerError as error:
         answer = f"{type(error).__name__}: {error}"
-    except BaseException:  # noqa: BLE001 (shown by the test that asked)
+    except BaseException:
         answer = traceback.format_exc()
     pipe.send(answer)
     pipe.close()

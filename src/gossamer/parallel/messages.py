@@ -70,7 +70,7 @@ class Flat:
                 layer.assign(topology, flat[place][: topology.connections])
 
     def retain(self, flat: Tensor, old: Topologies, new: Topologies) -> None:
-        """RetainValidUpdates, in place: what a vector says of connections that are gone is forgotten, new ones get zero.
+        """RetainValidUpdates, in place: entries of connections that are gone are dropped, new ones get zero.
 
         Source: Curci et al. 2021, WASAP-SGD, algorithm 1.
         """

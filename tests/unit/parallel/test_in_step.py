@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from processes import run_ranks
-from rank_programs import many_in_step, sequential
 
 import gossamer as gs
+from processes import run_ranks
+from rank_programs import in_step, many, sequential
 
 EVEN, UNEVEN = [[8, 8]], [[8, 5]]
 ACCUMULATED = [[4, 4], [4, 2]]
@@ -27,9 +27,8 @@ NAMES = [f"{c[0]}-{c[1].name}-{'-'.join(map(str, c[2]))}-{c[3] if len(c) > 3 els
 @pytest.fixture(scope="module")
 def trained():
     """All cases on two ranks."""
-    answers = run_ranks(many_in_step, 2, CASES)
-    for answer in answers:
-        assert not isinstance(answer, str), answer
+    answers = run_ranks(many, 2, in_step, CASES)
+    assert not [answer for rank in answers for answer in rank if isinstance(answer, str)]
     return list(zip(*answers, strict=True))
 
 
@@ -46,4 +45,6 @@ def test_together_they_are_one_process_with_the_global_batch(trained, number):
     alone, first = sequential(*CASES[number]), trained[number][0]
     assert first["updates"] == alone["updates"]
     assert first["positions"] == alone["positions"]
-    torch.testing.assert_close(torch.tensor(first["losses"]), torch.tensor(alone["losses"]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        torch.tensor(first["losses"]), torch.tensor(alone["losses"]), rtol=1e-4, atol=1e-6
+    )
