@@ -18,6 +18,10 @@ from gossamer.training.ranks import talking
 
 T = TypeVar("T")
 
+# Groups that were left. DDP would free its group with the interpreter locked and wait for a thread that needs the lock:
+# after an error, for ever. So DDP never holds the last reference.
+_left: list[Any] = []
+
 
 @dataclass
 class Group:
@@ -129,6 +133,7 @@ def connect(time_limit: float = 60.0, where: str = "env://") -> Iterator[Group]:
         with talking("parallel training"):
             raise
     finally:
+        _left.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 
