@@ -168,7 +168,7 @@ def first_phase(group: Group, pattern: str, rule: Rule, steps: int) -> dict[str,
             "bytes": (group.sent, group.received),
         }
     worker = Worker(group, model, rule)
-    for step in range(worker.steps, steps):
+    for step in range(worker.start(), steps):
         worker.step((one_step(model, group.rank, step), 0.0, 0.0))
     worker.leave()
     return {"bits": bits(model), "size": worker.flat.size, "bytes": (group.sent, group.received)}
@@ -189,7 +189,7 @@ def two_phases(group: Group, pattern: str, rule: Rule, steps: int, alone: int) -
         server.average()
         return {"positions": positions(model), "before": before, "bits": bits(model), "alone": server.alone}
     worker = Worker(group, model, rule)
-    for step in range(steps):
+    for step in range(worker.start(), steps):
         one_step(model, group.rank, step)
         worker.step()
     worker.leave(optimizer_of(model), total_steps=alone, seed=group.rank, fixed=[LAST])
@@ -259,7 +259,7 @@ def failing(group: Group, who: int, how: str, folder: str) -> None:
             maybe(server.engine.step)
         return
     worker = Worker(group, model, rule)
-    for step in range(5000):
+    for step in range(worker.start(), 5000):
         maybe(step)
         one_step(model, group.rank, step)
         worker.step()

@@ -56,7 +56,7 @@ class Server:
         seed: int = 0,
         fixed: Iterable[str] = (),
     ) -> None:
-        refuse_gradient_rules(rule)
+        check_wasap(model, rule)
         self.group, self.model, self.optimizer = group, model, optimizer
         self.flat = Flat(model)
         agree(model, rule)
@@ -69,6 +69,7 @@ class Server:
         self.steps = dict.fromkeys(self.workers, 0)  # gradients taken from every worker
         self.alone = dict.fromkeys(self.workers, 0)  # steps of the second phase, as far as workers have said
         self.finished: set[int] = set()  # workers that send no more gradients
+        self.notes: dict[int, Note] = {}  # of the models delivered
         self._version = 0
         self._known: dict[int, Topologies] = {0: self.flat.topologies()}  # by version
         self._held = dict.fromkeys(self.workers, 0)  # the version each worker has
@@ -138,6 +139,7 @@ class Server:
         elif header.kind is Kind.MODEL:
             difference = torch.empty(header.difference, dtype=torch.int64)
             self.group.receive(difference, worker)
+            self.notes[worker] = header.note
             self._models[worker] = decode(self._known[self._held[worker]], difference), self._body(worker)
         return worker, header
 
@@ -194,8 +196,15 @@ class Server:
         self._known = {v: t for v, t in self._known.items() if v in {self._version, *self._held.values()}}
 
 
-def refuse_gradient_rules(rule: Rule | None) -> None:
-    """Refuse rules that grow by gradient; raises ConfigError."""
+def check_wasap(model: nn.Module, rule: Rule | None) -> None:
+    """Refuse what WASAP-SGD cannot train; raises ConfigError.
+
+    Args:
+        model: nn.Module.
+        rule: Rule or None.
+    Cost: O(parameters) for their names.
+    """
+    Flat(model)
     if rule is not None and rule.needs_gradient:
         raise ConfigError(
             "WASAP",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from gossamer.errors import ConfigError
 from gossamer.parallel.group import Group
 from gossamer.parallel.messages import Flat, decode, encode
 from gossamer.parallel.protocol import LENGTH, NOTHING, Header, Kind, Note
-from gossamer.parallel.server import agree, refuse_gradient_rules
+from gossamer.parallel.server import agree, check_wasap
 from gossamer.rules import Rule
 from gossamer.training import Engine, attach
 
@@ -35,18 +36,26 @@ class Worker:
     """
 
     def __init__(self, group: Group, model: nn.Module, rule: Rule | None) -> None:
-        refuse_gradient_rules(rule)
+        check_wasap(model, rule)
         self.group, self.model, self.rule = group, model, rule
         self.flat = Flat(model)
         agree(model, rule)
         self.engine: Engine | None = None
-        self.steps = 0  # of the first phase; a server that resumed says how many
+        self.steps = 0  # of the first phase
         self.alone = 0  # steps of the second
         self._optimizer: Optimizer | None = None
         self._version, self._known = 0, self.flat.topologies()
         self._said = time.monotonic()
+
+    def start(self) -> int:
+        """Take the server's model; how many steps this worker had done when a server that resumed wrote its checkpoint.
+
+        Raises:
+            RankError: the server does not answer.
+        """
         self._say(Kind.HELLO)
         self.steps = self._listen().steps
+        return self.steps
 
     def step(self, note: Note = NOTHING) -> None:
         """Use the gradients in the model: send them and take the server's weights; when alone, step by itself.
@@ -77,6 +86,9 @@ class Worker:
     ) -> None:
         """End the first phase: send no more gradients; with an optimizer, train on alone, with a topology of its own.
 
+        The rule counts samples as before: where the server updated every n gradients, each of K workers does so every
+        n / K of its own steps.
+
         Args:
             optimizer: Optimizer or None - of the model, fresh.
             total_steps: int - of the second phase.
@@ -88,19 +100,23 @@ class Worker:
         self._say(Kind.DONE)
         self._optimizer = optimizer
         if optimizer is not None and self.rule is not None:
+            workers = self.group.count - 1
+            every, begin = max(1, self.rule.every // workers), self.rule.begin // workers
             self.engine = attach(
                 self.model,
                 optimizer,
-                self.rule,
+                replace(self.rule, every=every, begin=begin),
                 total_steps=total_steps,
                 seed=seed,
                 fixed=fixed,
                 in_step=False,
             )
 
-    def deliver(self) -> None:
+    def deliver(self, note: Note = NOTHING) -> None:
         """End the second phase: send topology and weights to be averaged.
 
+        Args:
+            note: three floats - for ``Server.notes``.
         Raises:
             ConfigError: the first phase is not over. RankError.
         Cost: one message: what changed in the topology, and the values.
@@ -110,7 +126,7 @@ class Worker:
                 "deliver", expected="a worker that trains alone", got="one of the server's", hint="leave()"
             )
         difference = encode(self._known, self.flat.topologies())
-        self._say(Kind.MODEL, difference.numel())
+        self._say(Kind.MODEL, difference.numel(), note)
         self.group.send(difference, SERVER)
         self.group.send(self.flat.values(), SERVER)
 

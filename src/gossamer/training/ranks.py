@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from gossamer import __version__
 from gossamer.errors import ConfigError, RankError
 from gossamer.nn import SparseModule
 
-Pair = tuple[Tensor, Tensor]
+_SOURCE = re.compile(r"^\[[^\]]*\] ")  # the line of gloo's own source in front of its messages
 Form = tuple[torch.Size, torch.dtype]
 
 
@@ -96,7 +97,7 @@ def talking(operation: str) -> Iterator[None]:
         raise RankError(
             operation,
             expected="an answer from every rank within the time limit",
-            got=str(error).splitlines()[0],
+            got=_SOURCE.sub("", str(error).splitlines()[0]).split(". ")[0],
             hint="another rank died, hangs or stopped with an error of its own: see its output",
         ) from error
 

@@ -7,9 +7,8 @@ import torch
 
 import gossamer as gs
 from gossamer.errors import ConfigError, TopologyError
-from gossamer.parallel import average, thinned
+from gossamer.parallel import average, check_wasap, thinned
 from gossamer.parallel.messages import Flat, decode, encode
-from gossamer.parallel.server import refuse_gradient_rules
 from gossamer.patterns import parse
 from gossamer.topology import Topology
 from processes import run_ranks
@@ -148,7 +147,7 @@ def test_differences_of_topologies_come_back_and_damaged_ones_do_not():
 
 def test_what_is_not_for_a_server_is_refused():
     with pytest.raises(ConfigError, match="grows at random"):
-        refuse_gradient_rules(gs.RigL())
+        check_wasap(built("fanin"), gs.RigL())
     with pytest.raises(ConfigError, match="packed layers"):
         Flat(built("fanin", home="masked"))
     with pytest.raises(ConfigError, match="without running statistics"):
