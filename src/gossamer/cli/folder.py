@@ -53,9 +53,8 @@ def begin(
         )
     samples = samples or load_samples(config.data, config.data_root)
     decided = decide(config, samples.name)
-    check_parallel(
-        decided, Loop(decided, samples).model
-    )  # refuses what cannot be built before anything is written or deleted
+    # What cannot be trained is refused before anything is written or deleted.
+    check_parallel(decided, Loop(decided, samples).model)
     _clear(folder)
     write_json(
         folder / layout.CONFIG,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from gossamer.cli.build import Samples
     from gossamer.cli.config import RunConfig
+    from gossamer.cli.loop import Loop
+    from gossamer.parallel import Group
 
 
 def started_by_torchrun() -> bool:
@@ -61,7 +63,7 @@ def launch(
         monitor_interval=0.2,
         start_method="spawn",
     )
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what they say is in the error
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.INFO)  # what they say is in the error
     try:
         answers: dict[int, dict[str, Any]] = elastic_launch(settings, member)(
             str(folder), checkpoint_every, quiet
@@ -116,13 +118,19 @@ def take_part(
     with connect(settings.time_limit if settings else 60.0) as group:
         first = group.together("open the run folder", lambda: opened(True) if group.rank == 0 else None)
         checked, samples = group.together("open the run folder", lambda: first or opened(False))
-        loop = loop_of(checked, samples, group)
-        if group.rank == 0:
-            with out.progress() as progress:
-                return record(folder, loop, progress, "training", checkpoint_every, group.together)
-        last = folder / layout.LAST
-        group.together("resume", lambda: loop.restore(last) if last.is_file() else None)
-        loop.run(None)
+        return train_in(group, folder, loop_of(checked, samples, group), checkpoint_every, out)
+
+
+def train_in(
+    group: Group, folder: Path, loop: Loop, checkpoint_every: int | None, out: Output
+) -> dict[str, Any] | None:
+    """Train from the last checkpoint in a folder, if there is one, to the end; the summary, from rank 0."""
+    if group.rank == 0:
+        with out.progress() as progress:
+            return record(folder, loop, progress, "training", checkpoint_every, group.together)
+    last = folder / layout.LAST
+    group.together("resume", lambda: loop.restore(last) if last.is_file() else None)
+    loop.run(None)
     return None
 
 
