@@ -275,3 +275,30 @@ def one_fails(group: Group) -> str:
         return "done"
 
     return group.together("load data", action)
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+class Stopped(GossamerError):
+    """A training that is left in the middle."""
+
+
+def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, Any] | None:
+    """What a process of ``gossamer train --workers`` does; all of them leave after step ``stop``."""
+    from gossamer.cli.folder import reopen
+    from gossamer.cli.launch import train_in
+    from gossamer.cli.modes import ServerLoop, loop_of
+    from gossamer.cli.output import Output
+
+    loop = loop_of(*reopen(Path(folder)), group)
+    steps = loop._epoch
+
+    def until_stop() -> Any:
+        for note in steps():
+            yield note
+            if loop.step == stop:
+                raise Stopped("train", expected="the end", got="a stop")
+
+    loop._epoch = until_stop
+    return train_in(group, Path(folder), loop, 5 if isinstance(loop, ServerLoop) else 10, Output(quiet=True))

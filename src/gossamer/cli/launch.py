@@ -63,7 +63,7 @@ def launch(
         monitor_interval=0.2,
         start_method="spawn",
     )
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.INFO)  # what they say is in the error
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what they say is in the error
     try:
         answers: dict[int, dict[str, Any]] = elastic_launch(settings, member)(
             str(folder), checkpoint_every, quiet

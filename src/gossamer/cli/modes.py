@@ -19,6 +19,7 @@ from gossamer.training.ranks import Ranks, talking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from torch import nn
 
@@ -189,6 +190,9 @@ class WorkerLoop(_Asynchronous):
             self.worker.leave()
         else:
             self.worker.deliver(self._last)
+
+    def restore(self, path: Path) -> None:
+        """The server tells."""
 
     def _rate(self) -> float:
         """That of the server when it has taken as many samples."""

@@ -117,14 +117,13 @@ def connect(time_limit: float = 60.0, where: str = "env://") -> Iterator[Group]:
     own_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", count)) <= torch.cuda.device_count()
     if own_gpu:
         torch.cuda.set_device(local)
+    limit = timedelta(seconds=time_limit)
     with talking("connect"):
-        dist.init_process_group(
-            "cuda:nccl,cpu:gloo" if own_gpu else "gloo",
-            init_method=where,
-            rank=rank,
-            world_size=count,
-            timeout=timedelta(seconds=time_limit),
-        )
+        store = next(iter(dist.rendezvous(where, rank, count, timeout=limit)))[0]
+        # The launcher keeps its store when it starts processes again: addresses of the ones before are still in it.
+        store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        backend = "cuda:nccl,cpu:gloo" if own_gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
     try:
         yield Group(rank, count, time_limit)
     except RuntimeError as error:
