@@ -17,7 +17,9 @@ PATIENCE = 60.0  # seconds until a rank counts as hanging: far beyond any time l
 
 context = multiprocessing.get_context("forkserver")
 # What takes long to import; torch itself imports its compiler when the first optimizer is made.
-context.set_forkserver_preload(["gossamer.parallel", "hypothesis.strategies", "torch._dynamo"])
+context.set_forkserver_preload(
+    ["gossamer.cli.launch", "hypothesis.strategies", "torch._dynamo", "torch.utils.tensorboard"]
+)
 
 
 def run_ranks(

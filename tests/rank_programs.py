@@ -288,7 +288,7 @@ def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, 
     """What a process of ``gossamer train --workers`` does; all of them leave after step ``stop``."""
     from gossamer.cli.folder import reopen
     from gossamer.cli.launch import train_in
-    from gossamer.cli.modes import ServerLoop, loop_of
+    from gossamer.cli.modes import loop_of
     from gossamer.cli.output import Output
 
     loop = loop_of(*reopen(Path(folder)), group)
@@ -301,4 +301,4 @@ def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, 
                 raise Stopped("train", expected="the end", got="a stop")
 
     loop._epoch = until_stop
-    return train_in(group, Path(folder), loop, 5 if isinstance(loop, ServerLoop) else 10, Output(quiet=True))
+    return train_in(group, Path(folder), loop, 20, Output(quiet=True))

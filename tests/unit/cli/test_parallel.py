@@ -18,7 +18,7 @@ from processes import run_ranks
 from rank_programs import many, run_member
 from run_folders import contents, rows, same_bits
 
-SHARED = {"data": "digits", "widths": [32, 16], "density": 0.25, "threads": 1, "epochs": 4, "batch": 32}
+SHARED = {"data": "digits", "widths": [32, 16], "density": 0.25, "threads": 1, "epochs": 3, "batch": 32}
 SHARED |= {"rule.name": "set", "rule.every": 10, "pattern": "unstructured", "dense_last": True}
 
 
@@ -47,7 +47,7 @@ def test_one_worker_and_a_server_are_one_process(tmp_path, call):
 @pytest.mark.parametrize("mode", ["ddp", "wassp"])
 def test_a_run_in_step_goes_on_where_it_stopped(mode, tmp_path):
     whole, parts = (begun(tmp_path / name, mode=mode, workers=2) for name in ("whole", "parts"))
-    answers = run_ranks(many, 2, run_member, [(whole,), (parts, 20), (parts,)])
+    answers = run_ranks(many, 2, run_member, [(whole,), (parts, 27), (parts,)])
     assert isinstance(answers[0][2], dict), answers
     assert same_bits(Path(whole) / "last.safetensors", Path(parts) / "last.safetensors")
     assert contents(Path(whole))[:2] == contents(Path(parts))[:2]
@@ -61,10 +61,13 @@ def test_a_run_with_a_server_averages_and_goes_on_where_it_stopped(tmp_path):
     summary, *workers = run_ranks(run_member, 3, folder)
     assert isinstance(summary, dict), summary
     assert workers == [None, None]
-    assert summary["steps"] == 4 * 2 * 23  # 721 samples of each worker in batches of 32
-    assert [row["epoch"] for row in rows(Path(folder), "metrics.jsonl")] == [1, 2, 3, 4]
-    assert summary["layers"][0]["connections"] == 512
-    assert summary["accuracy"] > 0.6
+    assert summary["steps"] == 3 * 2 * 23  # 721 samples of each worker in batches of 32
+    assert [row["epoch"] for row in rows(Path(folder), "metrics.jsonl")] == [1, 2, 3]
+    connections = {
+        row["connections"] for row in rows(Path(folder), "topology.jsonl") if row["layer"] == "fc1"
+    }
+    assert connections == {summary["layers"][0]["connections"]}
+    assert summary["accuracy"] > 0.5
 
 
 def test_another_number_of_processes_is_refused_on_all(tmp_path):
@@ -85,7 +88,7 @@ def test_a_worker_that_is_killed_is_started_again(tmp_path):
     """The launcher starts all processes again, and they go on from the last checkpoint."""
     folder = tmp_path / "run"
     flags = [str(item) for name, value in SHARED.items() for item in ("--set", f"{name}={json.dumps(value)}")]
-    command = [sys.executable, "-m", "gossamer", "train", *flags, "--set", "epochs=40", "--out", str(folder)]
+    command = [sys.executable, "-m", "gossamer", "train", *flags, "--set", "epochs=20", "--out", str(folder)]
     command += ["--workers", "2", "--mode", "wasap", "--checkpoint-every", "20", "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         while not (folder / "metrics.jsonl").is_file() and run.poll() is None:
@@ -93,8 +96,8 @@ def test_a_worker_that_is_killed_is_started_again(tmp_path):
         os.kill(processes_of(run.pid)[-1], signal.SIGKILL)
         out, errors = run.communicate(timeout=120)
     assert run.returncode == 0, errors
-    assert json.loads(out)["steps"] == 40 * 2 * 23
-    assert [row["epoch"] for row in rows(folder, "metrics.jsonl")] == [*range(1, 29), 40]
+    assert json.loads(out)["steps"] == 20 * 2 * 23
+    assert [row["epoch"] for row in rows(folder, "metrics.jsonl")] == [*range(1, 15), 20]
 
 
 def processes_of(parent: int) -> list[int]:
