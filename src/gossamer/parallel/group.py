@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from gossamer.errors import ConfigError, GossamerError, RankError
 from gossamer.training.ranks import talking
@@ -119,9 +121,9 @@ def connect(time_limit: float = 60.0, where: str = "env://") -> Iterator[Group]:
         torch.cuda.set_device(local)
     limit = timedelta(seconds=time_limit)
     with talking("connect"):
-        store = next(iter(dist.rendezvous(where, rank, count, timeout=limit)))[0]
+        store = next(iter(rendezvous(where, rank, count, timeout=limit)))[0]
         # The launcher keeps its store when it starts processes again: addresses of the ones before are still in it.
-        store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         backend = "cuda:nccl,cpu:gloo" if own_gpu else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
     try:
