@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed as dist
 
-from gossamer.cli.build import build_rule, learning_rate
+from gossamer.cli.build import build_engine, build_rule, learning_rate
 from gossamer.cli.config import DENSE
 from gossamer.cli.loop import Loop
 from gossamer.errors import ConfigError
@@ -87,6 +87,9 @@ class InStepLoop(_Member):
 
     def _wrapped(self, model: nn.Module) -> nn.Module:
         return data_parallel(model)
+
+    def _attached(self) -> Engine | None:
+        return build_engine(self.config, self.model, self.optimizer, self.total, in_step=True)
 
     def _rate(self) -> float:
         rate = super()._rate()
