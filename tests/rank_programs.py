@@ -284,6 +284,19 @@ class Stopped(GossamerError):
     """A training that is left in the middle."""
 
 
+def begin_together(group: Group, folder: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What a process that torchrun started does: rank 0 makes the run folder while the others wait."""
+    from gossamer.cli.config import read_config
+    from gossamer.cli.folder import begin
+
+    def first() -> None:
+        if group.rank == 0:
+            begin(Path(folder), read_config(None, settings))
+
+    group.together("open the run folder", first)
+    return run_member(group, folder)
+
+
 def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, Any] | None:
     """What a process of ``gossamer train --workers`` does; all of them leave after step ``stop``."""
     from gossamer.cli.folder import reopen

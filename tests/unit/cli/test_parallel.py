@@ -15,7 +15,7 @@ import pytest
 from gossamer.cli.config import read_config
 from gossamer.cli.folder import begin
 from processes import run_ranks
-from rank_programs import many, run_member
+from rank_programs import begin_together, many, run_member
 from run_folders import contents, rows, same_bits
 
 SHARED = {"data": "digits", "widths": [32, 16], "density": 0.25, "threads": 1, "epochs": 3, "batch": 32}
@@ -68,6 +68,13 @@ def test_a_run_with_a_server_averages_and_goes_on_where_it_stopped(tmp_path):
     }
     assert connections == {summary["layers"][0]["connections"]}
     assert summary["accuracy"] > 0.5
+
+
+def test_rank_0_makes_the_run_folder_while_the_others_wait(tmp_path):
+    settings = SHARED | {"parallel.workers": 2, "epochs": 1}
+    summary, other = run_ranks(begin_together, 2, str(tmp_path / "run"), settings)
+    assert isinstance(summary, dict), summary
+    assert other is None
 
 
 def test_another_number_of_processes_is_refused_on_all(tmp_path):
