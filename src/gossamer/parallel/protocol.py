@@ -19,9 +19,10 @@ class Kind(IntEnum):
     HELLO = 1  # worker: here I am
     GRADIENT = 2  # worker: a gradient follows
     VALUES = 3  # server: the reply to both; differences of topologies may follow, then all values
-    DONE = 4  # worker: no more gradients from me
+    DONE = 4  # worker: no more gradients from me, I train by myself
     ALIVE = 5  # worker: training by myself
-    MODEL = 6  # worker: differences of topologies, then all values
+    MODEL = 6  # worker: differences of topologies, then all values; nothing after them
+    BYE = 7  # worker: no more gradients from me, and nothing else
 
 
 class Header(NamedTuple):

@@ -73,7 +73,8 @@ class Server:
         self._version = 0
         self._known: dict[int, Topologies] = {0: self.flat.topologies()}  # by version
         self._held = dict.fromkeys(self.workers, 0)  # the version each worker has
-        self._heard = dict.fromkeys(self.workers, time.monotonic())
+        self._silent = dict.fromkeys(self.workers, 0.0)  # seconds, of workers that have more to say
+        self._clock = time.monotonic()
         self._models: dict[int, tuple[Topologies, Tensor]] = {}
         self._started = False
 
@@ -86,8 +87,8 @@ class Server:
         """
         if not self._started:  # a checkpoint may have been loaded
             self._started = True
-            self._heard = dict.fromkeys(self.workers, time.monotonic())
             self._notice_update()
+        self._come_back()
         while len(self.finished) < len(self.workers):
             worker, header = self._hear()
             if header.kind is Kind.GRADIENT:
@@ -101,6 +102,7 @@ class Server:
         Raises:
             RankError: a worker is silent for longer than the time limit.
         """
+        self._come_back()
         if len(self._models) < len(self.workers):
             self._hear()
         return len(self._models) < len(self.workers)
@@ -128,30 +130,40 @@ class Server:
         message = torch.empty(LENGTH, dtype=torch.int64)
         worker = self.group.receive(message)
         header = Header.parse(message)
-        self._heard[worker] = time.monotonic()
-        self._refuse_silence()
+        self._refuse_silence(worker)
         if header.kind is Kind.HELLO:
             self._reply(worker)
         elif header.kind is Kind.ALIVE:
             self.alone[worker] = header.steps
-        elif header.kind is Kind.DONE:
+        elif header.kind in {Kind.DONE, Kind.BYE}:
             self.finished.add(worker)
         elif header.kind is Kind.MODEL:
             difference = torch.empty(header.difference, dtype=torch.int64)
             self.group.receive(difference, worker)
             self.notes[worker] = header.note
             self._models[worker] = decode(self._known[self._held[worker]], difference), self._body(worker)
+        if header.kind in {Kind.MODEL, Kind.BYE}:
+            del self._silent[worker]
         return worker, header
 
-    def _refuse_silence(self) -> None:
-        """Others may go on talking while one is gone."""
+    def _come_back(self) -> None:
+        """Nobody could be heard while the caller evaluated or saved: a long absence is not the workers' silence."""
         now = time.monotonic()
-        for worker, heard in self._heard.items():
-            if worker not in self._models and now - heard > self.group.time_limit:
+        if now - self._clock > self.group.time_limit / 4:
+            self._clock = now
+
+    def _refuse_silence(self, speaker: int) -> None:
+        """Others may go on talking while one is gone."""
+        last, self._clock = self._clock, time.monotonic()
+        for worker in self._silent:
+            self._silent[worker] += self._clock - last
+        self._silent[speaker] = 0.0
+        for worker, seconds in self._silent.items():
+            if seconds > self.group.time_limit:
                 raise RankError(
                     "WASAP",
                     expected=f"a message from every worker within {self.group.time_limit:g} seconds",
-                    got=f"nothing from worker {worker} for {now - heard:.0f}",
+                    got=f"nothing from worker {worker} for {seconds:.0f}",
                     hint="it died or hangs: start again from the last checkpoint, or raise the time limit",
                 )
 

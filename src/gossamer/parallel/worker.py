@@ -97,7 +97,7 @@ class Worker:
         Raises:
             ConfigError, PatternError: as ``attach``. RankError.
         """
-        self._say(Kind.DONE)
+        self._say(Kind.BYE if optimizer is None else Kind.DONE)
         self._optimizer = optimizer
         if optimizer is not None and self.rule is not None:
             workers = self.group.count - 1
