@@ -63,6 +63,10 @@ class StateError(GossamerError, RuntimeError):
     """Optimizer or engine state that cannot be carried through a topology update."""
 
 
+class RankError(GossamerError, RuntimeError):
+    """Another process of a parallel training died, is silent, or stopped with an error of its own."""
+
+
 class FormatError(GossamerError, ValueError):
     """A file that is damaged, hostile, or of a version this package does not know."""
 

@@ -17,7 +17,7 @@ from gossamer import patterns as pattern_room
 from gossamer import rules as rule_room
 
 SOURCE = Path(__file__).parents[2] / "src" / "gossamer"
-ROOMS = ["patterns", "topology", "rules", "nn", "training", "compress", "estimators"]
+ROOMS = ["patterns", "topology", "rules", "nn", "training", "compress", "parallel", "estimators"]
 
 
 def public(room: str) -> dict[str, Any]:

@@ -145,16 +145,29 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Op
 
 
 def build_engine(
-    config: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, total: int
+    config: RunConfig,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    total: int,
+    *,
+    in_step: bool = False,
 ) -> Engine | None:
     """The engine that makes the rule update the topology, or None for a dense model.
+
+    Args:
+        config: RunConfig.
+        model: nn.Module.
+        optimizer: Optimizer - of the model.
+        total: int - steps of the whole training.
+        in_step: bool - whether the ranks of torch.distributed train the model together.
 
     Raises:
         ConfigError, PatternError.
     """
     if config.pattern == DENSE:
         return None
-    return attach(model, optimizer, build_rule(config), total_steps=total, seed=config.seed)
+    rule = build_rule(config)
+    return attach(model, optimizer, rule, total_steps=total, seed=config.seed, in_step=in_step)
 
 
 def build_rule(config: RunConfig) -> rules.Rule:

@@ -71,6 +71,29 @@ class ScheduleConfig(_Strict):
         return self
 
 
+class ParallelConfig(_Strict):
+    """Training with several processes.
+
+    Args:
+        mode: "ddp" (in step, any rule), "wassp" (in step, learning rate scaled and warmed up), "wasap" (asynchronous).
+        workers: int - processes that compute gradients; wasap has a server beside them.
+        alone: float in [0, 1) - wasap: share of the epochs at the end that each worker trains by itself.
+        time_limit: float > 0 - seconds without an answer after which a process counts as gone.
+        restarts: int - how often processes that failed are started again from the last checkpoint.
+    """
+
+    mode: Literal["ddp", "wassp", "wasap"] = "ddp"
+    workers: Annotated[int, Field(ge=1, le=4096)]
+    alone: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    time_limit: Annotated[float, Field(gt=0)] = 300.0
+    restarts: Annotated[int, Field(ge=0)] = 2
+
+    @property
+    def processes(self) -> int:
+        """Workers, and the server."""
+        return self.workers + (self.mode == "wasap")
+
+
 class RunConfig(_Strict):
     """Everything that decides the bits of a training.
 
@@ -89,7 +112,8 @@ class RunConfig(_Strict):
         dense_last: bool - leave the output layer dense.
         rule: dict or None - ``name`` and the rule's settings; None is srigl, and nothing for a dense model.
         optimizer, schedule: see OptimizerConfig and ScheduleConfig.
-        epochs, batch: int.
+        epochs, batch: int - a batch is one worker's.
+        parallel: see ParallelConfig; None is one process.
         seed: int - of values, topology, order of the data and every choice of the rule.
         threads: int or None - None takes torch's number, and records it.
 
@@ -118,6 +142,7 @@ class RunConfig(_Strict):
     batch: Annotated[int, Field(ge=1)] = 100
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
     threads: Annotated[int | None, Field(ge=1)] = None
+    parallel: ParallelConfig | None = None
 
     @model_validator(mode="after")
     def _one_density(self) -> RunConfig:

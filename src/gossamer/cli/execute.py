@@ -8,6 +8,7 @@ from gossamer.cli.loop import Loop, Row
 from gossamer.cli.recorder import Recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.progress import Progress
@@ -41,7 +42,30 @@ def execute(
         NonFiniteError: the training diverged. FormatError: a damaged checkpoint.
     Cost: the training.
     """
-    loop = Loop(config, samples)
+    return record(folder, Loop(config, samples), progress, label, checkpoint_every)
+
+
+def record(
+    folder: Path,
+    loop: Loop,
+    progress: Progress,
+    label: str = "training",
+    checkpoint_every: int | None = None,
+    together: Callable[[str, Callable[[], Recorder]], Recorder] = lambda _what, make: make(),
+) -> dict[str, Any]:
+    """The same for a loop that is built already.
+
+    Args:
+        folder: Path - from ``begin`` or ``reopen``.
+        loop: Loop - fresh.
+        progress: rich Progress - gets one bar.
+        label: str - in front of the bar.
+        checkpoint_every: int or None - also save every so many steps.
+        together: callable (what, action) - how the loop is moved to its checkpoint where other processes wait for it.
+
+    Returns:
+        dict - the summary, which is also on disk.
+    """
     bar = progress.add_task(label, total=loop.total, note="")
 
     def told(loop: Loop, row: Row | None) -> None:
@@ -49,7 +73,7 @@ def execute(
         if row is not None:
             progress.update(bar, note=f"{100 * row['test_accuracy']:.2f} %")
 
-    recorder = Recorder(folder, loop, checkpoint_every, told)
+    recorder = together("resume", lambda: Recorder(folder, loop, checkpoint_every, told))
     progress.update(bar, completed=loop.step)
     loop.run(recorder)
     return recorder.finish(loop)

@@ -12,6 +12,7 @@ from gossamer.cli.build import Samples, build_model, build_optimizer, build_rule
 from gossamer.cli.config import DENSE, RunConfig, checked_config
 from gossamer.cli.journal import write_json
 from gossamer.cli.loop import Loop
+from gossamer.cli.modes import check_parallel
 from gossamer.errors import ConfigError, DataError, FormatError
 from gossamer.report import run as layout
 from gossamer.rules import describe
@@ -52,7 +53,8 @@ def begin(
         )
     samples = samples or load_samples(config.data, config.data_root)
     decided = decide(config, samples.name)
-    Loop(decided, samples)  # refuses what cannot be built before anything is written or deleted
+    # What cannot be trained is refused before anything is written or deleted.
+    check_parallel(decided, Loop(decided, samples).model)
     _clear(folder)
     write_json(
         folder / layout.CONFIG,

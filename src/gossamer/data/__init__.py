@@ -7,7 +7,7 @@
 23
 """
 
-from gossamer.data.batches import batches, epoch_generator
+from gossamer.data.batches import batches, epoch_generator, part_of
 from gossamer.data.dataset import Dataset, Provenance
 from gossamer.data.formats import Arrays, Spec
 from gossamer.data.recipe import Embedded, Recipe, Remote
@@ -27,6 +27,7 @@ __all__ = [
     "epoch_generator",
     "load",
     "names",
+    "part_of",
     "recipe_of",
     "register",
     "unregister",

@@ -4,7 +4,7 @@ from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoin
 from gossamer.training.engine import Engine, Update, attach
 from gossamer.training.named import OPTIMIZERS, named_optimizer
 from gossamer.training.sgdw import SGDW
-from gossamer.training.step import train_step
+from gossamer.training.step import check_finite, gradients, train_step
 
 __all__ = [
     "OPTIMIZERS",
@@ -13,6 +13,8 @@ __all__ = [
     "Extras",
     "Update",
     "attach",
+    "check_finite",
+    "gradients",
     "load_checkpoint",
     "named_optimizer",
     "save_checkpoint",

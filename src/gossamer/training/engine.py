@@ -16,6 +16,7 @@ from gossamer.nn.chain import Link, fold, links
 from gossamer.rules import LayerView, Rule, describe
 from gossamer.topology import Topology, TopologyChange
 from gossamer.training.optimizers import following_state, inside_another_step, refuse_flattened_state
+from gossamer.training.ranks import Ranks, digest, facts_of, refuse_shards
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Engine:
         seed: int - of every random choice; drawn afresh from (seed, step, layer), so that resuming needs no state.
         outputs: names of layers whose neurons are never ablated.
         links: which layers read which, as far as it is known.
+        ranks: Ranks - the processes that decide together.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Engine:
         seed: int = 0,
         outputs: Iterable[str] = (),
         links: Iterable[Link] = (),
+        ranks: Ranks | None = None,
     ) -> None:
         self.layers, self.rule, self.total_steps, self.seed = layers, rule, total_steps, seed
         self.outputs = frozenset(outputs)
         self._links = [link for link in links if link.source in layers and link.reader in layers]
+        self.ranks = ranks or Ranks(in_step=False)
         self.step = 0
         self.history: list[Update] = []
         self._optimizer = optimizer
@@ -104,10 +108,14 @@ class Engine:
         Raises:
             NonFiniteError: weights or gradients are NaN or infinite.
             StateError: optimizer state that does not follow the shape of the weights.
-        Cost: the rule's, plus O(connections) for the remapping.
+            ConfigError, RankError: with several ranks, one that decided otherwise or does not answer.
+        Cost: the rule's, plus O(connections) for the remapping; with several ranks and growth by gradient, the exchange
+            of the recorded passes.
         """
         refuse_flattened_state(self._optimizer)
         fraction = self.rule.fraction(self.step, self.total_steps)
+        if self.rule.needs_gradient:
+            self.ranks.share(self.layers.values())
         planned = []
         for name, view in self._views().items():
             layer = self.layers[name]
@@ -115,6 +123,13 @@ class Engine:
             planned.append(
                 (name, layer, change, values, following_state(self._optimizer, layer.weights, name))
             )
+        self.ranks.agree(
+            "topology update",
+            lambda: (
+                {"step": self.step}
+                | {f"topology of {name}": digest(change.new.positions) for name, _, change, *_ in planned}
+            ),
+        )
         if self.rule.folds():
             self._fold({name: change for name, _, change, *_ in planned})
         for name, layer, change, values, states in planned:
@@ -201,7 +216,7 @@ class Engine:
             raise FormatError(
                 "Engine.load_state_dict", expected="the state of an engine", got=repr(state)[:60]
             )
-        mine = self._settings()
+        mine, state = self._settings(), {"ranks": 1, **state}  # files of one process do not say so
         if differ := {key: (value, state.get(key)) for key, value in mine.items() if state.get(key) != value}:
             raise ConfigError(
                 "Engine.load_state_dict",
@@ -225,6 +240,7 @@ class Engine:
             "seed": self.seed,
             "layers": list(self.layers),
             "outputs": sorted(self.outputs),
+            "ranks": self.ranks.count,
         }
 
 
@@ -236,6 +252,8 @@ def attach(
     total_steps: int,
     seed: int = 0,
     outputs: Iterable[str] | None = None,
+    fixed: Iterable[str] = (),
+    in_step: bool = True,
 ) -> Engine:
     """Let a rule update the sparse layers of a model; the training loop does not change.
 
@@ -246,10 +264,13 @@ def attach(
         total_steps: int - optimizer steps of the whole training; schedules end at ``rule.until`` of it.
         seed: int - of every random choice.
         outputs: names of layers that are never ablated; None means the model's last linear or convolution.
+        fixed: names of sparse layers whose topology stays, as the output layer's does in SET-MLP.
+        in_step: bool - where torch.distributed runs, its ranks train one model together and decide together; False for
+            a process that trains by itself.
     Returns:
         Engine - keep it for ``state_dict`` and ``history``.
     Raises:
-        ConfigError, PatternError.
+        ConfigError, PatternError; RankError: a rank that does not answer.
     Cost: nothing at ordinary steps; at a growth step the inputs and output gradients of the layers stay alive until
         the update.
     Source: RigL (Evci et al. 2020), algorithm 1; the update follows the step, as in SRigL.
@@ -267,11 +288,16 @@ def attach(
     if total_steps < 1:
         raise ConfigError("attach", expected="total_steps >= 1", got=str(total_steps))
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
-    layers = {name: layer for name, layer in named.items() if layer.weights.requires_grad}
+    if unknown := sorted(set(fixed) - set(named)):
+        raise ConfigError(
+            "attach(fixed=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
+        )
+    layers = {name: m for name, m in named.items() if m.weights.requires_grad and name not in set(fixed)}
     if not layers:
         raise ConfigError(
             "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
         )
+    refuse_shards(layers)
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, layer in layers.items():
         rule.check(layer.pattern)
@@ -302,7 +328,10 @@ def attach(
             expected="biases, which take in what removed neurons would give",
             got=f"none in {', '.join(bare)}",
         )
-    return Engine(layers, optimizer, rule, total_steps, seed, outputs, chain)
+    settings = {"rule": describe(rule), "total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
+    ranks = Ranks(in_step=in_step)
+    ranks.agree("attach", lambda: {**facts_of(model), **settings})
+    return Engine(layers, optimizer, rule, total_steps, seed, outputs, chain, ranks)
 
 
 def _last_layer(model: nn.Module) -> list[str]:

@@ -32,7 +32,9 @@ FLAGS = (
     Flag("lr", float, "Learning rate.", "optimizer.lr"),
     Flag("schedule", str, "Learning rate over time: constant, cosine or step.", "schedule.name"),
     Flag("epochs", int, "Passes over the training samples.", "epochs"),
-    Flag("batch", int, "Samples in a step.", "batch"),
+    Flag("batch", int, "Samples in a step; of each worker, where there are several.", "batch"),
+    Flag("workers", int, "Train with so many processes.", "parallel.workers"),
+    Flag("mode", str, "How workers train: ddp, wassp or wasap.", "parallel.mode"),
     Flag("seed", int, "Of every random choice.", "seed"),
     Flag("threads", int, "Threads of torch and of our kernels.", "threads"),
 )
@@ -55,6 +57,7 @@ def train(
     from gossamer.cli.config import parse_settings, read_config
     from gossamer.cli.execute import execute
     from gossamer.cli.folder import begin, reopen
+    from gossamer.cli.launch import join, launch, started_by_torchrun
 
     if "widths" in overrides:
         overrides["widths"] = overrides["widths"].replace(" ", "").split(",")
@@ -64,15 +67,22 @@ def train(
             raise ConfigError(
                 "train --resume", expected="no other settings", got="some", hint="the run folder has them"
             )
-        folder = resume
-        checked, samples = reopen(folder)
+        folder, wanted = resume, None
     else:
         wanted = read_config(config, overrides)
         folder = run or _default_folder(wanted)
-        checked, samples = begin(folder, wanted, fresh=fresh)
+    if started_by_torchrun():
+        answer = join(folder, wanted, fresh=fresh, checkpoint_every=checkpoint_every, out=out)
+        if answer is not None:
+            out.result({"run": str(folder), **answer}, lambda: _view(folder, answer))
+        return
+    checked, samples = begin(folder, wanted, fresh=fresh) if wanted else reopen(folder)
     out.remark(f"run folder {folder}; if this stops, go on with: gossamer train --resume {folder}")
-    with out.progress() as progress:
-        summary = execute(folder, checked, samples, progress, checkpoint_every=checkpoint_every)
+    if checked.parallel:
+        summary = launch(folder, checked, checkpoint_every=checkpoint_every, quiet=out.quiet)
+    else:
+        with out.progress() as progress:
+            summary = execute(folder, checked, samples, progress, checkpoint_every=checkpoint_every)
     out.result({"run": str(folder), **summary}, lambda: _view(folder, summary))
 
 

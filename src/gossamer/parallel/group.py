@@ -1,0 +1,143 @@
+"""The processes of a parallel training: how they find each other, talk, and notice that one is gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from gossamer.errors import ConfigError, GossamerError, RankError
+from gossamer.training.ranks import talking
+
+T = TypeVar("T")
+
+# Groups that were left. DDP would free its group with the interpreter locked and wait for a thread that needs the lock:
+# after an error, for ever. So DDP never holds the last reference.
+_left: list[Any] = []
+
+
+@dataclass
+class Group:
+    """The processes of a training, seen from one of them; from ``connect``.
+
+    Args:
+        rank: int - of this process.
+        count: int - processes.
+        time_limit: float - seconds after which one that has not answered counts as gone.
+        sent, received: int - bytes of the messages of ``send`` and ``receive`` so far.
+    """
+
+    rank: int
+    count: int
+    time_limit: float
+    sent: int = 0
+    received: int = 0
+
+    def send(self, message: Tensor, rank: int) -> None:
+        """Send a tensor on the CPU to a rank; raises RankError."""
+        with talking(f"send to rank {rank}"):
+            dist.send(message, rank)
+        self.sent += message.nbytes
+
+    def receive(self, message: Tensor, rank: int | None = None) -> int:
+        """Fill a tensor on the CPU with what a rank, or any, sent; the rank. Raises RankError."""
+        who = "any rank" if rank is None else f"rank {rank}"
+        with talking(f"receive from {who}"):
+            source = int(dist.recv(message, rank))
+        self.received += message.nbytes
+        return source
+
+    def together(self, operation: str, action: Callable[[], T]) -> T:
+        """What an action returns here, once it has succeeded on every rank.
+
+        Args:
+            operation: str - named in errors.
+            action: callable - its GossamerError or OSError stops every rank.
+        Raises:
+            RankError: it failed on another rank. Its own error where it failed here.
+        Cost: one exchange.
+        """
+        problem, done = None, None
+        try:
+            done = action()
+        except (GossamerError, OSError) as error:
+            problem = error
+        sentences: list[Any] = [None] * self.count
+        with talking(operation):
+            dist.all_gather_object(sentences, str(problem) if problem else None)
+        if problem:
+            raise problem
+        for rank, sentence in enumerate(sentences):
+            if sentence:
+                raise RankError(
+                    operation, expected="success on every rank", got=f"on rank {rank}: {sentence}"
+                )
+        return done  # type: ignore[return-value]
+
+
+@contextmanager
+def connect(time_limit: float = 60.0, where: str = "env://") -> Iterator[Group]:
+    """Join the processes that torchrun, or ``gossamer train --workers``, started; leave them at the end.
+
+    Every wait inside has the time limit, so that a rank that died or hangs becomes an error on all others. Choose one
+    longer than the longest thing a rank does alone: a step, an evaluation, writing a checkpoint.
+
+    Args:
+        time_limit: float - seconds.
+        where: str - the meeting point, as ``torch.distributed.init_process_group`` takes it.
+    Returns:
+        Group - of a context manager. NCCL where every process has a GPU of its own, gloo otherwise.
+    Raises:
+        ConfigError: the process was not started as one of several.
+        RankError: a rank did not come, died, or is silent; also for errors of torch.distributed inside the block.
+    Cost: one meeting.
+    Example:
+        >>> with connect(time_limit=5):
+        ...     pass
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.ConfigError: connect: expected RANK and WORLD_SIZE in the environment, got none; start ...
+    """
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        raise ConfigError(
+            "connect",
+            expected="RANK and WORLD_SIZE in the environment",
+            got="none",
+            hint="start the program with torchrun, or use gossamer train --workers",
+        )
+    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local = int(os.environ.get("LOCAL_RANK", rank))
+    own_gpu = int(os.environ.get("LOCAL_WORLD_SIZE", count)) <= torch.cuda.device_count()
+    if own_gpu:
+        torch.cuda.set_device(local)
+    limit = timedelta(seconds=time_limit)
+    with talking("connect"):
+        store = next(iter(rendezvous(where, rank, count, timeout=limit)))[0]
+        # The launcher keeps its store when it starts processes again: addresses of the ones before are still in it.
+        store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        backend = "cuda:nccl,cpu:gloo" if own_gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
+    try:
+        yield Group(rank, count, time_limit)
+    except RuntimeError as error:
+        if isinstance(error, GossamerError) or not _of_torch(error):
+            raise
+        with talking("parallel training"):
+            raise
+    finally:
+        _left.append(dist.group.WORLD)
+        dist.destroy_process_group()
+
+
+def _of_torch(error: RuntimeError) -> bool:
+    """Whether torch.distributed raised it; gloo has no error class of its own."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)

@@ -1,0 +1,317 @@
+"""What the ranks of the tests of parallel training do; each program runs in every process of a group."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+import gossamer as gs
+from gossamer import parallel
+from gossamer.errors import GossamerError
+from gossamer.parallel import Group, Server, Worker
+from gossamer.patterns import parse
+from gossamer.rules import Rule
+from strategies import IN, OPTIMIZERS, OUT, everything, make_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STEPS = 20
+
+
+def many(group: Group, program: Callable[..., Any], cases: list[tuple[Any, ...]]) -> list[Any]:
+    """Several runs of a program in the same processes; the error of one that raised."""
+    answers = []
+    for case in cases:
+        try:
+            answers.append(program(Group(group.rank, group.count, group.time_limit), *case))
+        except GossamerError as error:
+            answers.append(f"{type(error).__name__}: {error}")
+    return answers
+
+
+def data(step: int, size: int) -> tuple[Tensor, Tensor]:
+    """The global batch of a step."""
+    x = torch.randn(size, IN, generator=torch.Generator().manual_seed(1000 + step))
+    return x, x[:, :OUT] * x[:, OUT : 2 * OUT]
+
+
+def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return (model(x) - y).square().mean()
+
+
+def positions(model: nn.Module) -> list[list[int]]:
+    """Connections of every sparse layer."""
+    return [m.topology.positions.tolist() for m in model.modules() if hasattr(m, "topology")]
+
+
+def built(pattern: str, seed: int = 0, home: str = "packed") -> nn.Sequential:
+    return make_model(home, parse(pattern), seed=seed)
+
+
+# --- in step ------------------------------------------------------------------------------------------------
+
+
+def sequential(pattern: str, rule: Rule, sizes: list[list[int]], home: str = "packed") -> dict[str, Any]:
+    """One process that does the steps of ``in_step``: the mean over ranks of the mean over their samples."""
+    model = built(pattern, home=home)
+    optimizer = OPTIMIZERS["nesterov_wd"](model.parameters())
+    engine = gs.attach(model, optimizer, rule, total_steps=STEPS)
+    losses = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        total = 0.0
+        for micro, ranks in enumerate(sizes):
+            x, y = data(step * len(sizes) + micro, sum(ranks))
+            loss = sum(
+                loss_of(model, *part) for part in zip(x.split(ranks), y.split(ranks), strict=True)
+            ) / len(ranks)
+            (loss / len(sizes)).backward()
+            total += float(loss.detach()) / len(sizes)
+        optimizer.step()
+        losses.append(total)
+    return {"positions": positions(model), "losses": losses, "updates": len(engine.history)}
+
+
+def in_step(
+    group: Group, pattern: str, rule: Rule, sizes: list[list[int]], home: str = "packed"
+) -> dict[str, Any]:
+    """Data parallel training; ``sizes[micro][rank]`` samples in every micro-batch."""
+    model = built(pattern, seed=group.rank, home=home)  # rank 0 decides
+    whole = parallel.data_parallel(model)
+    optimizer = OPTIMIZERS["nesterov_wd"](model.parameters())
+    engine = gs.attach(model, optimizer, rule, total_steps=STEPS)
+    losses = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        total = torch.zeros(())
+        for micro, ranks in enumerate(sizes):
+            x, y = data(step * len(sizes) + micro, sum(ranks))
+            mine = slice(sum(ranks[: group.rank]), sum(ranks[: group.rank + 1]))
+            with nullcontext() if micro == len(sizes) - 1 else whole.no_sync():
+                loss = loss_of(whole, x[mine], y[mine])
+                (loss / len(sizes)).backward()
+            total += loss.detach() / len(sizes)
+        optimizer.step()
+        dist.all_reduce(total)
+        losses.append(float(total) / group.count)
+    return {
+        "positions": positions(model),
+        "losses": losses,
+        "updates": len(engine.history),
+        "bits": [t.tolist() for t in everything(model, optimizer).values() if isinstance(t, Tensor)],
+    }
+
+
+# --- asynchronous -------------------------------------------------------------------------------------------
+
+LAST = "3"  # the output layer of make_model
+
+
+def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+    return OPTIMIZERS["nesterov_wd"](model.parameters())
+
+
+def one_step(model: nn.Module, rank: int, step: int) -> float:
+    """Forward and backward on a batch of this rank's own."""
+    model.zero_grad()
+    loss = loss_of(model, *data(10_000 * rank + step, 16))
+    loss.backward()
+    return float(loss.detach())
+
+
+def by_itself(pattern: str, rule: Rule, steps: int) -> dict[str, Any]:
+    """The training of worker 1 without a server."""
+    model = built(pattern)
+    optimizer = optimizer_of(model)
+    gs.attach(model, optimizer, rule, total_steps=steps, fixed=[LAST])
+    losses = []
+    for step in range(steps):
+        losses.append(one_step(model, 1, step))
+        optimizer.step()
+    return {"bits": bits(model, optimizer), "losses": losses}
+
+
+def bits(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+    """Weights, topology and optimizer state, ready to compare."""
+    facts = everything(model, optimizer)
+    return {
+        key: value.tolist()
+        for key, value in facts.items()
+        if isinstance(value, Tensor) and "grad/" not in key
+    }
+
+
+def first_phase(group: Group, pattern: str, rule: Rule, steps: int) -> dict[str, Any]:
+    """``steps`` gradients of every worker."""
+    model = built(pattern)
+    if group.rank == 0:
+        optimizer = optimizer_of(model)
+        server = Server(group, model, optimizer, rule, total_steps=steps * (group.count - 1), fixed=[LAST])
+        notes = []
+        while (note := server.take()) is not None:
+            notes.append(note[0])
+        return {
+            "bits": bits(model, optimizer),
+            "losses": notes,
+            "steps": server.steps,
+            "moved": [(row.dropped + row.grown) // model[0].grid.members for row in server.engine.history],
+            "updates": len({row.step for row in server.engine.history}),
+            "connections": [row.connections for row in server.engine.history if row.layer == "0"],
+            "bytes": (group.sent, group.received),
+        }
+    worker = Worker(group, model, rule)
+    for step in range(worker.start(), steps):
+        worker.step((one_step(model, group.rank, step), 0.0, 0.0))
+    worker.leave()
+    return {"bits": bits(model), "size": worker.flat.size, "bytes": (group.sent, group.received)}
+
+
+def two_phases(group: Group, pattern: str, rule: Rule, steps: int, alone: int) -> dict[str, Any]:
+    """The same, then ``alone`` steps of every worker by itself, and the average."""
+    model = built(pattern)
+    if group.rank == 0:
+        server = Server(
+            group, model, optimizer_of(model), rule, total_steps=steps * (group.count - 1), fixed=[LAST]
+        )
+        while server.take() is not None:
+            pass
+        before = [len(layer) for layer in positions(model)]
+        while server.collect():
+            pass
+        server.average()
+        return {"positions": positions(model), "before": before, "bits": bits(model), "alone": server.alone}
+    worker = Worker(group, model, rule)
+    for step in range(worker.start(), steps):
+        one_step(model, group.rank, step)
+        worker.step()
+    worker.leave(optimizer_of(model), total_steps=alone, seed=group.rank, fixed=[LAST])
+    silent = group.sent
+    for step in range(steps, steps + alone):
+        one_step(model, group.rank, step)
+        worker.step()
+    silent = group.sent - silent
+    worker.deliver()
+    return {"positions": positions(model), "silent": silent, "bits": bits(model)}
+
+
+# --- when something goes wrong ------------------------------------------------------------------------------
+
+
+def unlike(group: Group, way: str) -> None:
+    """Rank 1 starts from something else."""
+    odd = group.rank == 1
+    model = built("fanin", seed=int(odd and way == "values"))
+    rule = gs.SET(every=5 if odd and way == "rule" else 4)
+    if way.startswith("wasap"):
+        rule = gs.SET(every=5 if odd else 4)
+        Server(group, model, optimizer_of(model), rule, total_steps=9) if group.rank == 0 else Worker(
+            group, model, rule
+        )
+        return
+    if way == "wrapped":
+        parallel.data_parallel(built("unstructured" if odd else "fanin"))
+    gs.attach(model, optimizer_of(model), rule, total_steps=int(odd and way == "steps") + 10)
+
+
+def sharded(group: Group) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    model = built("fanin")
+    fully_shard(model)
+    gs.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), gs.SET(), total_steps=10)
+
+
+def silent_in_step(group: Group) -> None:
+    """Rank 1 stops answering."""
+    model = built("fanin")
+    whole = parallel.data_parallel(model)
+    for step in range(5):
+        if group.rank == 1 and step == 2:
+            time.sleep(2.5 * group.time_limit)
+        loss_of(whole, *data(step, 8)).backward()
+
+
+def failing(group: Group, who: int, how: str, folder: str) -> None:
+    """One of them dies or hangs after a while; the server writes checkpoints."""
+    model = built("unstructured")
+    rule = gs.SET(every=4)
+
+    def maybe(step: int) -> None:
+        if group.rank == who and step == 6:
+            if how == "dies":
+                os._exit(9)
+            time.sleep(2.5 * group.time_limit)
+
+    if group.rank == 0:
+        optimizer = optimizer_of(model)
+        server = Server(group, model, optimizer, rule, total_steps=10_000, fixed=[LAST])
+        while server.take() is not None:
+            progress = gs.training.Extras(progress={"steps": [*server.steps.values()]})
+            gs.save_checkpoint(Path(folder) / "last.safetensors", model, optimizer, server.engine, progress)
+            maybe(server.engine.step)
+        return
+    worker = Worker(group, model, rule)
+    for step in range(worker.start(), 5000):
+        maybe(step)
+        one_step(model, group.rank, step)
+        worker.step()
+    worker.leave()
+
+
+def one_fails(group: Group) -> str:
+    """Rank 1 cannot do what all have to do."""
+
+    def action() -> str:
+        if group.rank == 1:
+            raise FileNotFoundError("no such data")
+        return "done"
+
+    return group.together("load data", action)
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+class Stopped(GossamerError):
+    """A training that is left in the middle."""
+
+
+def begin_together(group: Group, folder: str, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What a process that torchrun started does: rank 0 makes the run folder while the others wait."""
+    from gossamer.cli.config import read_config
+    from gossamer.cli.folder import begin
+
+    def first() -> None:
+        if group.rank == 0:
+            begin(Path(folder), read_config(None, settings))
+
+    group.together("open the run folder", first)
+    return run_member(group, folder)
+
+
+def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, Any] | None:
+    """What a process of ``gossamer train --workers`` does; all of them leave after step ``stop``."""
+    from gossamer.cli.folder import reopen
+    from gossamer.cli.launch import train_in
+    from gossamer.cli.modes import loop_of
+    from gossamer.cli.output import Output
+
+    loop = loop_of(*reopen(Path(folder)), group)
+    steps = loop._epoch
+
+    def until_stop() -> Any:
+        for note in steps():
+            yield note
+            if loop.step == stop:
+                raise Stopped("train", expected="the end", got="a stop")
+
+    loop._epoch = until_stop
+    return train_in(group, Path(folder), loop, 20, Output(quiet=True))

@@ -1,0 +1,122 @@
+"""Training with several processes: the run folder, resuming, and processes that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gossamer.cli.config import read_config
+from gossamer.cli.folder import begin
+from processes import run_ranks
+from rank_programs import begin_together, many, run_member
+from run_folders import contents, rows, same_bits
+
+SHARED = {"data": "digits", "widths": [32, 16], "density": 0.25, "threads": 1, "epochs": 3, "batch": 32}
+SHARED |= {"rule.name": "set", "rule.every": 10, "pattern": "unstructured", "dense_last": True}
+
+
+def begun(folder: Path, **settings: object) -> str:
+    """A run folder with a configuration."""
+    begin(folder, read_config(None, SHARED | {f"parallel.{name}": value for name, value in settings.items()}))
+    return str(folder)
+
+
+def test_one_worker_and_a_server_are_one_process(tmp_path, call):
+    """Without a second phase, bit for bit."""
+    asynchronous = begun(tmp_path / "wasap", mode="wasap", workers=1, alone=0.0)
+    in_step = begun(tmp_path / "ddp", mode="ddp", workers=1)
+    summary, other = run_ranks(run_member, 2, asynchronous)
+    assert isinstance(summary, dict), summary
+    assert other is None
+    (summary,) = run_ranks(run_member, 1, in_step)
+    assert isinstance(summary, dict), summary
+    flags = [item for name, value in SHARED.items() for item in ("--set", f"{name}={json.dumps(value)}")]
+    call("train", *flags, "--out", tmp_path / "alone", "--quiet")
+    for folder in (asynchronous, in_step):
+        assert rows(Path(folder), "metrics.jsonl") == rows(tmp_path / "alone", "metrics.jsonl")
+        assert rows(Path(folder), "topology.jsonl") == rows(tmp_path / "alone", "topology.jsonl")
+
+
+@pytest.mark.parametrize("mode", ["ddp", "wassp"])
+def test_a_run_in_step_goes_on_where_it_stopped(mode, tmp_path):
+    whole, parts = (begun(tmp_path / name, mode=mode, workers=2) for name in ("whole", "parts"))
+    answers = run_ranks(many, 2, run_member, [(whole,), (parts, 27), (parts,)])
+    assert isinstance(answers[0][2], dict), answers
+    assert same_bits(Path(whole) / "last.safetensors", Path(parts) / "last.safetensors")
+    assert contents(Path(whole))[:2] == contents(Path(parts))[:2]
+
+
+def test_a_run_with_a_server_averages_and_goes_on_where_it_stopped(tmp_path):
+    folder = begun(tmp_path / "run", mode="wasap", workers=2)
+    stopped, *workers = run_ranks(run_member, 3, folder, 40)
+    assert "got a stop" in stopped
+    assert all(worker.startswith("RankError") for worker in workers)
+    summary, *workers = run_ranks(run_member, 3, folder)
+    assert isinstance(summary, dict), summary
+    assert workers == [None, None]
+    assert summary["steps"] == 3 * 2 * 23  # 721 samples of each worker in batches of 32
+    assert [row["epoch"] for row in rows(Path(folder), "metrics.jsonl")] == [1, 2, 3]
+    connections = {
+        row["connections"] for row in rows(Path(folder), "topology.jsonl") if row["layer"] == "fc1"
+    }
+    assert connections == {summary["layers"][0]["connections"]}
+    assert summary["accuracy"] > 0.5
+
+
+def test_rank_0_makes_the_run_folder_while_the_others_wait(tmp_path):
+    settings = SHARED | {"parallel.workers": 2, "epochs": 1}
+    summary, other = run_ranks(begin_together, 2, str(tmp_path / "run"), settings)
+    assert isinstance(summary, dict), summary
+    assert other is None
+
+
+def test_another_number_of_processes_is_refused_on_all(tmp_path):
+    folder = begun(tmp_path / "run", mode="ddp", workers=3)
+    for answer in run_ranks(run_member, 2, folder):
+        assert answer.startswith("ConfigError: train --mode ddp: expected 3 processes for 3 workers, got 2")
+
+
+def test_rules_that_need_a_gradient_have_no_server(call, tmp_path):
+    flags = ["--data", "digits", "--density", 0.25, "--workers", 2, "--mode", "wasap"]  # srigl by default
+    answer = call("train", *flags, "--out", tmp_path / "run")
+    assert answer.code == 2
+    assert "grows at random" in answer.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_started_again(tmp_path):
+    """The launcher starts all processes again, and they go on from the last checkpoint."""
+    folder = tmp_path / "run"
+    flags = [str(item) for name, value in SHARED.items() for item in ("--set", f"{name}={json.dumps(value)}")]
+    command = [sys.executable, "-m", "gossamer", "train", *flags, "--set", "epochs=10", "--out", str(folder)]
+    command += ["--workers", "1", "--mode", "wasap", "--checkpoint-every", "20", "--json", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        while not (folder / "metrics.jsonl").is_file() and run.poll() is None:
+            time.sleep(0.05)
+        os.kill(processes_of(run.pid)[-1], signal.SIGKILL)
+        out, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    assert json.loads(out)["steps"] == 10 * 46
+    assert [row["epoch"] for row in rows(folder, "metrics.jsonl")] == [*range(1, 8), 10]
+
+
+def processes_of(parent: int) -> list[int]:
+    """Processes that a launcher started, by rank."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            state = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(state[1]) == parent and "spawn_main" in command:
+            found.append(int(entry.name))
+    return sorted(found)
