@@ -15,6 +15,8 @@ int main() {
   test_refusals();
   test_chain();
   test_growth();
+  test_bytes();
+  test_dense();
   std::printf("%d kernels, best set %s, %d failures\n", gs_kernel_count(), gs_isa_name(gs_isa()), failures);
   return failures ? 1 : 0;
 }

@@ -73,5 +73,7 @@ void test_products();
 void test_refusals();
 void test_chain();
 void test_growth();
+void test_bytes();
+void test_dense();
 
 #endif
