@@ -41,12 +41,12 @@ def test_optimizers_by_name_take_their_settings(name):
     group = made.param_groups[0]
     assert type(made) is OPTIMIZERS[name]
     assert (group["lr"], group["weight_decay"]) == (0.2, 0.1)
-    assert group.get("momentum") == {"sgd": 0.9, "rmsprop": 0.0}.get(name)
+    assert group.get("momentum") == {"sgd": 0.9, "sgdw": 0.9, "rmsprop": 0.0}.get(name)
 
 
 def test_momentum_is_for_those_that_have_it():
     parameter = [torch.zeros(1)]
     assert named_optimizer("sgd", parameter, lr=0.1, momentum=0.5, nesterov=True).param_groups[0]["nesterov"]
     assert named_optimizer("rmsprop", parameter, lr=0.1, momentum=0.5).param_groups[0]["momentum"] == 0.5
-    with pytest.raises(ConfigError, match="expected one of sgd, adam, adamw, rmsprop, got 'lion'"):
+    with pytest.raises(ConfigError, match="expected one of sgd, sgdw, adam, adamw, rmsprop, got 'lion'"):
         named_optimizer("lion", parameter, lr=0.1)
