@@ -288,16 +288,41 @@ def attach(
     if total_steps < 1:
         raise ConfigError("attach", expected="total_steps >= 1", got=str(total_steps))
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
-    if unknown := sorted(set(fixed) - set(named)):
-        raise ConfigError(
-            "attach(fixed=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
-        )
-    layers = {name: m for name, m in named.items() if m.weights.requires_grad and name not in set(fixed)}
+    _check_names("fixed", fixed := frozenset(fixed), named)
+    layers = {name: m for name, m in named.items() if m.weights.requires_grad and name not in fixed}
     if not layers:
         raise ConfigError(
             "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
         )
     refuse_shards(layers)
+    _check_layers(layers, optimizer, rule)
+    if outputs is None:
+        outputs = _last_layer(model)
+    else:
+        _check_names("outputs", outputs := frozenset(outputs), named)
+    chain = links(model)
+    if rule.folds() and (bare := [link.reader for link in chain if named[link.reader].bias is None]):
+        raise ConfigError(
+            f"attach({rule.name})",
+            expected="biases, which take in what removed neurons would give",
+            got=f"none in {', '.join(bare)}",
+        )
+    ranks = Ranks(in_step=in_step)
+    said = {"total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
+    ranks.agree("attach", lambda: {**facts_of(model), "rule": describe(rule), **said})
+    return Engine(layers, optimizer, rule, total_steps, seed, outputs, chain, ranks)
+
+
+def _check_names(argument: str, names: Iterable[str], named: dict[str, SparseModule]) -> None:
+    """Refuse names of layers that are not there."""
+    if unknown := sorted(set(names) - set(named)):
+        raise ConfigError(
+            f"attach({argument}=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
+        )
+
+
+def _check_layers(layers: dict[str, SparseModule], optimizer: Optimizer, rule: Rule) -> None:
+    """Refuse layers that the rule, the optimizer or another engine keeps from being followed."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, layer in layers.items():
         rule.check(layer.pattern)
@@ -315,23 +340,6 @@ def attach(
                 got=name,
                 hint="call engine.detach() first",
             )
-    if outputs is None:
-        outputs = _last_layer(model)
-    elif unknown := sorted(set(outputs) - set(named)):
-        raise ConfigError(
-            "attach(outputs=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
-        )
-    chain = links(model)
-    if rule.folds() and (bare := [link.reader for link in chain if named[link.reader].bias is None]):
-        raise ConfigError(
-            f"attach({rule.name})",
-            expected="biases, which take in what removed neurons would give",
-            got=f"none in {', '.join(bare)}",
-        )
-    settings = {"rule": describe(rule), "total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
-    ranks = Ranks(in_step=in_step)
-    ranks.agree("attach", lambda: {**facts_of(model), **settings})
-    return Engine(layers, optimizer, rule, total_steps, seed, outputs, chain, ranks)
 
 
 def _last_layer(model: nn.Module) -> list[str]:
