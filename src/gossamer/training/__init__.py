@@ -1,7 +1,8 @@
 """The step: rules meet layers at the optimizer, and runs survive a kill."""
 
+from gossamer.training.attaching import attach
 from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoint
-from gossamer.training.engine import Engine, Update, attach
+from gossamer.training.engine import Engine, Update
 from gossamer.training.named import OPTIMIZERS, named_optimizer
 from gossamer.training.sgdw import SGDW
 from gossamer.training.step import check_finite, gradients, train_step

@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError, FormatError
 from gossamer.nn import SparseModule
-from gossamer.nn.chain import Link, fold, links
+from gossamer.nn.chain import Link, fold
 from gossamer.rules import LayerView, Rule, describe
 from gossamer.topology import Topology, TopologyChange
 from gossamer.training.optimizers import following_state, inside_another_step, refuse_flattened_state
-from gossamer.training.ranks import Ranks, digest, facts_of, refuse_shards
+from gossamer.training.ranks import Ranks, digest
 
 
 @dataclass(frozen=True)
@@ -242,107 +242,3 @@ class Engine:
             "outputs": sorted(self.outputs),
             "ranks": self.ranks.count,
         }
-
-
-def attach(
-    model: nn.Module,
-    optimizer: Optimizer,
-    rule: Rule,
-    *,
-    total_steps: int,
-    seed: int = 0,
-    outputs: Iterable[str] | None = None,
-    fixed: Iterable[str] = (),
-    in_step: bool = True,
-) -> Engine:
-    """Let a rule update the sparse layers of a model; the training loop does not change.
-
-    Args:
-        model: nn.Module - with sparse layers, from ``sparsify`` or built by hand.
-        optimizer: Optimizer - holds their parameters; its state is carried through every update by shape.
-        rule: Rule - e.g. SRigL(every=100, drop=0.3).
-        total_steps: int - optimizer steps of the whole training; schedules end at ``rule.until`` of it.
-        seed: int - of every random choice.
-        outputs: names of layers that are never ablated; None means the model's last linear or convolution.
-        fixed: names of sparse layers whose topology stays, as the output layer's does in SET-MLP.
-        in_step: bool - where torch.distributed runs, its ranks train one model together and decide together; False for
-            a process that trains by itself.
-    Returns:
-        Engine - keep it for ``state_dict`` and ``history``.
-    Raises:
-        ConfigError, PatternError; RankError: a rank that does not answer.
-    Cost: nothing at ordinary steps; at a growth step the inputs and output gradients of the layers stay alive until
-        the update.
-    Source: RigL (Evci et al. 2020), algorithm 1; the update follows the step, as in SRigL.
-    Example:
-        >>> import gossamer as gs
-        >>> model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-        >>> _ = gs.sparsify(model, density=0.2)
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        >>> engine = attach(model, optimizer, gs.RigL(every=2), total_steps=10)
-        >>> for _ in range(10):
-        ...     optimizer.zero_grad(); model(torch.randn(8, 64)).square().mean().backward(); _ = optimizer.step()
-        >>> engine.step, sorted({row.step for row in engine.history})
-        (10, [2, 4, 6])
-    """
-    if total_steps < 1:
-        raise ConfigError("attach", expected="total_steps >= 1", got=str(total_steps))
-    named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
-    _check_names("fixed", fixed := frozenset(fixed), named)
-    layers = {name: m for name, m in named.items() if m.weights.requires_grad and name not in fixed}
-    if not layers:
-        raise ConfigError(
-            "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
-        )
-    refuse_shards(layers)
-    _check_layers(layers, optimizer, rule)
-    if outputs is None:
-        outputs = _last_layer(model)
-    else:
-        _check_names("outputs", outputs := frozenset(outputs), named)
-    chain = links(model)
-    if rule.folds() and (bare := [link.reader for link in chain if named[link.reader].bias is None]):
-        raise ConfigError(
-            f"attach({rule.name})",
-            expected="biases, which take in what removed neurons would give",
-            got=f"none in {', '.join(bare)}",
-        )
-    ranks = Ranks(in_step=in_step)
-    said = {"total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
-    ranks.agree("attach", lambda: {**facts_of(model), "rule": describe(rule), **said})
-    return Engine(layers, optimizer, rule, total_steps, seed, outputs, chain, ranks)
-
-
-def _check_names(argument: str, names: Iterable[str], named: dict[str, SparseModule]) -> None:
-    """Refuse names of layers that are not there."""
-    if unknown := sorted(set(names) - set(named)):
-        raise ConfigError(
-            f"attach({argument}=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
-        )
-
-
-def _check_layers(layers: dict[str, SparseModule], optimizer: Optimizer, rule: Rule) -> None:
-    """Refuse layers that the rule, the optimizer or another engine keeps from being followed."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for name, layer in layers.items():
-        rule.check(layer.pattern)
-        if id(layer.weights) not in held:
-            raise ConfigError(
-                "attach",
-                expected=f"an optimizer that holds the values of {name}",
-                got="one that does not",
-                hint="create the optimizer after sparsify, from model.parameters()",
-            )
-        if layer.tape.followed:
-            raise ConfigError(
-                "attach",
-                expected="layers no other engine follows",
-                got=name,
-                hint="call engine.detach() first",
-            )
-
-
-def _last_layer(model: nn.Module) -> list[str]:
-    """The last weight layer in order of registration: the model's outputs."""
-    kinds = (SparseModule, nn.Linear, nn.Conv2d)
-    return [name for name, module in model.named_modules() if isinstance(module, kinds)][-1:]
