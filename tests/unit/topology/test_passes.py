@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -32,6 +34,21 @@ def gradient(kind: str, shape: tuple[int, int], generator: torch.Generator) -> t
     return few * (torch.rand(shape, generator=generator) < 0.1) if kind == "sparse" else few
 
 
+def parts_of(dense: torch.Tensor, grid: Grid) -> Callable[[slice], torch.Tensor]:
+    """Tiles of a gradient, in memory of their own."""
+    return lambda part: dense.view(grid.rows, -1)[part].reshape(-1, dense.shape[1]).clone()
+
+
+@contextmanager
+def small_tiles(data: st.DataObject) -> Iterator[None]:
+    """Tiles and samples so small that there are several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "TILE", data.draw(st.sampled_from([1, 300, 1 << 22])))
+        patch.setattr(selection, "ROWS", 1)
+        patch.setattr(selection, "SAMPLE", data.draw(st.sampled_from([1, 64])))
+        yield
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @given(data=st.data())
@@ -50,15 +67,9 @@ def test_the_positions_of_the_definition(isa: str, dtype: torch.dtype, data: st.
     wanted = data.draw(st.sampled_from([0.0, 0.02, 0.5, 2.0]))
     want = (free * wanted * torch.rand(free.numel(), generator=generator)).long().clamp(max=free)
 
-    def part_of(part: slice) -> torch.Tensor:
-        return dense.view(rows, -1)[part].reshape(-1, grid.cols * w).clone()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "TILE", data.draw(st.sampled_from([1, 300, 1 << 22])))
-        patch.setattr(selection, "ROWS", 1)
-        patch.setattr(selection, "SAMPLE", data.draw(st.sampled_from([1, 64])))
-        expected = TileScores(grid, part_of).select(taken, want, bucket)
-        got = TileScores(grid, part_of, passes=GrowthPasses(isa)).select(taken, want, bucket)
+    with small_tiles(data):
+        expected = TileScores(grid, parts_of(dense, grid)).select(taken, want, bucket)
+        got = TileScores(grid, parts_of(dense, grid), passes=GrowthPasses(isa)).select(taken, want, bucket)
     assert got.tolist() == expected.tolist()
 
 
@@ -161,14 +172,8 @@ def test_rows_made_by_the_passes_are_those_of_the_product(
     free = bucket - torch.bincount(taken // bucket, minlength=grid.size // bucket)
     want = (free * torch.rand(free.numel(), generator=generator)).long()
 
-    def part_of(part: slice) -> torch.Tensor:
-        return dense.view(rows, -1)[part].reshape(-1, grid.cols * w).clone()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selection, "TILE", data.draw(st.sampled_from([1, 300, 1 << 22])))
-        patch.setattr(selection, "ROWS", 1)
-        patch.setattr(selection, "SAMPLE", data.draw(st.sampled_from([1, 64])))
-        expected = TileScores(grid, part_of).select(taken, want, bucket)
+    with small_tiles(data):
+        expected = TileScores(grid, parts_of(dense, grid)).select(taken, want, bucket)
         made = TileScores(grid, growth_factors(pairs, h), passes=GrowthPasses(isa))
         assert made.select(taken, want, bucket).tolist() == expected.tolist()
 
