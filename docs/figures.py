@@ -190,7 +190,13 @@ def house() -> Drawing:
     picture = Drawing(860, 300, "Two wings under one roof: arithmetic and structure")
     rooms = (
         (30, 20, 800, "cli · report", "the face: commands, plots, the report"),
-        (30, 84, 800, "training · deploy · estimators", "whole jobs: the training step, freezing, tables"),
+        (
+            30,
+            84,
+            800,
+            "training · parallel · compress · deploy · estimators",
+            "whole jobs",
+        ),
         (30, 160, 390, "nn", "layers in two homes"),
         (30, 206, 390, "ops", "operators on flat tensors"),
         (30, 252, 390, "kernels", "one table: reference, cpu"),
