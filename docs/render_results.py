@@ -6,8 +6,7 @@ A page holds markers; what stands between them is replaced and never written by 
     ...
     <!-- /results -->
 
-NAME is a view of ``result_tables.py``, ``layer_tables.py``, ``peer_tables.py`` or ``estimator_tables.py``. Pictures of
-results are written to ``docs/assets``. With ``--check`` nothing is written, and a page or picture that is out of date
+NAME is a view of one of the ``*_tables.py`` beside this script. Pictures of results are written to ``docs/assets``. With ``--check`` nothing is written, and a page or picture that is out of date
 is an error.
 """
 # ruff: noqa: INP001, T201 (a script that prints)
@@ -28,6 +27,7 @@ import estimator_tables  # noqa: F401 - registers its views
 import layer_tables  # noqa: F401 - same
 import peer_tables  # noqa: F401 - same
 import result_figures
+import set_tables
 from result_tables import VIEWS
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ PICTURES = {
     "speed": ("mlp_speed", result_figures.speed),
     "layers": ("layer_inference", result_figures.layers),
     "pixels": ("mnist_rigl", result_figures.pixels),
+    "set-curves": ("set_mlp", set_tables.curves),
 }
 
 
