@@ -6,8 +6,8 @@ A page holds markers; what stands between them is replaced and never written by 
     ...
     <!-- /results -->
 
-NAME is a view of one of the ``*_tables.py`` beside this script. Pictures of results are written to ``docs/assets``. With ``--check`` nothing is written, and a page or picture that is out of date
-is an error.
+NAME is a view of one of the ``*_tables.py`` beside this script. Pictures of results are written to ``docs/assets``.
+With ``--check`` nothing is written, and a page or picture that is out of date is an error.
 """
 # ruff: noqa: INP001, T201 (a script that prints)
 

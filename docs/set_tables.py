@@ -67,7 +67,7 @@ def set_mlp(result: dict[str, Any]) -> str:
 
 
 @view("set-curves-picture", SOURCE, COMMAND)
-def curves_picture(result: dict[str, Any]) -> str:
+def curves_picture(_: dict[str, Any]) -> str:
     """Where the picture lies."""
     return "![Test accuracy by epoch of SET with All-ReLU and ReLU](ASSETS/set-curves.svg)"
 
