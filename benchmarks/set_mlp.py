@@ -83,7 +83,7 @@ def dense_network(task: Task, alpha: float, seed: int) -> nn.Sequential:
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
     for number, activation in enumerate(gs.all_relus(alpha, len(task.widths) - 2)):
-        layers += [nn.Linear(*task.widths[number : number + 2]), activation, nn.Dropout(DROPOUT)]
+        layers += [nn.Linear(*task.widths[number : number + 2]), activation, gs.Dropout(DROPOUT)]
     model = nn.Sequential(*layers, output := nn.Linear(*task.widths[-2:]))
     if task.law == "he_uniform":
         nn.init.kaiming_uniform_(output.weight, nonlinearity="relu")

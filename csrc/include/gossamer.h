@@ -23,7 +23,7 @@ extern "C" {
 #define GS_API __attribute__((visibility("default")))
 #endif
 
-#define GS_ABI_VERSION 3
+#define GS_ABI_VERSION 4
 
 typedef enum gs_status {
   GS_OK = 0,
@@ -208,6 +208,27 @@ GS_API gs_status gs_grow_above(const gs_scores* tile, double floor, void* scores
 /* Keeps the k <= n best of what gs_grow_above found, in order and in place; *least is the smallest score kept (0 for k = 0). */
 GS_API gs_status gs_grow_best(int64_t dtype, int64_t isa, void* scores, int64_t* positions, int64_t n, int64_t k,
                               double* least);
+
+/* Numbers side by side, of which a random part is dropped. A number is dropped with probability threshold / 65536, by 16 bits
+ * of Philox4x32-10 that depend on its position and the seed alone; the others are scaled by 65536 / (65536 - threshold). */
+typedef struct gs_dropout {
+  int64_t dtype;            /* GS_F32 or GS_F64: of x and out */
+  int64_t isa;              /* gs_isa_id */
+  int64_t n;                /* >= 0 */
+  int64_t threshold;        /* 0 .. 65536 */
+  double slope;             /* of numbers that are not positive; 1: dropout alone */
+  uint64_t seed;
+  const void* x;            /* [n] */
+  uint8_t* kept;            /* [n] what became of each number: 0 dropped, 1 positive, 2 not positive */
+  void* out;                /* [n], may be x */
+  gs_parallel_for parallel; /* or null */
+} gs_dropout;
+
+/* out = dropout(leaky ReLU of x), and kept. */
+GS_API gs_status gs_leaky_dropout(const gs_dropout* call);
+
+/* out = gradient of the input, where x is the gradient of the output. Reads kept; seed is ignored. */
+GS_API gs_status gs_leaky_dropout_backward(const gs_dropout* call);
 
 /* Best instruction set of this processor that was compiled in. */
 GS_API int32_t gs_isa(void);

@@ -21,7 +21,7 @@ template <class F> struct Items {
 
 // Calls run(begin, end), which returns a gs_status, over parts of [0, count); returns the failure of one of them, if any.
 // `cost` is the work of one item in multiply-adds.
-template <class F> GS_INLINE gs_status for_items(const gs_call& call, int64_t count, int64_t cost, const F& run) {
+template <class Call, class F> GS_INLINE gs_status for_items(const Call& call, int64_t count, int64_t cost, const F& run) {
   Items<F> items = {run, GS_OK};
   const gs_status status = gs_run(call.parallel, count, cost, Items<F>::task, &items);
   return status != GS_OK ? status : items.status;

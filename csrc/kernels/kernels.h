@@ -28,6 +28,8 @@ struct gs_kernels {
   gs_status (*grow_above[2])(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts,
                              int64_t* found);  // counts: [rows], the caller's
   gs_status (*grow_best[2])(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
+  gs_status (*dropout[2])(const gs_dropout* call);
+  gs_status (*dropout_backward[2])(const gs_dropout* call);
 };
 
 extern "C" {

@@ -30,6 +30,10 @@ template <class T> gs_status grow_in_buckets(const gs_scores* tile, int64_t buck
 template <class T>
 gs_status grow_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts, int64_t* found);
 template <class T> gs_status grow_best(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
+gs_status dropout_f32(const gs_dropout* call);
+gs_status dropout_f64(const gs_dropout* call);
+gs_status dropout_backward_f32(const gs_dropout* call);
+gs_status dropout_backward_f64(const gs_dropout* call);
 }  // namespace GS_SET
 }  // namespace gs
 
@@ -54,4 +58,6 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {gs::GS_SET::grow_in_buckets<float>, gs::GS_SET::grow_in_buckets<double>},
     {gs::GS_SET::grow_above<float>, gs::GS_SET::grow_above<double>},
     {gs::GS_SET::grow_best<float>, gs::GS_SET::grow_best<double>},
+    {gs::GS_SET::dropout_f32, gs::GS_SET::dropout_f64},
+    {gs::GS_SET::dropout_backward_f32, gs::GS_SET::dropout_backward_f64},
 };

@@ -75,5 +75,6 @@ void test_chain();
 void test_growth();
 void test_bytes();
 void test_dense();
+void test_dropout();
 
 #endif

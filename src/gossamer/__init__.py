@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gossamer.compress import prune_neurons
     from gossamer.deploy import freeze, load, save
     from gossamer.errors import GossamerError
-    from gossamer.nn import AllReLU, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
+    from gossamer.nn import AllReLU, Dropout, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
     from gossamer.patterns import NM, Block, FanIn, Unstructured
     from gossamer.rules import SET, Constant, Cosine, Cubic, ImportancePruning, Linear, RigL, SRigL, Static
     from gossamer.training import SGDW, attach, load_checkpoint, save_checkpoint
@@ -21,7 +21,15 @@ _HOME = {
     "gossamer.compress": ("prune_neurons",),
     "gossamer.deploy": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
-    "gossamer.nn": ("AllReLU", "MaskedConv2d", "MaskedLinear", "SparseLinear", "all_relus", "sparsify"),
+    "gossamer.nn": (
+        "AllReLU",
+        "Dropout",
+        "MaskedConv2d",
+        "MaskedLinear",
+        "SparseLinear",
+        "all_relus",
+        "sparsify",
+    ),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
     "gossamer.rules": (
         "SET",
@@ -48,6 +56,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Cubic",
+    "Dropout",
     "FanIn",
     "GossamerError",
     "ImportancePruning",

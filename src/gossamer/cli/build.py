@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gossamer import data, rules
 from gossamer.cli.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.errors import ConfigError
-from gossamer.nn import AllReLU, sparsify
+from gossamer.nn import AllReLU, Dropout, sparsify
 from gossamer.patterns.base import parse
 from gossamer.topology import erdos_renyi
 from gossamer.training import Engine, attach, named_optimizer
@@ -93,7 +93,7 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
                 bent = config.all_relu
                 layers[f"act{number}"] = nn.ReLU() if bent is None else AllReLU(bent, number + 1)
                 if config.dropout:
-                    layers[f"drop{number}"] = nn.Dropout(config.dropout)
+                    layers[f"drop{number}"] = Dropout(config.dropout)
         model = nn.Sequential(layers)
     if config.pattern == DENSE:
         settings = (config.density, config.epsilon, config.allocation, config.rule)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gossamer.nn import AllReLU, SparseModule, sparsify
+from gossamer.nn import AllReLU, Dropout, SparseModule, sparsify
 from gossamer.patterns import Pattern, parse
 
 # name -> (number of the hidden layer from 1, slope of the negative side) -> module
@@ -60,7 +60,7 @@ def perceptron(
         if number < len(sizes) - 1:
             layers[f"act{number}"] = activation(number)
             if dropout:
-                layers[f"drop{number}"] = nn.Dropout(dropout)
+                layers[f"drop{number}"] = Dropout(dropout)
     model = nn.Sequential(layers)
     draw = torch.Generator().manual_seed(seed)
     zeros = pattern if isinstance(pattern, Pattern) else parse(pattern)

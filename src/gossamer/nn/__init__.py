@@ -1,6 +1,6 @@
 """Layers that hold connections."""
 
-from gossamer.nn.activations import AllReLU, all_relus
+from gossamer.nn.activations import AllReLU, Dropout, all_relus
 from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.convert import sparsify
 from gossamer.nn.linear import MaskedLinear, SparseLinear
@@ -9,6 +9,7 @@ from gossamer.nn.sparse import SparseModule
 
 __all__ = [
     "AllReLU",
+    "Dropout",
     "LayerReport",
     "MaskedConv2d",
     "MaskedLinear",

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gossamer.nn.activations import AllReLU
+from gossamer.nn.activations import AllReLU, Dropout
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.sparse import SparseModule
 
-# Number by number, the same in training and in evaluation.
+# Number by number, the same in training and in evaluation but for dropout.
 ELEMENTWISE = (AllReLU, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
-OFF = (nn.Identity, nn.Dropout)  # nothing in evaluation
+OFF = (nn.Identity, nn.Dropout, Dropout)  # nothing in evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Link:
     def constants(self, bias: Tensor) -> Tensor:
         """[neurons]: what neurons of the source layer without inputs give to the reader."""
         for activation in self.activations:
-            bias = activation(bias)
+            bias = activation.bend(bias) if isinstance(activation, AllReLU) else activation(bias)
         return bias
 
 

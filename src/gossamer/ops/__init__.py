@@ -2,6 +2,7 @@
 
 from gossamer.kernels import dense_of, explain, transposed_of
 from gossamer.ops import schemas
+from gossamer.ops.dropout import leaky_dropout
 from gossamer.ops.public import linear
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
@@ -10,6 +11,7 @@ __all__ = [
     "by_input",
     "dense_of",
     "explain",
+    "leaky_dropout",
     "linear",
     "linear_of_sparse",
     "schemas",

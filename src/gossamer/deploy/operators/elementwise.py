@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer.deploy.operators.base import Operator, Read, Settings, operator
-from gossamer.nn import AllReLU
+from gossamer.nn import AllReLU, Dropout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +128,7 @@ _OFF = (
     nn.Dropout3d,
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
+    Dropout,
 )
 
 operator(

@@ -12,7 +12,7 @@ from typing import Final
 
 from gossamer.errors import KernelUnavailable
 
-ABI_VERSION: Final = 3
+ABI_VERSION: Final = 4
 BUILD_HINT: Final = (
     "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
 )
@@ -58,6 +58,9 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         pointer,
     ]  # fmt: skip
     lib.gs_chain_forward.restype = status
+    for name in ("gs_leaky_dropout", "gs_leaky_dropout_backward"):
+        function = getattr(lib, name)
+        function.argtypes, function.restype = [ctypes.c_char_p], status
     lib.gs_grow_in_buckets.argtypes = [ctypes.c_char_p, i64, pointer, pointer, i64]
     lib.gs_grow_above.argtypes = [ctypes.c_char_p, ctypes.c_double, pointer, pointer, i64, pointer]
     lib.gs_grow_best.argtypes = [i64, i64, pointer, pointer, i64, i64, pointer]

@@ -1,0 +1,114 @@
+"""A leaky ReLU with dropout behind it: one pass over memory each way, and cheap random bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+from gossamer.kernels import instruction_set
+from gossamer.kernels.cpu import dropout as compiled
+from gossamer.kernels.reference import dropout as reference
+from gossamer.ops.schemas import LIBRARY
+
+COMPILED = (torch.float32, torch.float64)
+
+LIBRARY.define("leaky_dropout(Tensor x, Tensor seed, float slope, float p) -> (Tensor, Tensor)")
+LIBRARY.define("leaky_dropout_backward(Tensor grad, Tensor kept, float slope, float p) -> Tensor")
+
+
+def _forward(x: Tensor, seed: Tensor, slope: float, p: float) -> tuple[Tensor, Tensor]:
+    isa = instruction_set()
+    if isa == "reference" or x.dtype not in COMPILED:
+        return reference.forward(x, int(seed), slope, p)
+    return compiled.forward(x, int(seed), slope, p, isa)
+
+
+def _backward(grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
+    isa = instruction_set()
+    if isa == "reference" or grad.dtype not in COMPILED:
+        return reference.backward(grad, kept, slope, p)
+    return compiled.backward(grad, kept, slope, p, isa)
+
+
+def _forward_fake(x: Tensor, seed: Tensor, slope: float, p: float) -> tuple[Tensor, Tensor]:
+    del seed, slope, p
+    y = torch.empty_like(x)
+    return y, torch.empty_like(y, dtype=torch.uint8)
+
+
+def _backward_fake(grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
+    del slope, p
+    return torch.empty_like(kept, dtype=grad.dtype)
+
+
+LIBRARY.impl("leaky_dropout", _forward, "CPU")
+LIBRARY.impl("leaky_dropout_backward", _backward, "CPU")
+torch.library.register_fake("gossamer::leaky_dropout", _forward_fake, lib=LIBRARY)
+torch.library.register_fake("gossamer::leaky_dropout_backward", _backward_fake, lib=LIBRARY)
+
+
+class _Dropout(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seed: Tensor, slope: float, p: float) -> Tensor:
+        y, kept = torch.ops.gossamer.leaky_dropout.default(x, seed, slope, p)
+        ctx.save_for_backward(kept)
+        ctx.slope, ctx.p = slope, p
+        return y  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return _Scaled.apply(grad, *ctx.saved_tensors, ctx.slope, ctx.p), None, None, None
+
+
+class _Scaled(Function):
+    """What happens to a gradient: linear in it, so its own derivative is itself."""
+
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
+        ctx.save_for_backward(kept)
+        ctx.slope, ctx.p = slope, p
+        dx: Tensor = torch.ops.gossamer.leaky_dropout_backward.default(grad, kept, slope, p)
+        return dx
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return _Scaled.apply(grad, *ctx.saved_tensors, ctx.slope, ctx.p), None, None, None
+
+
+def leaky_dropout(x: Tensor, slope: float, p: float) -> Tensor:
+    """A leaky ReLU, then dropout: each result becomes 0 with probability p, else it is divided by 1 - p.
+
+    On the CPU 16 random bits decide on a number: p is rounded to a 65,536th, and what is kept is scaled for that p. The
+    compiled core draws them by Philox4x32-10 from one seed of torch's global generator and the number's place in
+    memory, so they do not depend on threads; other dtypes, and the reference kernels, draw others. On other devices
+    torch's own dropout runs.
+
+    Args:
+        x: any shape and floating type.
+        slope: float - of numbers that are not positive; 1.0 gives dropout alone.
+        p: float in [0, 1].
+
+    Returns:
+        Tensor like x, in the same order in memory.
+
+    Cost: reading x and writing the result, float32 and float64; backward keeps one byte a number.
+
+    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> leaky_dropout(torch.ones(8), 0.5, 0.5).unique().tolist()
+        [0.0, 2.0]
+    """
+    if x.device.type != "cpu":
+        return F.dropout(F.leaky_relu(x, slope), p)
+    seed = torch.randint(2**63 - 1, (1,))
+    if torch.is_grad_enabled() and x.requires_grad:
+        recorded: Tensor = _Dropout.apply(x, seed, slope, p)
+        return recorded
+    y: Tensor = torch.ops.gossamer.leaky_dropout.default(x, seed, slope, p)[0]
+    return y
