@@ -66,6 +66,20 @@ def set_mlp(result: dict[str, Any]) -> str:
     return f"Per cent of the test set.\n\n{table(head, rows)}"
 
 
+@view("set-epoch", "set_epoch", "python benchmarks/set_epoch.py")
+def set_epoch(result: dict[str, Any]) -> str:
+    """Seconds of an epoch of every contender, and where ours go."""
+    rows = [
+        [name, f"{seconds:.2f}", f"{result['times_sparse'][name]:.1f}x"]
+        for name, seconds in result["median"].items()
+    ]
+    parts = [[name, f"{seconds:.2f}"] for name, seconds in result["parts"].items()]
+    return (
+        f"{table(['', 'seconds', 'of the sparse epoch'], rows)}\n\n"
+        f"The parts of a sparse epoch, measured apart:\n\n{table(['', 'seconds'], parts)}"
+    )
+
+
 @view("set-curves-picture", SOURCE, COMMAND)
 def curves_picture(_: dict[str, Any]) -> str:
     """Where the picture lies."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.deploy.values import widened
-from gossamer.nn import MaskedLinear, SparseLinear, SparseModule
+from gossamer.nn import DenseLinear, MaskedLinear, SparseLinear, SparseModule
 
 if TYPE_CHECKING:
     from gossamer.patterns import Grid, Pattern
@@ -134,8 +134,8 @@ def read(module: nn.Module) -> Connections | None:
     """The connections of a linear layer of any home, or None where a module is not one that is known exactly.
 
     Args:
-        module: SparseLinear, MaskedLinear or nn.Linear; a plain one has a connection wherever its weight is
-            not zero.
+        module: SparseLinear, MaskedLinear, DenseLinear or nn.Linear; a dense one has a connection wherever its
+            weight is not zero.
 
     Returns:
         Connections - copies on the CPU, no gradient - or None (subclasses, and layers that carry hooks: who
@@ -149,7 +149,7 @@ def read(module: nn.Module) -> Connections | None:
     """
     if has_hooks(module):
         return None
-    if type(module) is nn.Linear:
+    if type(module) is nn.Linear or type(module) is DenseLinear:
         weight = module.weight.detach()
         positions = weight.reshape(-1).nonzero().squeeze(1)
         shape = (module.out_features, module.in_features)

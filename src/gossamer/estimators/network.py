@@ -52,7 +52,7 @@ def perceptron(
     Example:
         >>> model = perceptron([500, 40, 3], {"fc1": 0.1, "fc2": 1.0}, "fanin", lambda _: nn.ReLU(), 0.0, 0, "cpu")
         >>> model.fc1, model.fc2
-        (SparseLinear(500 -> 40, pattern=fanin, connections=2,000, home=packed), Linear(in_features=40, ...
+        (SparseLinear(500 -> 40, pattern=fanin, connections=2,000, home=packed), DenseLinear(in_features=40, ...
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (inputs, outputs) in enumerate(pairwise(sizes), start=1):

@@ -3,12 +3,14 @@
 from gossamer.nn.activations import AllReLU, Dropout, all_relus
 from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.convert import sparsify
+from gossamer.nn.dense import DenseLinear
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
 
 __all__ = [
     "AllReLU",
+    "DenseLinear",
     "Dropout",
     "LayerReport",
     "MaskedConv2d",

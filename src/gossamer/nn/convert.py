@@ -9,6 +9,7 @@ from torch import nn
 
 from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn.dense import DenseLinear
 from gossamer.nn.init import LAWS
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, SparsifyReport
@@ -74,11 +75,14 @@ def sparsify(
     _refuse_tied(model, chosen)
     densities = _densities(chosen, density, pattern, allocation)
     _check_fit(chosen, densities, pattern)
-    swapped = {
+    swapped: dict[str, SparseModule | DenseLinear] = {
         name: _sparse_twin(module, densities[name], pattern, home, generator, init, law, device)
         for name, module in chosen.items()
         if densities[name] < 1.0
     }
+    if swapped and home == "packed":  # what sparse layers write is feature-major
+        full = {name: module for name, module in chosen.items() if name not in swapped}
+        swapped |= {name: DenseLinear.of(m) for name, m in full.items() if isinstance(m, nn.Linear)}
     _replace(model, {id(named[name]): layer for name, layer in swapped.items()})
     _leave_fused_paths(model)
     model.register_load_state_dict_pre_hook(check_model_state)  # all or nothing, across layers too
@@ -225,7 +229,7 @@ def _keep_values(layer: SparseModule, module: Dense) -> None:
             layer.bias.copy_(module.bias)
 
 
-def _replace(model: nn.Module, swapped: dict[int, SparseModule]) -> None:
+def _replace(model: nn.Module, swapped: Mapping[int, nn.Module]) -> None:
     """Put the new layers wherever the old ones are registered, shared ones in every place."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):  # noqa: SLF001 (named_children leaves out repeats)

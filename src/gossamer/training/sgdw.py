@@ -50,15 +50,21 @@ class SGDW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, group)
+            self._move(group)
         return loss
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        """Both lines of the law, in place."""
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        moved = state["momentum_buffer"].mul_(group["momentum"]).add_(parameter.grad, alpha=-group["lr"])
-        parameter.mul_(1 - group["weight_decay"]).add_(moved)
+    def _move(self, group: dict[str, Any]) -> None:
+        """Both lines of the law, in place, for all parameters at once."""
+        moving: list[tuple[Tensor, Tensor]] = [(p, p.grad) for p in group["params"] if p.grad is not None]
+        if not moving:
+            return
+        parameters, gradients = map(list, zip(*moving, strict=True))
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        moved = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_mul_(moved, group["momentum"])
+        torch._foreach_add_(moved, gradients, alpha=-group["lr"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["weight_decay"])
+        torch._foreach_add_(parameters, moved)

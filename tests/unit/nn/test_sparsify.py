@@ -246,7 +246,7 @@ def test_densities_by_layer() -> None:
     """A mapping is taken as it is; 1.0 leaves a layer dense."""
     model = mlp()
     report = gs.sparsify(model, {"0": 0.25, "2": 1.0, "4": 0.5})
-    assert [row.kind for row in report.layers] == ["SparseLinear", "Linear", "SparseLinear"]
+    assert [row.kind for row in report.layers] == ["SparseLinear", "DenseLinear", "SparseLinear"]
     assert [row.density for row in report.layers] == [0.25, 1.0, 0.5]
 
 
