@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def many(group: Group, program: Callable[..., Any], cases: list[tuple[Any, ...]]
     answers = []
     for case in cases:
         try:
-            answers.append(program(Group(group.rank, group.count, group.time_limit), *case))
+            answers.append(program(replace(group, sent=0, received=0), *case))
         except GossamerError as error:
             answers.append(f"{type(error).__name__}: {error}")
     return answers

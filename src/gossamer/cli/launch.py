@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from gossamer.parallel import Group
 
 
+BEGUN = "gossamer/begun"  # in the launcher's store: processes that are started again go on with the run of the first
+
+
 def started_by_torchrun() -> bool:
     """Whether this process is one of several that torchrun started."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
@@ -75,7 +78,7 @@ def launch(
 
 def member(folder: str, checkpoint_every: int | None, quiet: bool) -> dict[str, Any] | None:
     """One of the processes that ``launch`` starts; the summary, from rank 0."""
-    return take_part(lambda _first: reopen(Path(folder)), Path(folder), checkpoint_every, Output(quiet=quiet))
+    return take_part(lambda _group: reopen(Path(folder)), Path(folder), checkpoint_every, Output(quiet=quiet))
 
 
 def join(
@@ -96,18 +99,19 @@ def join(
     Raises:
         GossamerError: as ``begin``, ``reopen`` and the training, on every rank.
     """
-    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (folder / layout.CONFIG).is_file()
 
-    def opened(first: bool) -> tuple[RunConfig, Samples]:
-        if first and config and not again:
-            return begin(folder, config, fresh=fresh)
-        return reopen(folder)
+    def opened(group: Group) -> tuple[RunConfig, Samples]:
+        if group.rank or config is None or group.store.check([BEGUN]):
+            return reopen(folder)
+        made = begin(folder, config, fresh=fresh)
+        group.store.set(BEGUN, "")
+        return made
 
     return take_part(opened, folder, checkpoint_every, out, config)
 
 
 def take_part(
-    opened: Callable[[bool], tuple[RunConfig, Samples]],
+    opened: Callable[[Group], tuple[RunConfig, Samples]],
     folder: Path,
     checkpoint_every: int | None,
     out: Output,
@@ -116,8 +120,8 @@ def take_part(
     """Open the run folder, rank 0 first, and train; the summary, from rank 0."""
     settings = (config or reopen(folder)[0]).parallel
     with connect(settings.time_limit if settings else 60.0) as group:
-        first = group.together("open the run folder", lambda: opened(True) if group.rank == 0 else None)
-        checked, samples = group.together("open the run folder", lambda: first or opened(False))
+        first = group.together("open the run folder", lambda: None if group.rank else opened(group))
+        checked, samples = group.together("open the run folder", lambda: first or opened(group))
         return train_in(group, folder, loop_of(checked, samples, group), checkpoint_every, out)
 
 

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from gossamer.errors import ConfigError, GossamerError, RankError
+from gossamer.parallel.meeting import name_of_start
 from gossamer.training.ranks import talking
 
 T = TypeVar("T")
@@ -33,12 +34,14 @@ class Group:
         rank: int - of this process.
         count: int - processes.
         time_limit: float - seconds after which one that has not answered counts as gone.
+        store: Store - the launcher's; what is set there outlives the processes and is seen by those started after them.
         sent, received: int - bytes of the messages of ``send`` and ``receive`` so far.
     """
 
     rank: int
     count: int
     time_limit: float
+    store: Store
     sent: int = 0
     received: int = 0
 
@@ -122,12 +125,12 @@ def connect(time_limit: float = 60.0, where: str = "env://") -> Iterator[Group]:
     limit = timedelta(seconds=time_limit)
     with talking("connect"):
         store = next(iter(rendezvous(where, rank, count, timeout=limit)))[0]
-        # The launcher keeps its store when it starts processes again: addresses of the ones before are still in it.
-        store = PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        store.set_timeout(limit)
+        start = PrefixStore(name_of_start(store, rank, count, time_limit), store)
         backend = "cuda:nccl,cpu:gloo" if own_gpu else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
+        dist.init_process_group(backend, store=start, rank=rank, world_size=count, timeout=limit)
     try:
-        yield Group(rank, count, time_limit)
+        yield Group(rank, count, time_limit, store)
     except RuntimeError as error:
         if isinstance(error, GossamerError) or not _of_torch(error):
             raise
