@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,6 @@ from strategies import IN, OPTIMIZERS, OUT, everything, make_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS = 20
-
 
 def many(group: Group, program: Callable[..., Any], cases: list[tuple[Any, ...]]) -> list[Any]:
     """Several runs of a program in the same processes; the error of one that raised."""
@@ -38,9 +36,9 @@ def many(group: Group, program: Callable[..., Any], cases: list[tuple[Any, ...]]
     return answers
 
 
-def data(step: int, size: int) -> tuple[Tensor, Tensor]:
+def data(step: int, size: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """The global batch of a step."""
-    x = torch.randn(size, IN, generator=torch.Generator().manual_seed(1000 + step))
+    x = torch.randn(size, IN, generator=torch.Generator().manual_seed(1000 + step)).to(dtype)
     return x, x[:, :OUT] * x[:, OUT : 2 * OUT]
 
 
@@ -53,24 +51,48 @@ def positions(model: nn.Module) -> list[list[int]]:
     return [m.topology.positions.tolist() for m in model.modules() if hasattr(m, "topology")]
 
 
-def built(pattern: str, seed: int = 0, home: str = "packed") -> nn.Sequential:
-    return make_model(home, parse(pattern), seed=seed)
+def built(
+    pattern: str, seed: int = 0, home: str = "packed", dtype: torch.dtype = torch.float32
+) -> nn.Sequential:
+    return make_model(home, parse(pattern), dtype, seed)
 
 
 # --- in step ------------------------------------------------------------------------------------------------
 
 
-def sequential(pattern: str, rule: Rule, sizes: list[list[int]], home: str = "packed") -> dict[str, Any]:
+@dataclass(frozen=True)
+class InStep:
+    """A training in step; ``sizes[micro][rank]`` samples in every micro-batch."""
+
+    pattern: str
+    rule: Rule
+    sizes: list[list[int]]
+    home: str = "packed"
+    steps: int = 20
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        return f"{self.pattern}-{self.rule.name}-{'-'.join(map(str, self.sizes))}-{self.home}"
+
+    def model(self, seed: int) -> nn.Sequential:
+        return built(self.pattern, seed, self.home, self.dtype)
+
+    def batch(self, step: int, micro: int) -> tuple[Tensor, Tensor]:
+        """The global one."""
+        return data(step * len(self.sizes) + micro, sum(self.sizes[micro]), self.dtype)
+
+
+def sequential(case: InStep) -> dict[str, Any]:
     """One process that does the steps of ``in_step``: the mean over ranks of the mean over their samples."""
-    model = built(pattern, home=home)
+    model, sizes = case.model(0), case.sizes
     optimizer = OPTIMIZERS["nesterov_wd"](model.parameters())
-    engine = gs.attach(model, optimizer, rule, total_steps=STEPS)
+    engine = gs.attach(model, optimizer, case.rule, total_steps=case.steps)
     losses = []
-    for step in range(STEPS):
+    for step in range(case.steps):
         optimizer.zero_grad()
         total = 0.0
         for micro, ranks in enumerate(sizes):
-            x, y = data(step * len(sizes) + micro, sum(ranks))
+            x, y = case.batch(step, micro)
             loss = sum(
                 loss_of(model, *part) for part in zip(x.split(ranks), y.split(ranks), strict=True)
             ) / len(ranks)
@@ -81,31 +103,30 @@ def sequential(pattern: str, rule: Rule, sizes: list[list[int]], home: str = "pa
     return {"positions": positions(model), "losses": losses, "updates": len(engine.history)}
 
 
-def in_step(
-    group: Group, pattern: str, rule: Rule, sizes: list[list[int]], home: str = "packed"
-) -> dict[str, Any]:
-    """Data parallel training; ``sizes[micro][rank]`` samples in every micro-batch."""
-    model = built(pattern, seed=group.rank, home=home)  # rank 0 decides
+def in_step(group: Group, case: InStep) -> dict[str, Any]:
+    """Data parallel training."""
+    model, sizes = case.model(group.rank), case.sizes  # rank 0 decides
     whole = parallel.data_parallel(model)
     optimizer = OPTIMIZERS["nesterov_wd"](model.parameters())
-    engine = gs.attach(model, optimizer, rule, total_steps=STEPS)
+    engine = gs.attach(model, optimizer, case.rule, total_steps=case.steps)
     losses = []
-    for step in range(STEPS):
+    for step in range(case.steps):
         optimizer.zero_grad()
-        total = torch.zeros(())
+        total = torch.zeros((), dtype=case.dtype)
         for micro, ranks in enumerate(sizes):
-            x, y = data(step * len(sizes) + micro, sum(ranks))
+            x, y = case.batch(step, micro)
             mine = slice(sum(ranks[: group.rank]), sum(ranks[: group.rank + 1]))
             with nullcontext() if micro == len(sizes) - 1 else whole.no_sync():
                 loss = loss_of(whole, x[mine], y[mine])
                 (loss / len(sizes)).backward()
             total += loss.detach() / len(sizes)
         optimizer.step()
-        dist.all_reduce(total)
-        losses.append(float(total) / group.count)
+        losses.append(total)
+    everyones = torch.stack(losses)
+    dist.all_reduce(everyones)
     return {
         "positions": positions(model),
-        "losses": losses,
+        "losses": (everyones / group.count).tolist(),
         "updates": len(engine.history),
         "bits": [t.tolist() for t in everything(model, optimizer).values() if isinstance(t, Tensor)],
     }
