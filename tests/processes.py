@@ -23,7 +23,11 @@ context.set_forkserver_preload(
 
 
 def run_ranks(
-    program: Callable[..., Any], count: int, *arguments: Any, time_limit: float = 20.0
+    program: Callable[..., Any],
+    count: int,
+    *arguments: Any,
+    time_limit: float = 20.0,
+    patience: float = PATIENCE,
 ) -> list[Any]:
     """Results of ``program(group, *arguments)`` by rank; the text of the error that it raised, None where killed.
 
@@ -44,15 +48,15 @@ def run_ranks(
         for _, theirs in pipes:
             theirs.close()
         try:
-            return [_result(n, ours) for n, (ours, _) in enumerate(pipes)]
+            return [_result(n, ours, patience) for n, (ours, _) in enumerate(pipes)]
         finally:
             for rank in ranks:
                 rank.kill()
                 rank.join()
 
 
-def _result(rank: int, pipe: Connection) -> Any:
-    assert pipe.poll(PATIENCE), f"rank {rank} hangs"
+def _result(rank: int, pipe: Connection, patience: float) -> Any:
+    assert pipe.poll(patience), f"rank {rank} hangs"
     try:
         return pipe.recv()
     except EOFError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
+import signal
+import subprocess
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -240,7 +242,49 @@ def unlike(group: Group, way: str) -> None:
         return
     if way == "wrapped":
         parallel.data_parallel(built("unstructured" if odd else "fanin"))
-    gs.attach(model, optimizer_of(model), rule, total_steps=int(odd and way == "steps") + 10)
+    version = "0.0.0" if odd and way == "version" else gs.__version__
+    with mock.patch("gossamer.training.ranks.__version__", version):
+        gs.attach(model, optimizer_of(model), rule, total_steps=int(odd and way == "steps") + 10)
+
+
+def wrong_batch(group: Group, mode: str, way: str) -> None:
+    """The last rank meets bad data in the middle of a training of ten classes."""
+    model, rule = built("unstructured"), gs.SET(every=4)
+    optimizer, total = optimizer_of(model), 40
+    if mode == "wasap" and group.rank == 0:
+        server = Server(group, model, optimizer, rule, total_steps=total, fixed=[LAST])
+        while server.take() is not None:
+            pass
+        return
+    worker = Worker(group, model, rule) if mode == "wasap" else None
+    if worker:
+        worker.start()
+    else:
+        gs.attach(model, optimizer, rule, total_steps=total)
+    whole = model if worker else parallel.data_parallel(model)
+    for step in range(total):
+        x, y = data(step, 8)
+        labels = y.argmax(1)
+        if step == 10 and group.rank == group.count - 1:
+            x = x[:, :-1] if way == "features" else x * torch.nan if way == "nan" else x
+            labels = labels + OUT if way == "labels" else labels
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(whole(x), labels).backward()
+        worker.step() if worker else optimizer.step()
+
+
+def other_count(group: Group, folder: str) -> None:
+    """Rank 0 goes on alone with what both have trained."""
+    model = built("fanin")
+    optimizer = optimizer_of(model)
+    engine = gs.attach(model, optimizer, gs.SET(), total_steps=10)
+    path = Path(folder) / "last.safetensors"
+    if group.rank == 0:
+        gs.save_checkpoint(path, model, optimizer, engine)
+        lonely = built("fanin")
+        optimizer = optimizer_of(lonely)
+        engine = gs.attach(lonely, optimizer, gs.SET(), total_steps=10, in_step=False)
+        gs.load_checkpoint(path, lonely, optimizer, engine)
 
 
 def sharded(group: Group) -> None:
@@ -251,13 +295,20 @@ def sharded(group: Group) -> None:
     gs.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), gs.SET(), total_steps=10)
 
 
+def stand_still(seconds: float) -> None:
+    """Be stopped by the system, so that not even threads of torch go on."""
+    me = os.getpid()
+    subprocess.Popen(["/bin/sh", "-c", f"sleep {seconds}; kill -CONT {me}"])
+    os.kill(me, signal.SIGSTOP)
+
+
 def silent_in_step(group: Group) -> None:
     """Rank 1 stops answering."""
     model = built("fanin")
     whole = parallel.data_parallel(model)
     for step in range(5):
         if group.rank == 1 and step == 2:
-            time.sleep(2.5 * group.time_limit)
+            stand_still(2.5 * group.time_limit)
         loss_of(whole, *data(step, 8)).backward()
 
 
@@ -270,7 +321,7 @@ def failing(group: Group, who: int, how: str, folder: str) -> None:
         if group.rank == who and step == 6:
             if how == "dies":
                 os._exit(9)
-            time.sleep(2.5 * group.time_limit)
+            stand_still(2.5 * group.time_limit)
 
     if group.rank == 0:
         optimizer = optimizer_of(model)
@@ -317,6 +368,19 @@ def begin_together(group: Group, folder: str, settings: dict[str, Any]) -> dict[
 
     group.together("open the run folder", first)
     return run_member(group, folder)
+
+
+def unlike_run(group: Group, folder: str, way: str) -> None:
+    """Rank 1 has other samples, or another configuration, than rank 0."""
+    from gossamer.cli.folder import reopen
+    from gossamer.cli.modes import loop_of
+
+    config, samples = reopen(Path(folder))
+    if group.rank == 1 and way == "data":
+        samples = replace(samples, sha256="0" * 64)
+    if group.rank == 1 and way == "configuration":
+        config = config.model_copy(update={"seed": 1})
+    loop_of(config, samples, group)
 
 
 def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gossamer import data, rules
 from gossamer.cli.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.errors import ConfigError
+from gossamer.measure.room import require_memory
 from gossamer.nn import AllReLU, Dropout, sparsify
 from gossamer.patterns.base import parse
 from gossamer.topology import erdos_renyi
@@ -75,7 +76,7 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
         nn.Module - the same values and topology for the same configuration, whatever was drawn before.
 
     Raises:
-        ConfigError, DensityError, PatternError.
+        ConfigError, DensityError, PatternError. MemoryShortage: the dense model does not fit.
     Cost: the dense model for a moment, then O(connections).
 
     Example:
@@ -84,6 +85,10 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
         SparseLinear(64 -> 32, pattern=fanin, connections=1,024, home=packed)
     """
     sizes = [inputs, *config.widths, classes]
+    dense = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+    require_memory(
+        "train", 4 * dense, "layers are dense before they become sparse: build wider ones of SparseLinear"
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         layers: OrderedDict[str, nn.Module] = OrderedDict()

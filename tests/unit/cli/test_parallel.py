@@ -15,7 +15,7 @@ import pytest
 from gossamer.cli.config import read_config
 from gossamer.cli.folder import begin
 from processes import run_ranks
-from rank_programs import begin_together, many, run_member
+from rank_programs import begin_together, many, run_member, unlike_run
 from run_folders import contents, rows, same_bits
 
 SHARED = {"data": "digits", "widths": [32, 16], "density": 0.25, "threads": 1, "epochs": 3, "batch": 32}
@@ -81,6 +81,23 @@ def test_another_number_of_processes_is_refused_on_all(tmp_path):
     folder = begun(tmp_path / "run", mode="ddp", workers=3)
     for answer in run_ranks(run_member, 2, folder):
         assert answer.startswith("ConfigError: train --mode ddp: expected 3 processes for 3 workers, got 2")
+
+
+def test_runs_that_differ_are_refused_on_all(tmp_path):
+    folder = begun(tmp_path / "run", mode="ddp", workers=2)
+    ways = ["data", "configuration"]
+    for answers in run_ranks(many, 2, unlike_run, [(folder, way) for way in ways]):
+        for way, answer in zip(ways, answers, strict=True):
+            assert answer.startswith("ConfigError: train: expected the same on every rank"), answer
+            assert f"another {way} on rank 1 than on rank 0" in answer
+
+
+def test_a_size_that_cannot_fit_is_refused_on_all_and_nothing_is_written(tmp_path):
+    settings = SHARED | {"parallel.workers": 2, "widths": [1 << 20, 1 << 20], "density": 1e-4}
+    here, there = run_ranks(begin_together, 2, str(tmp_path / "run"), settings)
+    assert here.startswith("MemoryShortage: train: expected at most"), here
+    assert there.startswith("RankError: open the run folder: expected success on every rank"), there
+    assert not (tmp_path / "run").exists()
 
 
 def test_rules_that_need_a_gradient_have_no_server(call, tmp_path):

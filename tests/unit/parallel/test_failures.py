@@ -7,12 +7,25 @@ import torch
 
 import gossamer as gs
 from processes import run_ranks
-from rank_programs import LAST, built, failing, many, one_fails, optimizer_of, sharded, silent_in_step, unlike
+from rank_programs import (
+    LAST,
+    built,
+    failing,
+    many,
+    one_fails,
+    optimizer_of,
+    other_count,
+    sharded,
+    silent_in_step,
+    unlike,
+    wrong_batch,
+)
 
 UNLIKE = {
     "values": "0.values",
     "rule": "rule on rank 1",
     "steps": "total_steps on rank 1",
+    "version": "version on rank 1",
     "wrapped": "pattern of 0",
     "wasap": "rule on rank 1",
 }
@@ -30,6 +43,26 @@ def test_ranks_that_differ_are_refused_on_every_rank(refused, way):
     for answer in refused[way]:
         assert answer.startswith("ConfigError"), answer
         assert UNLIKE[way] in answer
+
+
+BAD = {"features": "ShapeError", "nan": "NonFiniteError", "labels": "is out of bounds"}
+
+
+@pytest.mark.parametrize("way", BAD)
+@pytest.mark.parametrize("mode", ["ddp", "wasap"])
+def test_bad_data_on_one_rank_is_an_error_on_all(mode, way):
+    """Where the data is, the error names it; NaN spreads, and is met at the next update of the topology."""
+    *others, last = run_ranks(wrong_batch, 2, mode, way, time_limit=4.0)
+    told = others[0] if (mode, way) == ("wasap", "nan") else last
+    assert BAD[way] in told, told
+    for answer in {others[0], last} - {told}:
+        assert answer.startswith(("RankError", "NonFiniteError")), answer
+
+
+def test_a_checkpoint_of_another_number_of_ranks_is_refused(tmp_path):
+    here, _ = run_ranks(other_count, 2, str(tmp_path))
+    assert here.startswith("ConfigError"), here
+    assert "ranks" in here
 
 
 def test_shards_are_refused():
