@@ -109,20 +109,28 @@ def test_rules_that_need_a_gradient_have_no_server(call, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_started_again(tmp_path):
+def test_a_worker_that_is_killed_again_and_again_is_started_again(tmp_path):
     """The launcher starts all processes again, and they go on from the last checkpoint."""
-    folder = tmp_path / "run"
+    folder, epochs = tmp_path / "run", 40
     flags = [str(item) for name, value in SHARED.items() for item in ("--set", f"{name}={json.dumps(value)}")]
-    command = [sys.executable, "-m", "gossamer", "train", *flags, "--set", "epochs=10", "--out", str(folder)]
-    command += ["--workers", "1", "--mode", "wasap", "--checkpoint-every", "20", "--json", "--quiet"]
+    flags += ["--set", f"epochs={epochs}", "--set", "parallel.restarts=3", "--checkpoint-every", "20"]
+    command = [sys.executable, "-m", "gossamer", "train", *flags, "--out", str(folder)]
+    command += ["--workers", "1", "--mode", "wasap", "--json", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        while not (folder / "metrics.jsonl").is_file() and run.poll() is None:
-            time.sleep(0.05)
-        os.kill(processes_of(run.pid)[-1], signal.SIGKILL)
+        for epoch in (1, 5, 14):
+            while epochs_of(folder) < epoch and run.poll() is None:
+                time.sleep(0.02)
+            os.kill(processes_of(run.pid)[-1], signal.SIGKILL)
         out, errors = run.communicate(timeout=300)
     assert run.returncode == 0, errors
-    assert json.loads(out)["steps"] == 10 * 46
-    assert [row["epoch"] for row in rows(folder, "metrics.jsonl")] == [*range(1, 8), 10]
+    assert json.loads(out)["steps"] == epochs * 46
+    assert [row["epoch"] for row in rows(folder, "metrics.jsonl")] == [*range(1, 29), epochs]
+
+
+def epochs_of(folder: Path) -> int:
+    """Finished epochs that a run folder tells of."""
+    path = folder / "metrics.jsonl"
+    return path.read_text().count("\n") if path.is_file() else 0
 
 
 def processes_of(parent: int) -> list[int]:
