@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 
 BEGUN = "gossamer/begun"  # in the launcher's store: processes that are started again go on with the run of the first
+GO_ON = "the run folder has the last checkpoint: go on with --resume"
+
+# Imported once, for all processes and all their restarts; torch itself imports its compiler for the first optimizer.
+SLOW_IMPORTS = ["gossamer.cli.launch", "torch._dynamo", "torch.utils.tensorboard"]
 
 
 def started_by_torchrun() -> bool:
@@ -47,9 +52,11 @@ def launch(
         dict - the summary, which is also on disk.
 
     Raises:
-        RankError: processes failed more often than ``parallel.restarts``, with what the first of them said.
+        RankError: processes failed more often than ``parallel.restarts``, with what the first of them said; or a signal
+            asked for the end.
     Cost: the training, and starting the processes.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -64,8 +71,9 @@ def launch(
         rdzv_endpoint="localhost:0",
         max_restarts=parallel.restarts,
         monitor_interval=0.2,
-        start_method="spawn",
+        start_method="forkserver",
     )
+    multiprocessing.set_forkserver_preload(SLOW_IMPORTS)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what they say is in the error
     try:
         answers: dict[int, dict[str, Any]] = elastic_launch(settings, member)(
@@ -73,6 +81,8 @@ def launch(
         )
     except ChildFailedError as error:
         raise _sentence(error, parallel.restarts) from None
+    except SignalException as stop:
+        raise RankError("train", expected="time to finish", got=stop.sigval.name, hint=GO_ON) from None
     return answers[0]
 
 
@@ -146,5 +156,5 @@ def _sentence(error: Any, restarts: int) -> RankError:
         "train",
         expected=f"processes that fail at most {restarts} times",
         got=f"rank {rank}: {said}",
-        hint="the run folder has the last checkpoint: go on with --resume",
+        hint=GO_ON,
     )

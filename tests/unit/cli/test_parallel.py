@@ -133,15 +133,11 @@ def epochs_of(folder: Path) -> int:
     return path.read_text().count("\n") if path.is_file() else 0
 
 
-def processes_of(parent: int) -> list[int]:
-    """Processes that a launcher started, by rank."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(state[1]) == parent and "spawn_main" in command:
-            found.append(int(entry.name))
-    return sorted(found)
+def processes_of(launcher: int) -> list[int]:
+    """Processes that a launcher started, by rank: children of the server that forks them."""
+    return sorted(child for server in children(launcher) for child in children(server))
+
+
+def children(parent: int) -> list[int]:
+    """Processes that another one started, and that still run."""
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
