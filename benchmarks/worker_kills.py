@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 from gossamer.cli.config import read_config
 from gossamer.cli.folder import begin
 
-KILLS, WORKERS, SEEDS = 20, 2, 5
+KILLS, WORKERS = 20, 2
+DISTURBED, UNDISTURBED = 1, 5  # seeds
 SETTINGS: dict[str, Any] = {
     "data": "digits",
     "widths": [64, 32],
@@ -150,8 +151,8 @@ def main() -> None:
     options = arguments(__doc__ or "", cores="0,1", fresh=False)
     pin(options.cores)
     cases = [{"mode": "ddp", "kills": kills, "seed": 0} for kills in (0, KILLS)]
-    cases += [{"mode": "wasap", "kills": 0, "seed": seed} for seed in range(SEEDS)]
-    cases += [{"mode": "wasap", "kills": KILLS, "seed": seed} for seed in range(2)]
+    cases += [{"mode": "wasap", "kills": KILLS, "seed": seed} for seed in range(DISTURBED)]
+    cases += [{"mode": "wasap", "kills": 0, "seed": seed} for seed in range(UNDISTURBED)]
     rows = gather("worker_kills", cases, measure, fresh=options.fresh)
     record("worker_kills", {"settings": SETTINGS, "ddp_same_bits": same_bits(0), "rows": rows})
 

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import estimator_tables  # noqa: F401 - registers its views
 import layer_tables  # noqa: F401 - same
 import peer_tables  # noqa: F401 - same
+import rank_tables  # noqa: F401 - same
 import result_figures
 import set_tables
 from result_tables import VIEWS
