@@ -109,9 +109,9 @@ def main() -> None:
     pin(options.cores)
     cases = [
         {"rule": rule, "ranks": ranks, "dtype": dtype}
+        for dtype in ("float64", "float32")
         for rule in RULES
         for ranks in (2, 4)
-        for dtype in ("float64", "float32")
     ]
     rows = gather("ddp_updates", cases, measure, fresh=options.fresh)
     record("ddp_updates", {"batch": BATCH, "tolerance": "order of sums only", "rows": rows})

@@ -370,6 +370,28 @@ def begin_together(group: Group, folder: str, settings: dict[str, Any]) -> dict[
     return run_member(group, folder)
 
 
+def joined_twice(group: Group, folder: str, settings: dict[str, Any]) -> list[str]:
+    """A run that is refused, in a process that torchrun starts twice."""
+    from gossamer.cli.config import read_config
+    from gossamer.cli.launch import join
+    from gossamer.cli.output import Output
+
+    said = []
+    with mock.patch("gossamer.cli.launch.connect", return_value=nullcontext(group)):
+        for _ in range(2):
+            try:
+                join(
+                    Path(folder),
+                    read_config(None, settings),
+                    fresh=False,
+                    checkpoint_every=None,
+                    out=Output(quiet=True),
+                )
+            except GossamerError as error:
+                said.append(str(error))
+    return said
+
+
 def unlike_run(group: Group, folder: str, way: str) -> None:
     """Rank 1 has other samples, or another configuration, than rank 0."""
     from gossamer.cli.folder import reopen

@@ -15,7 +15,7 @@ import pytest
 from gossamer.cli.config import read_config
 from gossamer.cli.folder import begin
 from processes import run_ranks
-from rank_programs import begin_together, many, run_member, unlike_run
+from rank_programs import begin_together, joined_twice, many, run_member, unlike_run
 from run_folders import contents, rows, same_bits
 
 SHARED = {"data": "digits", "widths": [32, 16], "density": 0.25, "threads": 1, "epochs": 3, "batch": 32}
@@ -75,6 +75,14 @@ def test_rank_0_makes_the_run_folder_while_the_others_wait(tmp_path):
     summary, other = run_ranks(begin_together, 2, str(tmp_path / "run"), settings)
     assert isinstance(summary, dict), summary
     assert other is None
+
+
+def test_a_run_that_was_refused_is_not_taken_up_at_the_restart(tmp_path):
+    folder = begun(tmp_path / "run", mode="ddp", workers=1)
+    (answers,) = run_ranks(joined_twice, 1, folder, SHARED | {"parallel.workers": 1, "epochs": 5})
+    assert len(answers) == 2, answers
+    for answer in answers:
+        assert "expected a new folder, got a run" in answer
 
 
 def test_another_number_of_processes_is_refused_on_all(tmp_path):
