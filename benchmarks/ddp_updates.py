@@ -1,8 +1,8 @@
 """Data parallel training over 1000 topology updates: the topologies of all ranks, and the loss beside one process.
 
 One process takes the global batch; K ranks take a K-th of it each. Sums are added up in another order, nothing else:
-in float64 the loss stays the same to about 15 digits. In float32 a rounding decides, sooner or later, which of two
-nearly equal connections goes; from then on one process and several train different networks, and the ranks the same.
+in float64 the loss stays the same to about 15 digits. In float32 a rounding may decide which of two nearly equal
+connections goes; ranks exchange what they score, so that even then they stay alike, if not like one process.
 """
 
 from __future__ import annotations
