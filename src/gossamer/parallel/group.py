@@ -33,7 +33,7 @@ class Group:
         rank: int - of this process.
         count: int - processes.
         time_limit: float - seconds after which one that has not answered counts as gone.
-        sent, received: int - bytes of the messages of ``send`` and ``receive`` so far.
+        sent, received: int - bytes of the messages so far.
     """
 
     rank: int
@@ -48,13 +48,33 @@ class Group:
             dist.send(message, rank)
         self.sent += message.nbytes
 
-    def receive(self, message: Tensor, rank: int | None = None) -> int:
-        """Fill a tensor on the CPU with what a rank, or any, sent; the rank. Raises RankError."""
+    def receive(
+        self, message: Tensor, rank: int | None = None, length: Callable[[], int] | None = None
+    ) -> int:
+        """Fill a tensor on the CPU with what a rank, or any, sent; the rank. Raises RankError.
+
+        Args:
+            message: uint8 or any dtype - a message may be shorter.
+            rank: int or None.
+            length: callable or None - how many bytes came, where that may be fewer; asked afterwards.
+        """
         who = "any rank" if rank is None else f"rank {rank}"
         with talking(f"receive from {who}"):
             source = int(dist.recv(message, rank))
-        self.received += message.nbytes
+        self.received += length() if length else message.nbytes
         return source
+
+    def ask(self, message: Tensor, answer: Tensor, rank: int) -> None:
+        """Send a message to a rank and fill a tensor with the answer; raises RankError.
+
+        Room for the answer is offered first. An answer that had to ask for room would need three more wake-ups of
+        threads; and gloo's, while this process writes, spins on what arrives.
+        """
+        with talking(f"receive from rank {rank}"):
+            coming = dist.irecv(answer, rank)
+            self.send(message, rank)
+            coming.wait()
+        self.received += answer.nbytes
 
     def together(self, operation: str, action: Callable[[], T]) -> T:
         """What an action returns here, once it has succeeded on every rank.

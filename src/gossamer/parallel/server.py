@@ -13,7 +13,7 @@ from gossamer.errors import ConfigError, RankError
 from gossamer.parallel.averaging import average, thinned
 from gossamer.parallel.group import Group
 from gossamer.parallel.messages import Flat, Topologies, decode, encode
-from gossamer.parallel.protocol import LENGTH, Header, Kind, Note
+from gossamer.parallel.protocol import Header, Kind, Note
 from gossamer.rules import Rule, describe
 from gossamer.training import Engine, attach
 from gossamer.training.ranks import Ranks, facts_of
@@ -59,6 +59,7 @@ class Server:
         check_wasap(model, rule)
         self.group, self.model, self.optimizer = group, model, optimizer
         self.flat = Flat(model)
+        self._letter, self._answer = self.flat.letter(), self.flat.letter()
         agree(model, rule)
         self.engine: Engine | None = None
         if rule is not None:
@@ -127,9 +128,9 @@ class Server:
 
     def _hear(self) -> tuple[int, Header]:
         """The next message; whoever needs an answer gets it, gradients aside."""
-        message = torch.empty(LENGTH, dtype=torch.int64)
-        worker = self.group.receive(message)
-        header = Header.parse(message)
+        letter = self._letter
+        worker = self.group.receive(letter.bytes, length=lambda: letter.length)
+        header = letter.header
         self._refuse_silence(worker)
         if header.kind is Kind.HELLO:
             self._reply(worker)
@@ -141,7 +142,7 @@ class Server:
             difference = torch.empty(header.difference, dtype=torch.int64)
             self.group.receive(difference, worker)
             self.notes[worker] = header.note
-            self._models[worker] = decode(self._known[self._held[worker]], difference), self._body(worker)
+            self._models[worker] = decode(self._known[self._held[worker]], difference), letter.vector.clone()
         if header.kind in {Kind.MODEL, Kind.BYE}:
             del self._silent[worker]
         return worker, header
@@ -167,15 +168,9 @@ class Server:
                     hint="it died or hangs: start again from the last checkpoint, or raise the time limit",
                 )
 
-    def _body(self, worker: int) -> Tensor:
-        """The vector that follows a header."""
-        body = torch.empty(self.flat.size, dtype=self.flat.dtype)
-        self.group.receive(body, worker)
-        return body
-
     def _apply(self, worker: int) -> None:
         """Retain what is still valid of a gradient, step, and answer."""
-        gradient, held = self._body(worker), self._held[worker]
+        gradient, held = self._letter.vector, self._held[worker]
         if held != self._version:
             self.flat.retain(gradient, self._known[held], self._known[self._version])
         self.flat.set_gradients(gradient)
@@ -194,16 +189,16 @@ class Server:
             self._known[self._version] = now
 
     def _reply(self, worker: int) -> None:
-        """Differences to what the worker has, and all values."""
+        """All values, and differences to the topologies that the worker has."""
         held = self._held[worker]
         difference = torch.empty(0, dtype=torch.int64)
         if held != self._version:
             difference = encode(self._known[held], self._known[self._version])
-        header = Header(Kind.VALUES, self._version, self.steps[worker], difference.numel())
-        self.group.send(header.tensor(), worker)
+        self._answer.header = Header(Kind.VALUES, self._version, self.steps[worker], difference.numel())
+        self.flat.write_values(self._answer.vector)
+        self.group.send(self._answer.bytes, worker)
         if difference.numel():
             self.group.send(difference, worker)
-        self.group.send(self.flat.values(), worker)
         self._held[worker] = self._version
         self._known = {v: t for v, t in self._known.items() if v in {self._version, *self._held.values()}}
 
