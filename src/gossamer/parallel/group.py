@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -48,28 +51,14 @@ class Group:
             dist.send(message, rank)
         self.sent += message.nbytes
 
-    def receive(
-        self, message: Tensor, rank: int | None = None, length: Callable[[], int] | None = None
-    ) -> int:
-        """Fill a tensor on the CPU with what a rank, or any, sent; the rank. Raises RankError.
-
-        Args:
-            message: uint8 or any dtype - a message may be shorter.
-            rank: int or None.
-            length: callable or None - how many bytes came, where that may be fewer; asked afterwards.
-        """
-        who = "any rank" if rank is None else f"rank {rank}"
-        with talking(f"receive from {who}"):
-            source = int(dist.recv(message, rank))
-        self.received += length() if length else message.nbytes
-        return source
+    def receive(self, message: Tensor, rank: int) -> None:
+        """Fill a tensor on the CPU with what a rank sent; raises RankError."""
+        with talking(f"receive from rank {rank}"):
+            dist.recv(message, rank)
+        self.received += message.nbytes
 
     def ask(self, message: Tensor, answer: Tensor, rank: int) -> None:
-        """Send a message to a rank and fill a tensor with the answer; raises RankError.
-
-        Room for the answer is offered first. An answer that had to ask for room would need three more wake-ups of
-        threads; and gloo's, while this process writes, spins on what arrives.
-        """
+        """Send a message to a rank and fill a tensor with the answer, for which room is offered first; raises RankError."""
         with talking(f"receive from rank {rank}"):
             coming = dist.irecv(answer, rank)
             self.send(message, rank)
@@ -102,6 +91,57 @@ class Group:
                     operation, expected="success on every rank", got=f"on rank {rank}: {sentence}"
                 )
         return done  # type: ignore[return-value]
+
+
+class Inbox:
+    """Messages from several ranks in the order they come, each in a tensor that was offered to its sender beforehand.
+
+    gloo writes to the socket at once where there is room on the other side. Otherwise sender and receiver first have to
+    agree, which wakes four threads; and where one of them wakes up on the core of the thread that speaks, it spins until
+    the scheduler takes it off. Offering room to all at once takes a thread for each, since gloo cannot wait for several.
+
+    Args:
+        time_limit: float - seconds until a rank that was offered room counts as silent; that of the group.
+        ranks: iterable of int - the senders.
+    """
+
+    def __init__(self, time_limit: float, ranks: Iterable[int]) -> None:
+        self.time_limit = time_limit
+        self._offered: dict[int, SimpleQueue[dist.Work]] = {rank: SimpleQueue() for rank in ranks}
+        self._since: dict[int, float] = {}  # when the offers that are still open were made
+        self._came: SimpleQueue[tuple[int, RuntimeError | None]] = SimpleQueue()
+        for rank in self._offered:
+            Thread(target=self._wait, args=(rank,), daemon=True).start()
+
+    def offer(self, message: Tensor, rank: int) -> None:
+        """Take the next message of a rank, at most as long as this tensor, into it; raises RankError."""
+        self._since[rank] = time.monotonic()
+        with talking(f"receive from rank {rank}"):
+            self._offered[rank].put(dist.irecv(message, rank))
+
+    def next(self) -> int:
+        """Wait until a tensor that was offered is filled; the sender. Raises RankError: one is gone or silent."""
+        rank, error = self._came.get()
+        if error is None:
+            return rank
+        with talking(f"receive from rank {self._guilty(rank)}"):
+            raise error
+
+    def _guilty(self, rank: int) -> int:
+        """Of an error on the way from a rank: where one is silent for too long, gloo hangs up on all of them."""
+        latest = time.monotonic() - self.time_limit
+        return next((silent for silent, since in self._since.items() if since <= latest), rank)
+
+    def _wait(self, rank: int) -> None:
+        error = None
+        while error is None:
+            coming = self._offered[rank].get()
+            try:
+                coming.wait()
+                del self._since[rank]
+            except RuntimeError as raised:
+                error = raised
+            self._came.put((rank, error))
 
 
 @contextmanager
