@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
 import torch
-from harness import Row, arguments, known, pin, record, remembered
+from harness import Row, arguments, pin, record, remembered
+from parallel_plan import Costs, plan
 from set_mlp import LR, MOMENTUM, TASKS, ZETA, accuracy, network, samples_of
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -55,14 +58,17 @@ class Part:
 
     def train(self, forward: nn.Module, epochs: range, step: Callable[[], Any]) -> Row:
         """Train for some epochs, last batches that are not full left out; what a step took."""
-        clock = Clock()
+        clock, seconds = Clock(), []
         for epoch in epochs:
             order = epoch_generator(self.seed, epoch, self.part)
             for x, y in batches(self.x, self.y, TASK.batch, order, drop_last=True):
+                began = time.perf_counter()
                 forward.zero_grad()
                 F.cross_entropy(forward(x), y).backward()
+                seconds.append(time.perf_counter() - began)
                 step()
-        return clock.per_step(self.steps * len(epochs))
+        middle, late = np.quantile(seconds, (0.5, 0.84))  # one standard deviation apart
+        return {**clock.per_step(len(seconds)), "compute_ms": 1e3 * middle, "jitter": late / middle - 1}
 
     def accuracy(self) -> float:
         return round(accuracy(self.model, *self.test), 2)
@@ -129,31 +135,132 @@ def serve(server: Server, own: Part, total: int) -> Row:
     while server.take() is not None:
         pass
     result = {"shared": clock.per_step(total - 1), "accuracy_shared": own.accuracy()}
+    result["updates"] = len({row.step for row in server.engine.history})
     while server.collect():
         pass
     server.average()
     return {**result, "accuracy": own.accuracy(), "parameters": server.flat.size}
 
 
-def member(mode: str, seed: int, epochs: int, cores: str) -> Row:
+def cores_of(mode: str) -> str:
+    """One core for a process by itself, two for all processes of the other modes."""
+    return "0" if mode == "sequential" else "0,1"
+
+
+def member(mode: str, seed: int, epochs: int) -> Row:
     """What every process runs."""
     torch.set_num_threads(1)
-    pin(cores)
+    pin(cores_of(mode))
     if mode == "sequential":
         return sequential(seed, epochs)
     with connect() as group:
-        return {"wasap": wasap, "wassp": wassp}[mode](group, seed, epochs)
+        return (wasap if mode == "wasap" else wassp)(group, seed, epochs)
 
 
 def train(mode: str, seed: int, epochs: int) -> Row:
-    """Train in as many processes as a mode has; rank 0's accuracy, and what a step took on every rank."""
-    cores = "0" if mode == "sequential" else "0,1"
-    launch = LaunchConfig(1, 1, MODES[mode], run_id=mode, rdzv_backend="c10d", rdzv_endpoint="localhost:0")
-    ranks = elastic_launch(launch, member)(mode, seed, epochs, cores)
-    print(mode, seed, epochs, ranks, flush=True)
+    """One training in as many processes as a mode has: what every rank measured."""
+    settings = LaunchConfig(1, 1, MODES[mode], run_id=mode, rdzv_backend="c10d", rdzv_endpoint="localhost:0")
+    ranks = elastic_launch(settings, member)(mode, seed, epochs)
     return {"ranks": [ranks[rank] for rank in range(MODES[mode])]}
 
 
+def runs(part: str, count: int, epochs: int) -> dict[str, list[Row]]:
+    """``count`` runs of every mode, in turns; those that were made before are remembered."""
+    done: dict[str, list[Row]] = {mode: [] for mode in MODES}
+    for number in range(count):
+        for mode in MODES:
+            seed = number if part == "accuracy" else 0
+            key = f"{part} {mode} {epochs} {number}"
+            done[mode].append(remembered("parallel", key, lambda m=mode, s=seed: train(m, s, epochs)))
+            print(key, flush=True)
+    return done
+
+
+def accuracies(done: dict[str, list[Row]]) -> Row:
+    """Test accuracy by mode; WASAP's before its workers left the server, too."""
+    got = {mode: [run["ranks"][0]["accuracy"] for run in rows] for mode, rows in done.items()}
+    result: Row = {mode: {"mean": round(mean(values), 2), "runs": values} for mode, values in got.items()}
+    result["wasap"]["runs_shared_phase"] = [run["ranks"][0]["accuracy_shared"] for run in done["wasap"]]
+    return result
+
+
+def steps(done: list[Row], phase: str, rank: int) -> Row:
+    """Median over runs of what a step of a rank took."""
+    rows = [run["ranks"][rank][phase] for run in done]
+    return {key: round(median(row[key] for row in rows), 3) for key in rows[0]}
+
+
+def speeds(done: dict[str, list[Row]]) -> Row:
+    """Milliseconds for 128 samples by mode and phase, and how many times faster than one process."""
+    alone = steps(done["sequential"], "shared", 0)
+    shared, local = steps(done["wasap"], "shared", 1), steps(done["wasap"], "alone", 1)
+    wasap_ms = ((1 - ALONE) * shared["wall_ms"] + ALONE * local["wall_ms"]) / WORKERS
+    wassp_step = steps(done["wassp"], "shared", 0)
+    faster = {
+        "wasap": alone["wall_ms"] / wasap_ms,
+        "wasap, shared phase": alone["wall_ms"] * WORKERS / shared["wall_ms"],
+        "wasap, alone": alone["wall_ms"] * WORKERS / local["wall_ms"],
+        "wassp": alone["wall_ms"] * WORKERS / wassp_step["wall_ms"],
+    }
+    return {
+        "times_faster": {key: round(value, 2) for key, value in faster.items()},
+        "per_step": {
+            "sequential": alone,
+            "wasap worker, shared phase": shared,
+            "wasap worker, alone": local,
+            "wasap server": steps(done["wasap"], "shared", 0),
+            "wassp worker": wassp_step,
+        },
+    }
+
+
+def messages(done: list[Row]) -> Row:
+    """Bytes of a worker's step, and of what an update of the topology adds to one answer."""
+    server, worker = done[0]["ranks"][0], done[0]["ranks"][1]["shared"]
+    header_and_values = worker["sent"] / worker["steps"]
+    differences = worker["received"] - worker["steps"] * header_and_values
+    return {
+        "parameters": server["parameters"],
+        "wasap_sent_per_step": round(header_and_values),
+        "wasap_received_per_step": round(header_and_values),
+        "wasap_difference_per_update": round(differences / server["updates"]),
+        "in_step_reduced_per_step": 4 * server["parameters"],
+    }
+
+
+def costs(per_step: Row, talk: Row) -> Costs:
+    """What the plan needs: a worker's processor time while it is the server's, and the server's."""
+    worker = per_step["wasap worker, shared phase"]
+    pairs = 4 * TASK.batch * sum(a + b for a, b in pairwise(TASK.widths[:-1]))
+    server = per_step["wasap server"]["cpu_ms"]
+    return Costs(worker["cpu_ms"], worker["jitter"], server, talk["wasap_sent_per_step"], pairs, every=100)
+
+
+def main() -> None:
+    """Both parts, or one; ``results/parallel.json`` is written once both are known."""
+    options = arguments(__doc__, part="both", seeds=3, epochs=20, rounds=3, timed_epochs=3)
+    if options.part != "time":
+        trained = runs("accuracy", options.seeds, options.epochs)
+    if options.part != "accuracy":
+        timed = runs("time", options.rounds, options.timed_epochs)
+    if options.part != "both":
+        return
+    speed, talk = speeds(timed), messages(timed["wasap"])
+    record(
+        "parallel",
+        {
+            "options": vars(options),
+            "workers": WORKERS,
+            "alone": ALONE,
+            "batch": TASK.batch,
+            "widths": TASK.widths,
+            "accuracy": accuracies(trained),
+            **speed,
+            "bytes": talk,
+            "plan": plan(costs(speed["per_step"], talk), speed["per_step"]["sequential"]["wall_ms"]),
+        },
+    )
+
+
 if __name__ == "__main__":
-    import sys
-    r=train(sys.argv[1], 0, int(sys.argv[2]))
+    main()

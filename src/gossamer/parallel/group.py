@@ -58,9 +58,9 @@ class Group:
         self.received += message.nbytes
 
     def ask(self, message: Tensor, answer: Tensor, rank: int) -> None:
-        """Send a message to a rank and fill a tensor with the answer, for which room is offered first; raises RankError."""
+        """Send a message to a rank and fill a tensor, offered beforehand, with the answer; raises RankError."""
         with talking(f"receive from rank {rank}"):
-            coming = dist.irecv(answer, rank)
+            coming = _offer(answer, rank)
             self.send(message, rank)
             coming.wait()
         self.received += answer.nbytes
@@ -96,9 +96,9 @@ class Group:
 class Inbox:
     """Messages from several ranks in the order they come, each in a tensor that was offered to its sender beforehand.
 
-    gloo writes to the socket at once where there is room on the other side. Otherwise sender and receiver first have to
-    agree, which wakes four threads; and where one of them wakes up on the core of the thread that speaks, it spins until
-    the scheduler takes it off. Offering room to all at once takes a thread for each, since gloo cannot wait for several.
+    gloo writes to the socket at once where the other side has offered room. Otherwise they first have to agree, which
+    wakes four threads; and one that wakes up on the core of the thread that is speaking spins until the scheduler takes
+    it off. Here a thread for each rank waits, since gloo cannot wait for several named ones.
 
     Args:
         time_limit: float - seconds until a rank that was offered room counts as silent; that of the group.
@@ -117,7 +117,7 @@ class Inbox:
         """Take the next message of a rank, at most as long as this tensor, into it; raises RankError."""
         self._since[rank] = time.monotonic()
         with talking(f"receive from rank {rank}"):
-            self._offered[rank].put(dist.irecv(message, rank))
+            self._offered[rank].put(_offer(message, rank))
 
     def next(self) -> int:
         """Wait until a tensor that was offered is filled; the sender. Raises RankError: one is gone or silent."""
@@ -142,6 +142,13 @@ class Inbox:
             except RuntimeError as raised:
                 error = raised
             self._came.put((rank, error))
+
+
+def _offer(message: Tensor, rank: int) -> dist.Work:
+    """Room for the next message of a rank."""
+    coming = dist.irecv(message, rank)
+    assert coming is not None  # noqa: S101 (every process is in the group)
+    return coming
 
 
 @contextmanager

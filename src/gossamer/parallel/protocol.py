@@ -6,7 +6,6 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 Note = tuple[float, float, float]
 NOTHING: Note = (0.0, 0.0, 0.0)
