@@ -191,7 +191,10 @@ def steps(done: list[Row], phase: str, rank: int) -> Row:
 
 
 def speeds(done: dict[str, list[Row]]) -> Row:
-    """Milliseconds for 128 samples by mode and phase, and how many times faster than one process."""
+    """What a step takes by mode and phase, and how many times faster than one process that is for equal samples.
+
+    Processor time says what two cores that do nothing else would give, if nobody ever waited.
+    """
     alone = steps(done["sequential"], "shared", 0)
     shared, local = steps(done["wasap"], "shared", 1), steps(done["wasap"], "alone", 1)
     wasap_ms = ((1 - ALONE) * shared["wall_ms"] + ALONE * local["wall_ms"]) / WORKERS
@@ -202,13 +205,21 @@ def speeds(done: dict[str, list[Row]]) -> Row:
         "wasap, alone": alone["wall_ms"] * WORKERS / local["wall_ms"],
         "wassp": alone["wall_ms"] * WORKERS / wassp_step["wall_ms"],
     }
+    server = steps(done["wasap"], "shared", 0)
+    busy = {
+        "wasap": (1 - ALONE) * (shared["cpu_ms"] + server["cpu_ms"]) + ALONE * local["cpu_ms"],
+        "wassp": wassp_step["cpu_ms"],
+    }
     return {
         "times_faster": {key: round(value, 2) for key, value in faster.items()},
+        "processor_times_faster": {
+            key: round(WORKERS * alone["cpu_ms"] / value, 2) for key, value in busy.items()
+        },
         "per_step": {
             "sequential": alone,
             "wasap worker, shared phase": shared,
             "wasap worker, alone": local,
-            "wasap server": steps(done["wasap"], "shared", 0),
+            "wasap server": server,
             "wassp worker": wassp_step,
         },
     }

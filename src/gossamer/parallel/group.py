@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -121,23 +121,37 @@ class Inbox:
 
     def next(self) -> int:
         """Wait until a tensor that was offered is filled; the sender. Raises RankError: one is gone or silent."""
-        rank, error = self._came.get()
-        if error is None:
-            return rank
-        with talking(f"receive from rank {self._guilty(rank)}"):
-            raise error
+        since, now = dict(self._since), time.monotonic()  # a copy: the threads close offers
+        oldest = min(since, key=since.__getitem__, default=0)
+        left = self.time_limit - (now - since.get(oldest, now))
+        if left <= 0:  # others may go on talking while one is gone
+            raise self._silence(oldest)
+        try:
+            rank, error = self._came.get(timeout=left)
+        except Empty:
+            raise self._silence(oldest) from None
+        with talking(f"receive from rank {rank}"):
+            if error:
+                raise error
+        return rank
 
-    def _guilty(self, rank: int) -> int:
-        """Of an error on the way from a rank: where one is silent for too long, gloo hangs up on all of them."""
-        latest = time.monotonic() - self.time_limit
-        return next((silent for silent, since in self._since.items() if since <= latest), rank)
+    def _silence(self, rank: int) -> RankError:
+        return RankError(
+            "receive",
+            expected=f"a message from every rank within {self.time_limit:g} seconds",
+            got=f"nothing from rank {rank}",
+            hint="it died or hangs: start again from the last checkpoint, or raise the time limit",
+        )
 
     def _wait(self, rank: int) -> None:
-        error = None
+        error, patience = (
+            None,
+            timedelta(seconds=2 * self.time_limit),
+        )  # ``next`` says it better than gloo does
         while error is None:
             coming = self._offered[rank].get()
             try:
-                coming.wait()
+                coming.wait(patience)
                 del self._since[rank]
             except RuntimeError as raised:
                 error = raised
