@@ -84,7 +84,8 @@ def plan(costs: Costs, alone: float) -> Row:
             mode: {
                 "times_faster": [round(rate * alone, 2) for rate in rates],
                 "half_used": max(
-                    count for count, rate in zip(WORKERS, rates, strict=True) if rate * alone >= count / 2
+                    (count for count, rate in zip(WORKERS, rates, strict=True) if rate * alone >= count / 2),
+                    default=0,
                 ),
             }
             for mode, rates in modes.items()
