@@ -71,7 +71,7 @@ def plan(costs: Costs, alone: float) -> Row:
 
     Args:
         costs: Costs - measured.
-        alone: float - milliseconds of a step of one process without others.
+        alone: float - processor milliseconds of a step of one process without others.
     """
     curves: Row = {}
     for name, network in NETWORKS.items():
