@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import estimator_tables  # noqa: F401 - registers its views
 import layer_tables  # noqa: F401 - same
+import parallel_tables
 import peer_tables  # noqa: F401 - same
 import rank_tables  # noqa: F401 - same
 import result_figures
@@ -42,6 +43,7 @@ PICTURES = {
     "speed": ("mlp_speed", result_figures.speed),
     "layers": ("layer_inference", result_figures.layers),
     "pixels": ("mnist_rigl", result_figures.pixels),
+    "parallel": ("parallel", parallel_tables.curves),
     "set-curves": ("set_mlp", set_tables.curves),
 }
 

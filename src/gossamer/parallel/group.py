@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -35,7 +38,7 @@ class Group:
         count: int - processes.
         time_limit: float - seconds after which one that has not answered counts as gone.
         store: Store - the launcher's; what is set there outlives the processes and is seen by those started after them.
-        sent, received: int - bytes of the messages of ``send`` and ``receive`` so far.
+        sent, received: int - bytes of the messages so far.
     """
 
     rank: int
@@ -51,13 +54,19 @@ class Group:
             dist.send(message, rank)
         self.sent += message.nbytes
 
-    def receive(self, message: Tensor, rank: int | None = None) -> int:
-        """Fill a tensor on the CPU with what a rank, or any, sent; the rank. Raises RankError."""
-        who = "any rank" if rank is None else f"rank {rank}"
-        with talking(f"receive from {who}"):
-            source = int(dist.recv(message, rank))
+    def receive(self, message: Tensor, rank: int) -> None:
+        """Fill a tensor on the CPU with what a rank sent; raises RankError."""
+        with talking(f"receive from rank {rank}"):
+            dist.recv(message, rank)
         self.received += message.nbytes
-        return source
+
+    def ask(self, message: Tensor, answer: Tensor, rank: int) -> None:
+        """Send a message to a rank and fill a tensor, offered beforehand, with the answer; raises RankError."""
+        with talking(f"receive from rank {rank}"):
+            coming = _offer(answer, rank)
+            self.send(message, rank)
+            coming.wait()
+        self.received += answer.nbytes
 
     def together(self, operation: str, action: Callable[[], T]) -> T:
         """What an action returns here, once it has succeeded on every rank.
@@ -85,6 +94,75 @@ class Group:
                     operation, expected="success on every rank", got=f"on rank {rank}: {sentence}"
                 )
         return done  # type: ignore[return-value]
+
+
+class Inbox:
+    """Messages from several ranks in the order they come, each in a tensor that was offered to its sender beforehand.
+
+    gloo writes to the socket at once where the other side has offered room. Otherwise they first have to agree, which
+    wakes four threads; and one that wakes up on the core of the thread that is speaking spins until the scheduler takes
+    it off. Here a thread for each rank waits, since gloo cannot wait for several named ones.
+
+    Args:
+        time_limit: float - seconds until a rank that was offered room counts as silent; that of the group.
+        ranks: iterable of int - the senders.
+    """
+
+    def __init__(self, time_limit: float, ranks: Iterable[int]) -> None:
+        self.time_limit = time_limit
+        self._offered: dict[int, SimpleQueue[dist.Work]] = {rank: SimpleQueue() for rank in ranks}
+        self._since: dict[int, float] = {}  # when the offers that are still open were made
+        self._came: SimpleQueue[tuple[int, RuntimeError | None]] = SimpleQueue()
+        for rank in self._offered:
+            Thread(target=self._wait, args=(rank,), daemon=True).start()
+
+    def offer(self, message: Tensor, rank: int) -> None:
+        """Take the next message of a rank, at most as long as this tensor, into it; raises RankError."""
+        self._since[rank] = time.monotonic()
+        with talking(f"receive from rank {rank}"):
+            self._offered[rank].put(_offer(message, rank))
+
+    def next(self) -> int:
+        """Wait until a tensor that was offered is filled; the sender. Raises RankError: one is gone or silent."""
+        since, now = dict(self._since), time.monotonic()  # a copy: the threads close offers
+        oldest = min(since, key=since.__getitem__, default=0)
+        left = self.time_limit - (now - since.get(oldest, now))
+        if left <= 0:  # others may go on talking while one is gone
+            raise self._silence(oldest)
+        try:
+            rank, error = self._came.get(timeout=left)
+        except Empty:
+            raise self._silence(oldest) from None
+        with talking(f"receive from rank {rank}"):
+            if error:
+                raise error
+        return rank
+
+    def _silence(self, rank: int) -> RankError:
+        return RankError(
+            "receive",
+            expected=f"a message from every rank within {self.time_limit:g} seconds",
+            got=f"nothing from rank {rank}",
+            hint="it died or hangs: start again from the last checkpoint, or raise the time limit",
+        )
+
+    def _wait(self, rank: int) -> None:
+        error, patience = None, timedelta(seconds=2 * self.time_limit)  # ``next`` says it better than gloo does
+        while error is None:
+            coming = self._offered[rank].get()
+            try:
+                coming.wait(patience)
+                del self._since[rank]
+            except RuntimeError as raised:
+                error = raised
+            self._came.put((rank, error))
+
+
+def _offer(message: Tensor, rank: int) -> dist.Work:
+    """Room for the next message of a rank."""
+    coming = dist.irecv(message, rank)
+    assert coming is not None  # noqa: S101 (every process is in the group)
+    return coming
 
 
 @contextmanager

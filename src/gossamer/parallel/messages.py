@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gossamer.errors import ConfigError, TopologyError
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
+from gossamer.parallel.protocol import Letter
 from gossamer.patterns.base import merge
 from gossamer.topology import Topology, TopologyChange
 
@@ -46,14 +47,18 @@ class Flat:
         """The connections of every sparse layer now."""
         return [layer.topology for layer in self.layers]
 
-    def values(self) -> Tensor:
-        """[size]: a copy of all parameters."""
-        return torch.cat([parameter.detach().reshape(-1).cpu() for parameter in self.parameters])
+    def letter(self) -> Letter:
+        """A message with room for all parameters."""
+        return Letter(self.size, self.dtype)
 
-    def gradients(self) -> Tensor:
-        """[size]: a copy of all gradients, zero where there is none."""
+    def write_values(self, flat: Tensor) -> None:
+        """Copy all parameters to a vector."""
+        torch.cat([parameter.detach().reshape(-1).cpu() for parameter in self.parameters], out=flat)
+
+    def write_gradients(self, flat: Tensor) -> None:
+        """Copy all gradients to a vector, zero where there is none."""
         parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        return torch.cat([part.detach().reshape(-1).cpu() for part in parts])
+        torch.cat([part.detach().reshape(-1).cpu() for part in parts], out=flat)
 
     def set_gradients(self, flat: Tensor) -> None:
         """Make a vector the gradients."""

@@ -1,4 +1,4 @@
-"""The headers of asynchronous messages: who says what, and three numbers that ride along."""
+"""Asynchronous messages: a header that says what about, three numbers that ride along, and a vector behind."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 Note = tuple[float, float, float]
 NOTHING: Note = (0.0, 0.0, 0.0)
-LENGTH = 7
+LENGTH = 7 * 8  # bytes of a header
 
 
 class Kind(IntEnum):
     """What a message is about."""
 
     HELLO = 1  # worker: here I am
-    GRADIENT = 2  # worker: a gradient follows
-    VALUES = 3  # server: the reply to both; differences of topologies may follow, then all values
+    GRADIENT = 2  # worker: a gradient
+    VALUES = 3  # server: the answer to both, all values; differences of topologies may follow
     DONE = 4  # worker: no more gradients from me, I train by myself
     ALIVE = 5  # worker: training by myself
-    MODEL = 6  # worker: differences of topologies, then all values; nothing after them
+    MODEL = 6  # worker: all values; differences of topologies follow, nothing after them
     BYE = 7  # worker: no more gradients from me, and nothing else
 
 
+WITH_VECTOR = {Kind.GRADIENT, Kind.VALUES, Kind.MODEL}
+
+
 class Header(NamedTuple):
-    """Seven integers in front of every message.
+    """What is said in front of every message.
 
     Args:
         kind: Kind.
@@ -34,9 +36,6 @@ class Header(NamedTuple):
         steps: int - of the worker, done so far.
         difference: int - length of the differences that follow.
         note: three floats - e.g. loss, right answers, samples; their bits travel unchanged.
-    Example:
-        >>> Header.parse(Header(Kind.ALIVE, 0, 3, note=(0.1, 2.0, 4.0)).tensor()).note
-        (0.1, 2.0, 4.0)
     """
 
     kind: Kind
@@ -45,14 +44,38 @@ class Header(NamedTuple):
     difference: int = 0
     note: Note = NOTHING
 
-    def tensor(self) -> Tensor:
-        """[LENGTH], int64."""
-        numbers = torch.tensor([self.kind, self.version, self.steps, self.difference])
-        return torch.cat([numbers, torch.tensor(self.note, dtype=torch.float64).view(torch.int64)])
 
-    @classmethod
-    def parse(cls, message: Tensor) -> Header:
-        """The inverse of ``tensor``."""
-        kind, version, steps, difference = message[:4].tolist()
-        first, second, third = message[4:].view(torch.float64).tolist()
-        return cls(Kind(kind), version, steps, difference, (first, second, third))
+class Letter:
+    """One message: a header, and in the same piece of memory a vector, for each piece sent wakes both sides up.
+
+    Args:
+        size: int - of the vector.
+        dtype: torch.dtype - of the vector.
+    Example:
+        >>> letter = Letter(3, torch.float32)
+        >>> letter.header = Header(Kind.ALIVE, 0, 3, note=(0.1, 2.0, 4.0))
+        >>> letter.header.note, letter.length
+        ((0.1, 2.0, 4.0), 56)
+    """
+
+    def __init__(self, size: int, dtype: torch.dtype) -> None:
+        self.bytes = torch.zeros(LENGTH + size * dtype.itemsize, dtype=torch.uint8)
+        self.vector = self.bytes[LENGTH:].view(dtype)
+        self._head = self.bytes[:LENGTH].view(torch.int64)
+
+    @property
+    def header(self) -> Header:
+        """What the first bytes say."""
+        kind, version, steps, difference = self._head[:4].tolist()
+        first, second, third = self._head[4:].view(torch.float64).tolist()
+        return Header(Kind(kind), version, steps, difference, (first, second, third))
+
+    @header.setter
+    def header(self, header: Header) -> None:
+        self._head[:4] = torch.tensor(header[:4])
+        self._head[4:].view(torch.float64)[:] = torch.tensor(header.note, dtype=torch.float64)
+
+    @property
+    def length(self) -> int:
+        """Bytes that travel: without the vector where the header stands alone."""
+        return self.bytes.numel() if int(self._head[0]) in WITH_VECTOR else LENGTH

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossamer.errors import ConfigError, RankError
+from gossamer.errors import ConfigError
 from gossamer.parallel.averaging import average, thinned
-from gossamer.parallel.group import Group
+from gossamer.parallel.group import Group, Inbox
 from gossamer.parallel.messages import Flat, Topologies, decode, encode
-from gossamer.parallel.protocol import LENGTH, Header, Kind, Note
+from gossamer.parallel.protocol import Header, Kind, Note
 from gossamer.rules import Rule, describe
 from gossamer.training import Engine, attach
 from gossamer.training.ranks import Ranks, facts_of
@@ -41,7 +40,8 @@ class Server:
     Raises:
         ConfigError: a rule that needs gradients of one batch over a whole layer, or a model that is not the workers'.
         RankError: a rank does not answer.
-    Cost: beside the model, a copy of the topology for each worker that is behind.
+    Cost: beside the model, a vector of the parameters' size and a thread that sleeps for each worker, and a copy of the
+        topology for each that is behind.
     Source: Curci, Mocanu, Pechenizkiy 2021, "Truly Sparse Neural Networks at Scale", WASAP-SGD.
     """
 
@@ -73,10 +73,11 @@ class Server:
         self._version = 0
         self._known: dict[int, Topologies] = {0: self.flat.topologies()}  # by version
         self._held = dict.fromkeys(self.workers, 0)  # the version each worker has
-        self._silent = dict.fromkeys(self.workers, 0.0)  # seconds, of workers that have more to say
-        self._clock = time.monotonic()
+        self._letters = {worker: self.flat.letter() for worker in self.workers}
+        self._answer = self.flat.letter()
         self._models: dict[int, tuple[Topologies, Tensor]] = {}
-        self._started = False
+        self._inbox = Inbox(group.time_limit, self.workers)
+        self._listening = False
 
     def take(self) -> Note | None:
         """Wait for the next gradient and apply it; its note, or None once no worker will send one.
@@ -85,10 +86,6 @@ class Server:
             RankError: a worker is silent for longer than the time limit. NonFiniteError, StateError: of the engine.
         Cost: one optimizer step; messages of the size of the parameters.
         """
-        if not self._started:  # a checkpoint may have been loaded
-            self._started = True
-            self._notice_update()
-        self._come_back()
         while len(self.finished) < len(self.workers):
             worker, header = self._hear()
             if header.kind is Kind.GRADIENT:
@@ -102,7 +99,6 @@ class Server:
         Raises:
             RankError: a worker is silent for longer than the time limit.
         """
-        self._come_back()
         if len(self._models) < len(self.workers):
             self._hear()
         return len(self._models) < len(self.workers)
@@ -127,10 +123,12 @@ class Server:
 
     def _hear(self) -> tuple[int, Header]:
         """The next message; whoever needs an answer gets it, gradients aside."""
-        message = torch.empty(LENGTH, dtype=torch.int64)
-        worker = self.group.receive(message)
-        header = Header.parse(message)
-        self._refuse_silence(worker)
+        if not self._listening:
+            self._listen()
+        worker = self._inbox.next()
+        letter = self._letters[worker]
+        header = letter.header
+        self.group.received += letter.length
         if header.kind is Kind.HELLO:
             self._reply(worker)
         elif header.kind is Kind.ALIVE:
@@ -141,41 +139,21 @@ class Server:
             difference = torch.empty(header.difference, dtype=torch.int64)
             self.group.receive(difference, worker)
             self.notes[worker] = header.note
-            self._models[worker] = decode(self._known[self._held[worker]], difference), self._body(worker)
-        if header.kind in {Kind.MODEL, Kind.BYE}:
-            del self._silent[worker]
+            self._models[worker] = decode(self._known[self._held[worker]], difference), letter.vector
+        if header.kind in {Kind.ALIVE, Kind.DONE}:
+            self._inbox.offer(letter.bytes, worker)
         return worker, header
 
-    def _come_back(self) -> None:
-        """Nobody could be heard while the caller evaluated or saved: a long absence is not the workers' silence."""
-        now = time.monotonic()
-        if now - self._clock > self.group.time_limit / 4:
-            self._clock = now
-
-    def _refuse_silence(self, speaker: int) -> None:
-        """Others may go on talking while one is gone."""
-        last, self._clock = self._clock, time.monotonic()
-        for worker in self._silent:
-            self._silent[worker] += self._clock - last
-        self._silent[speaker] = 0.0
-        for worker, seconds in self._silent.items():
-            if seconds > self.group.time_limit:
-                raise RankError(
-                    "WASAP",
-                    expected=f"a message from every worker within {self.group.time_limit:g} seconds",
-                    got=f"nothing from worker {worker} for {seconds:.0f}",
-                    hint="it died or hangs: start again from the last checkpoint, or raise the time limit",
-                )
-
-    def _body(self, worker: int) -> Tensor:
-        """The vector that follows a header."""
-        body = torch.empty(self.flat.size, dtype=self.flat.dtype)
-        self.group.receive(body, worker)
-        return body
+    def _listen(self) -> None:
+        """Let the workers speak; a checkpoint may have been loaded until now."""
+        self._listening = True
+        self._notice_update()
+        for worker, letter in self._letters.items():
+            self._inbox.offer(letter.bytes, worker)
 
     def _apply(self, worker: int) -> None:
         """Retain what is still valid of a gradient, step, and answer."""
-        gradient, held = self._body(worker), self._held[worker]
+        gradient, held = self._letters[worker].vector, self._held[worker]
         if held != self._version:
             self.flat.retain(gradient, self._known[held], self._known[self._version])
         self.flat.set_gradients(gradient)
@@ -194,16 +172,17 @@ class Server:
             self._known[self._version] = now
 
     def _reply(self, worker: int) -> None:
-        """Differences to what the worker has, and all values."""
+        """All values, and differences to the topologies that the worker has."""
         held = self._held[worker]
         difference = torch.empty(0, dtype=torch.int64)
         if held != self._version:
             difference = encode(self._known[held], self._known[self._version])
-        header = Header(Kind.VALUES, self._version, self.steps[worker], difference.numel())
-        self.group.send(header.tensor(), worker)
+        self._answer.header = Header(Kind.VALUES, self._version, self.steps[worker], difference.numel())
+        self.flat.write_values(self._answer.vector)
+        self._inbox.offer(self._letters[worker].bytes, worker)
+        self.group.send(self._answer.bytes, worker)
         if difference.numel():
             self.group.send(difference, worker)
-        self.group.send(self.flat.values(), worker)
         self._held[worker] = self._version
         self._known = {v: t for v, t in self._known.items() if v in {self._version, *self._held.values()}}
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError
 from gossamer.parallel.group import Group
 from gossamer.parallel.messages import Flat, decode, encode
-from gossamer.parallel.protocol import LENGTH, NOTHING, Header, Kind, Note
+from gossamer.parallel.protocol import NOTHING, Header, Kind, Note
 from gossamer.parallel.server import agree, check_wasap
 from gossamer.rules import Rule
 from gossamer.training import Engine, attach
@@ -39,6 +39,7 @@ class Worker:
         check_wasap(model, rule)
         self.group, self.model, self.rule = group, model, rule
         self.flat = Flat(model)
+        self._letter, self._answer = self.flat.letter(), self.flat.letter()
         agree(model, rule)
         self.engine: Engine | None = None
         self.steps = 0  # of the first phase
@@ -53,8 +54,7 @@ class Worker:
         Raises:
             RankError: the server does not answer.
         """
-        self._say(Kind.HELLO)
-        self.steps = self._listen().steps
+        self.steps = self._ask(Kind.HELLO)
         return self.steps
 
     def step(self, note: Note = NOTHING) -> None:
@@ -72,9 +72,8 @@ class Worker:
                 self._say(Kind.ALIVE)
             return
         self.steps += 1
-        self._say(Kind.GRADIENT, note=note)
-        self.group.send(self.flat.gradients(), SERVER)
-        self._listen()
+        self.flat.write_gradients(self._letter.vector)
+        self._ask(Kind.GRADIENT, note)
 
     def leave(
         self,
@@ -126,26 +125,27 @@ class Worker:
                 "deliver", expected="a worker that trains alone", got="one of the server's", hint="leave()"
             )
         difference = encode(self._known, self.flat.topologies())
+        self.flat.write_values(self._letter.vector)
         self._say(Kind.MODEL, difference.numel(), note)
         self.group.send(difference, SERVER)
-        self.group.send(self.flat.values(), SERVER)
 
     def _say(self, kind: Kind, difference: int = 0, note: Note = NOTHING) -> None:
-        header = Header(kind, self._version, self.alone or self.steps, difference, note)
-        self.group.send(header.tensor(), SERVER)
-        self._said = time.monotonic()
+        self._address(kind, difference, note)
+        self.group.send(self._letter.bytes[: self._letter.length], SERVER)
 
-    def _listen(self) -> Header:
-        """Take the server's answer into the model."""
-        header = Header.parse(self._receive(LENGTH, torch.int64))
-        topologies = None
+    def _ask(self, kind: Kind, note: Note = NOTHING) -> int:
+        """Say something and take the server's answer into the model; how many of our steps the server counts."""
+        self._address(kind, 0, note)
+        self.group.ask(self._letter.bytes[: self._letter.length], self._answer.bytes, SERVER)
+        header, topologies = self._answer.header, None
         if header.difference:
-            topologies = decode(self._known, self._receive(header.difference, torch.int64))
+            difference = torch.empty(header.difference, dtype=torch.int64)
+            self.group.receive(difference, SERVER)
+            topologies = decode(self._known, difference)
             self._version, self._known = header.version, topologies
-        self.flat.set_values(self._receive(self.flat.size, self.flat.dtype), topologies)
-        return header
+        self.flat.set_values(self._answer.vector, topologies)
+        return header.steps
 
-    def _receive(self, size: int, dtype: torch.dtype) -> Tensor:
-        message = torch.empty(size, dtype=dtype)
-        self.group.receive(message, SERVER)
-        return message
+    def _address(self, kind: Kind, difference: int, note: Note) -> None:
+        self._letter.header = Header(kind, self._version, self.alone or self.steps, difference, note)
+        self._said = time.monotonic()

@@ -12,7 +12,7 @@ from gossamer.parallel.messages import Flat, decode, encode
 from gossamer.patterns import parse
 from gossamer.topology import Topology
 from processes import run_ranks
-from rank_programs import built, by_itself, first_phase, many, two_phases
+from rank_programs import built, by_itself, first_phase, many, positions, two_phases
 
 HEADER = 7 * 8
 
@@ -73,7 +73,7 @@ def test_the_second_phase_averages_topologies_of_their_own(two_workers, pattern)
     server, *workers = two_workers[pattern]
     first, last = zip(*(worker["positions"] for worker in workers), strict=True)
     assert first[0] != first[1]
-    assert last[0] == last[1] == server["positions"][1]  # the output layer never changes
+    assert last[0] == last[1] == server["positions"][1] == positions(built(pattern))[1]  # the output layer's
     assert [len(layer) for layer in server["positions"]] == server["before"]
     assert set(server["positions"][0]) <= set(first[0]) | set(first[1])
     assert [worker["silent"] for worker in workers] == [0, 0]
@@ -110,6 +110,14 @@ def test_averaging_equal_networks_is_the_identity(pattern, count):
         mean, kept = thinned(*average([(topology, values)] * count), topology)
         assert torch.equal(mean.positions, topology.positions)
         assert torch.equal(kept, values)
+
+
+def test_connections_whose_mean_is_exactly_zero_stay():
+    topology = Topology(parse("unstructured"), (2, 3), torch.tensor([0, 2, 5]))
+    values = torch.tensor([1.0, -2.0, 3.0])
+    mean, rest = average([(topology, values), (topology, -values)])
+    assert mean.positions.tolist() == [0, 2, 5]
+    assert rest.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_thinning_takes_the_same_share_of_each_sign_and_the_weakest_of_it():
