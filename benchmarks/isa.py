@@ -1,10 +1,12 @@
 """The kernels of two instruction sets on the same layers, in turns: what the wider one brings, one pinned thread.
 
-Products of trained layouts read feature-major activations, frozen layouts a batch-major input. Goes on where it was;
---fresh starts anew."""
+Products of trained layouts read feature-major activations, frozen layouts a batch-major input. Times are lower
+quartiles, which a busy machine disturbs less. Goes on where it was; --fresh starts anew."""
 
 from __future__ import annotations
 
+import math
+import time
 from functools import partial
 from typing import Any
 
@@ -13,10 +15,11 @@ from harness import arguments, gather, pin, record
 from layer_calls import Call, forward, layouts_of, products, random_layer
 from layer_cases import divides, inputs_of
 from layer_rates import peaks, rates
-from layer_timing import warm
+from layer_timing import timed
 
 from gossamer.kernels import use
 from gossamer.measure import threads
+from gossamer.measure.timing import SHORTEST_RUN
 
 SHAPES = "768x3072,3072x768,4096x4096"  # inputs x outputs
 PATTERNS = {
@@ -24,6 +27,21 @@ PATTERNS = {
     "nm:1:8": 1 / 8, "nm:1:16": 1 / 16,
 }  # fmt: skip
 Case = dict[str, Any]
+
+
+def quartiles(calls: dict[str, Call], seconds: float) -> dict[str, float]:
+    """Name -> lower quartile of the seconds of a call, five runs at least, in turns."""
+    runs = {}
+    for name, call in calls.items():
+        call()
+        runs[name] = max(1, math.ceil(SHORTEST_RUN / timed(call)))
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    stop, turn = time.perf_counter() + seconds, 0
+    while turn < 5 or time.perf_counter() < stop:
+        for name in reversed(calls) if turn % 2 else calls:
+            samples[name].append(timed(calls[name], runs[name]))
+        turn += 1
+    return {name: sorted(times)[len(times) // 4] for name, times in samples.items()}
 
 
 def calls(pattern: str, case: Case) -> tuple[int, dict[str, tuple[Call, int]]]:
@@ -55,7 +73,7 @@ def measure(case: Case, sets: list[str], seconds: float) -> dict[str, Any]:
             with use(name):
                 connections, made[name] = calls(pattern, case)
         for product, (_, held) in made[sets[-1]].items():
-            times = warm({name: made[name][product][0] for name in sets}, seconds)
+            times = quartiles({name: made[name][product][0] for name in sets}, seconds)
             shape = (case["inputs"], case["outputs"], case["batch"])
             found[product] = {
                 **rates(times[sets[-1]], connections, held, shape),

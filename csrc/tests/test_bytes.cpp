@@ -100,9 +100,10 @@ void test_bytes() {
   std::mt19937 random(11);
   for (int isa = 0; isa <= GS_ISA_NEON; ++isa) {
     if (gs_isa_available(isa) != GS_OK) continue;
-    for (auto [n, m, n_in] : {std::tuple{1, 8, 8}, {1, 8, 40}, {2, 8, 48}, {2, 4, 20}, {4, 4, 4}, {1, 16, 48}, {4, 16, 32}, {3, 11, 33}, {1, 1, 5}})
+    for (auto [n, m, n_in] : {std::tuple{1, 8, 8}, {1, 8, 40}, {2, 8, 48}, {2, 4, 20}, {4, 4, 4}, {4, 8, 32}, {1, 16, 48}, {4, 16, 32}, {3, 11, 33}, {1, 1, 5}})
       for (int n_out : {1, 15, 16, 35})
         for (int batch : {1, 2, 4, 7}) exact(random, isa, n_out, n, m, n_in, batch);
+    exact(random, isa, 2, 1, 1, 1 << 17, 1);  // as many connections as a neuron may have
   }
   refusals();
 }
