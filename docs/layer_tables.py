@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any
 
 from result_tables import table, view
@@ -156,3 +157,55 @@ def layer_pattern_losses(result: dict[str, Any]) -> str:
             line.append(said)
         rows.append(line)
     return table(["pattern", "cases", "slower than torch dense", "slower than torch CSR"], rows)
+
+
+def kernel_name(product: str) -> str:
+    """What kind of kernel a row of ``benchmarks/isa.py`` belongs to: layers of a kind and their product."""
+    pattern, _, rest = product.partition(" ")
+    named = {"dX": "input gradient", "dX scattered": "input gradient, scattered", "dW": "weight gradient"}
+    if rest.split(" ")[0] in ("lanes", "bytes", "bands"):
+        return f"frozen, {rest.replace(' int8', ', int8')}"
+    kind = (
+        "groups"
+        if pattern.startswith("fanin:")
+        else "blocks"
+        if pattern.startswith("block")
+        else "single connections"
+    )
+    return f"{kind}, {named.get(rest, rest.replace('int8', 'forward, int8'))}"
+
+
+@view("instruction-sets", "isa", "python benchmarks/isa.py")
+def instruction_sets(result: dict[str, Any]) -> str:
+    """How many times faster the wider set is, and how near the peaks it comes."""
+    found: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for row in result["rows"]:
+        for product, got in row["products"].items():
+            found.setdefault(kernel_name(product), {}).setdefault(row["batch"], []).append(got)
+    batches = sorted({row["batch"] for row in result["rows"]})
+
+    def cell(measured: list[dict[str, Any]]) -> str:
+        ratios = sorted(got["times_faster"] for got in measured)
+        return f"{median(ratios):.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+
+    def share(measured: list[dict[str, Any]], of: str) -> str:
+        return f"{max(got[of] for got in measured):.0%}"
+
+    rows = [
+        [
+            name,
+            *(cell(by_batch[batch]) for batch in batches),
+            share(by_batch[batches[0]], "share_of_bandwidth"),
+            share(by_batch[batches[-1]], "share_of_gflops"),
+        ]
+        for name, by_batch in found.items()
+    ]
+    peaks, (narrow, wide) = result["peaks"], (result["sets"][0], result["sets"][-1])
+    says = (
+        f"Times of the {narrow} kernels over those of the {wide} kernels: median, least and most over layers. Then "
+        f"the most that the latter reach of {peaks['gigabytes_per_second']:.0f} GB/s read from memory (more where "
+        f"weights stay in cache) and of {peaks['gflops']:.0f} GFLOP/s, both measured on this machine."
+    )
+    head = ["kernels", *(f"batch {batch}" for batch in batches)]
+    more = [f"bandwidth, batch {batches[0]}", f"GFLOP/s, batch {batches[-1]}"]
+    return f"{says}\n\n{table([*head, *more], rows)}"

@@ -35,6 +35,17 @@ uint32_t saved_state() {
 }
 #endif
 
+// Of a processor that runs the 512-bit set.
+bool has_byte_products() {
+#if defined(__x86_64__)
+  uint32_t a, b, c, d;
+  const uint32_t vbmi_vnni = (1u << 1) | (1u << 11);
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & vbmi_vnni) == vbmi_vnni;
+#else
+  return false;
+#endif
+}
+
 const char* const kNames[] = {"scalar", "avx2", "avx512", "neon"};
 
 // What was compiled in, best last, and whether it runs here. Every build has at least one entry that always runs.
@@ -62,13 +73,15 @@ const Set kSets[] = {
 };
 
 // Asked once: the answer cannot change while the process runs, and racing threads write the same value.
-// Bit i: kSets[i] runs here.
+// Bit i: kSets[i] runs here. The top bit: byte products.
+constexpr unsigned kByteProducts = 1u << 31;
 unsigned running() {
   static unsigned cached = 0;
   unsigned bits = __atomic_load_n(&cached, __ATOMIC_RELAXED);
   if (bits) return bits;
   unsigned i = 0;
   for (const Set& set : kSets) bits |= static_cast<unsigned>(set.runs()) << i++;
+  if (has_byte_products()) bits |= kByteProducts;
   __atomic_store_n(&cached, bits, __ATOMIC_RELAXED);
   return bits;
 }
@@ -91,6 +104,8 @@ const gs_kernels* gs_kernels_for(int64_t isa) {
 }
 
 extern "C" {
+
+bool gs_has_byte_products(void) { return running() & kByteProducts; }
 
 int32_t gs_isa(void) {
   const Set* best = find(GS_ISA_AUTO);

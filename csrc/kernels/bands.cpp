@@ -9,7 +9,7 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int64_t kTile = 8;  // vectors of a batch tile
+constexpr int64_t kTile = GS_VEC_BYTES == 64 ? 4 : 8;  // vectors of a batch tile
 
 // Rows r0 .. r1 of one band, whose inputs for the tile are packed.
 template <class T, int V, class I>

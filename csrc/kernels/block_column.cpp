@@ -76,8 +76,7 @@ template <class T, int Width, class W, class I> void wide(const Run<T, W, I>& ru
 template <class T> GS_INLINE vec<T> four_times(const T* p) {
   typedef T quad __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
   const quad q = *reinterpret_cast<const quad*>(p);
-  if constexpr (Vec<T>::lanes == 8) return __builtin_shufflevector(q, q, 0, 1, 2, 3, 0, 1, 2, 3);
-  else return __builtin_shufflevector(q, q, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+  return __builtin_shufflevector(q, q, 0, 1, 2, 3, 0, 1, 2, 3);
 }
 
 // N inputs, 1 or 4, over and over.

@@ -116,7 +116,9 @@ template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t e
 
 template <class T> gs_status block_linear(const gs_call* call) {
   const gs_matrix& w = call->w;
+#if GS_VEC_BYTES < 64  // which small batches do not reach (table.cpp)
   if (call->batch == 1) return block_column<T>(*call);
+#endif
   const int64_t rows = row_groups(w), tiles = tile_count<T>(call->batch, kTileVectors);
   const int64_t cost = (connections(w) / most(1, rows) * w.tile + 8) * w.group * least(call->batch, kTileVectors * Vec<T>::lanes);
   return for_items(*call, tiles * rows, cost, [&](int64_t begin, int64_t end) { return items<T>(*call, begin, end); });

@@ -9,7 +9,7 @@ namespace gs {
 namespace GS_SET {
 
 // Vectors of a batch tile: with a group's rows they make eight sums, which hide the latency of additions.
-constexpr int64_t tile_vectors(int64_t group) { return 8 / group; }
+constexpr int64_t tile_vectors(int64_t group) { return GS_VEC_BYTES < 64 ? 8 / group : group < 4 ? 4 / group : 1; }
 
 struct Blocks {
   int64_t features;  // of a block; the last may have fewer

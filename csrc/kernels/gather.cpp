@@ -7,7 +7,7 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-// The inputs of L / G connections, each repeated for the G outputs that share it. L lanes are 4, 8 or 16 (2 for f64).
+// The inputs of L / G connections, each repeated for the G outputs that share it. L lanes are 4 or 8 (2 for f64).
 template <class T, int G, class I> GS_INLINE vec<T> fetch(const T* x, const I* col) {
   constexpr int L = Vec<T>::lanes;
   if constexpr (G >= L) {
@@ -18,7 +18,7 @@ template <class T, int G, class I> GS_INLINE vec<T> fetch(const T* x, const I* c
     return vec<T>{x[col[0]], x[col[1]], x[col[2]], x[col[3]]};
   } else {
     vec<T> v{};
-#pragma GCC unroll 16
+#pragma GCC unroll 8
     for (int i = 0; i < L; ++i) v[i] = x[col[i / G]];
     return v;
   }
@@ -69,7 +69,7 @@ template <class T, int G, class W, class I> GS_INLINE void row_sums(const T* x, 
 #pragma GCC unroll 8
     for (int g = 0; g < G; ++g) {
       T total = a[0][g];
-#pragma GCC unroll 16
+#pragma GCC unroll 8
       for (int i = g + G; i < L; i += G) total += a[0][i];
       out[g] = total;
     }

@@ -8,7 +8,7 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int64_t kTile = 8;         // vectors of a batch tile
+constexpr int64_t kTile = GS_VEC_BYTES == 64 ? 4 : 8;  // vectors of a batch tile
 constexpr int64_t kGatherCost = 16;  // of a value, in multiply-adds
 
 struct Job {

@@ -38,6 +38,9 @@ extern const gs_kernels gs_kernels_avx2;
 extern const gs_kernels gs_kernels_avx512;
 extern const gs_kernels gs_kernels_neon;
 
+// Whether this processor, which runs the 512-bit set, multiplies bytes in it and permutes them (VNNI, VBMI). Asked once.
+bool gs_has_byte_products(void);
+
 // Scratch of the calling thread, 64-byte aligned, at least `bytes` long, or null. Valid until the next call on this thread.
 void* gs_scratch(size_t bytes);
 

@@ -15,6 +15,10 @@ template <int M> GS_INLINE f32l pick(const float* x, const uint8_t* offset) {
     return _mm256_permutevar8x32_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(x)), at);
   } else if constexpr (M == 8) {
     return _mm256_permutevar8x32_ps(load8(x), at);  // reads the low three bits of an offset
+#if defined(__AVX512VL__)
+  } else if constexpr (M == 16) {
+    return _mm256_permutex2var_ps(load8(x), at, load8(x + 8));
+#endif
   } else {  // halves by the next bit, moved to where a blend reads it
     const f32l low = pick<M / 2>(x, offset), high = pick<M / 2>(x + M / 2, offset);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(at, M == 16 ? 28 : 27)));

@@ -61,7 +61,9 @@ template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t e
 
 template <class T> gs_status linear(const gs_call* call) {
   const gs_matrix& w = call->w;
+#if GS_VEC_BYTES < 64  // which small batches do not reach (table.cpp)
   if (call->batch == 1) return gather_linear<T>(*call);
+#endif
   const int64_t vectors = tile_vectors(w.group), rows = row_groups(w), tiles = tile_count<T>(call->batch, vectors);
   const int64_t width = vectors * Vec<T>::lanes;
   const int64_t cost = (connections(w) / most(1, rows) + 8) * w.group * least(call->batch, width);

@@ -1,7 +1,8 @@
 // nm_bytes: int8 values times inputs rounded to int8 (quantize.h), with exact integer sums. 16 neurons side by side, two
 // neighbouring tiles each, so that one byte permute fetches 32 inputs and one multiply-add makes 16 sums of two products.
 // Both factors are within 128 x 127, so a sum of two fits 16 bits, and one of 2^17, the most a neuron may have, 32 bits:
-// nothing saturates. Forward, for small batches.
+// nothing saturates. Forward, for small batches. Processors of the 512-bit set with byte products (VNNI, VBMI) multiply 64 pairs
+// and add four of a neuron in one instruction.
 #include "epilogue.h"
 #include "items.h"
 #include "quantize.h"
@@ -82,6 +83,73 @@ template <int C> void sums(const Block& block, const int8_t* q, int64_t stride, 
 }
 #endif
 
+#if defined(__AVX512BW__)
+#define GS_BYTE_PRODUCTS __attribute__((target("avx512vnni,avx512vbmi")))
+
+// The same with byte products, one factor of which is unsigned: inputs come 128 larger than they are, and 128 times the sum of the
+// values is taken off at the end. Both may wrap around, the difference is exact.
+template <int C> struct ShiftedSums {
+  __m512i sums[C] = {}, values = {};
+
+  // Two steps of 32. Their words alternate then, so that the four products that are added belong to one neuron.
+  GS_BYTE_PRODUCTS GS_INLINE_MEMBER void add(const __m512i (&table)[C], __m512i w, __m512i offsets, __m512i past) {
+    const __m512i rise = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i alternate = _mm512_or_si512(rise, _mm512_slli_epi32(_mm512_add_epi32(rise, _mm512_set1_epi32(16)), 16));
+    const __m512i at = _mm512_add_epi8(_mm512_permutexvar_epi16(alternate, offsets), past);
+    w = _mm512_permutexvar_epi16(alternate, w);
+    values = _mm512_dpbusd_epi32(values, _mm512_set1_epi8(-128), w);  // read as 128
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) sums[c] = _mm512_dpbusd_epi32(sums[c], _mm512_permutexvar_epi8(at, table[c]), w);
+  }
+};
+
+// Two pairs of tiles share a table of 64 inputs. N is n where that is 1, 2 or 4, else 0.
+template <int C, int N> GS_BYTE_PRODUCTS void shifted(const Block& block, const int8_t* q, int64_t stride, int32_t (*out)[kNeurons]) {
+  const int64_t n = N ? N : block.n;
+  const __m512i all = _mm512_set1_epi8(static_cast<char>(2 * block.m));
+  const __m512i past[3] = {{}, _mm512_maskz_mov_epi16(0xaaaaaaaa, all), all};  // by the steps that are of the second pair
+  ShiftedSums<C> sums;
+  __m512i table[C];
+  const int8_t* w = block.values;
+  const uint8_t* offsets = block.offsets;
+  int64_t pair = 0;
+  for (; pair < block.pairs; pair += 2, q += 4 * block.m) {
+    for (int c = 0; c < C; ++c) table[c] = _mm512_loadu_si512(q + c * stride);
+    if (pair + 1 == block.pairs) break;
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < 2 * n; i += 2, w += 64, offsets += 64)
+      sums.add(table, _mm512_loadu_si512(w), _mm512_loadu_si512(offsets), past[(i >= n) + (i + 1 >= n)]);
+  }
+  for (int64_t i = 0; pair < block.pairs && i < n; i += 2, w += 64, offsets += 64) {
+    const __mmask64 there = i + 1 < n ? ~0ull : 0xffffffffull;
+    sums.add(table, _mm512_maskz_loadu_epi8(there, w), _mm512_maskz_loadu_epi8(there, offsets), past[0]);
+  }
+  for (int c = 0; c < C; ++c) _mm512_storeu_si512(out[c], _mm512_sub_epi32(sums.sums[c], sums.values));
+}
+
+template <int C> void sums_of_shifted(const Block& block, const int8_t* q, int64_t stride, int32_t (*out)[kNeurons]) {
+  switch (block.n) {
+    case 1: return shifted<C, 1>(block, q, stride, out);
+    case 2: return shifted<C, 2>(block, q, stride, out);
+    case 4: return shifted<C, 4>(block, q, stride, out);
+    default: return shifted<C, 0>(block, q, stride, out);
+  }
+}
+
+bool byte_products() { return gs_has_byte_products(); }
+#else
+template <int C> void sums_of_shifted(const Block&, const int8_t*, int64_t, int32_t (*)[kNeurons]) {}
+constexpr bool byte_products() { return false; }
+#endif
+
+// The steps of C batch columns, `stride` bytes apart, and what one stands for in each.
+struct Steps {
+  int8_t* q;
+  int64_t stride;
+  float size[kColumns];
+  bool shifted;  // q is 128 larger than it is
+};
+
 // Outputs of the neurons from `row` on, 16 where there are as many, for one batch column.
 void finish_block(const gs_call& call, int64_t row, int64_t column, const int32_t* sum, float step) {
   float y[kNeurons];
@@ -90,17 +158,17 @@ void finish_block(const gs_call& call, int64_t row, int64_t column, const int32_
   else finish_column(call, row, call.w.n_out - row, column, y);
 }
 
-// Blocks b0 .. b1 for C batch columns from `column` on, whose steps lie at q, `stride` bytes apart.
-template <int C>
-void blocks(const gs_call& call, const int8_t* q, int64_t stride, const float* step, int64_t column, int64_t b0, int64_t b1) {
+// Blocks b0 .. b1 for C batch columns from `column` on.
+template <int C> void blocks(const gs_call& call, const Steps& steps, int64_t column, int64_t b0, int64_t b1) {
   const gs_matrix& w = call.w;
   const int64_t pairs = ceil_div(w.n_in / w.tile, 2), bytes = pairs * w.per_row * 2 * kNeurons;
   for (int64_t b = b0; b < b1; ++b) {
     const Block block = {static_cast<const int8_t*>(w.values) + b * bytes, static_cast<const uint8_t*>(w.cols) + b * bytes,
                          pairs, w.per_row, w.tile};
     int32_t out[C][kNeurons];
-    sums<C>(block, q, stride, out);
-    for (int c = 0; c < C; ++c) finish_block(call, b * kNeurons, column + c, out[c], step[c]);
+    if (steps.shifted) sums_of_shifted<C>(block, steps.q, steps.stride, out);
+    else sums<C>(block, steps.q, steps.stride, out);
+    for (int c = 0; c < C; ++c) finish_block(call, b * kNeurons, column + c, out[c], steps.size[c]);
   }
 }
 
@@ -111,19 +179,21 @@ gs_status items(const gs_call& call, int64_t begin, int64_t end) {
   int8_t* q = static_cast<int8_t*>(gs_scratch(n_in * sizeof(float) + kColumns * stride));
   if (!q) return GS_MEMORY;
   float* room = reinterpret_cast<float*>(q + kColumns * stride);
+  Steps steps = {q, stride, {}, byte_products()};
   while (begin < end) {
     const int64_t first = begin / count * kColumns, columns = least(kColumns, call.batch - first);
     const int64_t b0 = begin % count, b1 = least(count, b0 + (end - begin));
-    float step[kColumns];
     for (int64_t c = 0; c < columns; ++c) {
-      step[c] = quantize(column_at<float>(call.x, first + c, n_in, room), n_in, q + c * stride);
-      __builtin_memset(q + c * stride + n_in, 0, stride - n_in);
+      int8_t* column = q + c * stride;
+      steps.size[c] = quantize(column_at<float>(call.x, first + c, n_in, room), n_in, column);
+      __builtin_memset(column + n_in, 0, stride - n_in);
+      for (int64_t i = 0; steps.shifted && i < n_in; ++i) column[i] = static_cast<int8_t>(column[i] ^ 0x80);
     }
     switch (columns) {
-      case 1: blocks<1>(call, q, stride, step, first, b0, b1); break;
-      case 2: blocks<2>(call, q, stride, step, first, b0, b1); break;
-      case 3: blocks<3>(call, q, stride, step, first, b0, b1); break;
-      default: blocks<4>(call, q, stride, step, first, b0, b1);
+      case 1: blocks<1>(call, steps, first, b0, b1); break;
+      case 2: blocks<2>(call, steps, first, b0, b1); break;
+      case 3: blocks<3>(call, steps, first, b0, b1); break;
+      default: blocks<4>(call, steps, first, b0, b1);
     }
     begin += b1 - b0;
   }

@@ -37,21 +37,41 @@ gs_status dropout_backward_f64(const gs_dropout* call);
 }  // namespace GS_SET
 }  // namespace gs
 
+// A vector that a batch leaves half empty costs what a full one does. So in the 512-bit set batches that half a vector holds, or
+// where the lanes of every vector are added up a whole one, run the kernels of the 256-bit set (benchmarks/isa.py).
+#if GS_VEC_BYTES == 64
+namespace {
+
+enum Type { f32 = GS_F32, f64 = GS_F64 };
+enum Most { half = GS_VEC_BYTES / 2, whole = GS_VEC_BYTES };
+
+template <auto kernel, auto entry, Type type, Most most, class... More> gs_status by_batch(const gs_call* call, More... more) {
+  const bool small = call->batch <= most / (type == f64 ? 8 : 4);
+  return (small ? (gs_kernels_avx2.*entry)[type] : kernel)(call, more...);
+}
+
+}  // namespace
+#define GS_BY_BATCH(entry, type, most) by_batch<gs::GS_SET::entry##_##type, &gs_kernels::entry, type, most>
+#else
+#define GS_BY_BATCH(entry, type, most) gs::GS_SET::entry##_##type
+#endif
+
 #define GS_JOIN_(a, b) a##b
 #define GS_JOIN(a, b) GS_JOIN_(a, b)
+#define GS_LINEAR(entry) GS_BY_BATCH(entry, f32, half), GS_BY_BATCH(entry, f64, half), GS_BY_BATCH(entry, f32, half), GS_BY_BATCH(entry, f32, half)
 
 extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
-    {gs::GS_SET::linear_f32, gs::GS_SET::linear_f64, gs::GS_SET::linear_f32, gs::GS_SET::linear_f32},
-    {gs::GS_SET::grad_input_f32, gs::GS_SET::grad_input_f64},
-    {gs::GS_SET::grad_values_f32, gs::GS_SET::grad_values_f64},
+    {GS_LINEAR(linear)},
+    {GS_BY_BATCH(grad_input, f32, half), GS_BY_BATCH(grad_input, f64, half)},
+    {GS_BY_BATCH(grad_values, f32, whole), GS_BY_BATCH(grad_values, f64, whole)},
     {gs::GS_SET::lanes_f32, nullptr, gs::GS_SET::lanes_f32, gs::GS_SET::lanes_f32},
     {nullptr, nullptr, nullptr, gs::GS_SET::nm_bytes_f32},
     {gs::GS_SET::dense_f32},
-    {gs::GS_SET::bands_f32, gs::GS_SET::bands_f64, gs::GS_SET::bands_f32, gs::GS_SET::bands_f32},
-    {gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f64, gs::GS_SET::block_linear_f32, gs::GS_SET::block_linear_f32},
-    {gs::GS_SET::block_grad_input_f32, gs::GS_SET::block_grad_input_f64},
-    {gs::GS_SET::block_grad_values_f32, gs::GS_SET::block_grad_values_f64},
-    {gs::GS_SET::grad_input_transposed_f32, gs::GS_SET::grad_input_transposed_f64},
+    {GS_LINEAR(bands)},
+    {GS_LINEAR(block_linear)},
+    {GS_BY_BATCH(block_grad_input, f32, half), GS_BY_BATCH(block_grad_input, f64, half)},
+    {GS_BY_BATCH(block_grad_values, f32, whole), GS_BY_BATCH(block_grad_values, f64, whole)},
+    {GS_BY_BATCH(grad_input_transposed, f32, half), GS_BY_BATCH(grad_input_transposed, f64, half)},
     gs::GS_SET::transpose,
     {gs::GS_SET::to_dense<float>, gs::GS_SET::to_dense<double>},
     {gs::GS_SET::from_dense<float>, gs::GS_SET::from_dense<double>},

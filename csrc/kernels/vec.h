@@ -6,6 +6,14 @@
 
 #include <stdint.h>
 
+// Parts of a vector are read and written by masks; not where 512-bit vectors are made of others (GOSSAMER_EMULATE_AVX512).
+#if GS_VEC_BYTES == 64 && defined(__AVX512F__)
+#define GS_MASKS 1
+#include <immintrin.h>
+#else
+#define GS_MASKS 0
+#endif
+
 #define GS_INLINE static inline __attribute__((always_inline))
 #define GS_INLINE_MEMBER inline __attribute__((always_inline))
 
@@ -41,12 +49,22 @@ template <class T> GS_INLINE vec<T> splat(T s) { return s - vec<T>{}; }
 
 // The first n lanes (0 <= n <= lanes) from memory, zeros after them.
 template <class T> GS_INLINE vec<T> load_part(const T* p, int64_t n) {
+#if GS_MASKS
+  if constexpr (sizeof(T) == 4) return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
+  else return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+#else
   vec<T> v{};
   for (int64_t i = 0; i < n; ++i) v[i] = p[i];
   return v;
+#endif
 }
 template <class T> GS_INLINE void store_part(T* p, vec<T> v, int64_t n) {
+#if GS_MASKS
+  if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << n) - 1), v);
+  else _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << n) - 1), v);
+#else
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+#endif
 }
 
 template <class T> GS_INLINE T sum(vec<T> v) {

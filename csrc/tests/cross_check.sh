@@ -17,6 +17,6 @@ else
 fi
 
 cmake -G Ninja -S "$root" -B "$build/emulated-avx512" -DGOSSAMER_EMULATE_AVX512=ON -DGOSSAMER_TESTS=ON \
-    -DGOSSAMER_SETS="scalar;avx512" -DCMAKE_CXX_FLAGS_RELEASE="-O1"
+    -DGOSSAMER_SETS="scalar;avx2;avx512" -DCMAKE_CXX_FLAGS_RELEASE="-O1"
 cmake --build "$build/emulated-avx512"
 "$build/emulated-avx512/csrc/tests/test_core"

@@ -69,6 +69,7 @@ template <class Change> void refuses(gs_status expected, Change change) {
   std::mt19937 random(2);
   Bytes layer(random, 3, 2, 4, 12);
   float x[12] = {1}, out[3];
+  layer.call.isa = GS_ISA_AUTO;  // 0 is a set that not every machine has
   layer.call.batch = 1, layer.call.x = {x, 1, 12}, layer.call.out = out, layer.call.out_stride = 1;
   change(layer.call);
   CHECK(gs_linear(&layer.call) == expected);
@@ -100,9 +101,10 @@ void test_bytes() {
   std::mt19937 random(11);
   for (int isa = 0; isa <= GS_ISA_NEON; ++isa) {
     if (gs_isa_available(isa) != GS_OK) continue;
-    for (auto [n, m, n_in] : {std::tuple{1, 8, 8}, {1, 8, 40}, {2, 8, 48}, {2, 4, 20}, {4, 4, 4}, {1, 16, 48}, {4, 16, 32}, {3, 11, 33}, {1, 1, 5}})
+    for (auto [n, m, n_in] : {std::tuple{1, 8, 8}, {1, 8, 40}, {2, 8, 48}, {2, 4, 20}, {4, 4, 4}, {4, 8, 32}, {1, 16, 48}, {4, 16, 32}, {3, 11, 33}, {1, 1, 5}})
       for (int n_out : {1, 15, 16, 35})
         for (int batch : {1, 2, 4, 7}) exact(random, isa, n_out, n, m, n_in, batch);
+    exact(random, isa, 2, 1, 1, 1 << 17, 1);  // as many connections as a neuron may have
   }
   refusals();
 }

@@ -225,7 +225,7 @@ void test_products() {
     CHECK(gs_check_index(&w) == GS_OK);
     for (int isa = 0; isa <= GS_ISA_NEON; ++isa) {
       if (gs_isa_available(isa) != GS_OK) continue;
-      for (int batch : {0, 1, 2, 8, 33, 65}) {
+      for (int batch : {0, 1, 2, 8, 13, 33, 65}) {
         products<float>(random, layer, isa, batch, static_cast<int>(random() % 64));
         products<double>(random, layer, isa, batch, static_cast<int>(random() % 64));
         if (layer.w.layout != GS_DENSE)
