@@ -3,6 +3,7 @@
 #include "blocks.h"
 #include "gradients.h"
 #include "items.h"
+#include "scattered.h"
 
 namespace gs {
 namespace GS_SET {
@@ -117,6 +118,7 @@ template <class T> gs_status items(const gs_call& call, const Blocks& blocks, in
 template <class T> gs_status grad_input(const gs_call* call) {
   const gs_matrix& w = call->w;
   if (w.n_in == 0) return GS_OK;
+  if (is_scattered<T>(w, call->batch)) return scattered_grad_input<T>(*call);
   const int64_t vectors = tile_vectors(w.group), bytes = tile_bytes<T>(call->batch, vectors);
   const Blocks blocks = block_choice(w, bytes);
   const int64_t cost = (connections(w) * w.group / blocks.count + blocks.features) * (bytes / sizeof(T));

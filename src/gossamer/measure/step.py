@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
-TRANSPOSED = 6.5  # bytes a connection at most of what the input gradient keeps beside an index
-
 
 @dataclass(frozen=True)
 class StepMemory:
@@ -91,7 +89,7 @@ def memory(model: nn.Module, batch: Tensor, optimizer: Optimizer | None = None) 
     return StepMemory(
         values=_bytes(parameters),
         index=_bytes(buffers),
-        transposed=int(TRANSPOSED * transposed),
+        transposed=transposed,
         gradients=_bytes(trained),
         optimizer=0 if optimizer is None else _state(optimizer),
         activations=sum(saved),
@@ -104,7 +102,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def _forward(model: nn.Module, batch: Tensor) -> tuple[list[int], int]:
-    """Bytes of every tensor that backward will need, and connections of layers that will transpose their index."""
+    """Bytes of every tensor that backward will need, and bytes of the indices that input gradients will transpose."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -120,8 +118,8 @@ def _forward(model: nn.Module, batch: Tensor) -> tuple[list[int], int]:
         return tensor
 
     def watch(module: Any, inputs: tuple[Any, ...]) -> None:
-        if hasattr(module, "transposed") and inputs[0].requires_grad:
-            transposed[id(module)] = module.connections
+        if hasattr(module, "transposed_bytes") and (x := inputs[0]).requires_grad:
+            transposed[id(module)] = module.transposed_bytes(x.numel() // x.shape[-1])
 
     with ExitStack() as stack:
         for module in model.modules():

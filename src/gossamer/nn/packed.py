@@ -51,6 +51,10 @@ class Packed(SparseModule):
         """What input gradients keep beside the index, () before the first that does; see kernels.transposing."""
         return ops.transposed_of(self.operands())
 
+    def transposed_bytes(self, batch: int) -> int:
+        """What that will take at most, where products of ``batch`` samples make it."""
+        return ops.transposed_bytes(self.connections, batch * self.values.element_size())
+
     @property
     def densified(self) -> tuple[Tensor, ...]:
         """The dense weight that products keep beside the values, () where none does; see kernels.densifying."""

@@ -1,6 +1,6 @@
 """Sparse products as torch operators on flat tensors: schemas, autograd, and the checked public function."""
 
-from gossamer.kernels import dense_of, explain, transposed_of
+from gossamer.kernels import dense_of, explain, transposed_bytes, transposed_of
 from gossamer.ops import schemas
 from gossamer.ops.dropout import leaky_dropout
 from gossamer.ops.public import linear
@@ -15,5 +15,6 @@ __all__ = [
     "linear",
     "linear_of_sparse",
     "schemas",
+    "transposed_bytes",
     "transposed_of",
 ]

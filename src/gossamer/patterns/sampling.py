@@ -24,21 +24,23 @@ def sample_distinct(
         ([0, 0, 0, 0, 1, 1], [0, 1, 2, 3])
     """
     crowded = want * 2 > free
-    parts = [
-        _enumerate(crowded.nonzero().squeeze(1), free, want, generator),
-        _reject((~crowded & (want > 0)).nonzero().squeeze(1), free, want, generator),
-    ]
-    bucket = torch.cat([part[0] for part in parts])
-    rank = torch.cat([part[1] for part in parts])
-    order = torch.argsort(rank, stable=True)
-    order = order[torch.argsort(bucket[order], stable=True)]
-    return bucket[order], rank[order]
+    first = free.cumsum(0) - free  # a bucket's integers are numbered from here on, so that one sort orders all
+    key = torch.cat(
+        [
+            _enumerate(crowded.nonzero().squeeze(1), free, want, first, generator),
+            _reject((~crowded & (want > 0)).nonzero().squeeze(1), free, want, first, generator),
+        ]
+    )
+    if bool(crowded.any()):  # what was drawn is in order already
+        key = key.sort().values
+    bucket = torch.repeat_interleave(torch.arange(want.numel()), want)
+    return bucket, key.sub_(first[bucket])
 
 
 def _enumerate(
-    buckets: Tensor, free: Tensor, want: Tensor, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Shuffle all integers of the crowded buckets and keep the first ``want`` of each."""
+    buckets: Tensor, free: Tensor, want: Tensor, first: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Shuffle all integers of the crowded buckets and keep the first ``want`` of each, in no order."""
     sizes = free[buckets]
     bucket = torch.repeat_interleave(buckets, sizes)
     starts = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
@@ -46,25 +48,26 @@ def _enumerate(
     order = torch.argsort(torch.rand(bucket.numel(), dtype=torch.float64, generator=generator))
     order = order[torch.argsort(bucket[order], stable=True)]
     chosen = order[rank < want[bucket]]  # within a bucket, `rank` also numbers the shuffled order
-    return bucket[chosen], rank[chosen]
+    return first[bucket[chosen]] + rank[chosen]
 
 
 def _reject(
-    buckets: Tensor, free: Tensor, want: Tensor, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Draw with replacement and draw again for the repeats; at most half of a bucket is wanted, so few rounds."""
-    size, start = free[buckets], free[buckets].cumsum(0) - free[buckets]
+    buckets: Tensor, free: Tensor, want: Tensor, first: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Draw with replacement, again for the repeats; ascending. At most half of a bucket is wanted, so few rounds."""
+    size, start = free[buckets], first[buckets]
     chosen = torch.empty(0, dtype=torch.int64)
     need = want[buckets].clone()
     while int(need.sum()) > 0:
         local = torch.repeat_interleave(torch.arange(buckets.numel()), need)
         draw = torch.rand(local.numel(), dtype=torch.float64, generator=generator)
-        key = start[local] + (draw * size[local]).long().clamp_(max=size[local] - 1)
+        room = size[local]
+        key = torch.minimum(draw.mul_(room).long(), room.sub_(1)).add_(start[local])
+        del local, draw, room
         chosen = torch.unique(torch.cat([chosen, key]))
         owner = torch.searchsorted(start, chosen, right=True) - 1
         need = want[buckets] - torch.bincount(owner, minlength=buckets.numel())
-    owner = torch.searchsorted(start, chosen, right=True) - 1
-    return buckets[owner], chosen - start[owner]
+    return chosen
 
 
 def free_positions(taken: Tensor, bucket: Tensor, rank: Tensor, bucket_size: int) -> Tensor:

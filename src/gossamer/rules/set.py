@@ -67,11 +67,14 @@ class SET(Rule):
 
 
 def _outside(values: Tensor, fraction: float) -> Tensor:
-    """[n], bool: values beyond both cuts of the published code, which go themselves."""
-    ordered = values.sort().values
-    size, nearest = ordered.numel(), ordered.abs().min()
-    closest = (ordered.abs() == nearest).nonzero().squeeze(1)
-    first, after = int(closest[0]), int(closest[-1]) + 1
-    low = ordered[int((1 - fraction) * first)]
-    high = ordered[min(size - 1, int(after + fraction * (size - after)))]
+    """[n], bool: values beyond both cuts of the published code, which go themselves.
+
+    In ascending order, ``first`` is the place of the first of the values closest to zero, ``after`` the one after the last.
+    """
+    size, nearest = values.numel(), values.abs().min()
+    below, above = bool((values == -nearest).any()), bool((values == nearest).any())
+    first = int((values < (-nearest if below else nearest)).sum())
+    after = int((values <= (nearest if above else -nearest)).sum())
+    low = values.kthvalue(int((1 - fraction) * first) + 1).values
+    high = values.kthvalue(min(size - 1, int(after + fraction * (size - after))) + 1).values
     return (values < low) | (values > high)

@@ -7,7 +7,39 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gossamer.patterns.base import merge
 from gossamer.topology.topology import Topology
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change as long as it is only planned: many layers are, before the first of them is touched.
+
+    Args:
+        kept: [old units], bool - those that stay, with value and state.
+        grown: [grown], int64 - ascending positions of the new ones.
+    """
+
+    kept: Tensor
+    grown: Tensor
+
+    def of(self, old: Topology) -> TopologyChange:
+        """The change of the topology it was planned for.
+
+        Cost: O(units + grown log units).
+        Example:
+            >>> from gossamer.patterns import Unstructured
+            >>> old = Topology(Unstructured(), (1, 4), torch.tensor([0, 2]))
+            >>> change = Edit(torch.tensor([False, True]), torch.tensor([3])).of(old)
+            >>> change.new.positions.tolist(), change.source.tolist()
+            ([2, 3], [1, -1])
+        """
+        positions = merge(old.positions[self.kept], self.grown)
+        stays = torch.ones(positions.numel(), dtype=torch.bool)
+        stays[torch.searchsorted(positions, self.grown)] = False
+        source = torch.full_like(positions, -1)
+        source[stays] = self.kept.nonzero().squeeze(1)
+        return TopologyChange(old, replace(old, positions=positions), source)
 
 
 @dataclass(frozen=True)
@@ -55,6 +87,20 @@ class TopologyChange:
         """
         lost = (self.source >= 0) & ~kept[self.source.clamp(min=0)]
         return replace(self, source=self.source.masked_fill(lost, -1))
+
+    def edit(self) -> Edit:
+        """The same change without its topologies: a tenth of its memory.
+
+        Cost: O(units).
+        Example:
+            >>> from gossamer.patterns import Unstructured
+            >>> a, b = (Topology(Unstructured(), (1, 4), torch.tensor(p)) for p in ([0, 2], [2, 3]))
+            >>> edit = TopologyChange.between(a, b).edit(); edit.kept.tolist(), edit.grown.tolist()
+            ([False, True], [3])
+        """
+        kept = torch.zeros(self.old.positions.numel(), dtype=torch.bool)
+        kept[self.source[self.source >= 0]] = True
+        return Edit(kept, self.new.positions[self.source < 0])
 
     def part(self, units: Tensor) -> Topology:
         """Some units of the new topology ([new units], bool) by themselves."""

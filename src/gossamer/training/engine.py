@@ -14,7 +14,7 @@ from gossamer.errors import ConfigError, FormatError
 from gossamer.nn import SparseModule
 from gossamer.nn.chain import Link, fold
 from gossamer.rules import LayerView, Rule, describe
-from gossamer.topology import Topology, TopologyChange
+from gossamer.topology import Edit, Topology, TopologyChange
 from gossamer.training.optimizers import following_state, inside_another_step, refuse_flattened_state
 from gossamer.training.ranks import Ranks, digest
 
@@ -38,6 +38,20 @@ class Update:
         if not isinstance(row, dict) or {key: type(value) for key, value in row.items()} != kinds:
             raise FormatError("engine history", expected=f"rows of {', '.join(kinds)}", got=repr(row)[:80])
         return cls(**row)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What will become of a layer: little memory, for the plans of all layers are there at once."""
+
+    layer: SparseModule
+    edit: Edit
+    generator: torch.Generator  # as the decision left it: draws the values of what is grown
+    states: list[Tensor]
+
+    def change(self) -> TopologyChange:
+        """The change of the layer as it is now."""
+        return self.edit.of(self.layer.topology)
 
 
 class Engine:
@@ -116,38 +130,33 @@ class Engine:
         fraction = self.rule.fraction(self.step, self.total_steps)
         if self.rule.needs_gradient:
             self.ranks.share(self.layers.values())
-        planned = []
-        for name, view in self._views().items():
-            layer = self.layers[name]
-            change, values = self._decide(layer, view, fraction)
-            planned.append(
-                (name, layer, change, values, following_state(self._optimizer, layer.weights, name))
-            )
+        plans = {name: self._decide(name, fraction) for name in self.layers}
         self.ranks.agree(
             "topology update",
             lambda: (
                 {"step": self.step}
-                | {f"topology of {name}": digest(change.new.positions) for name, _, change, *_ in planned}
+                | {f"topology of {name}": digest(plan.change().new.positions) for name, plan in plans.items()}
             ),
         )
         if self.rule.folds():
-            self._fold({name: change for name, _, change, *_ in planned})
-        for name, layer, change, values, states in planned:
-            layer.carry(change, states)
-            if values is not None:
-                layer.plant(change, values)
+            self._fold({name: plan.change() for name, plan in plans.items()})
+        for name, plan in plans.items():
+            change = plan.change()
+            plan.layer.carry(change, plan.states)
+            if self.rule.draws_values():
+                plan.layer.plant(change, plan.layer.draw(change.new, plan.generator))
             self.history.append(self._record(name, change))
 
-    def _decide(
-        self, layer: SparseModule, view: LayerView, fraction: float
-    ) -> tuple[TopologyChange, Tensor | None]:
-        """The change of a layer, and values to plant in it; None where what is grown starts at zero."""
+    def _decide(self, name: str, fraction: float) -> _Plan:
+        """What will become of a layer."""
+        layer, view = self.layers[name], self._view(name)
         positions = self.rule.update(view, fraction)
         layer.pattern.validate(positions, layer.grid)
         change = TopologyChange.between(view.topology, Topology(layer.pattern, layer.shape, positions))
-        if not self.rule.draws_values():
-            return change, None
-        return change.forgetting(self.rule.keep(view, fraction)), layer.draw(change.new, view.generator)
+        if self.rule.draws_values():
+            change = change.forgetting(self.rule.keep(view, fraction))
+        states = following_state(self._optimizer, layer.weights, name)
+        return _Plan(layer, change.edit(), view.generator, states)
 
     def _fold(self, changes: dict[str, TopologyChange]) -> None:
         """Move the constants of neurons that lose their last connections; reads the layers as they were."""
@@ -157,28 +166,23 @@ class Engine:
             if bool(dead.any()):
                 fold(link, self.layers[link.source], self.layers[link.reader], dead)
 
-    def _views(self) -> dict[str, LayerView]:
-        """Every layer as the rule sees it, with its neighbours."""
-        views = {
-            name: self._view(name, layer, layer.topology, number)
-            for number, (name, layer) in enumerate(self.layers.items())
-        }
-        source_of = {link.reader: views[link.source] for link in self._links}
-        reader_of = {link.source: views[link.reader] for link in self._links}
-        return {
-            name: replace(view, source=source_of.get(name), reader=reader_of.get(name))
-            for name, view in views.items()
-        }
+    def _view(self, name: str) -> LayerView:
+        """The layer as the rule sees it; with its neighbours where the rule looks across layers."""
+        view, links = self._alone(name), self._links if self.rule.folds() else ()
+        source = next((self._alone(link.source) for link in links if link.reader == name), None)
+        reader = next((self._alone(link.reader) for link in links if link.source == name), None)
+        return replace(view, source=source, reader=reader)
 
-    def _view(self, name: str, layer: SparseModule, topology: Topology, number: int) -> LayerView:
+    def _alone(self, name: str) -> LayerView:
         """The layer as the rule sees it, by itself."""
+        layer, number = self.layers[name], list(self.layers).index(name)
         draw = torch.Generator().manual_seed(
             ((self.seed * 1_000_003 + self.step) * 1_000_003 + number) % (1 << 63)
         )
         scores = layer.gradient_scores(name) if self.rule.needs_gradient else None
         return LayerView(
             name,
-            topology,
+            layer.topology,
             layer.capacity,
             layer.unit_values(),
             scores,

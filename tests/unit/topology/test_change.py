@@ -29,6 +29,18 @@ def test_tensors_follow_their_connections(case, a: int, b: int) -> None:
     assert change.dropped == int((old.mask() & ~new.mask()).sum())
 
 
+@given(cases(), st.integers(0, 1 << 30), st.integers(0, 1 << 30), st.booleans())
+def test_a_planned_change_is_the_change(case, a: int, b: int, forgetting: bool) -> None:
+    """What an edit makes of the old topology, also where a connection that was dropped is grown again."""
+    old, new = case.topology(a), case.topology(b)
+    change = TopologyChange.between(old, new)
+    if forgetting:
+        change = change.forgetting(torch.arange(old.positions.numel()) % 2 == 0)
+    again = change.edit().of(old)
+    assert torch.equal(again.new.positions, new.positions)
+    assert torch.equal(again.source, change.source)
+
+
 @given(cases(), st.integers(0, 1 << 30))
 def test_no_change_moves_nothing(case, seed: int) -> None:
     """The identity map."""

@@ -22,7 +22,8 @@ STRUCT: Final = struct.Struct("6q")
 
 # Bytes of a gradient row from which a transposed index pays: a whole batch tile, batch 64 in float32. Below, bringing
 # the values into order costs what the faster product gains. Groups share the work on an input's gradient already and
-# gain little: they scatter. Measured: docs/decisions/0009-input-gradient-by-a-transposed-index.md.
+# gain little: they scatter. So do layers of millions of neurons with a few connections each, whose columns would start
+# more often than there are connections. Measured: docs/decisions/0009-input-gradient-by-a-transposed-index.md.
 PAYS_FROM: Final = 256
 
 ROWS: Final = (0, 1, 2)  # csr, fanin, nm of gs_layout: connections one by one
@@ -87,6 +88,30 @@ def transposed_of(index: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return () if kept is None else kept.tensors
 
 
+def transposed_bytes(connections: int, row_bytes: int) -> int:
+    """Bytes, at most, that a transposed index of single connections will take.
+
+    Args:
+        connections: int - of the layer.
+        row_bytes: int - of one row [batch] of the gradient.
+
+    Returns:
+        int - 0 where input gradients scatter.
+
+    Raises:
+        ConfigError: the environment variable holds another word.
+
+    Cost: O(1).
+
+    Example:
+        >>> transposed_bytes(1000, 128), transposed_bytes(1000, 256)
+        (0, 6500)
+    """
+    mode = modes.checked("kernels.transposing", _mode.get())
+    scatters = mode == "never" or (mode == "auto" and row_bytes < PAYS_FROM)
+    return 0 if scatters else connections * 13 // 2
+
+
 def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transposed | None:
     """The transposed index to use for an input gradient, made now if it was not; None: scatter.
 
@@ -117,18 +142,21 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
         return None
     found = _kept.find(index)
     if found is None and not any(tensor.is_inference() for tensor in index):  # those do not count writes
-        found = _make(matrix)
-        _kept.keep(found, index)
+        found = _make(matrix, thrifty=mode == "auto")
+        if found is not None:
+            _kept.keep(found, index)
     return found
 
 
-def _make(matrix: pack.Fields) -> Transposed:
-    """Build the transposed index of a matrix."""
+def _make(matrix: pack.Fields, *, thrifty: bool) -> Transposed | None:
+    """Build the transposed index of a matrix; thrifty: None where most visits of a column to a block would be in vain."""
     from torch import empty, int32, uint16
 
     core, packed, room = library.core(), pack.MATRIX.pack(*matrix), ctypes.create_string_buffer(STRUCT.size)
     _raise(core.gs_transposed_size(packed, room))
     block, n_starts, n_order = STRUCT.unpack(room.raw)[:3]
+    if thrifty and n_starts > n_order + 1:
+        return None
     tensors = (empty(n_starts, dtype=int32), empty(n_order, dtype=uint16), empty(n_order, dtype=int32))
     filled = STRUCT.pack(block, n_starts, n_order, *(tensor.data_ptr() for tensor in tensors))
     _raise(core.gs_transpose(packed, filled))
