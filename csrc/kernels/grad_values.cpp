@@ -126,7 +126,7 @@ template <class T> gs_status grad_values(const gs_call* call) {
   T* out = static_cast<T*>(call->out);
   for (int64_t i = call->batch ? used : 0; i < w.n_values; ++i) out[i] = 0;
   if (call->batch == 0) return GS_OK;
-  if (is_scattered<T>(w, call->batch)) return scattered_grad_values<T>(*call);
+  if (reads_scattered<T>(*call)) return scattered_grad_values<T>(*call);
   const int64_t cost = (used / most(1, groups) + 1) * call->batch;
   return for_items(*call, groups, cost, [&](int64_t begin, int64_t end) { return rows<T>(*call, begin, end); });
 }

@@ -62,7 +62,7 @@ template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t e
 
 template <class T> gs_status linear(const gs_call* call) {
   const gs_matrix& w = call->w;
-  if (is_scattered<T>(w, call->batch)) return scattered_linear<T>(*call);
+  if (reads_scattered<T>(*call)) return scattered_linear<T>(*call);
 #if GS_VEC_BYTES < 64  // which small batches do not reach (table.cpp)
   if (call->batch == 1) return gather_linear<T>(*call);
 #endif

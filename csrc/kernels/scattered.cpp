@@ -31,13 +31,13 @@ template <class T, int B> struct Columns {
   }
 };
 
-// Calls run(integral constant B, first column) for the columns of a batch, eight at a time, what remains in halves.
+// Calls run(Width<B>, first column) for the columns of a batch: kWide, or what there is in falling powers of two.
 template <int B> struct Width {
   static constexpr int value = B;
 };
 template <class F> GS_INLINE void by_columns(int64_t batch, F run) {
   int64_t at = 0;
-  for (; at + 8 <= batch; at += 8) run(Width<8>{}, at);
+  if (batch == kWide) return run(Width<kWide>{}, at);
   if (batch & 4) run(Width<4>{}, at), at += 4;
   if (batch & 2) run(Width<2>{}, at), at += 2;
   if (batch & 1) run(Width<1>{}, at);
