@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from statistics import median
-from typing import Any
 
 import torch
 from harness import RUNS, Row, known, record, remembered
@@ -42,7 +41,8 @@ def ten_layers(neurons: int) -> Row:
         "epsilon": 1,
         "alpha": 0.6,
         "init": "sparse",
-        "lr": 0.1 / neurons,  # two outputs sum half of the last layer each: a step of theirs grows with its width
+        "lr": 0.1
+        / neurons,  # two outputs sum half of the last layer each: a step of theirs grows with its width
         "decay": 0.0,
     }
 
@@ -97,7 +97,7 @@ def peak() -> int:
 
 
 def clock() -> tuple[float, float]:
-    """Seconds of the wall's clock, and of all this process's threads on processors, which other processes lengthen less."""
+    """Seconds of the wall's clock, and of this process's threads on processors: others lengthen it less."""
     return time.perf_counter(), time.process_time()
 
 
@@ -123,7 +123,8 @@ def measured(case: Row, batch: int, steps: int, threads: int) -> Row:
     say(f"{connections:,} connections in {seconds_build:.1f} s, peak {peak() / 1e9:.2f} GB")
     built = peak()
     optimizer = gs.SGDW(model.parameters(), lr=case["lr"], momentum=0.9, weight_decay=case["decay"])
-    rule = gs.SET(every=steps, until=(steps + 1) / (1000 * steps), drop=ZETA, fresh=case["kind"] == "lung", strict=True, spare_output=True)
+    once, fresh = (steps + 1) / (1000 * steps), case["kind"] == "lung"
+    rule = gs.SET(every=steps, until=once, drop=ZETA, fresh=fresh, strict=True, spare_output=True)
     engine = gs.attach(model, optimizer, rule, total_steps=1000 * steps)
     x, y = torch.randn(batch, case["widths"][0]), torch.arange(batch) % case["widths"][-1]
     predicted = memory(model, torch.empty_like(x, device="meta"), optimizer)
@@ -174,7 +175,7 @@ def in_a_process(case: Row, options: argparse.Namespace) -> Row:
     command = [sys.executable, __file__, "--one", json.dumps(case)]
     for name in ("batch", "steps", "threads", "limit"):
         command += [f"--{name}", str(getattr(options, name))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 (this script)
     if done.returncode:
         raise SystemExit(f"scale: expected a network that trains, got an exit with {done.returncode}")
     return {**case, **json.loads(done.stdout), "machine": machine()["cpu"]}

@@ -50,8 +50,8 @@ def sizes(result: dict[str, Any]) -> str:
     last = of_kind(result, "ten")[-1]
     says = (
         f"Ten hidden layers, epsilon 1, batch {last['batch']}, SGDW with momentum, SET with zeta {result['zeta']}, "
-        f"{last['threads']} threads; in brackets processor seconds of all threads. Connections a second: times samples, "
-        "of a whole step. Memory: the process's own high-water mark, the interpreter and torch in it."
+        f"{last['threads']} threads; in brackets processor seconds of all threads. Connections a second: of a "
+        "whole step, times samples. Memory: the process's own high-water mark, the interpreter and torch in it."
     )
     head = [
         "neurons",
@@ -88,8 +88,8 @@ def bytes_a_connection(result: dict[str, Any]) -> str:
         "at the peak with an update",
     ]
     says = (
-        "Bytes a connection, of which a neuron has but two here: row pointers are 2 of the bytes of indices, and biases "
-        "with theirs stand apart. Peaks are above the bare process, activations of two samples in them."
+        "Bytes a connection, of which a neuron has but two here: row pointers are 2 of the bytes of indices, and "
+        "biases with theirs stand apart. Peaks are above the bare process, activations of two samples in them."
     )
     return f"{says}\n\n{table(head, rows)}"
 
@@ -114,8 +114,8 @@ def lung(result: dict[str, Any]) -> str:
             ]
         )
     says = (
-        f"One epoch of {samples} samples, batch 2, epsilon 20, with one SET update, from steps timed on synthetic data; "
-        "published: SciPy on a laptop with 16 GB, whose epochs had at most as many samples, so that the last column "
+        f"One epoch of {samples} samples, batch 2, epsilon 20, with one SET update, from steps timed on synthetic "
+        "data; published: SciPy on a laptop with 16 GB, whose epochs had at most as many samples, so that the last column "
         "compares two machines."
     )
     head = ["network", "connections", "an epoch", "peak memory", "published", "times faster"]
