@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from statistics import median
-from typing import Any
 
 import torch
 from harness import RUNS, Row, known, record, remembered
@@ -30,7 +29,7 @@ from gossamer.topology import erdos_renyi
 
 LAYERS, NEURONS = 10, (500, 1_500, 5_000, 15_000, 50_000, 150_000, 500_000, 1_500_000, 5_000_000)
 LUNG, LUNG_SAMPLES, PUBLISHED_MINUTES = (3_000, 30_000, 300_000, 600_000), 203, (0.3, 3, 49, 112)
-ZETA, WARM_UP = 0.3, 1
+ZETA, WARM_UP, AFTER = 0.3, 1, 4
 
 
 def ten_layers(neurons: int) -> Row:
@@ -41,7 +40,9 @@ def ten_layers(neurons: int) -> Row:
         "widths": [inputs, *[neurons] * LAYERS, 2],
         "epsilon": 1,
         "alpha": 0.6,
-        "lr": 0.01,
+        "init": "sparse",
+        "lr": 0.1
+        / neurons,  # two outputs sum half of the last layer each: a step of theirs grows with its width
         "decay": 0.0,
     }
 
@@ -49,7 +50,8 @@ def ten_layers(neurons: int) -> Row:
 def lung(neurons: int) -> Row:
     """The settings of one lung-scaling network, with ReLU as published."""
     widths = [3312, *[neurons] * 3, 5]
-    return {"kind": "lung", "widths": widths, "epsilon": 20, "alpha": 0.0, "lr": 0.01, "decay": 2e-4}
+    published = {"alpha": 0.0, "init": "dense", "lr": 0.01, "decay": 2e-4}
+    return {"kind": "lung", "widths": widths, "epsilon": 20, **published}
 
 
 def network(case: Row) -> nn.Sequential:
@@ -64,7 +66,8 @@ def network(case: Row) -> nn.Sequential:
     shapes = {name: m.weight.shape for name, m in model.named_modules() if isinstance(m, nn.Linear)}
     density = {name: min(share, 0.999) for name, share in erdos_renyi(shapes, case["epsilon"]).items()}
     generator = torch.Generator().manual_seed(0)
-    gs.sparsify(model, density, gs.Unstructured(), law="he_uniform", generator=generator, device="cpu")
+    how = {"init": case["init"], "law": "he_uniform", "device": "cpu"}
+    gs.sparsify(model, density, gs.Unstructured(), generator=generator, **how)
     return model
 
 
@@ -93,39 +96,53 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def clock() -> tuple[float, float]:
+    """Seconds of the wall's clock, and of this process's threads on processors: others lengthen it less."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: tuple[float, float]) -> tuple[float, float]:
+    """What has passed on both clocks."""
+    now = clock()
+    return now[0] - began[0], now[1] - began[1]
+
+
 def say(text: str) -> None:
     """Progress, beside the result."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def measured(case: Row, batch: int, steps: int, threads: int) -> Row:
-    """Build, train ``steps`` steps of which the last ends in an update, then one more."""
+    """Build, train ``steps`` steps of which the last ends in an update, then a few more."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    bare, began = peak(), time.perf_counter()
+    bare, began = peak(), clock()
     model = network(case)
-    seconds_build = time.perf_counter() - began
+    seconds_build, processor_build = since(began)
     connections = sum(m.connections for m in model if isinstance(m, gs.SparseLinear))
     say(f"{connections:,} connections in {seconds_build:.1f} s, peak {peak() / 1e9:.2f} GB")
     built = peak()
     optimizer = gs.SGDW(model.parameters(), lr=case["lr"], momentum=0.9, weight_decay=case["decay"])
-    rule = gs.SET(every=steps, drop=ZETA, fresh=True, strict=True, spare_output=True)
+    once, fresh = (steps + 1) / (1000 * steps), case["kind"] == "lung"
+    rule = gs.SET(every=steps, until=once, drop=ZETA, fresh=fresh, strict=True, spare_output=True)
     engine = gs.attach(model, optimizer, rule, total_steps=1000 * steps)
     x, y = torch.randn(batch, case["widths"][0]), torch.arange(batch) % case["widths"][-1]
     predicted = memory(model, torch.empty_like(x, device="meta"), optimizer)
     predicted.require(already=predicted.values + predicted.index)
-    seconds, losses, before_update = [], [], 0
-    for step in range(steps + 1):
+    seconds, processor, losses, before_update = [], [], [], 0
+    for step in range(steps + AFTER):
         before_update = peak() if step < steps else before_update
-        began = time.perf_counter()
+        began = clock()
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-        seconds.append(time.perf_counter() - began)
+        took = since(began)
+        seconds.append(took[0])
+        processor.append(took[1])
         losses.append(loss.item())
         say(f"step {step + 1}: {seconds[-1]:.2f} s, loss {losses[-1]:.6f}, peak {peak() / 1e9:.2f} GB")
-    ordinary = median(seconds[WARM_UP : steps - 1])
+    ordinary, processor_step = (median(taken[WARM_UP : steps - 1]) for taken in (seconds, processor))
     return {
         "connections": connections,
         "neurons": sum(case["widths"][1:-1]),
@@ -136,6 +153,11 @@ def measured(case: Row, batch: int, steps: int, threads: int) -> Row:
         "seconds_per_sample": round(ordinary / batch, 5),
         "connections_per_second": round(connections * batch / ordinary),
         "seconds_update": round(seconds[steps - 1] - ordinary, 4),
+        "processor_seconds": {
+            "build": round(processor_build, 4),
+            "step": round(processor_step, 5),
+            "update": round(processor[steps - 1] - processor_step, 4),
+        },
         "rewired": sum(row.grown for row in engine.history),
         "losses": [round(loss, 6) for loss in losses],
         "held_bytes": held(model, optimizer),
@@ -153,7 +175,7 @@ def in_a_process(case: Row, options: argparse.Namespace) -> Row:
     command = [sys.executable, __file__, "--one", json.dumps(case)]
     for name in ("batch", "steps", "threads", "limit"):
         command += [f"--{name}", str(getattr(options, name))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 (this script)
     if done.returncode:
         raise SystemExit(f"scale: expected a network that trains, got an exit with {done.returncode}")
     return {**case, **json.loads(done.stdout), "machine": machine()["cpu"]}

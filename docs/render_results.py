@@ -29,6 +29,7 @@ import parallel_tables
 import peer_tables  # noqa: F401 - same
 import rank_tables  # noqa: F401 - same
 import result_figures
+import scale_tables
 import set_tables
 from result_tables import VIEWS
 
@@ -44,6 +45,7 @@ PICTURES = {
     "layers": ("layer_inference", result_figures.layers),
     "pixels": ("mnist_rigl", result_figures.pixels),
     "parallel": ("parallel", parallel_tables.curves),
+    "scale": ("scale", scale_tables.curves),
     "set-curves": ("set_mlp", set_tables.curves),
 }
 

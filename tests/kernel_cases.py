@@ -11,6 +11,7 @@ from torch import Tensor
 
 BATCHES = (0, 1, 2, 7, 8, 9, 31, 33, 55, 63, 64, 65, 111, 130)
 WIDE_BATCHES = (1, 65)  # for cases with thousands of inputs
+FEW = (1, 2, 3, 7, 8, 9)  # around the batches whose products are scattered
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,9 @@ def cases() -> list[Case]:
         csr("csr-wide", [_choose(50, 3 * r) for r in range(14)], 50, wide=True),
         csr("csr-blocks", [_choose(3300, k) for k in (0, 700, 40, 3300, 1, 600)], 3300, **big),
         csr("csr-hardly-any", [[], [7], [12_999], [0, 6_500], []], 13_000, **big),
+        csr("csr-scattered", [_choose(14_000, k) for k in (2, 0, 1, 3, 2)], 14_000, batches=FEW),
+        csr("csr-scattered-wide", [[], [13_999], [0, 7]], 14_000, wide=True, batches=FEW),
+        fanin("fanin-scattered", 5, [0, 1, 4], 2, 14_000, batches=FEW),
         fanin("fanin-all", 7, range(7), 5, 11),
         fanin("fanin-ablated", 9, [1, 4, 5], 4, 20),
         fanin("fanin-all-ablated", 4, [], 3, 6),

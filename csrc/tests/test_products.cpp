@@ -195,6 +195,7 @@ std::vector<Layer> layers(std::mt19937& random) {
       all.push_back(make_layer(random, GS_FANIN, 2 * group, 5, group, 5, 0, wide));
     }
     all.push_back(make_layer(random, GS_FANIN, 6, 4, 1, 0, 0, wide));
+    all.push_back(make_layer(random, GS_FANIN, 9, 14000, 1, 2, 0, wide));  // scattered, up to batch 8
   }
   for (int layout : {GS_NM, GS_NM_LANES})
     for (auto [n, m, n_in] : {std::tuple{1, 8, 40}, {2, 4, 24}, {2, 8, 16}, {3, 8, 8}, {1, 16, 80}, {5, 16, 16},
@@ -225,7 +226,7 @@ void test_products() {
     CHECK(gs_check_index(&w) == GS_OK);
     for (int isa = 0; isa <= GS_ISA_NEON; ++isa) {
       if (gs_isa_available(isa) != GS_OK) continue;
-      for (int batch : {0, 1, 2, 8, 13, 33, 65}) {
+      for (int batch : {0, 1, 2, 7, 8, 13, 33, 65}) {
         products<float>(random, layer, isa, batch, static_cast<int>(random() % 64));
         products<double>(random, layer, isa, batch, static_cast<int>(random() % 64));
         if (layer.w.layout != GS_DENSE)

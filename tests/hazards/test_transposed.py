@@ -196,6 +196,13 @@ def test_beside_rows_and_order_it_takes_little(shape: tuple[int, int, float]) ->
     assert 4 * layer.transposed[0].numel() <= layer.connections / 3 + 8 * inputs + 4
 
 
+def test_it_is_not_made_where_columns_start_in_vain() -> None:
+    """Four blocks of rows, and a connection for every fourth input: the starts would be sixteen times the rest."""
+    layer = gs.SparseLinear(200_000, 200_000, density=50_000 / 200_000**2, pattern=gs.Unstructured())
+    input_gradient(layer, BATCH)
+    assert layer.transposed == ()
+
+
 @each_pattern
 def test_two_threads_give_the_bits_of_one(pattern: gs.FanIn) -> None:
     layer = layer_of(pattern, 512, 1024)

@@ -24,7 +24,9 @@ def sample_distinct(
         ([0, 0, 0, 0, 1, 1], [0, 1, 2, 3])
     """
     crowded = want * 2 > free
-    first = free.cumsum(0) - free  # a bucket's integers are numbered from here on, so that one sort orders all
+    first = (
+        free.cumsum(0) - free
+    )  # a bucket's integers are numbered from here on, so that one sort orders all
     key = torch.cat(
         [
             _enumerate(crowded.nonzero().squeeze(1), free, want, first, generator),

@@ -69,7 +69,7 @@ class SET(Rule):
 def _outside(values: Tensor, fraction: float) -> Tensor:
     """[n], bool: values beyond both cuts of the published code, which go themselves.
 
-    In ascending order, ``first`` is the place of the first of the values closest to zero, ``after`` the one after the last.
+    In ascending order, ``first`` is the place of the first of those closest to zero, ``after`` the one past the last.
     """
     size, nearest = values.numel(), values.abs().min()
     below, above = bool((values == -nearest).any()), bool((values == nearest).any())

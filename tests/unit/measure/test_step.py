@@ -89,6 +89,7 @@ def test_every_part_is_counted_exactly() -> None:
     assert needed.activations == 4 * 64 * (100 + 50 + 10)  # input, ReLU's output, output
     assert (engine.step, len(optimizer.state)) == (0, 0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert memory(model, torch.empty(8, 100), optimizer).transposed == 0  # such batches scatter
     assert needed.fits()
     needed.require()
     assert "total" in str(needed)

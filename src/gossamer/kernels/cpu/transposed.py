@@ -22,8 +22,9 @@ STRUCT: Final = struct.Struct("6q")
 
 # Bytes of a gradient row from which a transposed index pays: a whole batch tile, batch 64 in float32. Below, bringing
 # the values into order costs what the faster product gains. Groups share the work on an input's gradient already and
-# gain little: they scatter. So do layers of millions of neurons with a few connections each, whose columns would start
-# more often than there are connections. Measured: docs/decisions/0009-input-gradient-by-a-transposed-index.md.
+# gain little: they scatter. So do layers of hundreds of thousands of neurons with a few connections each: a block has
+# 65,536 rows at most, and a column would start in every block, connections or not. Measured:
+# docs/decisions/0009-input-gradient-by-a-transposed-index.md.
 PAYS_FROM: Final = 256
 
 ROWS: Final = (0, 1, 2)  # csr, fanin, nm of gs_layout: connections one by one
@@ -149,13 +150,13 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
 
 
 def _make(matrix: pack.Fields, *, thrifty: bool) -> Transposed | None:
-    """Build the transposed index of a matrix; thrifty: None where most visits of a column to a block would be in vain."""
+    """Build the transposed index of a matrix; thrifty: None where columns start in vain in most blocks of rows."""
     from torch import empty, int32, uint16
 
     core, packed, room = library.core(), pack.MATRIX.pack(*matrix), ctypes.create_string_buffer(STRUCT.size)
     _raise(core.gs_transposed_size(packed, room))
     block, n_starts, n_order = STRUCT.unpack(room.raw)[:3]
-    if thrifty and n_starts > n_order + 1:
+    if thrifty and n_starts > 2 * matrix[3] + n_order // 12 + 1:
         return None
     tensors = (empty(n_starts, dtype=int32), empty(n_order, dtype=uint16), empty(n_order, dtype=int32))
     filled = STRUCT.pack(block, n_starts, n_order, *(tensor.data_ptr() for tensor in tensors))
