@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from harness import arguments, pin, record
 from set_mlp import (
-    DROPOUT,
     LR,
     MOMENTUM,
     TASKS,
@@ -73,8 +72,9 @@ class Contender:
 def with_torch_dropout(model: nn.Module) -> nn.Module:
     """The same network with torch's dropout in place of ours."""
     for name, module in list(model.named_children()):
-        if isinstance(module, gs.Dropout):
-            setattr(model, name, nn.Dropout(DROPOUT))
+        if isinstance(module, gs.AllReLU):
+            bent = gs.AllReLU(module.alpha, module.layer)
+            setattr(model, name, nn.Sequential(bent, nn.Dropout(module.dropout)))
     return model
 
 

@@ -82,8 +82,8 @@ def dense_network(task: Task, alpha: float, seed: int) -> nn.Sequential:
     """The network before it is sparse; its output layer has the law of the others."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for number, activation in enumerate(gs.all_relus(alpha, len(task.widths) - 2)):
-        layers += [nn.Linear(*task.widths[number : number + 2]), activation, gs.Dropout(DROPOUT)]
+    for number, activation in enumerate(gs.all_relus(alpha, len(task.widths) - 2, DROPOUT)):
+        layers += [nn.Linear(*task.widths[number : number + 2]), activation]
     model = nn.Sequential(*layers, output := nn.Linear(*task.widths[-2:]))
     if task.law == "he_uniform":
         nn.init.kaiming_uniform_(output.weight, nonlinearity="relu")
