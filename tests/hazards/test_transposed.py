@@ -148,7 +148,9 @@ def test_it_is_made_once() -> None:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_a_compiled_model_makes_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made, real = [], transposed._make
-    monkeypatch.setattr(transposed, "_make", lambda matrix: made.append(matrix) or real(matrix))
+    monkeypatch.setattr(
+        transposed, "_make", lambda matrix, **more: made.append(matrix) or real(matrix, **more)
+    )
     torch.compiler.reset()
     layer = layer_of(gs.FanIn())
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
