@@ -5,8 +5,8 @@ process's peak resident memory, and the bytes of what is held between steps. Ten
 2 outputs and epsilon 1, so two connections a neuron; n = 5,000,000 is the network of 50 million neurons and 65,536
 inputs. The lung networks are 3312-h-h-h-5 with epsilon 20, batches of 2, and epochs of 203 samples, on synthetic data
 of that shape; published for SciPy on a laptop: 0.3, 3, 49 and 112 minutes an epoch. ``--threads 2`` adds the same with
-two threads, which need a machine without other work: a thread that waits for its twin costs what it takes. No process gets more than
-``--limit`` GiB. A killed run goes on where it was; ``--only lung`` (or ``ten``) measures a part.
+two threads, which need a machine without other work. No process gets more than ``--limit`` GiB. A killed run goes on
+where it was; ``--only lung`` (or ``ten``) measures a part.
 """
 
 from __future__ import annotations
