@@ -51,8 +51,8 @@ def sizes(result: dict[str, Any]) -> str:
     batch = of_kind(result, "ten")[-1]["batch"]
     says = (
         f"Ten hidden layers, epsilon 1, batch {batch}, SGDW with momentum, SET with zeta {result['zeta']}; "
-        "in brackets processor seconds of all threads. Connections a second: of a whole step, times samples. Memory: the "
-        "process's own high-water mark, the interpreter and torch in it."
+        "in brackets processor seconds of all threads. Connections a second: of a whole step, times samples. Memory: "
+        "the process's own high-water mark, the interpreter and torch in it."
     )
     head = [
         "neurons",
