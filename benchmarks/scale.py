@@ -4,8 +4,9 @@ Every network trains real steps with SET in a process of its own: seconds of bui
 process's peak resident memory, and the bytes of what is held between steps. Ten layers of n neurons have n / 76 inputs,
 2 outputs and epsilon 1, so two connections a neuron; n = 5,000,000 is the network of 50 million neurons and 65,536
 inputs. The lung networks are 3312-h-h-h-5 with epsilon 20, batches of 2, and epochs of 203 samples, on synthetic data
-of that shape; published for SciPy on a laptop: 0.3, 3, 49 and 112 minutes an epoch. No process gets more than
-``--limit`` GiB. A killed run goes on where it was; ``--only lung`` (or ``ten``) measures a part.
+of that shape; published for SciPy on a laptop: 0.3, 3, 49 and 112 minutes an epoch. ``--threads 2`` adds the same with
+two threads, which need a machine without other work. No process gets more than ``--limit`` GiB. A killed run goes on
+where it was; ``--only lung`` (or ``ten``) measures a part.
 """
 
 from __future__ import annotations
@@ -188,7 +189,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--steps", type=int, default=5, help="of each network, the last with an update")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--limit", type=float, default=20.0, help="GiB a process may take")
     parser.add_argument("--only", choices=("ten", "lung"))
     parser.add_argument("--neurons", type=int, nargs="*", help="of a layer, beside the usual sizes")
@@ -207,9 +208,9 @@ def main() -> None:
     cases = [*map(ten_layers, [*NEURONS, *(options.neurons or [])]), *map(lung, LUNG)]
     for case in cases:
         if options.only in (None, case["kind"]):
-            key = f"{case['kind']} {case['widths'][1]}"
+            key = f"{case['kind']} {case['widths'][1]} {options.threads}"
             remembered("scale", key, lambda case=case: in_a_process(case, options))
-    rows = sorted(known("scale").values(), key=lambda row: (row["kind"], row["neurons"]))
+    rows = sorted(known("scale").values(), key=lambda row: (row["kind"], row["neurons"], row["threads"]))
     published = dict(zip(map(str, LUNG), PUBLISHED_MINUTES, strict=True))
     result = {"zeta": ZETA, "limit_gib": options.limit, "lung_samples": LUNG_SAMPLES}
     record("scale", {**result, "lung_published_minutes": published, "rows": rows})

@@ -11,16 +11,16 @@ from result_tables import size, table, view
 
 SOURCE, COMMAND = "scale", "python benchmarks/scale.py"
 CURVES = {
-    "a step, processor seconds": (KEPT, lambda row: row["processor_seconds"]["step"]),
+    "a step, seconds": (KEPT, lambda row: row["processor_seconds"]["step"]),
     "a SET update": (DROPPED, lambda row: row["processor_seconds"]["update"]),
     "building": (GROWN, lambda row: row["processor_seconds"]["build"]),
     "memory above the bare process, GB": (INK, lambda row: (row["peak_bytes"] - row["bare_bytes"]) / 1e9),
 }
 
 
-def of_kind(result: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """The rows of one family, small ones first."""
-    return [row for row in result["rows"] if row["kind"] == kind]
+def of_kind(result: dict[str, Any], kind: str, threads: int = 0) -> list[dict[str, Any]]:
+    """The rows of one family, small ones first; of so many threads, or all."""
+    return [row for row in result["rows"] if row["kind"] == kind and threads in (0, row["threads"])]
 
 
 @view("scale-picture", SOURCE, COMMAND)
@@ -39,6 +39,7 @@ def sizes(result: dict[str, Any]) -> str:
             [
                 f"{row['neurons']:,}",
                 f"{row['connections']:,}",
+                row["threads"],
                 f"{row['seconds_build']:.3g} s",
                 f"{row['seconds_step']:.3g} s ({processor['step']:.3g})",
                 f"{row['connections_per_second'] / 1e6:.3g} million",
@@ -47,15 +48,16 @@ def sizes(result: dict[str, Any]) -> str:
                 f"{losses[0]:.3g}, {min(losses):.3g}",
             ]
         )
-    last = of_kind(result, "ten")[-1]
+    batch = of_kind(result, "ten")[-1]["batch"]
     says = (
-        f"Ten hidden layers, epsilon 1, batch {last['batch']}, SGDW with momentum, SET with zeta {result['zeta']}, "
-        f"{last['threads']} threads; in brackets processor seconds of all threads. Connections a second: of a "
-        "whole step, times samples. Memory: the process's own high-water mark, the interpreter and torch in it."
+        f"Ten hidden layers, epsilon 1, batch {batch}, SGDW with momentum, SET with zeta {result['zeta']}; "
+        "in brackets processor seconds of all threads. Connections a second: of a whole step, times samples. Memory: "
+        "the process's own high-water mark, the interpreter and torch in it."
     )
     head = [
         "neurons",
         "connections",
+        "threads",
         "building",
         "a step",
         "connections a second",
@@ -70,7 +72,7 @@ def sizes(result: dict[str, Any]) -> str:
 def bytes_a_connection(result: dict[str, Any]) -> str:
     """What a connection costs, at rest and at the peaks."""
     rows = []
-    for row in of_kind(result, "ten"):
+    for row in of_kind(result, "ten", 1):
         if row["connections"] < 1e6:
             continue
         count, held = row["connections"], row["held_bytes"]
@@ -107,6 +109,7 @@ def lung(result: dict[str, Any]) -> str:
             [
                 f"3312-{neurons:,}-{neurons:,}-{neurons:,}-5",
                 f"{row['connections']:,}",
+                row["threads"],
                 f"{seconds:.3g} s",
                 size(row["peak_bytes"]),
                 f"{published:g} min",
@@ -115,19 +118,19 @@ def lung(result: dict[str, Any]) -> str:
         )
     says = (
         f"One epoch of {samples} samples, batch 2, epsilon 20, with one SET update, from steps timed on synthetic "
-        "data; published: SciPy on a laptop with 16 GB, whose epochs had at most as many samples, so that the last column "
+        "data; published: SciPy on a laptop with 16 GB, whose epochs had at most as many samples: the last column "
         "compares two machines."
     )
-    head = ["network", "connections", "an epoch", "peak memory", "published", "times faster"]
+    head = ["network", "connections", "threads", "an epoch", "peak memory", "published", "times faster"]
     return f"{says}\n\n{table(head, rows)}"
 
 
 def curves(result: dict[str, Any]) -> Drawing:
     """Lines: seconds and gigabytes by connections, both in powers of ten."""
-    rows = of_kind(result, "ten")
+    rows = of_kind(result, "ten", 1)
     left, top, width, height = 80, 50, 520, 300
     picture = Drawing(860, 400, "Time and memory by connections, both scales in powers of ten")
-    picture.heading(30, 28, "Cost against size: ten layers, epsilon 1, batch 2")
+    picture.heading(30, 28, "Cost against size: ten layers, epsilon 1, batch 2, one thread")
     values = [value(row) for row in rows for _, value in CURVES.values()]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     first, last = math.log10(rows[0]["connections"]), math.log10(rows[-1]["connections"])

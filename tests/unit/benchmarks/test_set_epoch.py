@@ -49,14 +49,17 @@ def test_contenders_have_the_same_connections_and_their_dropout() -> None:
         int(m.mask.sum()) for m in masked if isinstance(m, gs.MaskedLinear)
     ]
     assert sum(p.numel() for p in dense.parameters()) == sum(p.numel() for p in masked.parameters())
-    kinds = {name: {type(m) for m in one.model} & {gs.Dropout, nn.Dropout} for name, one in running.items()}
-    assert kinds == {
-        "sparse": {gs.Dropout},
-        "dense": {nn.Dropout},
-        "masked": {nn.Dropout},
-        "dense, our dropout": {gs.Dropout},
-        "masked, our dropout": {gs.Dropout},
+    torchs = {
+        name: [m.p for m in one.model.modules() if isinstance(m, nn.Dropout)] for name, one in running.items()
     }
+    ours = {
+        name: [m.dropout for m in one.model.modules() if isinstance(m, gs.AllReLU)]
+        for name, one in running.items()
+    }
+    for name in ("sparse", "dense, our dropout", "masked, our dropout"):
+        assert (ours[name], torchs[name]) == ([0.3] * 3, [])
+    for name in ("dense", "masked"):
+        assert (ours[name], torchs[name]) == ([0.0] * 3, [0.3] * 3)
 
 
 def test_the_parts_of_an_epoch() -> None:
