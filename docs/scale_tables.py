@@ -11,7 +11,7 @@ from result_tables import size, table, view
 
 SOURCE, COMMAND = "scale", "python benchmarks/scale.py"
 CURVES = {
-    "a step, seconds": (KEPT, lambda row: row["processor_seconds"]["step"]),
+    "a step, processor seconds": (KEPT, lambda row: row["processor_seconds"]["step"]),
     "a SET update": (DROPPED, lambda row: row["processor_seconds"]["update"]),
     "building": (GROWN, lambda row: row["processor_seconds"]["build"]),
     "memory above the bare process, GB": (INK, lambda row: (row["peak_bytes"] - row["bare_bytes"]) / 1e9),
