@@ -30,7 +30,7 @@ def test_building_leaves_the_global_generator_alone():
 def test_density_by_layer():
     model = build_model(RunConfig(widths=(16,), density={"fc1": 0.25, "fc2": 1.0}), 64, 10)
     assert model.fc1.connections == 256
-    assert type(model.fc2) is torch.nn.Linear
+    assert isinstance(model.fc2, torch.nn.Linear)
 
 
 @pytest.mark.parametrize(
