@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from gossamer.deploy.connections import Connections, read
 from gossamer.deploy.graph import Call, Graph, Linear, Node, Opaque
 from gossamer.deploy.operators import Operator, find_module, operators
-from gossamer.nn import SparseModule
+from gossamer.nn import DenseLinear, SparseModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +21,10 @@ UNTRACEABLE = (fx.proxy.TraceError, TypeError, ValueError, RuntimeError, Attribu
 
 
 class _Tracer(fx.Tracer):
-    """Sparse layers and everything an operator knows are leaves."""
+    """Layers of ours and everything an operator knows are leaves."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = isinstance(m, SparseModule) or find_module(m) is not None
+        known = isinstance(m, (SparseModule, DenseLinear)) or find_module(m) is not None
         return known or super().is_leaf_module(m, module_qualified_name)
 
 

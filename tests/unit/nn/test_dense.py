@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -62,3 +64,12 @@ def test_sparsify_puts_it_where_every_connection_stays() -> None:
     masked = nn.Sequential(nn.Linear(24, 32), nn.Linear(32, 8))
     gs.sparsify(masked, {"0": 0.3, "1": 1.0}, gs.Unstructured(), home="masked")
     assert type(masked[1]) is nn.Linear
+
+
+def test_a_frozen_network_with_one_can_be_saved(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 2))
+    gs.sparsify(model, {"0": 0.25, "2": 1.0}, gs.Unstructured())
+    assert isinstance(model[2], DenseLinear)
+    x = torch.randn(5, 16)
+    gs.save(gs.freeze(model.eval(), x), tmp_path / "net.safetensors")
+    torch.testing.assert_close(gs.load(tmp_path / "net.safetensors")(x), model(x))
