@@ -147,10 +147,8 @@ class Inbox:
         )
 
     def _wait(self, rank: int) -> None:
-        error, patience = (
-            None,
-            timedelta(seconds=2 * self.time_limit),
-        )  # ``next`` says it better than gloo does
+        error: RuntimeError | None = None
+        patience = timedelta(seconds=2 * self.time_limit)  # ``next`` says it better than gloo does
         while error is None:
             coming = self._offered[rank].get()
             try:

@@ -26,7 +26,7 @@ def sample_distinct(
     crowded = want * 2 > free
     first = (
         free.cumsum(0) - free
-    )  # a bucket's integers are numbered from here on, so that one sort orders all
+    )  # of each bucket: its integers are numbered from here on, so one sort orders all
     key = torch.cat(
         [
             _enumerate(crowded.nonzero().squeeze(1), free, want, first, generator),

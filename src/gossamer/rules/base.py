@@ -33,7 +33,7 @@ class LayerView:
         is_output: bool - the layer's neurons are the model's outputs and may not be ablated.
         step, total_steps: int - when the update happens, and steps of the whole training.
         source, reader: LayerView or None - the sparse layers that alone give this one's inputs and read its outputs,
-            where that is known; their own neighbours are left out.
+            where that is known; without gradients, and neighbours of their own.
     """
 
     name: str

@@ -167,25 +167,24 @@ class Engine:
                 fold(link, self.layers[link.source], self.layers[link.reader], dead)
 
     def _view(self, name: str) -> LayerView:
-        """The layer as the rule sees it; with its neighbours where the rule looks across layers."""
-        view, links = self._alone(name), self._links if self.rule.folds() else ()
-        source = next((self._alone(link.source) for link in links if link.reader == name), None)
-        reader = next((self._alone(link.reader) for link in links if link.source == name), None)
-        return replace(view, source=source, reader=reader)
+        """The layer as the rule sees it."""
+        scores = self.layers[name].gradient_scores(name) if self.rule.needs_gradient else None
+        source = next((self._alone(link.source) for link in self._links if link.reader == name), None)
+        reader = next((self._alone(link.reader) for link in self._links if link.source == name), None)
+        return replace(self._alone(name), gradient=scores, source=source, reader=reader)
 
     def _alone(self, name: str) -> LayerView:
-        """The layer as the rule sees it, by itself."""
+        """The layer without gradient and neighbours."""
         layer, number = self.layers[name], list(self.layers).index(name)
         draw = torch.Generator().manual_seed(
             ((self.seed * 1_000_003 + self.step) * 1_000_003 + number) % (1 << 63)
         )
-        scores = layer.gradient_scores(name) if self.rule.needs_gradient else None
         return LayerView(
             name,
             layer.topology,
             layer.capacity,
             layer.unit_values(),
-            scores,
+            None,
             draw,
             name in self.outputs,
             self.step,

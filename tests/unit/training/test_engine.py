@@ -667,3 +667,21 @@ def test_damaged_engine_state_is_refused_with_nothing_changed(damage: dict) -> N
     with pytest.raises(GossamerError):
         engine.load_state_dict({**before, "step": 3, **damage})
     assert engine.state_dict() == before
+
+
+def test_a_rule_sees_the_neighbours_of_a_layer_whether_it_folds_or_not() -> None:
+    seen: dict[str, tuple[str | None, str | None]] = {}
+
+    @dataclasses.dataclass(frozen=True)
+    class Looks(gs.SET):
+        def update(self, layer: LayerView, fraction: float) -> Tensor:
+            seen[layer.name] = tuple(view and view.name for view in (layer.source, layer.reader))
+            return super().update(layer, fraction)
+
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    gs.sparsify(model, 0.5, gs.Unstructured())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gs.attach(model, optimizer, Looks(every=1), total_steps=9)
+    model(torch.ones(2, 8)).sum().backward()
+    optimizer.step()
+    assert seen == {"0": (None, "2"), "2": ("0", "4"), "4": ("2", None)}
