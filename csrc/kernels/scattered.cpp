@@ -43,10 +43,17 @@ template <class F> GS_INLINE void by_columns(int64_t batch, F run) {
   if (batch & 1) run(Width<1>{}, at);
 }
 
-// Calls run(columns) with the type they are stored in.
-template <class F> GS_INLINE void with_stored(const gs_matrix& w, F run) {
-  if (w.col_bytes == 2) run(static_cast<const uint16_t*>(w.cols));
-  else run(static_cast<const int32_t*>(w.cols));
+// Calls use(width, columns, first batch column, begin, end) for parts of `count` rows or inputs, columns in the type they are
+// stored in. `extra` multiply-adds come to those of the connections of each.
+template <class F> GS_INLINE gs_status spread(const gs_call& call, int64_t count, int64_t extra, F use) {
+  const int64_t cost = (connections(call.w) / most(1, count) + extra) * call.batch;
+  return for_items(call, count, cost, [&](int64_t begin, int64_t end) {
+    by_columns(call.batch, [&](auto width, int64_t at) {
+      if (call.w.col_bytes == 2) use(width, static_cast<const uint16_t*>(call.w.cols), at, begin, end);
+      else use(width, static_cast<const int32_t*>(call.w.cols), at, begin, end);
+    });
+    return GS_OK;
+  });
 }
 
 template <class T, int B, class I>
@@ -116,32 +123,20 @@ void scatter(const gs_call& call, const I* col, int64_t at, int64_t c0, int64_t 
 }  // namespace
 
 template <class T> gs_status scattered_linear(const gs_call& call) {
-  const int64_t rows = call.w.n_out, cost = (connections(call.w) / most(1, rows) + 8) * call.batch;
-  return for_items(call, rows, cost, [&](int64_t begin, int64_t end) {
-    with_stored(call.w, [&](const auto* col) {
-      by_columns(call.batch, [&](auto width, int64_t at) { forward<T, decltype(width)::value>(call, col, at, begin, end); });
-    });
-    return GS_OK;
+  return spread(call, call.w.n_out, 8, [&](auto width, const auto* col, int64_t at, int64_t begin, int64_t end) {
+    forward<T, decltype(width)::value>(call, col, at, begin, end);
   });
 }
 
 template <class T> gs_status scattered_grad_values(const gs_call& call) {
-  const int64_t rows = call.w.n_out, cost = (connections(call.w) / most(1, rows) + 1) * call.batch;
-  return for_items(call, rows, cost, [&](int64_t begin, int64_t end) {
-    with_stored(call.w, [&](const auto* col) {
-      by_columns(call.batch, [&](auto width, int64_t at) { sampled<T, decltype(width)::value>(call, col, at, begin, end); });
-    });
-    return GS_OK;
+  return spread(call, call.w.n_out, 1, [&](auto width, const auto* col, int64_t at, int64_t begin, int64_t end) {
+    sampled<T, decltype(width)::value>(call, col, at, begin, end);
   });
 }
 
 template <class T> gs_status scattered_grad_input(const gs_call& call) {
-  const int64_t inputs = call.w.n_in, cost = (connections(call.w) / most(1, inputs) + 1) * call.batch;
-  return for_items(call, inputs, cost, [&](int64_t begin, int64_t end) {
-    with_stored(call.w, [&](const auto* col) {
-      by_columns(call.batch, [&](auto width, int64_t at) { scatter<T, decltype(width)::value>(call, col, at, begin, end); });
-    });
-    return GS_OK;
+  return spread(call, call.w.n_in, 1, [&](auto width, const auto* col, int64_t at, int64_t begin, int64_t end) {
+    scatter<T, decltype(width)::value>(call, col, at, begin, end);
   });
 }
 

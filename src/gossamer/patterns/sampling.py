@@ -24,9 +24,8 @@ def sample_distinct(
         ([0, 0, 0, 0, 1, 1], [0, 1, 2, 3])
     """
     crowded = want * 2 > free
-    first = (
-        free.cumsum(0) - free
-    )  # of each bucket: its integers are numbered from here on, so one sort orders all
+    # A bucket's integers are numbered from its first one on, so that one sort orders all.
+    first = free.cumsum(0) - free
     key = torch.cat(
         [
             _enumerate(crowded.nonzero().squeeze(1), free, want, first, generator),
