@@ -68,7 +68,7 @@ def test_the_parts_of_an_epoch() -> None:
     assert one.epoch(samples()) > 0
     found = set_epoch.parts(one, samples())
     assert set(found) == {*set_epoch.PARTS, "optimizer", "topology update"}
-    assert all(found[name] > 0 for name in (*set_epoch.PARTS, "optimizer"))
+    assert all(seconds > 0 for seconds in found.values())
 
 
 def test_the_published_code_is_run_outside(tmp_path: Path) -> None:
