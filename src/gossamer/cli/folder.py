@@ -150,5 +150,7 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for name in (layout.SUMMARY, layout.SPEED, layout.NETWORK):
         (folder / name).unlink(missing_ok=True)
+    for own in folder.glob(layout.WORKER.format("*")):
+        own.unlink()
     if (folder / layout.TENSORBOARD).is_dir():
         shutil.rmtree(folder / layout.TENSORBOARD)

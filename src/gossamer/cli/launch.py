@@ -141,9 +141,11 @@ def train_in(
     """Train from the last checkpoint in a folder, if there is one, to the end; the summary, from rank 0."""
     if group.rank == 0:
         with out.progress() as progress:
-            return record(folder, loop, progress, "training", checkpoint_every, group.together)
-    last = folder / layout.LAST
-    group.together("resume", lambda: loop.restore(last) if last.is_file() else None)
+            summary = record(folder, loop, progress, "training", checkpoint_every, group.together)
+        for own in folder.glob(layout.WORKER.format("*")):
+            own.unlink()
+        return summary
+    group.together("resume", lambda: loop.resume(folder, checkpoint_every))
     loop.run(None)
     return None
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from gossamer import data
 from gossamer.cli.build import Samples, build_engine, build_model, build_optimizer, learning_rate
 from gossamer.errors import ConfigError, FormatError
+from gossamer.report import run as layout
 from gossamer.training import Extras, check_finite, gradients, load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -115,6 +116,11 @@ class Loop:
     def _resumed(self, workers: list[int]) -> None:
         """Where every worker stood."""
 
+    def resume(self, folder: Path, checkpoint_every: int | None) -> None:
+        """Stand where the last checkpoint of a run folder was written, where another process keeps the folder."""
+        if (last := folder / layout.LAST).is_file():
+            self.restore(last)
+
     # --- what all do -------------------------------------------------------------------------------------------
     def run(self, watcher: Watcher | None) -> None:
         """Train to the end from wherever the loop stands.
@@ -136,9 +142,9 @@ class Loop:
                 self.seen += int(seen)
                 if watcher and self.step % self.per_epoch:
                     watcher.after_step(self)
-            row = self._finish_epoch() if watcher else None
+            row = self._finish_epoch() if watcher else {}
             self.loss_sum, self.right, self.seen = 0.0, 0, 0
-            if watcher and row:
+            if watcher:
                 watcher.after_epoch(self, row)
 
     def _epoch(self) -> Iterator[Note]:

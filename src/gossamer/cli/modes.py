@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ from torch import distributed as dist
 from gossamer.cli.build import build_engine, build_rule, learning_rate
 from gossamer.cli.config import DENSE
 from gossamer.cli.loop import Loop
+from gossamer.cli.recorder import Timer
 from gossamer.errors import ConfigError
 from gossamer.nn.sparse import SparseModule
 from gossamer.parallel import Server, Worker, check_wasap, data_parallel, scaled_rate
-from gossamer.training.ranks import Ranks, talking
+from gossamer.report import run as layout
+from gossamer.training.ranks import Ranks, facts_of, talking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from gossamer.cli.build import Samples
     from gossamer.cli.config import ParallelConfig, RunConfig
-    from gossamer.cli.loop import Note, Watcher
+    from gossamer.cli.loop import Note, Row, Watcher
     from gossamer.parallel import Group
     from gossamer.rules import Rule
     from gossamer.training import Engine
@@ -179,37 +182,67 @@ class WorkerLoop(_Asynchronous):
 
     def __init__(self, config: RunConfig, samples: Samples, group: Group) -> None:
         self.part, self.parts = group.rank - 1, group.count - 1
+        self._own: Path | None = None  # checkpoint, once alone
         super().__init__(config, samples, group)
 
     def _attached(self) -> Engine | None:
         self.worker = Worker(self.group, self.model, _rule(self.config))
         return None
 
+    def resume(self, folder: Path, checkpoint_every: int | None) -> None:
+        """The server tells, as long as it has the model; then a checkpoint of this worker's own does."""
+        self.folder, self.timer = folder, Timer(checkpoint_every)
+
     def run(self, watcher: Watcher | None) -> None:
         """Train to the end from where the server says."""
         self.step = self.worker.start()
-        super().run(watcher)
+        super().run(watcher or self)
         if self.switch == self.total:
             self.worker.leave()
         else:
             self.worker.deliver(self._last)
 
-    def restore(self, path: Path) -> None:
-        """The server tells."""
+    def after_step(self, _loop: Loop) -> None:
+        """Save where it is time to, once alone."""
+        if self._own and self.timer.due(self.step):
+            self.save(self._own)
+            self.timer.saved()
+
+    def after_epoch(self, _loop: Loop, _row: Row) -> None:
+        """The same; after the last epoch the model is delivered."""
+        if self.step < self.total:
+            self.after_step(self)
 
     def _rate(self) -> float:
         """That of the server when it has taken as many samples."""
         steps = (number * self.count for number in (self.step, self.total, self.per_epoch))
         return learning_rate(self.config.optimizer, self.config.schedule, *steps)
 
-    def _advance(self, note: Note) -> None:
+    def _finish_epoch(self) -> Row:
+        """The server evaluates."""
+        return {}
+
+    def _epoch(self) -> Iterator[Note]:
         if self.step == self.switch:
-            self.worker.leave(
-                self.optimizer,
-                total_steps=self.total - self.switch,
-                seed=self.config.seed + self.group.rank,
-                fixed=self._fixed(),
-            )
+            self._go_alone()
+        yield from super()._epoch()
+
+    def _go_alone(self) -> None:
+        """Leave the server; go on from a checkpoint of this worker's own, if one began where it begins now."""
+        begun = sha256(repr(facts_of(self.model)).encode()).hexdigest()[:16]
+        self._own = self.folder / layout.WORKER.format(f"{self.group.rank}-{begun}")
+        self.worker.leave(
+            self.optimizer,
+            total_steps=self.total - self.switch,
+            seed=self.config.seed + self.group.rank,
+            fixed=self._fixed(),
+        )
+        self.engine = self.worker.engine
+        if self._own.is_file():
+            self.restore(self._own)
+            self.worker.alone = self.step - self.switch
+
+    def _advance(self, note: Note) -> None:
         self.worker.step(note)
         self._last = (
             self.loss_sum + note[0],

@@ -20,6 +20,26 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 
+class Timer:
+    """Says when a checkpoint is due: every so many steps, if that is wanted, and every 30 seconds.
+
+    Args:
+        every: int or None - steps.
+    """
+
+    def __init__(self, every: int | None) -> None:
+        self._every, self._saved_at = every, time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Whether to save after this step."""
+        by_steps = self._every is not None and step % self._every == 0
+        return by_steps or time.monotonic() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS
+
+    def saved(self) -> None:
+        """Begin again."""
+        self._saved_at = time.monotonic()
+
+
 class Recorder:
     """A Watcher that keeps a run folder; whatever kills the process, the folder can be resumed.
 
@@ -45,7 +65,7 @@ class Recorder:
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder, self.every, self.told = folder, checkpoint_every, told
+        self.folder, self.told = folder, told
         self.metrics = Journal(folder / layout.METRICS)
         self.topology = Journal(folder / layout.TOPOLOGY)
         self.pixels = Journal(folder / layout.PIXELS)
@@ -56,15 +76,14 @@ class Recorder:
             journal.cut(loop.step if last.is_file() else -1)
         self.changes_written = len(loop.engine.history) if loop.engine else 0
         self.events = SummaryWriter(str(folder / layout.TENSORBOARD), purge_step=loop.step + 1)
-        self.saved_at = time.monotonic()
+        self.timer = Timer(checkpoint_every)
         if not last.is_file():
             self._snapshot(loop)
             self._save(loop)
 
     def after_step(self, loop: Loop) -> None:
         """Save where it is time to."""
-        by_steps = self.every is not None and loop.step % self.every == 0
-        if by_steps or time.monotonic() - self.saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+        if self.timer.due(loop.step):
             self._save(loop)
         self.told(loop, None)
 
@@ -104,7 +123,7 @@ class Recorder:
             for name in ("dropped", "grown", "active"):
                 self.events.add_scalar(f"{change['layer']}/{name}", change[name], change["step"])
         loop.save(self.folder / layout.LAST)
-        self.saved_at = time.monotonic()
+        self.timer.saved()
 
     def _snapshot(self, loop: Loop) -> None:
         """Connections that leave each pixel, if a sparse layer reads the image."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONFIG, SUMMARY, SPEED = "config.json", "summary.json", "speed.json"
 METRICS, TOPOLOGY, PIXELS = "metrics.jsonl", "topology.jsonl", "pixels.jsonl"
 LAST, BEST, NETWORK = "last.safetensors", "best.safetensors", "net.safetensors"
+WORKER = "worker-{}.safetensors"  # checkpoint of a worker that trains alone, until it is done
 TENSORBOARD = "tensorboard"
 LARGEST = 256 << 20  # bytes of one text file
 

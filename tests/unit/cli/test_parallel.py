@@ -70,6 +70,33 @@ def test_a_run_with_a_server_averages_and_goes_on_where_it_stopped(tmp_path):
     assert summary["accuracy"] > 0.5
 
 
+def test_a_worker_alone_goes_on_where_it_was(tmp_path):
+    """Alone from step 92 on; stopped at 110, it goes on from its own checkpoint at 100: it never meets step 95."""
+    whole, parts = (begun(tmp_path / name, mode="wasap", workers=1) for name in ("whole", "parts"))
+    stopped, worker = run_ranks(run_member, 2, parts, 110)
+    assert "got a stop" in worker
+    assert stopped.startswith("RankError")
+    (own,) = Path(parts).glob("worker-*")
+    summary, worker = run_ranks(run_member, 2, parts, 95)
+    assert isinstance(summary, dict), summary
+    assert worker is None
+    assert not own.exists()
+    run_ranks(run_member, 2, whole)
+    assert same_bits(Path(whole) / "last.safetensors", Path(parts) / "last.safetensors")
+    assert contents(Path(whole))[:2] == contents(Path(parts))[:2]
+
+
+def test_a_checkpoint_of_another_first_phase_is_not_taken(tmp_path):
+    """A server that died before it wrote the end of the first phase ends it otherwise than its workers left it."""
+    folder = begun(tmp_path / "run", mode="wasap", workers=1)
+    run_ranks(run_member, 2, folder, 110)
+    (Path(folder) / "last.safetensors").unlink()
+    config = Path(folder) / "config.json"
+    config.write_text(config.read_text().replace('"seed": 0', '"seed": 1'))
+    _, worker = run_ranks(run_member, 2, folder, 95)
+    assert "got a stop" in worker  # it began at 92
+
+
 def test_rank_0_makes_the_run_folder_while_the_others_wait(tmp_path):
     settings = SHARED | {"parallel.workers": 2, "epochs": 1}
     summary, other = run_ranks(begin_together, 2, str(tmp_path / "run"), settings)
