@@ -44,7 +44,8 @@ class Packed(SparseModule):
 
     def operands(self) -> list[Tensor]:
         """The index buffers in the order the kernels take them."""
-        return [getattr(self, name) for name in self._index_names]
+        found: dict[str, Any] = self._buffers  # every product comes here, and getattr of a module is slow
+        return [found[name] for name in self._index_names]
 
     @property
     def transposed(self) -> tuple[Tensor, ...]:

@@ -17,7 +17,11 @@ _grad_values_op = torch.ops.gossamer.linear_grad_values.default
 
 
 def _wanted(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if torch.is_grad_enabled():
+        for tensor in tensors:  # a generator would take longer than all the rest
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
 
 
 class _Linear(Function):

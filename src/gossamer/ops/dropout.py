@@ -50,18 +50,22 @@ LIBRARY.impl("leaky_dropout_backward", _backward, "CPU")
 torch.library.register_fake("gossamer::leaky_dropout", _forward_fake, lib=LIBRARY)
 torch.library.register_fake("gossamer::leaky_dropout_backward", _backward_fake, lib=LIBRARY)
 
+_forward_op = torch.ops.gossamer.leaky_dropout.default
+_backward_op = torch.ops.gossamer.leaky_dropout_backward.default
+
 
 class _Dropout(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, seed: Tensor, slope: float, p: float) -> Tensor:
-        y, kept = torch.ops.gossamer.leaky_dropout.default(x, seed, slope, p)
+        y, kept = _forward_op(x, seed, slope, p)
         ctx.save_for_backward(kept)
         ctx.slope, ctx.p = slope, p
         return y  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        return _Scaled.apply(grad, *ctx.saved_tensors, ctx.slope, ctx.p), None, None, None
+        (kept,) = ctx.saved_tensors
+        return _scaled(grad, kept, ctx.slope, ctx.p), None, None, None
 
 
 class _Scaled(Function):
@@ -71,12 +75,22 @@ class _Scaled(Function):
     def forward(ctx: Any, grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
         ctx.save_for_backward(kept)
         ctx.slope, ctx.p = slope, p
-        dx: Tensor = torch.ops.gossamer.leaky_dropout_backward.default(grad, kept, slope, p)
+        dx: Tensor = _backward_op(grad, kept, slope, p)
         return dx
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        return _Scaled.apply(grad, *ctx.saved_tensors, ctx.slope, ctx.p), None, None, None
+        (kept,) = ctx.saved_tensors
+        return _scaled(grad, kept, ctx.slope, ctx.p), None, None, None
+
+
+def _scaled(grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
+    """Records a graph only where a second derivative is wanted."""
+    if torch.is_grad_enabled() and grad.requires_grad:
+        recorded: Tensor = _Scaled.apply(grad, kept, slope, p)
+        return recorded
+    dx: Tensor = _backward_op(grad, kept, slope, p)
+    return dx
 
 
 def leaky_dropout(x: Tensor, slope: float, p: float) -> Tensor:
@@ -110,5 +124,5 @@ def leaky_dropout(x: Tensor, slope: float, p: float) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         recorded: Tensor = _Dropout.apply(x, seed, slope, p)
         return recorded
-    y: Tensor = torch.ops.gossamer.leaky_dropout.default(x, seed, slope, p)[0]
+    y: Tensor = _forward_op(x, seed, slope, p)[0]
     return y
