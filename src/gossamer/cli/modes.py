@@ -165,6 +165,9 @@ class ServerLoop(_Asynchronous):
         while self.server.collect():
             pass
         self.server.average()
+        self.server.steps = dict.fromkeys(
+            self.server.workers, self.total // self.count
+        )  # a worker's own total
         self.step = self.total - 1
         self.seconds += time.perf_counter() - began
         loss, right, seen = (sum(numbers) for numbers in zip(*self.server.notes.values(), strict=True))
@@ -197,10 +200,10 @@ class WorkerLoop(_Asynchronous):
         """Train to the end from where the server says."""
         self.step = self.worker.start()
         super().run(watcher or self)
-        if self.switch == self.total:
-            self.worker.leave()
-        else:
+        if self._own:
             self.worker.deliver(self._last)
+        else:  # there is no second phase, or the run was over before
+            self.worker.leave()
 
     def after_step(self, _loop: Loop) -> None:
         """Save where it is time to, once alone."""

@@ -97,6 +97,16 @@ def test_a_checkpoint_of_another_first_phase_is_not_taken(tmp_path):
     assert "got a stop" in worker  # it began at 92
 
 
+@pytest.mark.parametrize("alone", [0.0, 0.3])
+def test_a_run_with_a_server_that_is_done_stays_as_it_is(alone, tmp_path):
+    folder = begun(tmp_path / "run", mode="wasap", workers=2, alone=alone)
+    first, *_ = run_ranks(run_member, 3, folder)
+    again, *workers = run_ranks(run_member, 3, folder)
+    assert isinstance(first, dict), first
+    assert again == first
+    assert workers == [None, None]
+
+
 def test_rank_0_makes_the_run_folder_while_the_others_wait(tmp_path):
     settings = SHARED | {"parallel.workers": 2, "epochs": 1}
     summary, other = run_ranks(begin_together, 2, str(tmp_path / "run"), settings)
