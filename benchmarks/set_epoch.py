@@ -1,9 +1,9 @@
 """Seconds of a training epoch of the FashionMNIST network of SET: truly sparse, masked, dense, and the published code.
 
 One thread, one process, in turns of equal length, since clocks drift within minutes; medians of epochs, each with a
-topology update where there is one. Masked is
-``home="masked"``: a dense weight times a mask, as users of simulated sparsity have it. Dense and masked nets are
-measured with torch's dropout and with ours. The published SciPy and Numba code is measured where it is:
+topology update where there is one. Masked is ``home="masked"``: a dense weight times a mask, as users of simulated
+sparsity have it. Dense and masked nets are measured with torch's dropout and with ours. The published SciPy and Numba
+code is measured where it is:
 ``--published CHECKOUT --python INTERPRETER`` names a checkout of it, and a Python that has SciPy and Numba.
 """
 

@@ -144,13 +144,18 @@ def is_checkpoint(path: Path) -> bool:
     )
 
 
+def forget_workers(folder: Path) -> None:
+    """Delete the checkpoints of workers that trained alone."""
+    for own in folder.glob(layout.WORKER.format("*")):
+        own.unlink()
+
+
 def _clear(folder: Path) -> None:
     """Delete what a run consists of, and nothing else that may be in its folder."""
     for name in (layout.CONFIG, layout.LAST, layout.BEST, layout.METRICS, layout.TOPOLOGY, layout.PIXELS):
         (folder / name).unlink(missing_ok=True)
     for name in (layout.SUMMARY, layout.SPEED, layout.NETWORK):
         (folder / name).unlink(missing_ok=True)
-    for own in folder.glob(layout.WORKER.format("*")):
-        own.unlink()
+    forget_workers(folder)
     if (folder / layout.TENSORBOARD).is_dir():
         shutil.rmtree(folder / layout.TENSORBOARD)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gossamer.cli.execute import record
-from gossamer.cli.folder import begin, reopen
+from gossamer.cli.folder import begin, forget_workers, reopen
 from gossamer.cli.modes import loop_of
 from gossamer.cli.output import Output
 from gossamer.errors import RankError
 from gossamer.parallel import connect
-from gossamer.report import run as layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,8 +141,7 @@ def train_in(
     if group.rank == 0:
         with out.progress() as progress:
             summary = record(folder, loop, progress, "training", checkpoint_every, group.together)
-        for own in folder.glob(layout.WORKER.format("*")):
-            own.unlink()
+        forget_workers(folder)
         return summary
     group.together("resume", lambda: loop.resume(folder, checkpoint_every))
     loop.run(None)

@@ -165,10 +165,8 @@ class ServerLoop(_Asynchronous):
         while self.server.collect():
             pass
         self.server.average()
-        own_total = self.total // self.count
-        self.server.steps = dict.fromkeys(
-            self.server.workers, own_total
-        )  # what a worker that resumes is told
+        own_total = self.total // self.count  # a worker that resumes is told that it is done
+        self.server.steps = dict.fromkeys(self.server.workers, own_total)
         self.step = self.total - 1
         self.seconds += time.perf_counter() - began
         loss, right, seen = (sum(numbers) for numbers in zip(*self.server.notes.values(), strict=True))
