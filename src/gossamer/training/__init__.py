@@ -2,7 +2,8 @@
 
 from gossamer.training.attaching import attach
 from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoint
-from gossamer.training.engine import Engine, Update
+from gossamer.training.engine import Engine
+from gossamer.training.history import Update
 from gossamer.training.named import OPTIMIZERS, named_optimizer
 from gossamer.training.sgdw import SGDW
 from gossamer.training.step import check_finite, gradients, train_step

@@ -1,0 +1,57 @@
+"""What an engine has done, and its state as plain data that is checked before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from gossamer.errors import ConfigError, FormatError
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one topology update did to one layer: a row of ``Engine.history``."""
+
+    step: int
+    layer: str
+    dropped: int
+    grown: int
+    connections: int
+    active: int  # neurons with at least one connection
+    fan_in: int  # largest fan-in
+
+    @classmethod
+    def parse(cls, row: Any) -> Update:
+        """A row from plain data; raises FormatError where it is anything else."""
+        kinds = {field.name: str if field.name == "layer" else int for field in fields(cls)}
+        if not isinstance(row, dict) or {key: type(value) for key, value in row.items()} != kinds:
+            raise FormatError("engine history", expected=f"rows of {', '.join(kinds)}", got=repr(row)[:80])
+        return cls(**row)
+
+
+def parse_state(state: Any, settings: Mapping[str, Any]) -> tuple[int, list[Update]]:
+    """Step and history of an engine's state; raises ConfigError where it is of another run, FormatError where damaged.
+
+    Args:
+        state: whatever a file holds.
+        settings: name -> value - what the state of the same run says of its engine.
+    """
+    if not isinstance(state, dict):
+        raise FormatError("Engine.load_state_dict", expected="the state of an engine", got=repr(state)[:60])
+    state = {"ranks": 1, **state}  # files of one process do not say so
+    if differ := {key: (value, state.get(key)) for key, value in settings.items() if state.get(key) != value}:
+        raise ConfigError(
+            "Engine.load_state_dict",
+            expected=", ".join(f"{key}={value[0]}" for key, value in differ.items()),
+            got=", ".join(f"{key}={value[1]}" for key, value in differ.items()),
+            hint="attach with the settings the checkpoint was written with",
+        )
+    step, rows = state.get("step"), state.get("history")
+    if type(step) is not int or step < 0 or not isinstance(rows, list):
+        raise FormatError(
+            "Engine.load_state_dict",
+            expected="a step and a history",
+            got=f"step {step!r}, {type(rows).__name__}",
+        )
+    return step, [Update.parse(row) for row in rows]

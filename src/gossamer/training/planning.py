@@ -1,0 +1,135 @@
+"""One topology update: what will become of every layer is decided first, and then all layers are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gossamer.nn import SparseModule
+from gossamer.nn.chain import Link, fold
+from gossamer.rules import LayerView, Rule
+from gossamer.topology import Edit, Topology, TopologyChange
+from gossamer.training.history import Update
+from gossamer.training.optimizers import following_state
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will become of a layer: little memory, for the plans of all layers are there at once."""
+
+    layer: SparseModule
+    edit: Edit
+    generator: torch.Generator  # as the decision left it: draws the values of what is grown
+    states: list[Tensor]
+
+    def change(self) -> TopologyChange:
+        """The change of the layer as it is now."""
+        return self.edit.of(self.layer.topology)
+
+
+class Planner:
+    """Asks the rule about layers, and carries out what it decided.
+
+    Args:
+        layers, optimizer, rule, total_steps, seed, outputs, links: see Engine.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, SparseModule],
+        optimizer: Optimizer,
+        rule: Rule,
+        total_steps: int,
+        seed: int,
+        outputs: frozenset[str],
+        links: Iterable[Link],
+    ) -> None:
+        self.layers, self.rule, self.total_steps, self.seed, self.outputs = (
+            layers,
+            rule,
+            total_steps,
+            seed,
+            outputs,
+        )
+        self._optimizer = optimizer
+        self._links = [link for link in links if link.source in layers and link.reader in layers]
+
+    def plans(self, step: int) -> dict[str, Plan]:
+        """What will become of every layer after a step; nothing is changed."""
+        fraction = self.rule.fraction(step, self.total_steps)
+        return {name: self._decide(name, step, fraction) for name in self.layers}
+
+    def carry_out(self, plans: Mapping[str, Plan], step: int) -> list[Update]:
+        """Change every layer; one row of history each."""
+        if self.rule.folds():
+            self._fold({name: plan.change() for name, plan in plans.items()})
+        rows = []
+        for name, plan in plans.items():
+            change = plan.change()
+            plan.layer.carry(change, plan.states)
+            if self.rule.draws_values():
+                plan.layer.plant(change, plan.layer.draw(change.new, plan.generator))
+            rows.append(_record(step, name, change))
+        return rows
+
+    def _decide(self, name: str, step: int, fraction: float) -> Plan:
+        """What will become of a layer."""
+        layer, view = self.layers[name], self._view(name, step)
+        positions = self.rule.update(view, fraction)
+        layer.pattern.validate(positions, layer.grid)
+        change = TopologyChange.between(view.topology, Topology(layer.pattern, layer.shape, positions))
+        if self.rule.draws_values():
+            change = change.forgetting(self.rule.keep(view, fraction))
+        states = following_state(self._optimizer, layer.weights, name)
+        return Plan(layer, change.edit(), view.generator, states)
+
+    def _fold(self, changes: Mapping[str, TopologyChange]) -> None:
+        """Move the constants of neurons that lose their last connections; reads the layers as they were."""
+        for link in self._links:
+            source, reader = changes[link.source], changes[link.reader]
+            dead = (source.new.fan_in() == 0) & (reader.old.fan_out() > 0) & (reader.new.fan_out() == 0)
+            if bool(dead.any()):
+                fold(link, self.layers[link.source], self.layers[link.reader], dead)
+
+    def _view(self, name: str, step: int) -> LayerView:
+        """The layer as the rule sees it."""
+        scores = self.layers[name].gradient_scores(name) if self.rule.needs_gradient else None
+        source = next((self._alone(link.source, step) for link in self._links if link.reader == name), None)
+        reader = next((self._alone(link.reader, step) for link in self._links if link.source == name), None)
+        return replace(self._alone(name, step), gradient=scores, source=source, reader=reader)
+
+    def _alone(self, name: str, step: int) -> LayerView:
+        """The layer without gradient and neighbours."""
+        layer, number = self.layers[name], list(self.layers).index(name)
+        draw = torch.Generator().manual_seed(
+            ((self.seed * 1_000_003 + step) * 1_000_003 + number) % (1 << 63)
+        )
+        return LayerView(
+            name,
+            layer.topology,
+            layer.capacity,
+            layer.unit_values(),
+            None,
+            draw,
+            name in self.outputs,
+            step,
+            self.total_steps,
+        )
+
+
+def _record(step: int, name: str, change: TopologyChange) -> Update:
+    """One row of history."""
+    fan_in = change.new.fan_in()
+    return Update(
+        step,
+        name,
+        change.dropped,
+        change.grown,
+        change.new.connections,
+        int(fan_in.count_nonzero()),
+        int(fan_in.max()),
+    )
