@@ -5,7 +5,9 @@ A message has four parts: the operation that refused, what it expected, what it 
 
 from __future__ import annotations
 
-from typing import Self
+import pickle
+from copy import copy
+from typing import Any, Self
 
 
 class GossamerError(Exception):
@@ -26,13 +28,62 @@ class GossamerError(Exception):
 
     def __init__(self, operation: str, *, expected: str, got: str, hint: str = "") -> None:
         self.operation, self.expected, self.got, self.hint = operation, expected, got, hint
-        super().__init__(f"{operation}: expected {expected}, got {got}" + (f"; {hint}" if hint else ""))
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        """The four parts as one."""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.operation}: expected {self.expected}, got {self.got}{hint}"
 
     def within(self, operation: str) -> Self:
         """The same complaint as part of a larger operation."""
-        return type(self)(
-            f"{operation}: {self.operation}", expected=self.expected, got=self.got, hint=self.hint
-        )
+        larger = copy(self)
+        larger.operation = f"{operation}: {self.operation}"
+        larger.args = (larger._sentence(),)  # noqa: SLF001 (another object of this class)
+        return larger
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process without a call of ``__init__``, whose arguments are keywords.
+
+        An exception alone would lose its cause on the way. A cause that cannot travel itself becomes a note.
+        """
+        state = dict(self.__dict__)
+        if self.__cause__ is not None:
+            if _travels(self.__cause__):
+                state["__cause__"] = self.__cause__
+            else:
+                note = f"caused by {type(self.__cause__).__name__}: {self.__cause__}"
+                state["__notes__"] = [*state.get("__notes__", []), note]
+        state["__suppress_context__"] = self.__suppress_context__  # after the cause, which sets it
+        return _arrived, (type(self), self.args), state
+
+
+def _arrived(kind: type[GossamerError], args: tuple[Any, ...]) -> GossamerError:
+    """An error that comes out of a pickle; its attributes follow."""
+    built_in: Any = kind
+    while built_in.__module__ != "builtins":  # ``kind.__new__`` itself is refused below MemoryError
+        built_in = built_in.__base__
+    error: GossamerError = built_in.__new__(kind)
+    error.args = args
+    return error
+
+
+def _travels(error: BaseException) -> bool:
+    """Whether an error of any origin comes out of a pickle: many with arguments of their own do not."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
+    except (
+        pickle.PickleError,
+        ArithmeticError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):
+        return False
+    return True
 
 
 class ShapeError(GossamerError, ValueError):
