@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from gossamer.errors import FormatError
+from gossamer.errors import ConfigError, FormatError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEY = "gossamer"  # the metadata entry that holds our JSON
 LARGEST_METADATA = 64 << 20
+FOREIGN = {
+    b"PK\3\4": "torch.save or another ZIP archive",
+    b"\x80": "pickle",
+    b"\x89HDF": "HDF5",
+}  # by first bytes
+
+
+def target_of(path: str | os.PathLike[str]) -> Path:
+    """The file that writing to a path makes or replaces: links are followed, so that a link stays one.
+
+    Args:
+        path: str or PathLike.
+
+    Returns:
+        Path, absolute.
+
+    Raises:
+        ConfigError: no path, a folder, a device or pipe, or below a file. PermissionError: a protected file.
+
+    Example:
+        >>> target_of("")
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.ConfigError: write: expected a path of a file, got ''
+    """
+    target = Path(os.path.realpath(_path(path, "write")))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if target.exists():
+        if not target.is_file():
+            raise ConfigError(f"write {path}", expected="a path of a file", got=_kind(target))
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    else:
+        above = next(folder for folder in target.parents if folder.exists())
+        if not above.is_dir():
+            raise ConfigError(f"write {path}", expected=f"{above} to be a folder", got=_kind(above))
+    return target
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file that takes the place of ``path`` once complete and on disk; on an error ``path`` stays.
+
+    Raises:
+        As ``target_of``. OSError: a full disk, no permission; it names ``path``.
 
     Example:
         >>> import tempfile
@@ -31,49 +76,81 @@ def atomic(path: str | Path) -> Iterator[Path]:
         >>> target.read_text()
         'done'
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    target = target_of(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".gossamer-{secrets.token_hex(8)}.part")
     try:
-        part.touch()
-        mode = (
-            part.stat().st_mode
-        )  # what the user's umask gives; a library that writes by renaming may differ
+        part.touch(exist_ok=False)
+        # Of the file that is there, or what the user's umask gives; a library that writes by renaming may differ.
+        mode = stat.S_IMODE((target if target.exists() else part).stat().st_mode)
         yield part
-        part.chmod(mode)
-        with part.open("rb") as file:
+        with part.open("r+b") as file:
             os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        part.chmod(mode)
+        part.replace(target)
+        _settle(target.parent)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # The system knows the temporary file alone.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def write(path: str | Path, tensors: dict[str, Any], document: dict[str, Any]) -> None:
+def _settle(folder: Path) -> None:
+    """Put the rename on disk where folders can be opened and synced; it has happened anyway."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write(path: str | os.PathLike[str], tensors: dict[str, Any], document: dict[str, Any]) -> None:
     """Write torch tensors and a JSON document as one safetensors file, atomically.
 
     Args:
-        path: str or Path.
+        path: str or PathLike.
         tensors: name -> tensor, any strides, shared memory allowed (each is written whole).
         document: dict - JSON-ready; NaN is refused.
+    Raises:
+        As ``atomic``.
     Cost: one copy of each tensor.
     """
     from safetensors.torch import save_file
 
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as part:
-        save_file(own, part, metadata={KEY: json.dumps(document, allow_nan=False)})
+        try:
+            save_file(own, part, metadata={KEY: json.dumps(document, allow_nan=False)})
+        except SafetensorError as error:  # which hides the error of the system in its text
+            code = re.search(r"os error (\d+)", str(error))
+            number = int(code[1]) if code else errno.EIO
+            raise OSError(number, os.strerror(number) if code else str(error), str(path)) from error
 
 
-def read(path: str | Path, kind: str, versions: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+def kind_of(path: Path) -> str | None:
+    """What a file written by ``write`` says it is; None for any other file. O(header)."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY, "")
+        document = json.loads(text) if len(text) <= LARGEST_METADATA else None
+    except (SafetensorError, ValueError, RecursionError):
+        return None
+    return str(document["kind"]) if isinstance(document, dict) and "kind" in document else None
+
+
+def read(
+    path: str | os.PathLike[str], kind: str, versions: tuple[int, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Tensors and JSON document of a file written by ``write``.
 
     Args:
-        path: str or Path.
+        path: str or PathLike.
         kind: str - what the document must say it is, e.g. "checkpoint".
         versions: versions of that kind this code reads.
     Returns:
@@ -82,17 +159,46 @@ def read(path: str | Path, kind: str, versions: tuple[int, ...]) -> tuple[dict[s
         FormatError: not a safetensors file, truncated, not ours, or of an unknown version. FileNotFoundError.
     Cost: O(file).
     """
-    path = Path(path)
+    path = _path(path, "read")
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise FormatError(f"read {path}", expected=f"a file of a Gossamer {kind}", got=_kind(path))
     try:
         with safe_open(path, framework="pt") as file:
             document = _document(path, (file.metadata() or {}).get(KEY), kind, versions)
             return {name: _aligned(file.get_tensor(name)) for name in file.keys()}, document  # noqa: SIM118
     except SafetensorError as error:
         raise FormatError(
-            f"read {path.name}", expected="a complete safetensors file", got=str(error)
+            f"read {path.name}", expected="a complete safetensors file", got=_found(path, error)
         ) from None
+
+
+def _path(path: Any, operation: str) -> Path:
+    """A path that can name a file; raises ConfigError."""
+    if not isinstance(path, (str, os.PathLike)):
+        hint = "safetensors needs a file: take a temporary one" if hasattr(path, "write") else ""
+        raise ConfigError(operation, expected="a path of a file", got=type(path).__name__, hint=hint)
+    if not os.fspath(path) or "\0" in str(path):
+        raise ConfigError(operation, expected="a path of a file", got=repr(path))
+    return Path(path)
+
+
+def _kind(path: Path) -> str:
+    """What stands at a path."""
+    if path.is_dir():
+        return "a folder"
+    return "a file" if path.is_file() else "a device or a pipe"
+
+
+def _found(path: Path, error: SafetensorError) -> str:
+    """What a file that is no whole safetensors file seems to be."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    for magic, writer in FOREIGN.items():
+        if start.startswith(magic) and any(start[4:]):  # or it is the length of a header, whose end is zeros
+            return f"a file that looks like one of {writer}"
+    return f"a damaged one or a file of another kind ({error})"
 
 
 def _aligned(tensor: Tensor) -> Tensor:

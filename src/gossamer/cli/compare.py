@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
 
 import gossamer as gs
 from gossamer import measure
@@ -15,6 +14,7 @@ from gossamer.cli.journal import write_json
 from gossamer.cli.methods import DENSE_METHOD
 from gossamer.cli.rivals import INT8, int8_rival
 from gossamer.report import run as layout
+from gossamer.storage import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gossamer.cli.build import Samples
 
+DENSE_KIND = "dense network"  # of a file that holds an ordinary state dict
 BATCHES = (1, 256)
 SECONDS = 1.5  # of measuring, for each batch size
 Times = dict[int, dict[str, float]]  # batch -> network -> median seconds
@@ -49,7 +50,7 @@ def freeze_all(folders: Mapping[str, Path], samples: Samples, threads: int) -> d
             path = folder / layout.NETWORK
             if name == DENSE_METHOD:
                 networks[name] = model.requires_grad_(requires_grad=False)
-                save_file(networks[name].state_dict(), path)
+                write(path, networks[name].state_dict(), {"kind": DENSE_KIND, "version": 1})
             else:
                 networks[name] = frozen = gs.freeze(model, samples.x_test[: BATCHES[-1]], batch_sizes=BATCHES)
                 gs.save(frozen, path)

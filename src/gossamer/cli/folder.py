@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import re
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,25 +33,17 @@ def begin(
     Args:
         folder: Path.
         config: RunConfig.
-        fresh: bool - delete the run that is there.
+        fresh: bool - delete the run that is there, and nothing else.
         samples: Samples or None - where they are loaded already.
 
     Returns:
         (config, samples): the configuration as recorded.
 
     Raises:
-        ConfigError: there is a run already, or something that is no run.
+        ConfigError: there is a run already, or something that is no run where files of a run would be.
         DataError: no such data set at hand.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"run folder {folder}", expected="a folder", got="a file")
-    if (folder / layout.CONFIG).is_file() and not fresh:
-        raise ConfigError(
-            f"run folder {folder}",
-            expected="a new folder",
-            got="a run",
-            hint="go on with --resume, or delete it with --fresh",
-        )
+    _check_free(folder, fresh=fresh)
     samples = samples or load_samples(config.data, config.data_root)
     decided = decide(config, samples.name)
     # What cannot be trained is refused before anything is written or deleted.
@@ -121,9 +114,12 @@ def restored(path: Path, checkpoint: str = layout.LAST) -> Restored:
         Restored.
 
     Raises:
-        FormatError: no such checkpoint, or a damaged one. ConfigError: a damaged configuration.
-        FileNotFoundError: no run.
+        FormatError: no such checkpoint, or a damaged one. ConfigError: no such path, or a damaged configuration.
+        FileNotFoundError: a folder without a run.
     """
+    if not path.is_dir() and not (path.is_file() and (path.parent / layout.CONFIG).is_file()):
+        got = "a file outside of one" if path.exists() else "no such file or folder"
+        raise ConfigError(f"open {path}", expected="a run folder, or a checkpoint in one", got=got)
     folder, name = (path, checkpoint) if path.is_dir() else (path.parent, path.name)
     document = layout.read_document(folder)
     config = checked_config(document.config, str(folder / layout.CONFIG))
@@ -146,16 +142,52 @@ def is_checkpoint(path: Path) -> bool:
 
 def forget_workers(folder: Path) -> None:
     """Delete the checkpoints of workers that trained alone."""
-    for own in folder.glob(layout.WORKER.format("*")):
+    for own in _of_workers(folder):
         own.unlink()
 
 
+def _of_workers(folder: Path) -> list[Path]:
+    name = re.compile(re.escape(layout.WORKER).replace(r"\{\}", r"\d+-[0-9a-f]{16}"))
+    return [path for path in folder.glob(layout.WORKER.format("*")) if name.fullmatch(path.name)]
+
+
+def _check_free(folder: Path, *, fresh: bool) -> None:
+    """Refuse a folder in which a new run would hide, replace or delete what is there."""
+    where = f"run folder {folder}"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(where, expected="a folder", got="a file")
+    there = [folder / name for name in layout.FILES if os.path.lexists(folder / name)]
+    if _is_run(folder):
+        if not fresh:
+            hint = "go on with --resume, or delete it with --fresh"
+            raise ConfigError(where, expected="a new folder", got="a run", hint=hint)
+        in_the_way = [path for path in there if path.is_dir()]
+    else:
+        events = folder / layout.TENSORBOARD
+        in_the_way = there + _of_workers(folder) + [events] * os.path.lexists(events)
+    if in_the_way:
+        names = ", ".join(path.name for path in in_the_way)
+        hint = "choose another folder, or move them away yourself: only files of a run are ever deleted"
+        raise ConfigError(where, expected="no foreign files under the names of a run", got=names, hint=hint)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds a run of ours; a foreign ``config.json`` is none."""
+    try:
+        layout.read_document(folder)
+    except (FormatError, FileNotFoundError):
+        return False
+    return True
+
+
 def _clear(folder: Path) -> None:
-    """Delete what a run consists of, and nothing else that may be in its folder."""
-    for name in (layout.CONFIG, layout.LAST, layout.BEST, layout.METRICS, layout.TOPOLOGY, layout.PIXELS):
-        (folder / name).unlink(missing_ok=True)
-    for name in (layout.SUMMARY, layout.SPEED, layout.NETWORK):
-        (folder / name).unlink(missing_ok=True)
+    """Delete what a run consists of, and nothing else that may be in its folder; the caller replaces its first file."""
+    for name in layout.FILES:
+        if name != layout.CONFIG:
+            (folder / name).unlink(missing_ok=True)
     forget_workers(folder)
-    if (folder / layout.TENSORBOARD).is_dir():
-        shutil.rmtree(folder / layout.TENSORBOARD)
+    events = folder / layout.TENSORBOARD
+    for own in events.glob(f"*{layout.EVENTS}"):
+        own.unlink()
+    if events.is_dir() and not events.is_symlink() and not any(events.iterdir()):
+        events.rmdir()

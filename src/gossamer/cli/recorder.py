@@ -75,7 +75,9 @@ class Recorder:
         for journal in (self.metrics, self.topology, self.pixels):
             journal.cut(loop.step if last.is_file() else -1)
         self.changes_written = len(loop.engine.history) if loop.engine else 0
-        self.events = SummaryWriter(str(folder / layout.TENSORBOARD), purge_step=loop.step + 1)
+        self.events = SummaryWriter(
+            str(folder / layout.TENSORBOARD), purge_step=loop.step + 1, filename_suffix=layout.EVENTS
+        )
         self.timer = Timer(checkpoint_every)
         if not last.is_file():
             self._snapshot(loop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import itertools
 import os
 import tempfile
 import time
@@ -61,7 +62,7 @@ def fetch(
     """Download one file into a folder, unless it is there and intact.
 
     The bytes go to a temporary file beside their destination and are renamed over it only when size and checksum are
-    right; whatever fails, no partial file stays behind.
+    right; whatever fails, no partial file stays behind. Another file of that name is set aside under a new one.
 
     Args:
         remote: Remote - what to fetch.
@@ -116,9 +117,18 @@ def _fetch_from(url: str, remote: Remote, folder: Path, timeout_s: float, deadli
         if found != remote.sha256:
             raise OSError(f"its sha256 is {found}")
         temporary.chmod(0o644)
+        if not is_intact(remote, folder):  # another process may have been faster
+            _set_aside(folder / remote.filename)
         return temporary.replace(folder / remote.filename)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a file that is in the way: it may be someone's own."""
+    if path.is_file():
+        names = (path.with_name(f"{path.name}.other-{number}") for number in itertools.count(1))
+        path.rename(next(name for name in names if not name.exists()))
 
 
 def _copy(

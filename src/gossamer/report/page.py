@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
+GENERATOR = '<meta name="generator" content="gossamer">'  # what our pages are known by
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8881; --accent: #2a9d74; }
@@ -41,13 +43,19 @@ def page(title: str, body: Iterable[str]) -> str:
         True
     """
     head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta charset="utf-8">{GENERATOR}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style>'
     )
     parts = "\n".join(body)
     shown = f"<h1>{escape(title)}</h1>\n{parts}"
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{shown}\n</body></html>\n'
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of ours; O(1)."""
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(1000)
 
 
 def section(title: str, *parts: str) -> str:

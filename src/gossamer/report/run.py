@@ -27,6 +27,8 @@ METRICS, TOPOLOGY, PIXELS = "metrics.jsonl", "topology.jsonl", "pixels.jsonl"
 LAST, BEST, NETWORK = "last.safetensors", "best.safetensors", "net.safetensors"
 WORKER = "worker-{}.safetensors"  # checkpoint of a worker that trains alone, until it is done
 TENSORBOARD = "tensorboard"
+EVENTS = ".gossamer"  # how the names of our files in it end
+FILES = (CONFIG, SUMMARY, SPEED, METRICS, TOPOLOGY, PIXELS, LAST, BEST, NETWORK)
 LARGEST = 256 << 20  # bytes of one text file
 
 
@@ -188,7 +190,10 @@ def read_document(folder: str | Path) -> RunDocument:
     """Read a run's configuration and data set; raises as ``read_run``."""
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
-        raise FileNotFoundError(f"no run in {folder}: a run folder holds {CONFIG}")
+        found = "a folder without one" if folder.is_dir() else "no such folder"
+        raise FileNotFoundError(
+            f"no run in {folder}: expected a run folder, which holds {CONFIG}, got {found}"
+        )
     document: RunDocument = _check(_text(folder / CONFIG), RunDocument, f"{folder.name}/{CONFIG}")
     return document
 

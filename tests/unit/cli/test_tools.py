@@ -55,6 +55,47 @@ def test_freeze_of_a_run_without_a_checkpoint(call, finished, tmp_path):
     assert "train it first" in answer.stderr
 
 
+def test_freeze_of_nothing_names_what_was_typed(call, finished, tmp_path):
+    (tmp_path / "text").write_text("mine")
+    for path, said in [
+        ("nothere", "no such"),
+        (finished / "nope", "no such"),
+        (tmp_path / "text", "a file out"),
+    ]:
+        answer = call("freeze", path)
+        assert answer.code == 2
+        assert f"open {path}: expected a run folder" in answer.stderr
+        assert said in answer.stderr
+
+
+def test_commands_replace_their_own_files_and_no_others(call, finished, frozen, tmp_path):
+    """A network by a network, a report by a report; a checkpoint is no network."""
+    notes, net, page = tmp_path / "notes", tmp_path / "net", tmp_path / "page.html"
+    notes.write_text("mine")
+    shutil.copy(frozen, net)
+    shutil.copy(finished / "last.safetensors", checkpoint := tmp_path / "last.safetensors")
+    for place in (notes, checkpoint, tmp_path):
+        for command in ("freeze", "report"):
+            answer = call(command, finished, "--out", place, "--json")
+            assert (answer.code, answer.document["kind"]) == (2, "ConfigError")
+            assert str(place) in answer.stderr
+    assert notes.read_text() == "mine"
+    assert checkpoint.read_bytes() == (finished / "last.safetensors").read_bytes()
+    assert call("freeze", finished, "--out", net, "--keep", "fanin").code == 0
+    for _ in range(2):
+        assert call("report", finished, "--out", page).code == 0
+    assert call("report", finished, "--out", net).code == 2
+    (tmp_path / "empty").touch()
+    assert call("report", finished, "--out", tmp_path / "empty").code == 0
+
+
+def test_demo_keeps_a_foreign_page(call, tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    answer = call("demo", "--data", "digits", "--epochs", 1, "--out", tmp_path)
+    assert (answer.code, "report.html" in answer.stderr) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 @pytest.mark.parametrize("kind", ["run", "checkpoint", "frozen"])
 def test_inspect_counts_connections_and_bytes(call, finished, frozen, kind):
     source = {"run": finished, "checkpoint": finished / "best.safetensors", "frozen": frozen}[kind]

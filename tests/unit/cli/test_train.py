@@ -176,6 +176,79 @@ def test_fresh_deletes_the_run_and_nothing_else(call, tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tensorboard",
+        "metrics.jsonl",
+        "summary.json",
+        "net.safetensors",
+        "worker-1-0123456789abcdef.safetensors",
+    ],
+)
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+def test_foreign_files_under_the_names_of_a_run_are_refused_by_name(call, tmp_path, name, fresh):
+    """In a folder without a run, with --fresh or without; a foreign config.json makes no run."""
+    out = tmp_path / "project"
+    (out / "tensorboard").mkdir(parents=True) if name == "tensorboard" else out.mkdir()
+    path = out / "tensorboard" / "events.mine" if name == "tensorboard" else out / name
+    path.write_text("mine")
+    (out / "config.json").write_text('{"model_type": "bert"}')
+    answer = call("train", *RUN, "--epochs", 1, "--out", out, *fresh)
+    assert answer.code == 2
+    assert name in answer.stderr
+    assert "config.json" in answer.stderr
+    assert path.read_text() == "mine"
+    assert (out / "config.json").read_text() == '{"model_type": "bert"}'
+    assert len(list(out.iterdir())) == 2
+
+
+def test_fresh_keeps_foreign_events_and_what_links_point_to(call, tmp_path):
+    """In a run's own folder of events, and behind a link that stands for a file of the run."""
+    out, disk = tmp_path / "run", tmp_path / "disk"
+    disk.mkdir()
+    arguments = ("train", *RUN, "--epochs", 1, "--out", out)
+    assert call(*arguments).code == 0
+    own = {path.name for path in (out / "tensorboard").iterdir()}
+    (out / "tensorboard" / "events.mine").write_text("mine")
+    (out / "worker-notes.safetensors").write_text("mine")
+    (out / "best.safetensors").rename(disk / "best.safetensors")
+    (out / "best.safetensors").symlink_to(disk / "best.safetensors")
+    assert call(*arguments, "--fresh").code == 0
+    events = {path.name for path in (out / "tensorboard").iterdir()}
+    assert "events.mine" in events
+    assert not own & events
+    assert (out / "worker-notes.safetensors").read_text() == "mine"
+    assert (disk / "best.safetensors").is_file()
+
+
+def test_fresh_in_a_folder_of_events_elsewhere(call, tmp_path):
+    """A linked folder stays, with what is foreign in it."""
+    out, disk = tmp_path / "run", tmp_path / "disk"
+    arguments = ("train", *RUN, "--epochs", 1, "--out", out)
+    assert call(*arguments).code == 0
+    (out / "tensorboard").rename(disk)
+    (disk / "mine").write_text("mine")
+    (out / "tensorboard").symlink_to(disk)
+    assert call(*arguments, "--fresh").code == 0
+    assert (out / "tensorboard").is_symlink()
+    assert len(list(disk.iterdir())) == 2
+    assert (disk / "mine").read_text() == "mine"
+
+
+def test_a_folder_where_a_file_of_the_run_was_is_refused(call, tmp_path):
+    """Before anything of the old run is deleted."""
+    out = tmp_path / "run"
+    assert call("train", *RUN, "--epochs", 1, "--out", out).code == 0
+    (out / "summary.json").unlink()
+    (out / "summary.json").mkdir()
+    (out / "summary.json" / "mine").write_text("mine")
+    answer = call("train", *RUN, "--epochs", 1, "--out", out, "--fresh")
+    assert (answer.code, "summary.json" in answer.stderr) == (2, True)
+    assert (out / "metrics.jsonl").is_file()
+    assert (out / "summary.json" / "mine").read_text() == "mine"
+
+
 def test_fresh_with_a_bad_configuration_keeps_the_old_run(call, finished):
     assert call("train", *RUN, "--density", 7, "--out", finished, "--fresh").code == 2
     assert (finished / "summary.json").is_file()

@@ -80,9 +80,12 @@ def test_a_download_is_kept_and_not_repeated(server: Server, tmp_path: Path) -> 
     assert [file.name for file in path.parent.iterdir()] == ["file.bin"]
 
 
-def test_a_spoilt_copy_is_fetched_again(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.bin").write_bytes(b"x" + BODY[1:])
-    assert fetch(remote(server("/whole")), tmp_path).read_bytes() == BODY
+def test_a_spoilt_copy_is_fetched_again_and_kept_aside(server: Server, tmp_path: Path) -> None:
+    for spoilt in (b"x" + BODY[1:], b"mine"):
+        (tmp_path / "file.bin").write_bytes(spoilt)
+        assert fetch(remote(server("/whole")), tmp_path).read_bytes() == BODY
+    assert (tmp_path / "file.bin.other-1").read_bytes() == b"x" + BODY[1:]
+    assert (tmp_path / "file.bin.other-2").read_bytes() == b"mine"
 
 
 def test_the_next_address_is_tried(server: Server, tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from gossamer import storage
-from gossamer.errors import FormatError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from gossamer.errors import ConfigError, FormatError
 
 DOCUMENT = {"kind": "thing", "version": 1, "note": "é"}
 
@@ -79,10 +80,136 @@ def test_a_document_json_cannot_hold_is_refused_and_leaves_nothing(tmp_path: Pat
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The usual error of Python; a folder is no file."""
-    for path in (tmp_path / "nothing", tmp_path):
-        with pytest.raises(FileNotFoundError, match=path.name):
+    """The usual error of Python."""
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        storage.read(tmp_path / "nothing", "thing", (1,))
+
+
+def test_what_is_no_file_is_refused_in_words(tmp_path: Path) -> None:
+    """Reading and writing: no path, a stream, a folder, a device, below a file; nothing is made or replaced."""
+    (tmp_path / "file").write_text("mine")
+    os.mkfifo(tmp_path / "pipe")
+    cases = [
+        ("", "got ''"), ("a\0b", "got 'a"), (io.BytesIO(), "got BytesIO"), (3, "got int"), (None, "got NoneType"),
+        (tmp_path, "got a folder"), (tmp_path / "pipe", "got a device or a pipe"), ("/dev/null", "got a device"),
+    ]  # fmt: skip
+    before = sorted(tmp_path.iterdir())
+    for path, said in cases:
+        with pytest.raises(ConfigError, match=said):
+            storage.write(path, {}, DOCUMENT)
+        with pytest.raises((ConfigError, FormatError), match=said):
             storage.read(path, "thing", (1,))
+    with pytest.raises(ConfigError, match="to be a folder, got a file"):
+        storage.write(tmp_path / "file" / "below", {}, DOCUMENT)
+    assert sorted(tmp_path.iterdir()) == before
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """Its target is written, there or not yet, in another folder or not; a circle of links is an error."""
+    (tmp_path / "disk").mkdir()
+    for name in ("old", "new"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    (tmp_path / "disk" / "old").write_text("old")
+    for name in ("old", "new"):
+        write(tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+        assert storage.read(tmp_path / "disk" / name, "thing", (1,))[1] == DOCUMENT
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="symbolic links"):
+        write(tmp_path / "a")
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["new", "old"]
+
+
+def test_who_may_read_a_file_stays_as_it_was(tmp_path: Path) -> None:
+    """A private file stays private when it is replaced."""
+    write(tmp_path / "x")
+    (tmp_path / "x").chmod(0o600)
+    write(tmp_path / "x")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_protected_file_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the folder would allow it."""
+    path = tmp_path / "x"
+    path.write_text("mine")
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    with pytest.raises(PermissionError, match="x'"):
+        write(path)
+    assert path.read_text() == "mine"
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_the_old_file(tmp_path: Path) -> None:
+    """With its number and the name of the file, for tensors and for text; a limit on file sizes stands for the disk."""
+    write(tmp_path / "net")
+    old = (tmp_path / "net").read_bytes()
+    script = (
+        "import errno, resource, sys, torch; from gossamer import storage\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "def tensors(): storage.write('net', {'a': torch.zeros(5000)}, {})\n"
+        "def text():\n"
+        "    with storage.atomic('net') as part: part.write_text('x' * 5000)\n"
+        "for save in (tensors, text):\n"
+        "    try: save()\n"
+        "    except OSError as error: assert (error.errno, error.filename) == (errno.EFBIG, 'net'), repr(error)\n"
+        "    else: sys.exit('saved')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "net").read_bytes() == old
+    assert list(tmp_path.iterdir()) == [tmp_path / "net"]
+
+
+def test_where_folders_cannot_be_opened_files_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, and on file systems that do not sync folders."""
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    write(tmp_path / "x")
+    monkeypatch.undo()
+    opened = os.open
+
+    def refuse(path: Path, *arguments: int, **named: int) -> int:
+        if path == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write(tmp_path / "y")
+    assert storage.read(tmp_path / "x", "thing", (1,))[1] == storage.read(tmp_path / "y", "thing", (1,))[1]
+
+
+def test_threads_that_write_one_file_leave_a_whole_one(tmp_path: Path) -> None:
+    """Each has a temporary file of its own."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: write(tmp_path / "x"), range(40)))
+    assert storage.read(tmp_path / "x", "thing", (1,))[1] == DOCUMENT
+    assert list(tmp_path.iterdir()) == [tmp_path / "x"]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_of_torch_is_recognised(zipped: bool, tmp_path: Path) -> None:
+    """As is text, which is just no safetensors file."""
+    torch.save({"a": torch.zeros(3)}, tmp_path / "x", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(FormatError, match=r"looks like one of (torch\.save|pickle)"):
+        storage.read(tmp_path / "x", "thing", (1,))
+    (tmp_path / "x").write_text("root:x:0:0\n")
+    with pytest.raises(FormatError, match="of another kind"):
+        storage.read(tmp_path / "x", "thing", (1,))
+
+
+def test_own_files_say_what_they_are(tmp_path: Path) -> None:
+    """Others do not, whatever is in them."""
+    write(tmp_path / "own")
+    save_file({}, tmp_path / "foreign", metadata={"format": "pt"})
+    save_file({}, tmp_path / "odd", metadata={"gossamer": "[]"})
+    save_file({}, tmp_path / "broken", metadata={"gossamer": "["})
+    (tmp_path / "text").write_text("mine")
+    found = [storage.kind_of(tmp_path / name) for name in ("own", "foreign", "odd", "broken", "text")]
+    assert found == ["thing", None, None, None, None]
 
 
 @pytest.mark.parametrize(

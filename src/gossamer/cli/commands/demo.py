@@ -46,11 +46,15 @@ def demo(
     from gossamer.cli.build import load_samples
     from gossamer.cli.compare import compare, freeze_all
     from gossamer.cli.methods import methods
+    from gossamer.cli.target import check_target
     from gossamer.report import write_report
+    from gossamer.report.page import is_page
 
     began = time.monotonic()
     samples = load_samples(data)
     folder = target or Path("runs") / f"demo-{samples.name}"
+    page = folder / "report.html"
+    check_target(page, "report", is_page)
     configs = methods(samples.name, len(samples.x_train), seed, threads, epochs)
     out.remark(
         f"{samples.name}, {len(configs)} networks; runs in {folder}; if this stops, run it again to go on"
@@ -62,7 +66,6 @@ def demo(
             out.remark(f"{NAMES[name]}: trained")
     out.remark("freezing and measuring")
     rows = compare(freeze_all(folders, samples, threads), folders, samples, threads)
-    page = folder / "report.html"
     write_report(folders.values(), page, title=f"Gossamer demo on {samples.name}")
     document = {
         "data": samples.name,

@@ -43,10 +43,16 @@ def freeze(
 
     import gossamer as gs
     from gossamer import measure
+    from gossamer.cli.compare import DENSE_KIND
     from gossamer.cli.folder import restored
+    from gossamer.cli.target import check_target
+    from gossamer.deploy.schema import KIND
     from gossamer.deploy.values import EXACT
     from gossamer.report import run as layout
+    from gossamer.storage import kind_of
 
+    path = target or (source if source.is_dir() else source.parent) / layout.NETWORK
+    check_target(path, "network", lambda there: kind_of(there) in (KIND, DENSE_KIND))
     found = restored(source, layout.BEST if best else layout.LAST)
     sizes = tuple(sorted(set(batch or (1, 256))))
     example = torch.randn(sizes[-1], found.inputs, generator=torch.Generator().manual_seed(0))
@@ -54,8 +60,6 @@ def freeze(
         frozen = gs.freeze(
             found.model, example, keep=keep, batch_sizes=sizes, values=values, activations=activations
         )
-    folder = source if source.is_dir() else source.parent
-    path = target or folder / layout.NETWORK
     gs.save(frozen, path)
     n_bytes = path.stat().st_size
     document = {"file": str(path), "bytes": n_bytes, "step": found.step, "plan": frozen.plan}

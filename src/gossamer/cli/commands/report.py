@@ -20,8 +20,11 @@ def report(
     title: Annotated[str, typer.Option(help="Its heading.")] = "Gossamer report",
 ) -> None:
     """Write one self-contained HTML page on finished or unfinished runs."""
+    from gossamer.cli.target import check_target
     from gossamer.report import write_report
+    from gossamer.report.page import is_page
 
+    check_target(target, "report", is_page)
     read = write_report(runs, target, title)
     rows = [
         {
