@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from gossamer.errors import ConfigError
@@ -46,7 +47,12 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> type[T]:
         if name not in self._classes:
-            raise ConfigError(f"{self.kind} by name", expected=f"one of {', '.join(self)}", got=repr(name))
+            raise ConfigError(
+                f"{self.kind} by name",
+                expected=f"one of {', '.join(self)}",
+                got=repr(name),
+                hint=near(name, self),
+            )
         return self._classes[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -54,6 +60,23 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._classes)
+
+
+def near(given: object, known: Iterable[str]) -> str:
+    """A hint for a word that is not known: the known one most like it, or an empty string.
+
+    Args:
+        given: what was given, of any type.
+        known: the words that would have been right.
+    Returns:
+        str - for the hint of an error.
+    Cost: O(words).
+    Example:
+        >>> near("Fan-In", ["fanin", "nm"]), near("cellar", ["packed", "masked"])
+        ("did you mean 'fanin'?", '')
+    """
+    found = difflib.get_close_matches(str(given).lower(), list(known), n=1)
+    return f"did you mean {found[0]!r}?" if found else ""
 
 
 def discover(package: str, path: list[str]) -> None:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from typing import Never
 
 import torch
 from torch import nn
 
 from gossamer.errors import ConfigError, DensityError, PatternError
-from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn import arguments
+from gossamer.nn.candidates import Dense, check_model, dense_layers, refuse_tied, why_left
+from gossamer.nn.carry import carry_over, retire
 from gossamer.nn.dense import DenseLinear
 from gossamer.nn.init import LAWS
-from gossamer.nn.linear import MaskedLinear, SparseLinear
-from gossamer.nn.report import LayerReport, SparsifyReport
+from gossamer.nn.outside import follow, places
+from gossamer.nn.report import SparsifyReport, report_on
+from gossamer.nn.skip import Skip, skipped
 from gossamer.nn.sparse import SparseModule, check_model_state
-from gossamer.patterns import NM, FanIn, Pattern
-from gossamer.topology import allocate
+from gossamer.nn.twin import Wanted, check_fit, twin
+from gossamer.patterns import NM, Pattern
+from gossamer.topology import ALLOCATIONS, allocate
 
 HOMES = ("packed", "masked")
 INITS = ("sparse", "dense", "keep")
-Dense = nn.Linear | nn.Conv2d
-Named = str | type[nn.Module] | Iterable[str | type[nn.Module]]
-Skip = Named | Callable[[str, nn.Module], bool]
 
 
 def sparsify(
     model: nn.Module,
     density: float | Mapping[str, float] | None = None,
-    pattern: Pattern | None = None,
+    pattern: Pattern | str | None = None,
     allocation: str | None = None,
     home: str = "packed",
     generator: torch.Generator | None = None,
@@ -37,126 +39,115 @@ def sparsify(
     init: str = "sparse",
     law: str = "he_normal",
     device: torch.device | str | None = None,
+    **unknown: Never,
 ) -> SparsifyReport:
     """Replace ``nn.Linear`` and ``nn.Conv2d`` layers in place by sparse ones of the same shape, device and dtype.
 
+    Hooks, training mode, ``requires_grad``, and attributes of a layer or its parameters move to the new layer. A layer
+    that cannot be replaced without loss stays as it is, and the report says why. Print the report.
+
     Args:
         model: nn.Module - changed in place; create the optimizer afterwards.
-        density: float in (0, 1] for the whole, or a mapping layer name -> density; None takes n / m of an NM pattern.
-        pattern: Pattern - FanIn() by default.
+        density: float in (0, 1] for the layers made sparse, or a mapping layer name -> density; None takes n / m of
+            an NM pattern.
+        pattern: Pattern, or its short name such as "fanin:4" or "nm:2:4" - FanIn() by default.
         allocation: "uniform", "er" or "erk"; None is uniform for NM (it has no other) and erk else.
         home: "packed" (truly sparse) or "masked"; convolutions have no packed home yet: the report says masked.
         generator: torch.Generator or None - draws topologies and values.
-        skip: names or types to leave dense, or a function (name, module) -> bool.
+        skip: names, types or modules to leave dense with all inside, or a function (name, module) -> bool.
         dense_first: bool - leave the first of the candidates dense.
         dense_last: bool - leave the last of the candidates dense.
-        init: "sparse" or "dense" draws new values for that fan-in; "keep" keeps the dense values at the drawn topology.
+        init: "sparse" or "dense" draws new values for that fan-in; "keep" keeps the dense values at a topology drawn
+            at random, which is no way to prune a trained network. Where a layer has zeros, from pruning, the topology
+            holds its largest weights instead.
         law: "he_normal", "he_uniform", "xavier_uniform" or "normal" - what new values are drawn from; see SparseLinear.
         device: where sparse linear layers are made; None is where the dense ones are. A model on "meta", too wide to
             exist, gets sparse layers that do; what stays dense stays on "meta".
+        unknown: nothing; other arguments are refused, with the one that may be meant.
     Returns:
-        SparsifyReport.
+        SparsifyReport - what became of each layer, and the share of the model that was left as it was.
     Raises:
         DensityError, PatternError, ConfigError - before anything is changed.
+        NonFiniteError - init="keep" of a pruned layer with NaN; before anything is changed.
     Cost: O(connections) memory and time beyond the dense model that is already there.
     Source: RigL (Evci et al. 2020) for the allocations.
     Example:
         >>> model = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
-        >>> report = sparsify(model, density=0.1, pattern=FanIn(), dense_last=True)
+        >>> report = sparsify(model, density=0.1, pattern="fanin", dense_last=True)
         >>> type(model[0]).__name__, report.connections
         ('SparseLinear', 26400)
     """
-    for name, value, allowed in (("home", home, HOMES), ("init", init, INITS), ("law", law, LAWS)):
-        if value not in allowed:
-            raise ConfigError(f"sparsify({name}=)", expected=f"one of {', '.join(allowed)}", got=repr(value))
-    pattern = pattern or FanIn()
-    named = _dense_layers(model)
-    chosen = _chosen(named, skip, dense_first, dense_last)
-    _refuse_tied(model, chosen)
-    densities = _densities(chosen, density, pattern, allocation)
-    _check_fit(chosen, densities, pattern)
-    swapped: dict[str, SparseModule | DenseLinear] = {
-        name: _sparse_twin(module, densities[name], pattern, home, generator, init, law, device)
-        for name, module in chosen.items()
-        if densities[name] < 1.0
-    }
-    if swapped and home == "packed":  # what sparse layers write is feature-major
-        full = {name: module for name, module in chosen.items() if name not in swapped}
-        swapped |= {name: DenseLinear.of(m) for name, m in full.items() if isinstance(m, nn.Linear)}
-    _replace(model, {id(named[name]): layer for name, layer in swapped.items()})
-    _leave_fused_paths(model)
-    model.register_load_state_dict_pre_hook(check_model_state)  # all or nothing, across layers too
-    return SparsifyReport([LayerReport.of(name, swapped.get(name, module)) for name, module in named.items()])
-
-
-def _dense_layers(model: nn.Module) -> dict[str, Dense]:
-    """Plain linear and convolution layers by name; subclasses may use their weight otherwise and are left alone."""
-    kinds = (nn.Linear, nn.Conv2d)
-    named = model.named_modules()
-    return {name: module for name, module in named if isinstance(module, kinds) and type(module) in kinds}
-
-
-def _refuse_tied(model: nn.Module, chosen: Mapping[str, Dense]) -> None:
-    """A weight used by two modules cannot be sparse in one of them; a module registered twice is still one."""
-    owners: dict[int, tuple[str, str]] = {}
-    for module_name, module in model.named_modules():
-        for parameter_name, parameter in module.named_parameters(module_name, recurse=False):
-            first, owner = owners.setdefault(id(parameter), (parameter_name, module_name))
-            if first != parameter_name and (module_name in chosen or owner in chosen):
-                raise PatternError(
-                    "sparsify",
-                    expected="layers with a weight of their own",
-                    got=f"{parameter_name} tied to {first}",
-                    hint="untie the weights, or leave the layers out with skip=",
-                )
-
-
-def _chosen(layers: dict[str, Dense], skip: Skip, dense_first: bool, dense_last: bool) -> dict[str, Dense]:
-    """The layers to make sparse."""
-    leave = _named_or_typed(layers, skip) if isinstance(skip, (Iterable, type)) else skip
-    names = list(layers)
-    ends = {*names[: int(dense_first)], *(names[-1:] if dense_last else [])}
-    chosen = {name: module for name, module in layers.items() if name not in ends and not leave(name, module)}
+    arguments.refuse_unknown(unknown)
+    arguments.check_choices(home=(home, HOMES), init=(init, INITS), law=(law, LAWS))
+    arguments.check_draws(generator, dense_first, dense_last)
+    wanted = Wanted(arguments.pattern_of(pattern), home, init, law, generator, arguments.device_of(device))
+    check_model(model)
+    layers = dense_layers(model)
+    notes = {name: why_left(module, init, wanted.device) for name, module in model.named_modules()}
+    notes |= skipped(model, layers, skip, dense_first, dense_last)
+    chosen = {name: layer for name, layer in layers.items() if not notes[name]}
     if not chosen:
-        raise ConfigError(
-            "sparsify",
-            expected="at least one nn.Linear or nn.Conv2d to replace",
-            got="none",
-            hint="see skip=",
-        )
-    return chosen
+        raise _nothing({name: notes[name] for name in layers})
+    refuse_tied(model, chosen)
+    densities = _densities(chosen, notes, arguments.densities_of(density), wanted.pattern, allocation)
+    sparse = {name: layer for name, layer in chosen.items() if densities[name] < 1.0}
+    notes |= dict.fromkeys(chosen.keys() - sparse.keys(), "density 1")
+    for name, layer in sparse.items():
+        check_fit(name, layer, densities[name], wanted.pattern)
+    swapped: dict[str, nn.Module] = {}
+    for name, layer in sparse.items():
+        swapped[name], notes[name] = twin(name, layer, densities[name], wanted)
+    if swapped and home == "packed":  # what sparse layers write is feature-major
+        full = {name: layer for name, layer in chosen.items() if name not in sparse}
+        swapped |= {name: DenseLinear.of(m) for name, m in full.items() if type(m) is nn.Linear}
+    held = places(model, {id(part) for m in sparse.values() for part in (m, *m.parameters(recurse=False))})
+    before = sum(parameter.numel() for parameter in model.parameters())
+    new = {id(layers[name]): layer for name, layer in swapped.items()}
+    follow(held, new)
+    _replace(model, new)
+    for name, replacement in swapped.items():
+        carry_over(layers[name], replacement)
+    for name, old in sparse.items():
+        retire(old, name)
+    _leave_fused_paths(model)
+    _check_states(model)
+    return report_on(model, notes, before)
 
 
-def _named_or_typed(layers: dict[str, Dense], skip: Named) -> Callable[[str, nn.Module], bool]:
-    """A filter from names and types; a name that is no layer is refused."""
-    entries = [skip] if isinstance(skip, (str, type)) else list(skip)
-    if missing := [entry for entry in entries if isinstance(entry, str) and entry not in layers]:
-        raise ConfigError(
-            "sparsify(skip=)", expected=f"layers among {', '.join(layers)}", got=", ".join(missing)
-        )
-    return lambda name, module: name in entries or type(module) in entries
+def _nothing(reasons: Mapping[str, str]) -> ConfigError:
+    """The error for a model of which nothing can be replaced."""
+    listed = "; ".join(f"{name} ({why})" for name, why in list(reasons.items())[:5])
+    return ConfigError(
+        "sparsify",
+        expected="at least one nn.Linear or nn.Conv2d to replace",
+        got="none" + (f" of {len(reasons)}: {listed}" if reasons else ""),
+        hint="see skip= and what cannot be replaced, in the documentation of sparsify",
+    )
 
 
 def _densities(
-    layers: dict[str, Dense],
-    density: float | Mapping[str, float] | None,
+    layers: Mapping[str, Dense],
+    notes: Mapping[str, str],
+    density: float | dict[str, float] | None,
     pattern: Pattern,
     allocation: str | None,
 ) -> dict[str, float]:
     """Density by layer, from one number and an allocation or from a mapping."""
-    if isinstance(density, Mapping):
-        if missing := sorted(set(layers) ^ set(density)):
+    if allocation is not None:
+        arguments.check_choices(allocation=(allocation, ALLOCATIONS))
+    if isinstance(density, dict):
+        if allocation is not None:
+            raise ConfigError(
+                "sparsify", expected="allocation=None with a density for each layer", got=repr(allocation)
+            )
+        if wrong := sorted(set(layers) ^ set(density)):
             raise ConfigError(
                 "sparsify(density=)",
                 expected=f"one density for each of {', '.join(layers)}",
-                got=f"mismatch in {missing}",
+                got=f"mismatch in {wrong}",
+                hint="; ".join(f"{name}: {notes[name]}" for name in wrong if notes.get(name)),
             )
-        for name, value in density.items():
-            if not 0 < value <= 1:
-                raise DensityError(
-                    f"sparsify(density=) for {name}", expected="a density in (0, 1]", got=str(value)
-                )
-        return dict(density)
+        return density
     if isinstance(pattern, NM):
         density = pattern.n / pattern.m if density is None else density
         if allocation not in (None, "uniform"):
@@ -172,61 +163,6 @@ def _densities(
             "sparsify", expected="a density in (0, 1]", got="None", hint="only NM brings its own"
         )
     return allocate({name: tuple(m.weight.shape) for name, m in layers.items()}, density, allocation or "erk")
-
-
-def _check_fit(layers: Mapping[str, Dense], densities: Mapping[str, float], pattern: Pattern) -> None:
-    """Every layer can have its density under the pattern; an error names the layer."""
-    for name, layer in layers.items():
-        try:
-            if densities[name] < 1.0:
-                pattern.budget(densities[name], (layer.weight.shape[0], layer.weight[0].numel()))
-        except (PatternError, DensityError) as error:
-            raise error.within(f"sparsify {name}") from None
-
-
-def _sparse_twin(
-    module: Dense,
-    density: float,
-    pattern: Pattern,
-    home: str,
-    generator: torch.Generator | None,
-    init: str,
-    law: str,
-    device: torch.device | str | None,
-) -> SparseModule:
-    """The sparse layer that takes a dense one's place."""
-    fan_in = "dense" if init == "dense" else "sparse"
-    layer: SparseModule
-    if isinstance(module, nn.Conv2d):
-        layer = MaskedConv2d(
-            module, density=density, pattern=pattern, generator=generator, fan_in=fan_in, law=law
-        )
-    else:
-        layer = (SparseLinear if home == "packed" else MaskedLinear)(
-            module.in_features,
-            module.out_features,
-            module.bias is not None,
-            density=density,
-            pattern=pattern,
-            generator=generator,
-            fan_in=fan_in,
-            law=law,
-            device=device or module.weight.device,
-            dtype=module.weight.dtype,
-        )
-    if init == "keep":
-        _keep_values(layer, module)
-    layer.train(module.training)
-    return layer.requires_grad_(module.weight.requires_grad)
-
-
-def _keep_values(layer: SparseModule, module: Dense) -> None:
-    """Take the dense layer's values at the drawn topology, and its bias."""
-    topology, dense = layer.topology, layer.to_matrix(module.weight.detach()).cpu()
-    layer.assign(topology, layer.pattern.pack(dense, topology.positions, layer.grid))
-    if layer.bias is not None and module.bias is not None:
-        with torch.no_grad():
-            layer.bias.copy_(module.bias)
 
 
 def _replace(model: nn.Module, swapped: Mapping[int, nn.Module]) -> None:
@@ -246,3 +182,10 @@ def _leave_fused_paths(model: nn.Module) -> None:
             module.activation_relu_or_gelu = 0  # what torch looks at to see whether its fused path applies
         elif isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False
+
+
+def _check_states(model: nn.Module) -> None:
+    """Loading a state is all or nothing, across layers too; once for a model, however often it is sparsified."""
+    hooks = model._load_state_dict_pre_hooks.values()  # noqa: SLF001 (torch has no public question)
+    if all(getattr(hook, "hook", None) is not check_model_state for hook in hooks):
+        model.register_load_state_dict_pre_hook(check_model_state)

@@ -1,42 +1,47 @@
-"""What sparsify did, layer by layer."""
+"""What sparsify did, layer by layer, and what it left as it was."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
 from gossamer.nn.sparse import SparseModule
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One row of a SparsifyReport: what a layer became."""
+    """One row of a SparsifyReport: what a layer became, or why it stayed dense.
+
+    A weight is a number in a parameter of two dimensions or more; a connection is a weight that exists.
+    """
 
     name: str
     kind: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]  # of the weight as a matrix; () where a module holds several
+    size: int  # weights of the dense layer
     connections: int
     home: str
     bytes: int
-
-    @classmethod
-    def of(cls, name: str, layer: SparseModule | nn.Linear | nn.Conv2d) -> LayerReport:
-        """Count a layer; bytes are values, indices and bias."""
-        if isinstance(layer, SparseModule):
-            connections, shape, home = layer.connections, layer.shape, layer.home
-        else:
-            connections, home = layer.weight.numel(), "dense"
-            shape = (layer.weight.shape[0], layer.weight[0].numel())
-        size = sum(
-            tensor.numel() * tensor.element_size() for tensor in [*layer.parameters(), *layer.buffers()]
-        )
-        return cls(name, type(layer).__name__, shape, connections, home, size)
+    parameters: int  # all that it holds, biases too; one that rows share is counted in the first
+    note: str = ""  # why it stayed dense, or what was kept of its values
 
     @property
     def density(self) -> float:
         """Share of the dense layer's connections."""
-        return self.connections / (self.shape[0] * self.shape[1])
+        return self.connections / self.size if self.size else 1.0
+
+
+@dataclass(frozen=True)
+class OtherReport:
+    """A module that holds parameters but no weights: a norm, a scale."""
+
+    name: str
+    kind: str
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -44,28 +49,144 @@ class SparsifyReport:
     """What ``sparsify`` did; print it for a table.
 
     Args:
-        layers: list of LayerReport - every linear and convolution, the ones left dense included.
+        layers: list of LayerReport - every module that holds weights, the ones left dense included.
+        others: list of OtherReport - modules that hold vectors and single numbers only.
+        dense_parameters: int - parameters of the model before.
     """
 
     layers: list[LayerReport] = field(default_factory=list)
+    others: list[OtherReport] = field(default_factory=list)
+    dense_parameters: int = 0
+
+    @property
+    def sparse(self) -> list[LayerReport]:
+        """The layers that are sparse now."""
+        return [row for row in self.layers if row.home != "dense"]
+
+    @property
+    def left(self) -> list[LayerReport | OtherReport]:
+        """What stayed as it was."""
+        rows: list[LayerReport | OtherReport] = [row for row in self.layers if row.home == "dense"]
+        return rows + self.others
 
     @property
     def connections(self) -> int:
-        """All connections, dense layers included."""
-        return sum(layer.connections for layer in self.layers)
+        """All connections of the model, those of modules left dense included."""
+        return sum(row.connections for row in self.layers)
 
     @property
     def density(self) -> float:
-        """Share of the dense model's connections."""
-        return self.connections / sum(layer.shape[0] * layer.shape[1] for layer in self.layers)
+        """Share of the whole dense model's weights that are connections now, modules left dense included."""
+        return _share(self.connections, sum(row.size for row in self.layers))
+
+    @property
+    def sparse_density(self) -> float:
+        """The same share in the layers made sparse alone: what ``density=`` asked of them."""
+        return _share(sum(row.connections for row in self.sparse), sum(row.size for row in self.sparse))
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all parameters of the model now: masked layers hold their zeros."""
+        return sum(row.parameters for row in self.sparse) + sum(row.parameters for row in self.left)
+
+    @property
+    def left_share(self) -> float:
+        """Share of the dense model's parameters that stayed as they were."""
+        return _share(sum(row.parameters for row in self.left), self.dense_parameters)
 
     def __str__(self) -> str:
+        head = ("layer", "kind", "shape", "density", "connections", "bytes", "  home")
+        table = [head, *(_cells(row) for row in self.layers)]
+        wide = [max(len(cells[i]) for cells in table) for i in range(len(head))]
         lines = [
-            f"{'layer':<24}{'kind':<14}{'shape':>14}{'density':>10}{'connections':>14}{'bytes':>12}  home"
+            "  ".join(
+                cell.ljust(width) if i in (0, 1, 6) else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(cells, wide, strict=True))
+            ).rstrip()
+            for cells in table
         ]
-        lines += [
-            f"{row.name:<24}{row.kind:<14}{f'{row.shape[0]}x{row.shape[1]}':>14}{row.density:>10.4f}"
-            f"{row.connections:>14,}{row.bytes:>12,}  {row.home}"
-            for row in self.layers
-        ]
-        return "\n".join([*lines, f"total: {self.connections:,} connections, density {self.density:.4f}"])
+        return "\n".join([*lines, self._summary()])
+
+    def _summary(self) -> str:
+        """What the rows come to."""
+        kinds = Counter(row.kind for row in self.others)
+        without = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        connections, size = (
+            sum(getattr(row, what) for row in self.sparse) for what in ("connections", "size")
+        )
+        return (
+            f"sparse: {len(self.sparse)} layers, {connections:,} of {size:,} weights, "
+            f"density {self.sparse_density:.4f}\n"
+            f"left as they were: {len(self.left)} modules{f' ({without} without weights)' if without else ''}, "
+            f"{self.left_share:.1%} of the {self.dense_parameters:,} parameters before\n"
+            f"whole model: {self.connections:,} connections, density {self.density:.4f}; "
+            f"{self.parameters:,} parameters now"
+        )
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 1.0
+
+
+def _cells(row: LayerReport) -> tuple[str, ...]:
+    """The words of a row."""
+    return (
+        row.name or "(the model)",
+        row.kind,
+        "x".join(map(str, row.shape)) or "several",
+        f"{row.density:.4f}",
+        f"{row.connections:,}",
+        f"{row.bytes:,}",
+        f"  {row.home}{f': {row.note}' if row.note else ''}",
+    )
+
+
+def report_on(model: nn.Module, notes: Mapping[str, str], dense_parameters: int) -> SparsifyReport:
+    """Count a model.
+
+    Args:
+        model: nn.Module - with its sparse layers in place.
+        notes: name -> what to say of a module.
+        dense_parameters: int - parameters of the model before.
+    Returns:
+        SparsifyReport - its rows hold every parameter of the model, once.
+    Cost: O(modules); sizes alone are read.
+    """
+    layers, others, seen = list[LayerReport](), list[OtherReport](), set[int]()
+    for name, module in model.named_modules():
+        if "parametrizations" in name.split("."):
+            continue  # held by the module that is parametrized
+        held = own_parameters(module)
+        counted = sum(p.numel() for p in held if id(p) not in seen)
+        fresh = sum(p.numel() for p in held if id(p) not in seen and p.dim() > 1)
+        seen.update(map(id, held))
+        if isinstance(module, SparseModule) or any(p.dim() > 1 for p in held):
+            layers.append(_row(name, module, held, counted, fresh, notes.get(name, "")))
+        elif held:
+            others.append(OtherReport(name, type(module).__name__, counted))
+    return SparsifyReport(layers, others, dense_parameters)
+
+
+def own_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a module holds itself, those of its parametrizations included."""
+    inner = module._modules.get("parametrizations")  # noqa: SLF001 (an attribute would compute the weight)
+    return [*module.parameters(recurse=False), *(inner.parameters() if inner is not None else ())]
+
+
+def _row(
+    name: str, module: nn.Module, held: list[nn.Parameter], counted: int, fresh: int, note: str
+) -> LayerReport:
+    """The row of a module that holds weights; bytes are parameters, indices and other buffers."""
+    shape: tuple[int, ...]
+    if isinstance(module, SparseModule):
+        connections, shape, home = module.connections, module.shape, module.home
+        size = shape[0] * shape[1]
+    else:
+        connections = size = fresh
+        home, weights = "dense", [p for p in held if p.dim() > 1]
+        shape = (weights[0].shape[0], prod(weights[0].shape[1:])) if len(weights) == 1 else ()
+    if counted < sum(parameter.numel() for parameter in held):
+        note = f"{note}; " * bool(note) + "parameters shared with a row above are counted there"
+    tensors: list[Tensor] = [*held, *module.buffers(recurse=False)]
+    used = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return LayerReport(name, type(module).__name__, shape, size, connections, home, used, counted, note)

@@ -1,0 +1,204 @@
+"""Which layers of a model ``sparsify`` can replace, and why it leaves the others as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize, prune
+
+from gossamer.errors import ConfigError, PatternError
+from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn.dense import DenseLinear
+from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.sparse import SparseModule
+
+Dense = nn.Linear | nn.Conv2d
+KINDS = (nn.Linear, nn.Conv2d, DenseLinear)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# Wrappers that took notes about the parameters inside, by the names of torch's classes.
+WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule")
+STATE_HOOKS = (
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+
+
+def check_model(model: Any) -> None:
+    """Refuse models of which no part can be replaced safely.
+
+    Raises:
+        ConfigError: no module, a layer by itself, a wrapped or compiled model, or layers without a size yet.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            "sparsify", expected="a torch.nn.Module", got="None" if model is None else type(model).__name__
+        )
+    if isinstance(model, SparseModule):
+        raise ConfigError(
+            "sparsify", expected="a model with dense layers", got=f"a {_kind(model)}, sparse already"
+        )
+    if isinstance(model, Dense):
+        raise ConfigError(
+            "sparsify",
+            expected="a model that holds the layer, since layers are replaced where they are held",
+            got=f"the {_kind(model)} itself",
+            hint="wrap it, nn.Sequential(layer), or build gossamer.SparseLinear or gossamer.MaskedConv2d",
+        )
+    for name, module in model.named_modules():
+        where = f"{name or 'the model'} ({_kind(module)})"
+        bases = [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.")]
+        if set(bases) & set(WRAPPERS) or module._compiled_call_impl is not None:  # noqa: SLF001 (no public question)
+            raise ConfigError(
+                "sparsify",
+                expected="a model that is not wrapped or compiled yet",
+                got=where,
+                hint="call sparsify on the model inside, and wrap or compile it afterwards",
+            )
+        if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+            raise ConfigError(
+                "sparsify",
+                expected="layers that know their sizes",
+                got=f"{where}, not initialized",
+                hint="run one batch through the model first",
+            )
+
+
+def dense_layers(model: nn.Module) -> dict[str, Dense]:
+    """Linear and two-dimensional convolution layers by name, of exactly these classes."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, Dense) and type(m) in KINDS}
+
+
+def why_left(module: nn.Module, init: str, device: torch.device | None) -> str:
+    """Why a module stays as it is, in a few words; an empty string for a layer that can be replaced.
+
+    Args:
+        module: nn.Module.
+        init: str - as given to ``sparsify``: a pruned layer can be replaced where its values are kept.
+        device: torch.device or None - where sparse linear layers are made.
+    """
+    if isinstance(module, SparseModule):
+        return "sparse already"
+    if type(module) not in KINDS or not isinstance(module, Dense):
+        return _of_another_kind(module)
+    if problem := _weight_problem(module, init):
+        return problem
+    weight = effective_weight(module)
+    if weight.is_meta and (device is None or isinstance(module, nn.Conv2d) or init == "keep"):
+        return "on the meta device: name one for linear layers, device=, that has values; not for init='keep'"
+    for name, parameter in module.named_parameters(recurse=False):
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:  # noqa: SLF001 (no public question)
+            return f"hooks on the gradient of its {name}"
+    if any(getattr(module, hooks) for hooks in STATE_HOOKS):
+        return "hooks on its state, which know a dense weight"
+    if "forward" in vars(module):
+        return "its forward was replaced"
+    if taken := sorted(set(additions(module)) & _names_of_ours()):
+        return f"attributes of its own that a sparse layer uses: {', '.join(taken)}"
+    return ""
+
+
+def _of_another_kind(module: nn.Module) -> str:
+    """The reason for modules that are no plain layer."""
+    if parametrize.is_parametrized(module):
+        return f"parametrized: its {', '.join(module.parametrizations)} is computed before each use"  # type: ignore[arg-type]
+    if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
+        return "attention reads its weight without calling it"
+    if isinstance(module, Dense):
+        return "a subclass may use its weight in another way"
+    return "no layer that has a sparse form"
+
+
+def _weight_problem(module: Dense, init: str) -> str:
+    """What is wrong with weight and bias as they are held."""
+    pruned = pruned_names(module)
+    if pruned == ["weight"]:
+        if init != "keep":
+            return "pruned by torch.nn.utils.prune: init='keep' takes the zeros over"
+    elif "weight" not in module._parameters or pruned:  # noqa: SLF001 (what hooks compute is no parameter)
+        computed = ", ".join(type(hook).__name__ for hook in module._forward_pre_hooks.values())  # noqa: SLF001
+        return f"its weight or bias is computed before each use ({computed or 'not a parameter'})"
+    for tensor in (effective_weight(module), module.bias):
+        if tensor is None:
+            continue
+        if tensor.dtype not in FLOATS or tensor.layout != torch.strided:
+            return f"{tensor.dtype}, {tensor.layout}: sparse layers hold real floating-point numbers"
+        if type(tensor) not in (nn.Parameter, Tensor):
+            return f"its weight or bias is a {type(tensor).__name__}"
+    return ""
+
+
+def pruned_names(module: nn.Module) -> list[str]:
+    """Names of the parameters that ``torch.nn.utils.prune`` masks before each pass."""
+    hooks = module._forward_pre_hooks.values()  # noqa: SLF001 (torch's own way to find them)
+    return [hook._tensor_name for hook in hooks if isinstance(hook, prune.BasePruningMethod)]  # noqa: SLF001
+
+
+def effective_weight(module: Dense) -> Tensor:
+    """The weight as the next pass will use it: pruning masks it only then."""
+    if "weight" in pruned_names(module):
+        return (module.weight_orig * module.weight_mask).detach()  # type: ignore[operator]
+    return module.weight
+
+
+def additions(module: nn.Module) -> Iterator[str]:
+    """Names that a user hung on a layer: attributes, buffers, parameters, modules."""
+    plain, pruned = _plain(isinstance(module, nn.Conv2d)), pruned_names(module)
+    hidden = {"weight", *(f"{name}{end}" for name in pruned for end in ("_orig", "_mask"))}
+    tensors = (module._parameters, module._buffers, module._modules)  # noqa: SLF001 (held apart from attributes)
+    for name in (*vars(module), *(name for held in tensors for name in held)):
+        if name not in plain and name not in hidden:
+            yield name
+
+
+@cache
+def _plain(convolution: bool) -> frozenset[str]:
+    """What every layer has."""
+    layer = nn.Conv2d(1, 1, 1, device="meta") if convolution else nn.Linear(1, 1, device="meta")
+    return frozenset({*vars(layer), "weight", "bias"})
+
+
+@cache
+def _names_of_ours() -> frozenset[str]:
+    """What sparse layers have and plain ones do not."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        linear, masked = SparseLinear(1, 1, density=1.0), MaskedLinear(1, 1, density=1.0)
+        ours = (linear, masked, MaskedConv2d(nn.Conv2d(1, 1, 1), density=1.0))
+    return frozenset(name for layer in ours for name in dir(layer)) - frozenset(dir(nn.Module()))
+
+
+def refuse_tied(model: nn.Module, chosen: dict[str, Dense]) -> None:
+    """A weight used by two modules cannot be sparse in one of them; a module registered twice is still one.
+
+    Raises:
+        PatternError: one parameter, or two in the same memory, with both names.
+    """
+    owners: dict[tuple[str, int], tuple[str, str]] = {}
+    for module_name, module in model.named_modules():
+        for parameter_name, parameter in module.named_parameters(module_name, recurse=False):
+            keys = [("object", id(parameter))]
+            if (
+                type(parameter) is nn.Parameter
+                and not parameter.is_meta
+                and parameter.layout == torch.strided
+            ):
+                keys += [("memory", parameter.data_ptr())] if parameter.numel() else []
+            for key in keys:
+                first, owner = owners.setdefault(key, (parameter_name, module_name))
+                if first != parameter_name and (module_name in chosen or owner in chosen):
+                    raise PatternError(
+                        "sparsify",
+                        expected="layers with a weight of their own",
+                        got=f"{parameter_name} tied to {first}",
+                        hint="untie the weights, or leave the layers out with skip=",
+                    )
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__

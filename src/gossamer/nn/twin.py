@@ -1,0 +1,104 @@
+"""The sparse layer that takes a dense one's place, made beside it; the dense one is only read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.errors import DensityError, NonFiniteError, PatternError
+from gossamer.nn.candidates import Dense, effective_weight
+from gossamer.nn.carry import mark_parameters
+from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.sparse import SparseModule
+from gossamer.patterns import Pattern
+from gossamer.topology import Topology
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What all sparse layers of a model have in common; see ``sparsify``."""
+
+    pattern: Pattern
+    home: str
+    init: str
+    law: str
+    generator: torch.Generator | None
+    device: torch.device | None
+
+
+def check_fit(name: str, layer: Dense, density: float, pattern: Pattern) -> None:
+    """Refuse a density that a layer cannot have under the pattern; raises the pattern's error, with the name."""
+    try:
+        pattern.budget(density, (layer.weight.shape[0], layer.weight[0].numel()))
+    except (PatternError, DensityError) as error:
+        raise error.within(f"sparsify {name}") from None
+
+
+def twin(name: str, dense: Dense, density: float, wanted: Wanted) -> tuple[SparseModule, str]:
+    """The sparse layer, and what there is to say of its values.
+
+    Args:
+        name: str - of the layer, for errors.
+        dense: nn.Linear or nn.Conv2d.
+        density: float in (0, 1].
+        wanted: Wanted.
+    Returns:
+        (SparseModule, str).
+    Raises:
+        NonFiniteError: init="keep" and weights with zeros and NaN.
+    Cost: O(connections); O(dense size) for init="keep".
+    """
+    fan_in = "dense" if wanted.init == "dense" else "sparse"
+    layer: SparseModule
+    if isinstance(dense, nn.Conv2d):
+        layer = MaskedConv2d(
+            dense,
+            density=density,
+            pattern=wanted.pattern,
+            generator=wanted.generator,
+            fan_in=fan_in,
+            law=wanted.law,
+        )
+    else:
+        layer = (SparseLinear if wanted.home == "packed" else MaskedLinear)(
+            dense.in_features,
+            dense.out_features,
+            dense.bias is not None,
+            density=density,
+            pattern=wanted.pattern,
+            generator=wanted.generator,
+            fan_in=fan_in,
+            law=wanted.law,
+            device=wanted.device or dense.weight.device,
+            dtype=dense.weight.dtype,
+        )
+    said = _keep_values(layer, dense, name) if wanted.init == "keep" else ""
+    mark_parameters(dense, layer)
+    return layer, said
+
+
+def _keep_values(layer: SparseModule, dense: Dense, name: str) -> str:
+    """Take the dense layer's bias, and its values at the drawn topology or, where some are zero, the largest."""
+    matrix = layer.to_matrix(effective_weight(dense).detach()).cpu()
+    alive, topology = int(matrix.count_nonzero()), layer.topology
+    if pruned := alive < matrix.numel():
+        topology = _largest(layer, matrix, name)
+    values = layer.pattern.pack(matrix, topology.positions, layer.grid)
+    layer.assign(topology, values)
+    if layer.bias is not None and dense.bias is not None:
+        with torch.no_grad():
+            layer.bias.copy_(dense.bias)
+    how = "the largest, since some were zero" if pruned else "drawn at random"
+    return f"keeps {int(values.count_nonzero()):,} of {alive:,} values, {how}"
+
+
+def _largest(layer: SparseModule, matrix: Tensor, name: str) -> Topology:
+    """The topology of the layer's budget that holds the largest weights."""
+    try:
+        positions = layer.pattern.project(matrix.abs(), layer.capacity, layer.grid)
+    except NonFiniteError as error:
+        raise error.within(f"sparsify {name}") from None
+    return Topology(layer.pattern, layer.shape, positions)
