@@ -70,7 +70,7 @@ def test_operands_that_do_not_fit_are_refused(
 def test_a_row_pointer_past_the_columns_is_refused_by_the_core() -> None:
     operands = _good()
     operands["index"][0] = torch.tensor([0, 2, 900], dtype=I32)
-    with pytest.raises(ShapeError, match="check_index"):
+    with pytest.raises(TopologyError, match="check_index"):
         ops.linear(**operands)
 
 

@@ -140,7 +140,7 @@ def pick(op: str, layout: str, dtype: Any, device: str) -> KernelSpec:
 
 
 def goes_dense(
-    op: str, layout: str, shape: Sequence[int], values: Tensor, batch: int, training: bool = True
+    op: str, layout: str, shape: Sequence[int], values: Tensor, used: int, batch: int, training: bool = True
 ) -> bool:
     """Whether a product goes through a dense weight instead of a row of the table.
 
@@ -149,6 +149,7 @@ def goes_dense(
         layout: layout of the table.
         shape: the layout's integers.
         values: the stored values.
+        used: how many of them are connections; a layer that lost some keeps room for them.
         batch: samples.
         training: whether the values change before the next product.
 
@@ -158,7 +159,7 @@ def goes_dense(
     Cost: one comparison below the floor of `cost.FLOOR`, one look-up above it.
     """
     mode = densified.mode()
-    few = values.shape[0] < cost.FLOOR * shape[0] * shape[1]
+    few = used < cost.FLOOR * shape[0] * shape[1]
     if mode == "never" or (mode == "auto" and few):
         return False
     if _dense_refused(layout, str(values.dtype).removeprefix("torch."), values.device.type):
@@ -167,7 +168,7 @@ def goes_dense(
         return True
     if values.is_inference():  # nothing is kept for them: they do not count writes
         return False
-    return cost.estimates(layout, tuple(shape), values.shape[0], batch, training)[op].pays
+    return cost.estimates(layout, tuple(shape), used, batch, training)[op].pays
 
 
 def _dense_refused(layout: str, dtype: str, device: str) -> str:

@@ -124,7 +124,7 @@ class SparseLinear(_Linear, Packed):
                 self.values.dtype,
                 self.values.device.type,
                 shape=self.pattern.dims(self.shape),
-                density=self.values.shape[0] / (self.shape[0] * self.shape[1]),
+                density=self.connections / (self.shape[0] * self.shape[1]),
                 batch=batch,
                 training=training,
             )

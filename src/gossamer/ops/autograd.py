@@ -90,6 +90,7 @@ class _GradValues(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         first, x, *index = ctx.saved_tensors
+        grad = grad.contiguous()  # it stands where values do; that of a sum is one number seen many times
         dg = linear(x, grad, index, None, ctx.layout, ctx.shape) if ctx.needs_input_grad[0] else None
         dx = linear_grad_input(first, grad, index, ctx.layout, ctx.shape) if ctx.needs_input_grad[1] else None
         return dg, dx, None, None, None, *(None for _ in index)

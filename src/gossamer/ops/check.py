@@ -1,4 +1,4 @@
-"""O(1) checks of the operands of a sparse product; ``kernels.cpu.check_index`` scans an index."""
+"""Checks of the operands of sparse products: what no kernel may meet is refused here."""
 
 from __future__ import annotations
 
@@ -8,130 +8,110 @@ from typing import TYPE_CHECKING
 import torch
 
 from gossamer.errors import DtypeError, ShapeError
+from gossamer.kernels.operands import used_values
+from gossamer.kernels.scanned import check_length, used_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_COLUMNS = (torch.uint16, torch.int32)
-_POINTERS = (torch.int32, torch.int64)
-_OFFSETS = (torch.uint8,)
 
-# layout: number of integers in shape, accepted dtypes of each index tensor
-_LAYOUTS: dict[str, tuple[int, tuple[tuple[torch.dtype, ...], ...]]] = {
-    "csr": (2, (_POINTERS, _COLUMNS)),
-    "fanin": (3, (_COLUMNS, _COLUMNS)),
-    "nm": (4, (_OFFSETS,)),
-    "nm_lanes": (4, (_OFFSETS,)),
-    "nm_bytes": (4, (_OFFSETS,)),
-    "dense": (2, ()),
-    "csr_bands": (3, ((torch.int32,), (torch.uint8, torch.uint16))),
-    "block": (4, (_POINTERS, _COLUMNS)),
-}
+def check_product(
+    operation: str,
+    values: Tensor,
+    index: Sequence[Tensor],
+    layout: str,
+    shape: Sequence[int],
+    *,
+    x: Tensor | None = None,
+    grad: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> int:
+    """Check all that a kernel relies on, the contents of the index included.
 
+    Args:
+        operation: str - named in errors.
+        values: [>= used] - flat.
+        index: integer tensors of the layout.
+        layout: layout of the table.
+        shape: the layout's integers.
+        x: [batch, n_in] or None.
+        grad: [batch, n_out] or None.
+        bias: [n_out] or None.
 
-def _shape_error(expected: str, got: str, hint: str = "") -> ShapeError:
-    return ShapeError("ops.linear", expected=expected, got=got, hint=hint)
+    Returns:
+        int - values that the index has places for.
 
+    Raises:
+        ShapeError: operands that do not fit each other.
+        DtypeError: dtypes or devices that do not fit each other.
+        TopologyError: an index that describes no topology.
 
-def _row_compressed(index: Sequence[Tensor], rows: int) -> int:
-    """Columns stored, after checking the shapes of row pointers and columns."""
-    if index[0].shape != (rows + 1,) or index[1].ndim != 1:
-        raise _shape_error(f"row_ptr [{rows + 1}] and col [nnz]", f"{[tuple(t.shape) for t in index]}")
-    return index[1].shape[0]
-
-
-def _used(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
-    """Values in use, after checking the shapes of the index."""
-    n_out, n_in = shape[0], shape[1]
-    if layout == "csr":
-        return _row_compressed(index, n_out)
-    if layout == "block":
-        h, w = shape[2], shape[3]
-        if not (1 <= h <= 32 and 1 <= w <= 32) or n_out % h or n_in % w:
-            raise _shape_error(
-                "sides from 1 to 32 that divide n_out and n_in", f"{h} x {w}, {n_out} x {n_in}"
-            )
-        return _row_compressed(index, n_out // h) * h * w
-    if layout == "fanin":
-        rows, cols, group = index[0], index[1], shape[2]
-        if rows.ndim != 1 or cols.ndim != 2 or rows.shape[0] != cols.shape[0]:
-            raise _shape_error("rows [n_active] and col [n_active, k]", f"{[tuple(t.shape) for t in index]}")
-        if group not in {1, 2, 4, 8} or n_out % group:
-            raise _shape_error("group 1, 2, 4 or 8 that divides n_out", f"group {group}, n_out {n_out}")
-        return cols.numel() * group
-    if layout == "dense":
-        return n_out * n_in
-    if layout == "csr_bands":
-        starts, cols, band = index[0], index[1], shape[2]
-        if not 1 <= band <= 65536 or starts.shape != (-(-n_in // band) * n_out + 1,) or cols.ndim != 1:
-            raise _shape_error(
-                "a band of 1 to 65536, starts [bands * n_out + 1] and col [nnz]",
-                f"band {band}, {[tuple(t.shape) for t in index]}",
-            )
-        return cols.shape[0]
-    n, m = shape[2], shape[3]
-    if not 1 <= n <= m <= 256 or n_in % m:
-        raise _shape_error("1 <= n <= m <= 256 with m dividing n_in", f"n {n}, m {m}, n_in {n_in}")
-    tiles = n_in // m
-    expected = {
-        "nm": (n_out, tiles, n),
-        "nm_lanes": (-(-n_out // 8), tiles, n, 8),
-        "nm_bytes": (-(-n_out // 16), -(-tiles // 2), n, 16, 2),
-    }[layout]
-    if index[0].shape != expected:
-        raise _shape_error(f"offset {list(expected)}", f"{tuple(index[0].shape)}")
-    return index[0].numel()
-
-
-def _check_index(index: Sequence[Tensor], layout: str, shape: Sequence[int], device: torch.device) -> int:
-    if layout not in _LAYOUTS:
-        raise _shape_error(f"a layout of {', '.join(_LAYOUTS)}", repr(layout))
-    integers, dtypes = _LAYOUTS[layout]
-    if len(shape) != integers or len(index) != len(dtypes):
-        raise _shape_error(
-            f"{len(dtypes)} index tensors and {integers} integers in shape for layout {layout!r}",
-            f"{len(index)} and {len(shape)}",
-        )
-    for tensor, accepted in zip(index, dtypes, strict=True):
-        if tensor.dtype not in accepted or tensor.device != device:
-            names = " or ".join(str(d).removeprefix("torch.") for d in accepted)
-            raise DtypeError(
-                "ops.linear",
-                expected=f"index of {names} on {device}",
-                got=f"{tensor.dtype} on {tensor.device}",
-            )
-        if not tensor.is_contiguous():
-            raise _shape_error(
-                "contiguous index tensors", f"strides {tensor.stride()}", "call .contiguous() once"
-            )
-    return _used(index, layout, shape)
+    Cost: O(connections) the first time, O(1) after that; see `kernels.scanned`.
+    """
+    _check_devices(operation, values, index)
+    used = used_of(operation, values, index, layout, shape)
+    if x is not None:
+        _check_panel(operation, "x", x, shape[1], values)
+    if grad is not None:
+        _check_panel(operation, "grad", grad, shape[0], values)
+        if x is not None and x.shape[0] != grad.shape[0]:
+            raise ShapeError(operation, expected=f"grad [{x.shape[0]}, ..]", got=f"{tuple(grad.shape)}")
+    if bias is not None:
+        _check_bias(operation, bias, shape[0], values)
+    return used
 
 
 def check_operands(
     x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
 ) -> None:
-    """Check ranks, sizes, dtypes and devices of the operands of `linear`.
+    """Check ranks, sizes, dtypes and devices of the operands of `linear`, not the contents: they may be traced.
 
     Raises:
         ShapeError: operands that do not fit each other.
         DtypeError: dtypes or devices that do not fit each other.
     """
-    used = _check_index(index, layout, shape, values.device)
+    _check_devices("ops.linear", values, index)
+    check_length("ops.linear", values, used_values("ops.linear", index, layout, shape))
     if x.ndim < 1 or x.shape[-1] != shape[1]:
-        raise _shape_error(f"x [..., {shape[1]}]", f"{tuple(x.shape)}")
-    if values.ndim != 1 or values.shape[0] < used or not values.is_contiguous():
-        raise _shape_error(
-            f"contiguous values [>= {used}]", f"{tuple(values.shape)} with strides {values.stride()}"
-        )
-    if bias is not None and (bias.shape != (shape[0],) or not bias.is_contiguous()):
-        raise _shape_error(f"contiguous bias [{shape[0]}]", f"{tuple(bias.shape)}")
-    for name, tensor in (("x", x), ("bias", bias)):
-        if tensor is not None and (tensor.dtype != values.dtype or tensor.device != values.device):
-            raise DtypeError(
-                "ops.linear",
-                expected=f"{name} like values: {values.dtype} on {values.device}",
-                got=f"{tensor.dtype} on {tensor.device}",
-                hint="cast one of them, or run under torch.autocast",
-            )
+        raise ShapeError("ops.linear", expected=f"x [..., {shape[1]}]", got=f"{tuple(x.shape)}")
+    _check_like("ops.linear", "x", x, values)
+    if bias is not None:
+        _check_bias("ops.linear", bias, shape[0], values)
+
+
+def _check_devices(operation: str, values: Tensor, index: Sequence[Tensor]) -> None:
+    """Floating values, strided as all that has a memory to point to, and an index beside them."""
     if not values.dtype.is_floating_point:
-        raise DtypeError("ops.linear", expected="floating-point values", got=f"{values.dtype}")
+        raise DtypeError(operation, expected="floating-point values", got=f"{values.dtype}")
+    on_cpu = values.is_cpu
+    for tensor in (values, *index):
+        if tensor.layout is not torch.strided:
+            raise DtypeError(operation, expected="strided values and index", got=f"{tensor.layout}")
+        if not (on_cpu and tensor.is_cpu) and tensor.device != values.device:
+            raise DtypeError(operation, expected=f"index on {values.device}", got=f"{tensor.device}")
+
+
+def _check_panel(operation: str, name: str, x: Tensor, width: int, values: Tensor) -> None:
+    """One row a sample."""
+    _check_like(operation, name, x, values)
+    if x.ndim != 2 or x.shape[1] != width:
+        raise ShapeError(operation, expected=f"{name} [batch, {width}]", got=f"{tuple(x.shape)}")
+
+
+def _check_bias(operation: str, bias: Tensor, n_out: int, values: Tensor) -> None:
+    _check_like(operation, "bias", bias, values)
+    if bias.shape != (n_out,) or not bias.is_contiguous():
+        got = f"{tuple(bias.shape)} with strides {bias.stride()}"
+        raise ShapeError(operation, expected=f"contiguous bias [{n_out}]", got=got)
+
+
+def _check_like(operation: str, name: str, tensor: Tensor, values: Tensor) -> None:
+    """Of the dtype of the values, beside them, and strided."""
+    beside = (tensor.is_cpu and values.is_cpu) or tensor.device == values.device
+    if tensor.dtype != values.dtype or not beside or tensor.layout is not torch.strided:
+        raise DtypeError(
+            operation,
+            expected=f"{name} like values: {values.dtype} on {values.device}",
+            got=f"{tensor.dtype} on {tensor.device}, {tensor.layout}",
+            hint="cast one of them, or run under torch.autocast",
+        )

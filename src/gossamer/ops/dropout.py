@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from gossamer.errors import ConfigError, DtypeError, ShapeError
 from gossamer.kernels import instruction_set
 from gossamer.kernels.cpu import dropout as compiled
 from gossamer.kernels.reference import dropout as reference
@@ -20,7 +21,20 @@ LIBRARY.define("leaky_dropout(Tensor x, Tensor seed, float slope, float p) -> (T
 LIBRARY.define("leaky_dropout_backward(Tensor grad, Tensor kept, float slope, float p) -> Tensor")
 
 
+def _check(x: Tensor, p: float) -> None:
+    """Numbers, dense, and a probability."""
+    if not x.is_floating_point() or x.layout != torch.strided:
+        raise DtypeError(
+            "leaky_dropout", expected="a dense tensor of a floating type", got=f"{x.dtype}, {x.layout}"
+        )
+    if not 0 <= p <= 1:
+        raise ConfigError("leaky_dropout", expected="p from 0 to 1", got=str(p))
+
+
 def _forward(x: Tensor, seed: Tensor, slope: float, p: float) -> tuple[Tensor, Tensor]:
+    _check(x, p)
+    if seed.dtype != torch.int64 or seed.numel() != 1 or int(seed) < 0:
+        raise DtypeError("leaky_dropout", expected="a seed of one int64 >= 0", got=f"{seed}")
     isa = instruction_set()
     if isa == "reference" or x.dtype not in COMPILED:
         return reference.forward(x, int(seed), slope, p)
@@ -28,6 +42,13 @@ def _forward(x: Tensor, seed: Tensor, slope: float, p: float) -> tuple[Tensor, T
 
 
 def _backward(grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
+    _check(grad, p)
+    if kept.dtype != torch.uint8 or kept.layout != torch.strided:
+        raise DtypeError("leaky_dropout_backward", expected="kept of torch.uint8", got=f"{kept.dtype}")
+    if kept.shape != grad.shape or kept.device != grad.device:
+        got = f"{tuple(kept.shape)} on {kept.device}"
+        expected = f"kept {tuple(grad.shape)} on {grad.device}, as the gradient"
+        raise ShapeError("leaky_dropout_backward", expected=expected, got=got)
     isa = instruction_set()
     if isa == "reference" or grad.dtype not in COMPILED:
         return reference.backward(grad, kept, slope, p)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gossamer.kernels.cpu import dense
 from gossamer.kernels.dispatch import goes_dense, pick
+from gossamer.ops.check import check_product
 
 LIBRARY = torch.library.Library("gossamer", "DEF")
 LIBRARY.define(
@@ -33,7 +34,8 @@ def _linear(
     shape: Sequence[int],
     training: bool = False,
 ) -> Tensor:
-    if goes_dense("linear", layout, shape, values, x.shape[0], training):
+    used = check_product("ops.linear", values, index, layout, shape, x=x, bias=bias)
+    if goes_dense("linear", layout, shape, values, used, x.shape[0], training):
         return dense.linear(x, values, index, bias, layout, shape, training)
     y: Tensor = pick("linear", layout, x.dtype, x.device.type).call(x, values, index, bias, shape)
     return y
@@ -42,7 +44,8 @@ def _linear(
 def _grad_input(
     grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
-    if goes_dense("linear_grad_input", layout, shape, values, grad.shape[0]):
+    used = check_product("ops.linear_grad_input", values, index, layout, shape, grad=grad)
+    if goes_dense("linear_grad_input", layout, shape, values, used, grad.shape[0]):
         return dense.linear_grad_input(grad, values, index, layout, shape)
     dx: Tensor = pick("linear_grad_input", layout, grad.dtype, grad.device.type).call(
         grad, values, index, shape
@@ -53,7 +56,8 @@ def _grad_input(
 def _grad_values(
     grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
-    if goes_dense("linear_grad_values", layout, shape, values, x.shape[0]):
+    used = check_product("ops.linear_grad_values", values, index, layout, shape, x=x, grad=grad)
+    if goes_dense("linear_grad_values", layout, shape, values, used, x.shape[0]):
         return dense.linear_grad_values(grad, x, values, index, layout, shape)
     row = pick("linear_grad_values", layout, values.dtype, values.device.type)
     dv: Tensor = row.call(grad, x, values, index, shape)

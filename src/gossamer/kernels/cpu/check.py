@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gossamer.errors import TopologyError
+from gossamer.errors import ShapeError, TopologyError
 from gossamer.kernels.cpu import library, pack
+from gossamer.kernels.operands import used_values
 
 
 def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> None:
     """Scan index tensors for ranges, order and row pointers, before they reach a kernel.
 
     Args:
-        values: [>= used], float32 or float64, or narrow - tensor or array; only its length and dtype are used.
+        values: [>= used], of any type - tensor or array; only its length is used.
         index: integer tensors of the layout, contiguous.
         layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``, ``"nm_lanes"``, ``"nm_bytes"``, ``"csr_bands"``
             or ``"dense"``.
         shape: integers of the layout.
 
     Raises:
+        ShapeError: sizes that do not fit each other.
+        DtypeError: index tensors of another type than the layout's.
         TopologyError: the index does not describe a valid topology.
         KernelUnavailable: there is no compiled core.
 
@@ -30,7 +33,19 @@ def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[
         >>> ptr, col = np.array([0, 2], np.int32), np.array([1, 3], np.uint16)
         >>> check_index(np.zeros(2, np.float32), [ptr, col], "csr", [1, 4])
     """
-    status = library.core().gs_check_index(pack.MATRIX.pack(*pack.matrix(values, index, layout, shape)))
+    used = used_values("kernels.cpu.check_index", index, layout, shape)
+    if len(values) < used:
+        expected = f"at least {used} values"
+        raise ShapeError("kernels.cpu.check_index", expected=expected, got=str(len(values)))
+    scan(values, index, layout, shape)
+
+
+def scan(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> None:
+    """The contents alone; raises TopologyError, or KernelUnavailable without a compiled core."""
+    core = library.core()
+    fields = pack.FIELDS[layout](0, values, index, shape, pack.address)
+    narrow = pack.DTYPES["float32-int8"][1] if layout == "nm_bytes" else 0  # what that layout is defined on
+    status = core.gs_check_index(pack.MATRIX.pack(*fields, narrow, 0))
     if status:
         raise TopologyError(
             "kernels.cpu.check_index",

@@ -12,6 +12,7 @@ from gossamer.errors import ShapeError
 from gossamer.kernels import modes
 from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.kept import Kept
+from gossamer.kernels.operands import used_values
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,7 +117,9 @@ def weight_of(values: Tensor, index: Sequence[Tensor], layout: str, shape: Seque
     if kept is None:
         kept = _Dense(zeros(shape[:2], dtype=values.dtype))
         _kept.keep(kept, index, values)
-    found = fingerprint(values) if use == "evaluation" else None
+    found = (
+        fingerprint(values[: used_values("densified", index, layout, shape)]) if use == "evaluation" else None
+    )
     same = kept.version == version and (use == "backward" or found == kept.fingerprint is not None)
     if not same:
         scatter(kept.weight, values, index, layout, shape)
@@ -125,7 +128,7 @@ def weight_of(values: Tensor, index: Sequence[Tensor], layout: str, shape: Seque
 
 
 def fingerprint(values: Tensor) -> int:
-    """64 bits of all values."""
+    """64 bits of all these values."""
     found = ctypes.c_uint64()
     library.core().gs_fingerprint(
         values.data_ptr(), values.numel() * values.element_size(), ctypes.byref(found)

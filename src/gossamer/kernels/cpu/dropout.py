@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import ShapeError
 from gossamer.kernels.cpu import library, pack
+from gossamer.kernels.operands import dtype_name
 from gossamer.kernels.reference.dropout import threshold
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def backward(grad: Tensor, kept: Tensor, slope: float, p: float, isa: str) -> Te
 
     Args:
         grad: gradient of y, of its shape, any strides.
-        kept: from `forward`.
+        kept: from `forward`, uint8 of the shape of grad; any strides.
         slope: float - as of `forward`.
         p: float - as of `forward`.
         isa: str - instruction set.
@@ -51,6 +52,8 @@ def backward(grad: Tensor, kept: Tensor, slope: float, p: float, isa: str) -> Te
     from torch import empty_like
 
     dx = empty_like(kept, dtype=grad.dtype)
+    if kept.stride() != dx.stride():  # it has gaps, or places that several numbers share
+        kept = empty_like(dx, dtype=kept.dtype).copy_(kept)
     source = grad if grad.stride() == kept.stride() else dx.copy_(grad)
     _run(library.core().gs_leaky_dropout_backward, source, kept, dx, 0, slope, p, isa)
     return dx
@@ -67,8 +70,8 @@ def _run(
     isa: str,
 ) -> None:
     status = function(CALL.pack(
-        DTYPES[pack.dtype_name(x)], library.ISAS[isa], x.numel(), threshold(p), slope, seed,
-        x.data_ptr(), kept.data_ptr(), out.data_ptr(), library.parallel_for(),
+        DTYPES[dtype_name(x)], library.ISAS[isa], x.numel(), threshold(p), slope, seed,
+        pack.address(x), pack.address(kept), pack.address(out), library.parallel_for(),
     ))  # fmt: skip
     if status:
         raise ShapeError("leaky_dropout", expected="operands that fit", got=library.status_text(status))

@@ -7,8 +7,9 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gossamer.errors import NonFiniteError, ShapeError
+from gossamer.errors import DtypeError, NonFiniteError, ShapeError
 from gossamer.kernels.cpu import library, pack
+from gossamer.kernels.operands import dtype_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ class Factors:
     """
 
     def __init__(self, outputs: Tensor, inputs: Tensor, columns: int) -> None:
-        self.outputs, self.inputs = outputs, inputs
+        self.outputs, self.inputs = pack.resolved(outputs), inputs
         self.shape, self.dtype = (outputs.shape[1], columns), outputs.dtype
 
 
@@ -88,9 +89,14 @@ class GrowthPasses:
     ) -> Tensor:
         """Ascending positions of the ``want[b]`` best in each bucket; raises NonFiniteError."""
         want = want.contiguous()
-        chosen = want.new_empty(int(want.sum()))
+        at_want = _address("want", want, "int64", grid[0] * grid[1] // max(bucket, 1))
+        total = int(want.sum())
+        if not 0 <= total <= grid[0] * grid[1]:
+            expected = f"from 0 to {grid[0] * grid[1]} in all"
+            raise ShapeError("kernels.cpu.growth.in_buckets", expected=expected, got=str(total))
+        chosen = want.new_empty(total)
         status = self._core.gs_grow_in_buckets(
-            self._pack(tile, grid, first, taken), bucket, want.data_ptr(), chosen.data_ptr(), chosen.numel()
+            self._pack(tile, grid, first, taken), bucket, at_want, chosen.data_ptr(), chosen.numel()
         )
         _check("in_buckets", status)
         return chosen
@@ -108,8 +114,8 @@ class GrowthPasses:
         """Write scores above ``floor`` and their positions, ascending, to the front; how many. NonFiniteError."""
         found = ctypes.c_int64()
         status = self._core.gs_grow_above(
-            self._pack(tile, grid, first, taken), floor, scores.data_ptr(), positions.data_ptr(),
-            min(scores.numel(), positions.numel()), ctypes.byref(found),
+            self._pack(tile, grid, first, taken), floor, _address("scores", scores, dtype_name(tile)),
+            _address("positions", positions, "int64"), min(scores.numel(), positions.numel()), ctypes.byref(found),
         )  # fmt: skip
         _check("above", status)
         return found.value
@@ -118,8 +124,8 @@ class GrowthPasses:
         """Bring the k best to the front, in order; the smallest of them, 0 for none."""
         least = ctypes.c_double()
         status = self._core.gs_grow_best(
-            pack.DTYPES[pack.dtype_name(scores)][0], self._isa, scores.data_ptr(), positions.data_ptr(),
-            scores.numel(), k, ctypes.byref(least),
+            _dtype(scores), self._isa, _address("scores", scores, dtype_name(scores)),
+            _address("positions", positions, "int64", scores.numel()), scores.numel(), k, ctypes.byref(least),
         )  # fmt: skip
         _check("keep", status)
         return least.value
@@ -130,10 +136,12 @@ class GrowthPasses:
             isinstance(tile, Factors) or tile.is_contiguous()
         ):
             raise ShapeError("growth", expected=f"a tile of grid {tuple(grid)}", got=f"{tuple(tile.shape)}")
-        gradient, factors = (0, _factors(tile)) if isinstance(tile, Factors) else (tile.data_ptr(), (0,) * 5)
+        gradient, factors = (
+            (0, _factors(tile)) if isinstance(tile, Factors) else (pack.address(tile), (0,) * 5)
+        )
         return SCORES.pack(
-            pack.DTYPES[pack.dtype_name(tile)][0], self._isa, rows, cols, h, w, first, taken.numel(),
-            gradient, taken.data_ptr(), library.parallel_for(), *factors,
+            _dtype(tile), self._isa, rows, cols, h, w, first, taken.numel(),
+            gradient, _address("taken", taken, "int64"), library.parallel_for(), *factors,
         )  # fmt: skip
 
 
@@ -146,8 +154,26 @@ def _factors(tile: Factors) -> tuple[int, int, int, int, int]:
         got = f"{tuple(tile.inputs.shape)} of {tile.inputs.dtype}"
         raise ShapeError("growth", expected=f"inputs packed as {expected} of {tile.dtype}", got=got)
     return (
-        batch, tile.outputs.data_ptr(), tile.outputs.stride(1), tile.outputs.stride(0), tile.inputs.data_ptr(),
+        batch, pack.address(tile.outputs), tile.outputs.stride(1), tile.outputs.stride(0), pack.address(tile.inputs),
     )  # fmt: skip
+
+
+def _dtype(scores: Tensor | Factors) -> int:
+    """``gs_dtype``; raises DtypeError where passes are not compiled for it."""
+    name = dtype_name(scores)
+    if name not in {"float32", "float64"}:
+        raise DtypeError("growth", expected="float32 or float64", got=name)
+    return pack.DTYPES[name][0]
+
+
+def _address(name: str, vector: Tensor, dtype: str, size: int | None = None) -> int:
+    """Where a vector lies, once it is known to be flat, packed, and of that type and size."""
+    if dtype_name(vector) != dtype:
+        raise DtypeError("growth", expected=f"{name} of {dtype}", got=dtype_name(vector))
+    if vector.ndim != 1 or not vector.is_contiguous() or size not in {None, vector.numel()}:
+        expected = f"{name} flat and contiguous" + ("" if size is None else f", [{size}]")
+        raise ShapeError("growth", expected=expected, got=f"{tuple(vector.shape)}, strides {vector.stride()}")
+    return pack.address(vector)
 
 
 def _check(name: str, status: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final
 
 from gossamer.errors import DtypeError, ShapeError
+from gossamer.kernels.operands import dtype_name
 
 ACTIVATIONS: Final = {None: 0, "relu": 1, "leaky_relu": 2}
 MATRIX: Final = struct.Struct("17q")
@@ -23,14 +25,67 @@ Address = Callable[[Any], int]
 Fields = tuple[int, ...]
 
 
+def resolved(array: Any) -> Any:
+    """The array itself; a copy of a tensor that says "negative" about its memory, which kernels do not hear.
+
+    Example:
+        >>> import torch
+        >>> resolved(torch._neg_view(torch.ones(1))).is_neg()
+        False
+    """
+    return array.resolve_neg() if hasattr(array, "is_neg") and array.is_neg() else array
+
+
 def address(array: Any) -> int:
-    """Memory address of a torch tensor or a NumPy array."""
-    return int(array.data_ptr() if hasattr(array, "data_ptr") else array.ctypes.data)
+    """Memory address of a torch tensor or a NumPy array.
+
+    Raises:
+        DtypeError: a tensor without memory on the CPU, or whose memory does not hold what it says; see `resolved`.
+    """
+    if not hasattr(array, "data_ptr"):
+        return int(array.ctypes.data)
+    if array.is_neg() or not array.is_cpu:
+        got = f"one with the negative bit on {array.device}" if array.is_neg() else f"one on {array.device}"
+        raise DtypeError("kernels.cpu", expected="a tensor on the CPU, resolve_neg() called", got=got)
+    try:
+        return int(array.data_ptr())
+    except RuntimeError:  # sparse, or a tracer's
+        raise _no_memory(array) from None
 
 
-def dtype_name(array: Any) -> str:
-    """``"float32"`` for a torch tensor or a NumPy array of that type."""
-    return str(array.dtype).removeprefix("torch.")
+def _no_memory(array: Any) -> DtypeError:
+    got = f"a {type(array).__name__} of layout {array.layout}"
+    return DtypeError("kernels.cpu", expected="a dense tensor with memory", got=got)
+
+
+def strided(array: Any) -> tuple[Any, tuple[int, ...]]:
+    """An array and its strides in elements; a copy where they cannot be said, or not to a kernel.
+
+    Raises:
+        DtypeError: a tensor without strides, such as a sparse one.
+    """
+    if hasattr(array, "data_ptr"):
+        array = resolved(array)
+        try:
+            return array, array.stride()
+        except RuntimeError:
+            raise _no_memory(array) from None
+    strides, size = array.strides, array.itemsize
+    if not array.flags.aligned or any(stride < 0 or stride % size for stride in strides):
+        array = array.copy()
+        strides = array.strides
+    return array, tuple([stride // size for stride in strides])
+
+
+def copied(array: Any) -> Any:
+    """Contiguous."""
+    return array.contiguous() if hasattr(array, "data_ptr") else array.copy(order="C")
+
+
+@cache
+def name_of(dtype: Any) -> str:
+    """``"float32"`` for that dtype of torch or NumPy."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _csr(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:

@@ -1,0 +1,91 @@
+"""Indices that were scanned: each once, in full, before a kernel follows it; what is known of it is kept beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from gossamer.errors import ShapeError, TopologyError
+from gossamer.kernels.cpu import library
+from gossamer.kernels.cpu.check import scan
+from gossamer.kernels.cpu.kept import Kept
+from gossamer.kernels.operands import used_values
+from gossamer.kernels.reference.coordinates import coordinates
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class _Scanned(NamedTuple):
+    layout: str
+    shape: tuple[int, ...]
+    used: int
+
+
+_kept: Kept[_Scanned] = Kept()
+
+
+def used_of(
+    operation: str, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
+) -> int:
+    """Values that an index has places for; the first time, the index is scanned.
+
+    Args:
+        operation: str - named in errors.
+        values: [>= used] - only their number and device are used.
+        index: the layout's integer tensors, on the device of the values.
+        layout: layout of the table.
+        shape: the layout's integers.
+
+    Raises:
+        ShapeError, DtypeError: sizes and types that do not fit.
+        TopologyError: an index out of range, not ascending, or row pointers that go back.
+
+    Cost: O(connections) once for an index and every write to it, one look-up after that. A write that torch does not
+        count, through ``.data`` or an array that shares the memory, is not seen. Inference tensors count none: theirs
+        are scanned at every call.
+    """
+    found = _kept.find(index)
+    if found is not None and found.layout == layout and found.shape == tuple(shape):
+        check_length(operation, values, found.used)
+        return found.used
+    used = used_values(operation, index, layout, shape)
+    check_length(operation, values, used)
+    try:
+        _scan(values, index, layout, shape)
+    except TopologyError as error:
+        raise error.within(operation) from None
+    _kept.keep(_Scanned(layout, tuple(shape), used), index)
+    return used
+
+
+def check_length(operation: str, values: Tensor, used: int) -> None:
+    """Refuse values that are not flat, not packed, or fewer than an index has places for; raises ShapeError."""
+    if values.ndim != 1 or values.numel() < used or not values.is_contiguous():
+        got = f"{tuple(values.shape)} with strides {values.stride()}"
+        raise ShapeError(operation, expected=f"contiguous values [>= {used}]", got=got)
+
+
+def _scan(values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> None:
+    """By the core, or where there is none for it, by the definition."""
+    if not index or index[0].is_meta:  # nothing to follow, or nothing there
+        return
+    if index[0].is_cpu and library.find() is not None:
+        scan(values, index, layout, shape)
+    elif not _in_range(index, layout, shape):
+        raise TopologyError("scan", expected=f"an index of layout {layout!r} for shape {list(shape)}",
+                            got="one out of range")  # fmt: skip
+
+
+def _in_range(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> bool:
+    """What keeps the reference kernels inside their operands; they need no order."""
+    if layout in {"csr", "block", "csr_bands"}:
+        starts = index[0].long()
+        if int(starts[0]) or bool((starts.diff() < 0).any()) or int(starts[-1]) > index[1].numel():
+            return False
+    elif layout != "fanin" and bool((index[0] >= shape[3] * (2 if layout == "nm_bytes" else 1)).any()):
+        return False
+    row, col = coordinates(index, layout, shape)
+    if layout in {"nm_lanes", "nm_bytes"}:  # whose padding lies outside
+        return True
+    return not bool(((row < 0) | (row >= shape[0]) | (col < 0) | (col >= shape[1])).any())
