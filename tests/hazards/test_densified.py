@@ -319,3 +319,20 @@ def word_of_the_environment() -> Iterator[None]:
 def test_an_unknown_word_of_the_environment_is_refused() -> None:
     with pytest.raises(ConfigError, match="auto, always, never"):
         layer_of(gs.FanIn())(torch.randn(1, 64))
+
+
+@pytest.mark.parametrize("pattern", [gs.Unstructured(), gs.FanIn()], ids=str)
+def test_connections_that_are_gone_are_not_counted(pattern: gs.FanIn) -> None:
+    """A layer that lost nine tenths goes the way of one born that small, in all three products."""
+    many, few = (layer_of(pattern, 256, 256, density) for density in (0.8, 0.08))
+    x = torch.randn(64, 256)
+    gradients(many, x)
+    assert many.densified, "with all of its connections it pays"
+    many.assign(few.topology, few.values.detach()[: few.connections])
+    assert many.explain(64, training=True) == few.explain(64, training=True)
+    for mine, wanted in zip(gradients(many, x), gradients(few, x), strict=True):
+        part = mine[: few.connections] if mine.dim() == 1 and mine.shape != wanted.shape else mine
+        assert torch.equal(part, wanted)
+    with torch.no_grad():
+        assert torch.equal(many(x), few(x))
+    assert not many.densified
