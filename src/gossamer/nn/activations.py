@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from gossamer import ops
 from gossamer.errors import ConfigError
+from gossamer.nn.traced import as_one_call, is_traced
 
 
 class AllReLU(nn.Module):
@@ -50,6 +51,8 @@ class AllReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The input where it is positive, else slope times it; then dropout, in training."""
+        if is_traced(x):
+            return as_one_call(self, x)
         if self.training and self.dropout:
             return ops.leaky_dropout(x, self.negative_slope, self.dropout)
         return self.bend(x)
@@ -86,6 +89,8 @@ class Dropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The input in evaluation; in training some of it, scaled."""
+        if is_traced(x):
+            return as_one_call(self, x)
         return ops.leaky_dropout(x, 1.0, self.p) if self.training and self.p else x
 
     def extra_repr(self) -> str:

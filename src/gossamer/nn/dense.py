@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gossamer.nn.traced import as_one_call, is_traced
+
 
 class DenseLinear(nn.Linear):
     """``torch.nn.Linear`` that takes feature-major memory, as sparse layers write it, as it is.
@@ -30,6 +32,8 @@ class DenseLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features], in the order of memory that x has."""
+        if is_traced(x):
+            return as_one_call(self, x)
         if x.ndim != 2 or x.is_contiguous() or x.stride(0) != 1 or self.bias is None:
             return F.linear(x, self.weight, self.bias)
         return torch.addmm(self.bias.unsqueeze(1), self.weight, x.t()).t()

@@ -14,6 +14,7 @@ from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
 from gossamer.nn.sparse_batch import batch_of
+from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.ops.growth import growth_factors, growth_passes
 from gossamer.patterns import FanIn, Pattern
 from gossamer.topology import TileScores
@@ -94,7 +95,11 @@ class SparseLinear(_Linear, Packed):
 
     def forward(self, x: Tensor | Any) -> Tensor:
         """A tensor, dense or sparse_csr, or a SciPy matrix."""
-        return super().forward(x if isinstance(x, Tensor) else batch_of(x))
+        if isinstance(x, Tensor):
+            return super().forward(x)
+        if is_traced(x):
+            return as_one_call(self, x)
+        return super().forward(batch_of(x))
 
     def compute(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""

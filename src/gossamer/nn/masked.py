@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gossamer.errors import TopologyError
 from gossamer.measure import require_memory
 from gossamer.nn.sparse import SparseModule, check_like
+from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.topology import Topology, TopologyChange
 
 DENSE = 9  # bytes a position at the peak of building: weight, mask, and the weight once more
@@ -29,6 +30,12 @@ class Masked(SparseModule):
         self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As every layer; one call in a graph that torch.fx traces."""
+        if is_traced(x):
+            return as_one_call(self, x)
+        return super().forward(x)
 
     @property
     def weights(self) -> nn.Parameter:
@@ -71,6 +78,10 @@ class Masked(SparseModule):
     def effective_weight(self) -> Tensor:
         """The weight the layer computes with; gradients reach existing connections only."""
         return self.weight * self.mask
+
+    def to_dense(self) -> Tensor:
+        """The weight the layer computes with, of the dense layer's shape; a copy."""
+        return self.effective_weight()
 
     def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
         """The topology of a state's mask, which must obey pattern and budget."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.measure import require_memory
+from gossamer.nn.dense_view import DenseView, refusal
 from gossamer.nn.sparse import SparseModule, check_like
 from gossamer.topology import Topology, TopologyChange
 
@@ -36,6 +37,39 @@ class Packed(SparseModule):
     def weights(self) -> nn.Parameter:
         """``values`` [capacity]: connections in flat order, then unused zeros."""
         return self.values
+
+    @property
+    def weight(self) -> Tensor:
+        """[out_features, in_features], read-only: for code that asks a layer for its weight's dtype, shape or device.
+
+        It takes no memory. Reading its numbers makes a dense copy each time, see ``to_dense``; writing raises.
+        """
+        return DenseView(self)
+
+    @weight.setter
+    def weight(self, value: object) -> None:
+        raise refusal("weight =")
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """As every module, but for a dense weight: the layer would not compute with it."""
+        if name == "weight":
+            raise refusal("register_parameter")
+        super().register_parameter(name, param)
+
+    def to_dense(self) -> Tensor:
+        """[out_features, in_features]: a dense copy; gradients through it reach ``values``.
+
+        Raises:
+            MemoryShortage.
+        Cost: O(dense size) memory and time.
+        """
+        return self.unpacked(self.values)
+
+    def unpacked(self, flat: Tensor) -> Tensor:
+        """[out_features, in_features]: numbers in the order of ``values``, zeros elsewhere."""
+        size = self.shape[0] * self.shape[1] * flat.element_size()
+        require_memory(f"dense copy of {self.shape[1]} -> {self.shape[0]}", size, "keep the layer packed")
+        return self.pattern.unpack(flat, self.topology.positions.to(flat.device), self.grid)
 
     @property
     def index(self) -> dict[str, Tensor]:

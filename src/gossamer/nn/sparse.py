@@ -64,6 +64,10 @@ class SparseModule(nn.Module, ABC):
         """The connections that exist now."""
 
     @abstractmethod
+    def to_dense(self) -> Tensor:
+        """The weight as a dense layer would hold it; gradients through it reach ``weights``."""
+
+    @abstractmethod
     def unit_values(self) -> Tensor:
         """[units, members]: values in topology order, without gradient."""
 
