@@ -86,7 +86,7 @@ def density_of(given: Any, where: str = "sparsify(density=)") -> float:
     else:
         try:
             value = float(given)
-        except (TypeError, ValueError, RuntimeError):  # an array or a tensor of several numbers
+        except (TypeError, ValueError, RuntimeError, OverflowError):  # several numbers, or one beyond floats
             value = float("nan")
     if isinstance(given, str):
         hint = "a number, without quotes"
@@ -128,7 +128,7 @@ def device_of(given: Any) -> torch.device | None:
         TypeError,
         ValueError,
     ) as error:  # torch's words for what is not there
-        why = str(error).partition("\n")[0]
+        why = str(error).partition("\n")[0].partition(". ")[0]
     raise ConfigError("sparsify(device=)", expected="a device of this machine", got=repr(given), hint=why)
 
 

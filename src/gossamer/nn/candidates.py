@@ -89,9 +89,8 @@ def why_left(module: nn.Module, init: str, device: torch.device | None) -> str:
         return _of_another_kind(module)
     if problem := _weight_problem(module, init):
         return problem
-    weight = effective_weight(module)
-    if weight.is_meta and (device is None or isinstance(module, nn.Conv2d) or init == "keep"):
-        return "on the meta device: name one for linear layers, device=, that has values; not for init='keep'"
+    if module.weight.is_meta and (problem := _meta_problem(module, init, device)):
+        return f"on the meta device: {problem}"
     for name, parameter in module.named_parameters(recurse=False):
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:  # noqa: SLF001 (no public question)
             return f"hooks on the gradient of its {name}"
@@ -115,6 +114,15 @@ def _of_another_kind(module: nn.Module) -> str:
     return "no layer that has a sparse form"
 
 
+def _meta_problem(module: Dense, init: str, device: torch.device | None) -> str:
+    """What is missing where a layer has a shape and no numbers."""
+    if isinstance(module, nn.Conv2d):
+        return "convolutions are made where they are"
+    if init == "keep":
+        return "no values to keep"
+    return "" if device else "device= says where sparse layers are made"
+
+
 def _weight_problem(module: Dense, init: str) -> str:
     """What is wrong with weight and bias as they are held."""
     pruned = pruned_names(module)
@@ -136,8 +144,13 @@ def _weight_problem(module: Dense, init: str) -> str:
 
 def pruned_names(module: nn.Module) -> list[str]:
     """Names of the parameters that ``torch.nn.utils.prune`` masks before each pass."""
-    hooks = module._forward_pre_hooks.values()  # noqa: SLF001 (torch's own way to find them)
-    return [hook._tensor_name for hook in hooks if isinstance(hook, prune.BasePruningMethod)]  # noqa: SLF001
+    return [hook._tensor_name for hook in prune_hooks(module).values()]  # noqa: SLF001 (no public question)
+
+
+def prune_hooks(module: nn.Module) -> dict[int, prune.BasePruningMethod]:
+    """Key -> hook, of those that mask a parameter before each pass."""
+    hooks = module._forward_pre_hooks.items()  # noqa: SLF001 (torch's own way to find them)
+    return {key: hook for key, hook in hooks if isinstance(hook, prune.BasePruningMethod)}
 
 
 def effective_weight(module: Dense) -> Tensor:

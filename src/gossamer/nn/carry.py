@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from torch import nn
 
 from gossamer.errors import StateError
-from gossamer.nn.candidates import Dense, additions, pruned_names
+from gossamer.nn.candidates import Dense, additions, prune_hooks, pruned_names
 from gossamer.nn.sparse import SparseModule
 
 # Registries of hooks; torch's handles remove a hook from the very dictionary that it was put in.
@@ -32,22 +32,20 @@ def carry_over(old: Dense, new: nn.Module) -> None:
     Cost: O(number of hooks and attributes); tensors are shared.
     """
     new.training = old.training
+    added, pruned = set(additions(old)), pruned_names(old)  # read before the hooks that tell are gone
     for name in HOOKS:
         shared = getattr(old, name)
         shared.update(getattr(new, name))
         new.__dict__[name] = shared
-    if pruned_names(old):  # the zeros are in the topology now
-        hooks = new._forward_pre_hooks  # noqa: SLF001 (torch's own way)
-        for key in [key for key, hook in hooks.items() if hasattr(hook, "apply_mask")]:
-            del hooks[key]
+    for key in prune_hooks(old):  # the zeros are in the topology now
+        del new._forward_pre_hooks[key]  # noqa: SLF001 (torch's own way)
     new._is_full_backward_hook = old._is_full_backward_hook  # noqa: SLF001 (torch's own switch)
     new._non_persistent_buffers_set |= old._non_persistent_buffers_set  # noqa: SLF001 (no public access)
-    added = set(additions(old))
     for held in ("_parameters", "_buffers", "_modules"):
         found = getattr(old, held)
         getattr(new, held).update({name: found[name] for name in found if name in added})
     for name, value in vars(old).items():
-        if name not in vars(new) and not hasattr(type(new), name) and name not in pruned_names(old):
+        if name not in vars(new) and not hasattr(type(new), name) and name not in pruned:
             new.__dict__[name] = value
 
 

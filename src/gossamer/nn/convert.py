@@ -11,15 +11,16 @@ from torch import nn
 from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.nn import arguments
 from gossamer.nn.candidates import Dense, check_model, dense_layers, refuse_tied, why_left
-from gossamer.nn.carry import carry_over, retire
 from gossamer.nn.dense import DenseLinear
 from gossamer.nn.init import LAWS
-from gossamer.nn.outside import follow, places
-from gossamer.nn.report import SparsifyReport, report_on
+from gossamer.nn.outside import places
+from gossamer.nn.report import SparsifyReport, own_parameters, report_on
 from gossamer.nn.skip import Skip, skipped
-from gossamer.nn.sparse import SparseModule, check_model_state
+from gossamer.nn.sparse import SparseModule
+from gossamer.nn.swap import swap
 from gossamer.nn.twin import Wanted, check_fit, twin
 from gossamer.patterns import NM, Pattern
+from gossamer.registry import near
 from gossamer.topology import ALLOCATIONS, allocate
 
 HOMES = ("packed", "masked")
@@ -87,41 +88,38 @@ def sparsify(
     notes |= skipped(model, layers, skip, dense_first, dense_last)
     chosen = {name: layer for name, layer in layers.items() if not notes[name]}
     if not chosen:
-        raise _nothing({name: notes[name] for name in layers})
+        raise _nothing(model, notes)
     refuse_tied(model, chosen)
     densities = _densities(chosen, notes, arguments.densities_of(density), wanted.pattern, allocation)
     sparse = {name: layer for name, layer in chosen.items() if densities[name] < 1.0}
     notes |= dict.fromkeys(chosen.keys() - sparse.keys(), "density 1")
     for name, layer in sparse.items():
         check_fit(name, layer, densities[name], wanted.pattern)
-    swapped: dict[str, nn.Module] = {}
-    for name, layer in sparse.items():
-        swapped[name], notes[name] = twin(name, layer, densities[name], wanted)
-    if swapped and home == "packed":  # what sparse layers write is feature-major
-        full = {name: layer for name, layer in chosen.items() if name not in sparse}
-        swapped |= {name: DenseLinear.of(m) for name, m in full.items() if type(m) is nn.Linear}
     held = places(model, {id(part) for m in sparse.values() for part in (m, *m.parameters(recurse=False))})
+    twins: dict[str, nn.Module] = {}
+    for name, layer in sparse.items():
+        twins[name], notes[name] = twin(name, layer, densities[name], wanted)
+    if twins and home == "packed":  # what sparse layers write is feature-major
+        full = {name: layer for name, layer in chosen.items() if name not in sparse}
+        twins |= {name: DenseLinear.of(m) for name, m in full.items() if type(m) is nn.Linear}
     before = sum(parameter.numel() for parameter in model.parameters())
-    new = {id(layers[name]): layer for name, layer in swapped.items()}
-    follow(held, new)
-    _replace(model, new)
-    for name, replacement in swapped.items():
-        carry_over(layers[name], replacement)
-    for name, old in sparse.items():
-        retire(old, name)
-    _leave_fused_paths(model)
-    _check_states(model)
+    swap(model, {name: (layers[name], new) for name, new in twins.items()}, held)
     return report_on(model, notes, before)
 
 
-def _nothing(reasons: Mapping[str, str]) -> ConfigError:
-    """The error for a model of which nothing can be replaced."""
-    listed = "; ".join(f"{name} ({why})" for name, why in list(reasons.items())[:5])
+def _nothing(model: nn.Module, notes: Mapping[str, str]) -> ConfigError:
+    """The error for a model of which nothing can be replaced, with the first reasons."""
+    held = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, SparseModule) or any(p.dim() > 1 for p in own_parameters(module))
+    }
+    found = [f"{name or 'the model itself'} ({notes[name]})" for name in held]
     return ConfigError(
         "sparsify",
         expected="at least one nn.Linear or nn.Conv2d to replace",
-        got="none" + (f" of {len(reasons)}: {listed}" if reasons else ""),
-        hint="see skip= and what cannot be replaced, in the documentation of sparsify",
+        got=f"none of {len(found)} modules with weights: {', '.join(found[:5])}" if found else "none",
+        hint="see skip=" if "skip=" in notes.values() else "",
     )
 
 
@@ -145,7 +143,8 @@ def _densities(
                 "sparsify(density=)",
                 expected=f"one density for each of {', '.join(layers)}",
                 got=f"mismatch in {wrong}",
-                hint="; ".join(f"{name}: {notes[name]}" for name in wrong if notes.get(name)),
+                hint="; ".join(f"{name}: {notes[name]}" for name in wrong if notes.get(name))
+                or near(wrong[-1], set(layers) - {wrong[-1]}),
             )
         return density
     if isinstance(pattern, NM):
@@ -163,29 +162,3 @@ def _densities(
             "sparsify", expected="a density in (0, 1]", got="None", hint="only NM brings its own"
         )
     return allocate({name: tuple(m.weight.shape) for name, m in layers.items()}, density, allocation or "erk")
-
-
-def _replace(model: nn.Module, swapped: Mapping[int, nn.Module]) -> None:
-    """Put the new layers wherever the old ones are registered, shared ones in every place."""
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):  # noqa: SLF001 (named_children leaves out repeats)
-            if child is not None and id(child) in swapped:
-                parent._modules[name] = swapped[id(child)]  # noqa: SLF001
-
-
-def _leave_fused_paths(model: nn.Module) -> None:
-    """Torch's fused transformer for evaluation reads dense weights behind the layers' back: switch it off."""
-    for module in model.modules():
-        if not any(isinstance(part, SparseModule) for part in module.modules()):
-            continue
-        if isinstance(module, nn.TransformerEncoderLayer):
-            module.activation_relu_or_gelu = 0  # what torch looks at to see whether its fused path applies
-        elif isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False
-
-
-def _check_states(model: nn.Module) -> None:
-    """Loading a state is all or nothing, across layers too; once for a model, however often it is sparsified."""
-    hooks = model._load_state_dict_pre_hooks.values()  # noqa: SLF001 (torch has no public question)
-    if all(getattr(hook, "hook", None) is not check_model_state for hook in hooks):
-        model.register_load_state_dict_pre_hook(check_model_state)

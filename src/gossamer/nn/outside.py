@@ -99,8 +99,9 @@ def _inside(path: str, value: Any) -> Iterator[Place]:
         for item in (value.func, *value.args, *value.keywords.values()):
             yield Place(f"{path}, a partial function", None, None, item)
     elif isinstance(value, FunctionType):
-        for cell in value.__closure__ or ():
-            yield from (Place(f"{path}, a closure", None, None, item) for item in _content(cell))
+        held = [item for cell in value.__closure__ or () for item in _content(cell)]
+        held += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        yield from (Place(f"{path}, a function", None, None, item) for item in held)
     elif hasattr(value, "__dict__"):
         yield from (Place(f"{path}.{key}", vars(value), key, item) for key, item in vars(value).items())
 

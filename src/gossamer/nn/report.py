@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gossamer.nn.sparse import SparseModule
 
@@ -115,9 +116,9 @@ class SparsifyReport:
             sum(getattr(row, what) for row in self.sparse) for what in ("connections", "size")
         )
         return (
-            f"sparse: {len(self.sparse)} layers, {connections:,} of {size:,} weights, "
+            f"made sparse: {len(self.sparse)}, with {connections:,} of {size:,} weights, "
             f"density {self.sparse_density:.4f}\n"
-            f"left as they were: {len(self.left)} modules{f' ({without} without weights)' if without else ''}, "
+            f"left as they were: {len(self.left)}{f' ({without} without weights)' if without else ''}, with "
             f"{self.left_share:.1%} of the {self.dense_parameters:,} parameters before\n"
             f"whole model: {self.connections:,} connections, density {self.density:.4f}; "
             f"{self.parameters:,} parameters now"
@@ -169,8 +170,10 @@ def report_on(model: nn.Module, notes: Mapping[str, str], dense_parameters: int)
 
 def own_parameters(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that a module holds itself, those of its parametrizations included."""
-    inner = module._modules.get("parametrizations")  # noqa: SLF001 (an attribute would compute the weight)
-    return [*module.parameters(recurse=False), *(inner.parameters() if inner is not None else ())]
+    own = list(module.parameters(recurse=False))
+    if parametrize.is_parametrized(module):
+        own += module.parametrizations.parameters()  # type: ignore[union-attr]  # a ModuleDict
+    return own
 
 
 def _row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class Wanted:
 def check_fit(name: str, layer: Dense, density: float, pattern: Pattern) -> None:
     """Refuse a density that a layer cannot have under the pattern; raises the pattern's error, with the name."""
     try:
-        pattern.budget(density, (layer.weight.shape[0], layer.weight[0].numel()))
+        pattern.budget(density, (layer.weight.shape[0], prod(layer.weight.shape[1:])))
     except (PatternError, DensityError) as error:
         raise error.within(f"sparsify {name}") from None
 
@@ -75,17 +76,17 @@ def twin(name: str, dense: Dense, density: float, wanted: Wanted) -> tuple[Spars
             device=wanted.device or dense.weight.device,
             dtype=dense.weight.dtype,
         )
-    said = _keep_values(layer, dense, name) if wanted.init == "keep" else ""
+    said = _keep_values(layer, dense, name, wanted.generator) if wanted.init == "keep" else ""
     mark_parameters(dense, layer)
     return layer, said
 
 
-def _keep_values(layer: SparseModule, dense: Dense, name: str) -> str:
+def _keep_values(layer: SparseModule, dense: Dense, name: str, generator: torch.Generator | None) -> str:
     """Take the dense layer's bias, and its values at the drawn topology or, where some are zero, the largest."""
     matrix = layer.to_matrix(effective_weight(dense).detach()).cpu()
     alive, topology = int(matrix.count_nonzero()), layer.topology
-    if pruned := alive < matrix.numel():
-        topology = _largest(layer, matrix, name)
+    if pruned := 0 < alive < matrix.numel():
+        topology = _largest(layer, matrix, name, generator)
     values = layer.pattern.pack(matrix, topology.positions, layer.grid)
     layer.assign(topology, values)
     if layer.bias is not None and dense.bias is not None:
@@ -95,10 +96,17 @@ def _keep_values(layer: SparseModule, dense: Dense, name: str) -> str:
     return f"keeps {int(values.count_nonzero()):,} of {alive:,} values, {how}"
 
 
-def _largest(layer: SparseModule, matrix: Tensor, name: str) -> Topology:
-    """The topology of the layer's budget that holds the largest weights."""
+def _largest(layer: SparseModule, matrix: Tensor, name: str, generator: torch.Generator | None) -> Topology:
+    """The topology of the layer's budget that holds the largest weights, and some of the zeros if there is room."""
+    scores = matrix.abs().double()
+    least = scores[scores > 0].min() / (
+        2 * layer.grid.members
+    )  # the zeros of a unit together weigh less than a weight
+    draws = torch.rand(scores.shape, generator=generator, dtype=scores.dtype)
     try:
-        positions = layer.pattern.project(matrix.abs(), layer.capacity, layer.grid)
+        positions = layer.pattern.project(
+            torch.where(scores == 0, draws * least, scores), layer.capacity, layer.grid
+        )
     except NonFiniteError as error:
         raise error.within(f"sparsify {name}") from None
     return Topology(layer.pattern, layer.shape, positions)

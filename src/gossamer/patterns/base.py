@@ -287,11 +287,11 @@ def parse(text: str) -> Pattern:
     try:
         return patterns[name](*(int(a) for a in arguments))
     except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
+        if isinstance(error, ConfigError) and not name.isdigit():
             raise
         raise ConfigError(
             "pattern by name",
             expected="a form such as fanin, fanin:4, unstructured, nm:1:8, block:4",
             got=repr(text),
-            hint=str(error),
+            hint=f"N:M is nm:{text.strip()}" if name.isdigit() else str(error),
         ) from None
