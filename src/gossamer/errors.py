@@ -140,3 +140,7 @@ class KernelUnavailable(GossamerError, RuntimeError):
 
 class SparseEfficiencyWarning(UserWarning):
     """Legal, but slower than it has to be."""
+
+
+class TrainingWarning(UserWarning):
+    """Legal, but probably not what was meant with a training."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor
+
+COPY = (
+    "training a copy of a sparse layer: hooks do not survive deepcopy, so its topology stays; "
+    "call gossamer.attach on the copied model and its own optimizer"
+)
 
 
 class Tape:
@@ -14,7 +20,7 @@ class Tape:
     def __init__(self) -> None:
         self.recording = False
         self.followed = False  # an engine updates this layer
-        self.orphan = False  # copied from a layer that an engine updates
+        self.unfollowed = ""  # why no engine does, although one updates its like: said once, when it trains
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self._added: int | None = (
             None  # version of the weights' gradient after the last recorded pass was added to it
@@ -23,7 +29,11 @@ class Tape:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy holds no passes, and no engine follows it: hooks do not survive deepcopy or pickle."""
-        return {**Tape().__dict__, "orphan": self.followed or self.orphan}
+        return {**Tape().__dict__, "unfollowed": COPY if self.followed else self.unfollowed}
+
+    def follow(self) -> None:
+        """An engine updates this layer from now on."""
+        self.followed, self.unfollowed = True, ""
 
     def arm(self, weights: Tensor, recording: bool) -> None:
         """Forget all passes; record the coming ones, or none."""
@@ -31,36 +41,55 @@ class Tape:
         self._added = None
         if self._hook is not None:
             self._hook.remove()
-        self._hook = weights.register_post_accumulate_grad_hook(self._add) if recording else None
+            self._hook = None
         self.recording = recording
+        if recording:
+            self.notice(weights)
 
     def watch(self, weights: Tensor, x: Tensor, y: Tensor) -> None:
-        """Record the pair (x, dL/dy) of this forward pass when it runs backward."""
-        if self.orphan:
-            self.orphan = False
-            warnings.warn(
-                "training a copy of a sparse layer: hooks do not survive deepcopy, so its topology stays; "
-                "call gossamer.attach on the copied model and its own optimizer",
-                stacklevel=4,
-            )
-        if self.recording:
-            seen = x.detach()
-            y.register_hook(lambda dy: self._record(weights, seen, dy.detach()))
+        """Record the pair (x, dL/dy) of this forward pass when it runs backward; not where the weights are frozen."""
+        if self.unfollowed and weights.requires_grad:
+            warnings.warn(self.unfollowed, stacklevel=4)
+            self.unfollowed = ""
+        if self.recording and weights.requires_grad:
+            self._await(weights, x.detach(), y)
+
+    @torch.compiler.disable
+    def _await(self, weights: Tensor, x: Tensor, y: Tensor) -> None:
+        """Have the coming backward pass recorded."""
+        self.notice(weights)
+        y.register_hook(lambda dy: self._record(weights, x, dy.detach()))
 
     def _record(self, weights: Tensor, x: Tensor, dy: Tensor) -> None:
-        """Keep a pair; first drop those whose gradient was thrown away (a step that AMP skipped, a bad batch)."""
-        if self._added is not None and self._thrown_away(weights.grad, self._added):
+        """Keep a pair; first drop those whose gradient was thrown away (a step that AMP skipped, a bad batch).
+
+        Copies, for the memory of both belongs to others: a loader may write the next batch over the input, also in ways
+        that torch cannot see, and autograd may take the gradient over as that of a parameter that was added to ``y``.
+        """
+        if not self.recording:
+            return
+        if self.thrown_away(weights.grad):
             self.pairs.clear()
         self._added = None  # until this pass has reached the weights
-        self.pairs.append((x, dy))
+        self.pairs.append((x.clone(), dy.clone()))
+
+    def notice(self, weights: Tensor) -> None:
+        """Learn when a pass reaches the weights, until ``arm``; frozen ones take no hook until they train again."""
+        if self._hook is None and weights.requires_grad:
+            self._hook = weights.register_post_accumulate_grad_hook(self._add)
 
     def _add(self, weights: Tensor) -> None:
         """The pairs recorded so far are in the gradient now."""
         if weights.grad is not None:
             self._added = weights.grad._version  # noqa: SLF001 (torch's own count of writes)
 
-    @staticmethod
-    def _thrown_away(gradient: Tensor | None, added: int) -> bool:
+    def reached(self, gradient: Tensor | None) -> bool:
+        """Whether a pass that was noticed is in the weights' gradient."""
+        return self._added is not None and not self.thrown_away(gradient)
+
+    def thrown_away(self, gradient: Tensor | None) -> bool:
         """Whether zero_grad ran: no gradient, or one that was written to and is zero (it may be zero by itself)."""
-        written = gradient is not None and gradient._version != added  # noqa: SLF001 (see above)
+        if self._added is None:
+            return False
+        written = gradient is not None and gradient._version != self._added  # noqa: SLF001 (see above)
         return gradient is None or (written and not bool(gradient.any()))

@@ -12,7 +12,13 @@ from gossamer.nn import SparseModule
 from gossamer.nn.chain import links
 from gossamer.rules import Rule, describe
 from gossamer.training.engine import Engine
+from gossamer.training.optimizers import unwrapped
 from gossamer.training.ranks import Ranks, facts_of, refuse_shards
+
+LATE = (
+    "{name} was frozen and not in the optimizer when the rule was attached, so its topology stays; "
+    "to have it updated, call engine.detach() and gossamer.attach again, or give the optimizer all layers at the start"
+)
 
 
 def attach(
@@ -60,13 +66,16 @@ def attach(
         raise ConfigError("attach", expected="total_steps >= 1", got=str(total_steps))
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
     _check_names("fixed", fixed := frozenset(fixed), named)
-    layers = {name: m for name, m in named.items() if m.weights.requires_grad and name not in fixed}
-    if not layers:
+    optimizer = unwrapped(optimizer)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    may = {name: layer for name, layer in named.items() if name not in fixed}
+    layers = {name: m for name, m in may.items() if m.weights.requires_grad or id(m.weights) in held}
+    if not any(layer.weights.requires_grad for layer in layers.values()):
         raise ConfigError(
             "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
         )
     refuse_shards(layers)
-    _check_layers(layers, optimizer, rule)
+    _check_layers(layers, held, rule)
     if outputs is None:
         outputs = _last_layer(model)
     else:
@@ -81,7 +90,10 @@ def attach(
     ranks = Ranks(in_step=in_step)
     said = {"total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
     ranks.agree("attach", lambda: {**facts_of(model), "rule": describe(rule), **said})
-    return Engine(layers, optimizer, rule, total_steps, seed, outputs, chain, ranks)
+    engine = Engine(layers, optimizer, rule, total_steps, seed, outputs, chain, ranks)
+    for name in may.keys() - layers.keys():
+        may[name].tape.unfollowed = LATE.format(name=name)
+    return engine
 
 
 def _check_names(argument: str, names: Iterable[str], named: dict[str, SparseModule]) -> None:
@@ -92,9 +104,8 @@ def _check_names(argument: str, names: Iterable[str], named: dict[str, SparseMod
         )
 
 
-def _check_layers(layers: dict[str, SparseModule], optimizer: Optimizer, rule: Rule) -> None:
+def _check_layers(layers: dict[str, SparseModule], held: set[int], rule: Rule) -> None:
     """Refuse layers that the rule, the optimizer or another engine keeps from being followed."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, layer in layers.items():
         rule.check(layer.pattern)
         if id(layer.weights) not in held:

@@ -16,6 +16,8 @@ from gossamer.training.history import Update, parse_state
 from gossamer.training.optimizers import inside_another_step, refuse_flattened_state
 from gossamer.training.planning import Planner
 from gossamer.training.ranks import Ranks, digest
+from gossamer.training.resting import Rests, at_rest
+from gossamer.training.steps import Steps
 
 
 class Engine:
@@ -30,6 +32,9 @@ class Engine:
         outputs: names of layers whose neurons are never ablated.
         links: which layers read which, as far as it is known.
         ranks: Ranks - the processes that decide together.
+
+    ``resting`` says which layers took no part in the last update, and why: a frozen layer, or one without a gradient in
+    the step before it, keeps its topology until it trains again.
     """
 
     def __init__(
@@ -48,40 +53,64 @@ class Engine:
         self.ranks = ranks or Ranks(in_step=False)
         self.step = 0
         self.history: list[Update] = []
+        self.resting: dict[str, str] = {}
+        self._graded: set[int] | None = None  # parameters that had a gradient in the step being followed
+        self._rests = Rests()
         self._optimizer = optimizer
+        self._steps = Steps(optimizer)
         self._planner = Planner(layers, optimizer, rule, total_steps, seed, self.outputs, links)
-        self._hook = optimizer.register_step_post_hook(self._after_step)
+        hidden = (
+            torch.compiler.disable
+        )  # a compiled optimizer calls the hooks; their code is not for its graph
+        self._hooks = [
+            optimizer.register_step_pre_hook(hidden(self._before_step)),
+            optimizer.register_step_post_hook(hidden(self._after_step)),
+        ]
         for layer in layers.values():
-            layer.tape.followed, layer.tape.orphan = True, False
+            layer.tape.follow()
         self._arm()
 
     def detach(self) -> None:
         """Let go of optimizer and layers; the topology stays as it is."""
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         for layer in self.layers.values():
             layer.tape.followed = False
             layer.tape.arm(layer.weights, recording=False)
 
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Look at the parameters as they are."""
+        self._steps.begin()
+
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Count the step; update the topology where the rule is due."""
+        """Count the step, if it was one; update the topology where the rule is due."""
         if inside_another_step(optimizer):
+            return
+        if not self._steps.made():
+            self._arm()
             return
         self.step += 1
         try:
             if self.rule.due(self.step, self.total_steps):
+                self._graded = self._steps.graded
                 self.update()
         finally:
+            self._graded = None
             self._arm()
 
     def _arm(self) -> None:
         """Record inputs and output gradients during the step that ends in an update, and only then."""
-        recording = self.rule.needs_gradient and self.rule.due(self.step + 1, self.total_steps)
+        due = self.rule.due(self.step + 1, self.total_steps)
         for layer in self.layers.values():
-            layer.tape.arm(layer.weights, recording)
+            layer.tape.arm(layer.weights, recording=due and self.rule.needs_gradient)
+            if due:
+                layer.tape.notice(layer.weights)
 
     @torch.no_grad()
     def update(self) -> None:
-        """Update every layer now: all decisions first, then all changes, so that an error changes nothing.
+        """Update the layers now: all decisions first, then all changes, so that an error changes nothing.
+
+        After a step, layers that had no gradient in it rest; see ``resting``. Asked for by hand, none does.
 
         Raises:
             NonFiniteError: weights or gradients are NaN or infinite.
@@ -93,7 +122,11 @@ class Engine:
         refuse_flattened_state(self._optimizer)
         if self.rule.needs_gradient:
             self.ranks.share(self.layers.values())
-        plans = self._planner.plans(self.step)
+        self.resting = {}
+        if self._graded is not None:
+            self.resting = at_rest(self.layers, self._optimizer, self._graded, self.rule.needs_gradient)
+            self._rests.note(self.layers, self.resting)
+        plans = self._planner.plans(self.step, self.resting)
         self.ranks.agree(
             "topology update",
             lambda: (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gossamer.errors import StateError
+from gossamer.errors import ConfigError, StateError
 
 HINT = "use an optimizer whose state has the shape of its parameters (SGD, Adam, AdamW, RMSprop, ...)"
 
@@ -57,21 +58,46 @@ def refuse_flattened_state(optimizer: Optimizer) -> None:
                 )
 
 
+def unwrapped(optimizer: Any) -> Optimizer:
+    """The optimizer inside wrappers that hold it as ``optimizer``, as those of Accelerate and Lightning do.
+
+    Args:
+        optimizer: Optimizer, or a wrapper of one.
+    Raises:
+        ConfigError: there is none.
+    Example:
+        >>> import torch, types
+        >>> inner = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        >>> unwrapped(types.SimpleNamespace(optimizer=inner)) is inner
+        True
+    """
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    if not isinstance(optimizer, Optimizer):
+        raise ConfigError("attach", expected="a torch.optim.Optimizer", got=type(optimizer).__name__)
+    return optimizer
+
+
 def inside_another_step(optimizer: Optimizer) -> bool:
     """Whether the step whose post-hook asks was called by another ``step`` of the same optimizer.
 
     torch wraps ``step`` of every optimizer class, so the hooks run twice where a subclass calls ``super().step()``;
     only the outer one is a step.
     """
-    wrapper = sys._getframe(2)  # noqa: SLF001 - of torch, around the step that just ended
-    frame = wrapper.f_back
+    steps = 0
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the stack is where torch's wrappers are)
     while frame is not None:
-        if frame.f_code is wrapper.f_code and _optimizer_of(frame.f_locals) is optimizer:
-            return True
+        code = frame.f_code  # a compiled step runs under another code of the same name
+        if (code.co_name, code.co_filename) == _WRAPPER and _optimizer_of(frame.f_locals) is optimizer:
+            steps += 1
         frame = frame.f_back
-    return False
+    return steps > 1
 
 
 def _optimizer_of(names: dict[str, Any]) -> Any:
     """The optimizer in a wrapper's local names."""
     return names.get("self", next(iter(names.get("args", ())), None))
+
+
+_CODE = Optimizer.profile_hook_step(lambda _: None).__code__
+_WRAPPER = _CODE.co_name, _CODE.co_filename  # of torch, around every step

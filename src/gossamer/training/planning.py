@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,13 +58,17 @@ class Planner:
         self._optimizer = optimizer
         self._links = [link for link in links if link.source in layers and link.reader in layers]
 
-    def plans(self, step: int) -> dict[str, Plan]:
-        """What will become of every layer after a step; nothing is changed."""
+    def plans(self, step: int, resting: Container[str] = ()) -> dict[str, Plan]:
+        """What will become of the layers that do not rest, after a step; nothing is changed."""
         fraction = self.rule.fraction(step, self.total_steps)
-        return {name: self._decide(name, step, fraction) for name in self.layers}
+        taking_part = {name for name in self.layers if name not in resting}
+        links = [link for link in self._links if {link.source, link.reader} <= taking_part]
+        return {
+            name: self._decide(name, step, fraction, links) for name in self.layers if name in taking_part
+        }
 
     def carry_out(self, plans: Mapping[str, Plan], step: int) -> list[Update]:
-        """Change every layer; one row of history each."""
+        """Change every layer that has a plan; one row of history each."""
         if self.rule.folds():
             self._fold({name: plan.change() for name, plan in plans.items()})
         rows = []
@@ -76,9 +80,9 @@ class Planner:
             rows.append(_record(step, name, change))
         return rows
 
-    def _decide(self, name: str, step: int, fraction: float) -> Plan:
+    def _decide(self, name: str, step: int, fraction: float, links: list[Link]) -> Plan:
         """What will become of a layer."""
-        layer, view = self.layers[name], self._view(name, step)
+        layer, view = self.layers[name], self._view(name, step, links)
         positions = self.rule.update(view, fraction)
         layer.pattern.validate(positions, layer.grid)
         change = TopologyChange.between(view.topology, Topology(layer.pattern, layer.shape, positions))
@@ -90,16 +94,18 @@ class Planner:
     def _fold(self, changes: Mapping[str, TopologyChange]) -> None:
         """Move the constants of neurons that lose their last connections; reads the layers as they were."""
         for link in self._links:
+            if link.source not in changes or link.reader not in changes:
+                continue
             source, reader = changes[link.source], changes[link.reader]
             dead = (source.new.fan_in() == 0) & (reader.old.fan_out() > 0) & (reader.new.fan_out() == 0)
             if bool(dead.any()):
                 fold(link, self.layers[link.source], self.layers[link.reader], dead)
 
-    def _view(self, name: str, step: int) -> LayerView:
-        """The layer as the rule sees it."""
+    def _view(self, name: str, step: int, links: list[Link]) -> LayerView:
+        """The layer as the rule sees it; a neighbour that rests is no neighbour."""
         scores = self.layers[name].gradient_scores(name) if self.rule.needs_gradient else None
-        source = next((self._alone(link.source, step) for link in self._links if link.reader == name), None)
-        reader = next((self._alone(link.reader, step) for link in self._links if link.source == name), None)
+        source = next((self._alone(link.source, step) for link in links if link.reader == name), None)
+        reader = next((self._alone(link.reader, step) for link in links if link.source == name), None)
         return replace(self._alone(name, step), gradient=scores, source=source, reader=reader)
 
     def _alone(self, name: str, step: int) -> LayerView:

@@ -227,15 +227,23 @@ def test_a_rule_without_gradient_records_nothing() -> None:
 
 
 @HOMES
-def test_a_layer_that_is_not_used_in_the_loss_is_named(home: str) -> None:
-    """And nothing is changed in the other layers."""
-    model, optim, _ = attached(home)
+def test_a_layer_that_is_not_used_in_the_loss_rests(home: str) -> None:
+    """The others go on; asked for by hand, an update names the layer and changes nothing."""
+    model, optim, engine = attached(home)
     model(batch(0, torch.float64)[0])
     model[0](batch(0, torch.float64)[0]).sum().backward()
     topologies = [layer.topology.positions for _, layer in sparse_layers(model)]
     with pytest.raises(TopologyError, match="grow in 3"):
-        optim.step()
+        engine.update()
     assert all(map(torch.equal, topologies, [layer.topology.positions for _, layer in sparse_layers(model)]))
+    optim.step()
+    changed = [
+        not torch.equal(a, b.topology.positions)
+        for a, (_, b) in zip(topologies, sparse_layers(model), strict=True)
+    ]
+    assert changed == [True, False]
+    assert engine.resting == {"3": "no gradient in this step"}
+    assert [row.layer for row in engine.history] == ["0"]
 
 
 # --- AMP ----------------------------------------------------------------------------------------------------
