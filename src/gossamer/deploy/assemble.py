@@ -35,12 +35,12 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
         }
         graph = graph.replaced(bodies)
     packed, found, networks = choose(graph, inputs, wanted)
-    limits = _limits(wanted.batches)
+    until = limits(wanted.batches)
     batches = [
         BatchPlan(
             batch=batch, up_to=limit, seconds=times, chosen=min(times, key=times.__getitem__) if times else ""
         )
-        for batch, limit, times in zip(wanted.batches, limits, networks, strict=True)
+        for batch, limit, times in zip(wanted.batches, until, networks, strict=True)
     ]
     gone = {row.layer: row for row in removals}
     layers = {node.name: layer for node, layer in packed.layers()}
@@ -72,7 +72,7 @@ def _notes(graph: Graph) -> list[str]:
     return [f"{each} stays torch: it runs, but the network cannot be saved" for each in what[:60]]
 
 
-def _limits(batches: tuple[int, ...]) -> list[int | None]:
+def limits(batches: tuple[int, ...]) -> list[int | None]:
     """Up to which batch size each measured one is used: half-way to the next on a logarithmic scale."""
     between: list[int | None] = [math.isqrt(a * b) for a, b in pairwise(batches)]
     return [*between, None]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from gossamer.deploy.agreement import same
 from gossamer.deploy.assemble import freeze_graph
+from gossamer.deploy.calling import Example
 from gossamer.deploy.graph import Graph
-from gossamer.deploy.in_place import freeze_in_place
+from gossamer.deploy.in_place import freeze_in_place, left_as_it_is
+from gossamer.deploy.private import private
 from gossamer.deploy.trace import trace
 from gossamer.deploy.wanted import Wanted
 from gossamer.errors import DtypeError, ShapeError
@@ -35,7 +37,8 @@ def freeze(
 
     Args:
         model: nn.Module on the CPU - left as it is.
-        example_input: Tensor [batch, ...], or a tuple of them - says shapes, and at which batch to measure.
+        example_input: Tensor [batch, ...], a tuple of inputs, or a dict of named ones - says how the model is called,
+            with which shapes, and at which batch to measure. An argument that is None counts as not given.
         keep: "fastest" measures; a layout ("dense", "slice", "csr", "fanin", "nm", "nm_lanes",
             "nm_bytes", "csr_bands", "block") for all linear layers, or a mapping layer -> layout, measures nothing for
             them and is the same on every machine.
@@ -50,10 +53,10 @@ def freeze(
         Frozen - an nn.Module in evaluation, without gradient; ``explain()`` says what was chosen and why.
 
     Raises:
-        ConfigError: unknown layout, layer, batch size or type of values or activations. PatternError: a layout
+        ConfigError: unknown layout, layer, batch size, input, or type of values or activations. PatternError: a layout
             that cannot hold its layer exactly.
         DtypeError: parameters elsewhere than on the CPU; other than float32 where values are rounded.
-        ShapeError: an example without a batch dimension.
+        ShapeError: an example without a batch dimension. StateError: a model that cannot be copied.
 
     Cost: a copy of the model, one pass over its connections, 0.1 s of measuring a layer, about 2 s at most.
 
@@ -66,18 +69,22 @@ def freeze(
         >>> bool(torch.allclose(frozen(x), model(x), atol=1e-5)), frozen.plan["layers"][0]["chosen"]
         (True, 'csr')
     """
-    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
-    _check(model, inputs)
-    names = [name for name, _ in model.named_modules()]
-    wanted = Wanted.of(
-        keep, candidates, tuple(batch_sizes) or (inputs[0].shape[0],), names, values, activations
-    )
-    twin = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+    model = getattr(model, "_orig_mod", model)  # what torch.compile was given
+    example = Example.of(model, example_input)
+    _check(model, example.values)
+    twin = private(model)
+    names = [name for name, _ in twin.named_modules()]
+    sizes = tuple(batch_sizes) or (example.values[0].shape[0],)
+    wanted = Wanted.of(keep, candidates, sizes, names, values, activations)
     with torch.no_grad():
-        graph = trace(twin, inputs)
+        expected, again = example.call(twin, example.values), example.call(twin, example.values)
+        if not same(expected, again):
+            why = "two runs on the example differ: it adds noise, or keeps dropout on, or counts its calls"
+            return left_as_it_is(twin, example, wanted, why)
+        graph = trace(twin, example, expected)
         if isinstance(graph, Graph):
-            return freeze_graph(graph, inputs, wanted)
-        return freeze_in_place(twin, inputs, wanted, why=graph)
+            return freeze_graph(graph, example.values, wanted)
+        return freeze_in_place(twin, example, wanted, why=graph, expected=expected)
 
 
 def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -90,11 +97,19 @@ def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:
                 got=f"{name} on {tensor.device}",
                 hint="call model.cpu() first",
             )
-    if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].dim() < 2 or not inputs[0].shape[0]:
-        got = f"shape {list(inputs[0].shape)}" if inputs and isinstance(inputs[0], Tensor) else "no tensor"
+    first = inputs[0] if inputs else None
+    if not isinstance(first, Tensor):
+        raise ShapeError(
+            "freeze",
+            expected="an example whose first input is a tensor [batch, ...]",
+            got="nothing" if first is None else type(first).__name__,
+            hint="torch.as_tensor(x) makes one of an array or a list, a tuple or a dict holds several inputs",
+        )
+    least = 2 if first.is_floating_point() or first.is_complex() else 1
+    if first.dim() < least or not first.shape[0]:
         raise ShapeError(
             "freeze",
             expected="an example [batch, ...] of at least one sample",
-            got=got,
-            hint="x.unsqueeze(0) adds a batch dimension",
+            got=f"shape {list(first.shape)}",
+            hint="x.unsqueeze(0) adds a batch dimension" if first.numel() else "give it a sample",
         )

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from torch import Tensor, nn
 
+from gossamer.deploy.calling import arranged
 from gossamer.deploy.graph import Graph, Layer, Opaque
 from gossamer.deploy.layouts import layout
+from gossamer.deploy.opaque import TracedCall
 from gossamer.deploy.program import Program
 from gossamer.errors import StateError
 from gossamer.measure import LayerCount, count
@@ -31,7 +33,7 @@ class Frozen(nn.Module):
 
     def __init__(self, graph: Graph, report: Plan) -> None:
         super().__init__()
-        self.graph, self.report = graph, report
+        self.graph, self.report, self.arity = graph, report, len(graph.inputs)
         self.runs: list[Callable[..., Any]] = []
         known: dict[tuple[object, ...], Callable[..., Any]] = {}
         for number in range(len(report.batches)):
@@ -42,14 +44,13 @@ class Frozen(nn.Module):
         self.limits = [row.up_to for row in report.batches if row.up_to is not None]
         super().train(mode=False)
 
-    def forward(self, x: Any, *more: Any) -> Any:
-        """What the model computed, in evaluation; the result belongs to no graph."""
-        if isinstance(x, Tensor) and x.requires_grad:  # cheaper than torch.no_grad
-            x = x.detach()
-        if more:
-            more = tuple(z.detach() if isinstance(z, Tensor) else z for z in more)
-        run = self.runs[bisect_left(self.limits, x.shape[0])] if self.limits else self.runs[0]
-        return run(x, *more)
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """What the model computed, in evaluation, called by position or by name; the result belongs to no graph."""
+        if named or len(given) != self.arity or (self.arity > 1 and any(x is None for x in given)):
+            given = arranged(self.graph.inputs, given, named)
+        inputs = [x.detach() if isinstance(x, Tensor) and x.requires_grad else x for x in given]
+        run = self.runs[bisect_left(self.limits, _batch(inputs[0]))] if self.limits else self.runs[0]
+        return run(*inputs)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -66,8 +67,9 @@ class Frozen(nn.Module):
             _count_layer(node.name, node.body) for node in self.graph.nodes if isinstance(node.body, Layer)
         ]
         for node in self.graph.nodes:
-            if isinstance(node.body, Opaque) and isinstance(node.body.run, nn.Module):
-                rows += count(node.body.run)
+            if isinstance(node.body, Opaque) and isinstance(node.body.run, TracedCall):
+                target = node.body.run.target
+                rows += count(target) if isinstance(target, nn.Module) else []
         return rows
 
     def train(self, mode: bool = True) -> Frozen:
@@ -111,6 +113,11 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
         1,
         dict(zip(fan_in.tolist(), number.tolist(), strict=True)),
     )
+
+
+def _batch(x: Any) -> int:
+    """Number of samples; whatever has none runs as one, and the first step says what it takes."""
+    return int(x.shape[0]) if isinstance(x, Tensor) and x.dim() else 1
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gossamer.deploy.operators import Settings, operators
+from gossamer.deploy.pickled import packed, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +87,14 @@ class Layer:
     forms: dict[str, Packed]
     choices: tuple[Choice, ...]
     slope: float = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The bias as bytes, as weights are."""
+        return {**self.__dict__, "bias": packed(self.bias)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+        self.__dict__.update(state, bias=restored(state["bias"]))
 
 
 @dataclass(frozen=True)

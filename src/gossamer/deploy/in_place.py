@@ -6,29 +6,34 @@ import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from gossamer.deploy.assemble import described, freeze_graph
+from gossamer.deploy.agreement import same
+from gossamer.deploy.assemble import described, freeze_graph, limits
 from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.graph import Call, Graph, Linear, Node, Opaque
+from gossamer.deploy.opaque import TracedCall
 from gossamer.deploy.operators import find_module
 from gossamer.deploy.plan import BatchPlan, Plan
-from gossamer.deploy.trace import UNTRACEABLE, agree, by_layer
+from gossamer.deploy.trace import REFUSED, by_layer
 from gossamer.measure import machine
 from gossamer.nn import MaskedConv2d
 
 if TYPE_CHECKING:
+    from gossamer.deploy.calling import Example
+    from gossamer.deploy.plan import LayerPlan
     from gossamer.deploy.wanted import Wanted
 
 
-def freeze_in_place(model: nn.Module, inputs: tuple[Any, ...], wanted: Wanted, why: str) -> Frozen:
+def freeze_in_place(model: nn.Module, example: Example, wanted: Wanted, why: str, expected: Any) -> Frozen:
     """Freeze every linear layer that the example reaches, and multiply the zeros into masked convolutions.
 
     Args:
         model: nn.Module - a copy that may be changed, in evaluation.
-        inputs: the example.
+        example: Example.
         wanted: Wanted.
         why: str - why the model was not traced.
+        expected: what the model gives for the example.
 
     Returns:
         Frozen - one node that is the model itself, so it runs but cannot be saved.
@@ -36,26 +41,43 @@ def freeze_in_place(model: nn.Module, inputs: tuple[Any, ...], wanted: Wanted, w
     Raises:
         PatternError: a forced layout that cannot hold its layer.
     """
-    parts = _convolutions(model) | _linears(model, inputs, wanted)
-    notes = [f"frozen layer by layer, for the model could not be traced: {why}"[:2000]]
+    parts = _convolutions(model) | _linears(model, example, wanted)
     swapped = _swapped(model, parts)
-    if not _same(model, swapped, inputs):
-        swapped, parts = model, {}
-        notes.append("its code looks inside its layers, so they were left as they are")
-    names = tuple(f"x{number}" for number in range(len(inputs)))
-    node = Node(
-        "model", names, Opaque(f"the model ({type(model).__name__}), which could not be traced,", swapped)
+    if not _runs_alike(swapped, example, expected):
+        reason = "its code looks inside its layers, or its result holds no tensors that could be compared"
+        return left_as_it_is(model, example, wanted, f"could not be traced: {why}; {reason}")
+    note = f"frozen layer by layer, for the model could not be traced: {why}"
+    return _whole(
+        swapped, example, wanted, [row for each in parts.values() for row in each.report.layers], note
     )
-    rows = [row for part in parts.values() for row in part.report.layers]
-    batches = next((p.report.batches for p in parts.values() if p.report.layers), [BatchPlan(batch=1)])
-    unmeasured = [BatchPlan(batch=row.batch, up_to=row.up_to) for row in batches]
-    report = Plan(inputs=described(inputs), batches=unmeasured, layers=rows, notes=notes, machine=machine())
-    return Frozen(Graph(names, (node,), "model"), report)
 
 
-def _linears(model: nn.Module, inputs: tuple[Any, ...], wanted: Wanted) -> dict[str, Frozen]:
+def left_as_it_is(model: nn.Module, example: Example, wanted: Wanted, why: str) -> Frozen:
+    """The model itself, in evaluation, no layer frozen; ``why`` goes into the report."""
+    return _whole(model, example, wanted, [], f"its layers were left as they are: {why}")
+
+
+def _whole(model: nn.Module, example: Example, wanted: Wanted, rows: list[LayerPlan], note: str) -> Frozen:
+    """One node that calls a model as the example does."""
+    run = TracedCall(model, example.args, example.kwargs)
+    what = f"the model ({type(model).__name__}), which could not be traced,"
+    node = Node("model", example.names, Opaque(what, run))
+    report = Plan(
+        inputs=described(example.values),
+        batches=[
+            BatchPlan(batch=batch, up_to=until)
+            for batch, until in zip(wanted.batches, limits(wanted.batches), strict=True)
+        ],
+        layers=rows,
+        notes=[note[:2000]],
+        machine=machine(),
+    )
+    return Frozen(Graph(example.names, (node,), "model"), report)
+
+
+def _linears(model: nn.Module, example: Example, wanted: Wanted) -> dict[str, Frozen]:
     """Every linear layer, frozen by itself on the input it got."""
-    found = by_layer(model, inputs)
+    found = by_layer(model, example)
     each = replace(wanted, seconds=wanted.seconds / max(1, len(found)))
     parts = {}
     for name, (connections, x) in found.items():
@@ -88,23 +110,9 @@ def _swapped(model: nn.Module, parts: dict[str, Frozen]) -> nn.Module:
     return twin
 
 
-def _same(model: nn.Module, swapped: nn.Module, inputs: tuple[Any, ...]) -> bool:
+def _runs_alike(swapped: nn.Module, example: Example, expected: Any) -> bool:
     """Whether the swapped model still runs, and gives what the model gives."""
-    expected = model(*inputs)
     try:
-        got = swapped(*inputs)
-    except UNTRACEABLE:
+        return same(expected, example.call(swapped, example.values))
+    except REFUSED:
         return False
-    pairs = [(expected, got)] if isinstance(expected, Tensor) else _tensors(expected, got)
-    return all(isinstance(b, Tensor) and a.shape == b.shape and agree(a, b) for a, b in pairs)
-
-
-def _tensors(expected: Any, got: Any) -> list[tuple[Tensor, Any]]:
-    """Tensors of two results of the same kind, side by side, as far as lists, tuples and dicts go."""
-    if isinstance(expected, Tensor):
-        return [(expected, got)]
-    if isinstance(expected, dict) and isinstance(got, dict):
-        return [pair for key in expected for pair in _tensors(expected[key], got.get(key))]
-    if isinstance(expected, (list, tuple)) and isinstance(got, (list, tuple)):
-        return [pair for a, b in zip(expected, got, strict=False) for pair in _tensors(a, b)]
-    return []

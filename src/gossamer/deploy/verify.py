@@ -43,8 +43,8 @@ def check_graph(document: Document) -> None:
             )
         known.add(part.name)
         read.update(part.inputs)
-    if known != read:
-        differ = min(known ^ read)
+    if unread := known - read - set(document.inputs):
+        differ = min(unread)
         raise FormatError(
             "load", expected="a graph whose values are all read and all there", got=f"{differ!r} dangling"
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from gossamer.deploy.pickled import packed, restored
 from gossamer.deploy.values import EXACT
 from gossamer.errors import FormatError
 from gossamer.registry import Registry
@@ -43,6 +44,17 @@ class Packed:
     index: dict[str, Tensor]
     scale: Tensor | None = None
     reads: torch.dtype | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tensors as bytes."""
+        index = {name: packed(tensor) for name, tensor in self.index.items()}
+        return {**self.__dict__, "values": packed(self.values), "scale": packed(self.scale), "index": index}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+        index = {name: restored(held) for name, held in state["index"].items()}
+        values, scale = restored(state["values"]), restored(state["scale"])
+        self.__dict__.update(state, values=values, scale=scale, index=index)
 
     @property
     def dtype(self) -> torch.dtype:

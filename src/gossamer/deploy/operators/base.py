@@ -32,6 +32,10 @@ Tensors = Mapping[str, Tensor]
 Read = tuple[Settings, dict[str, Tensor]]
 
 
+class Unsupported(Exception):
+    """A module or call of an operator's kind with settings that the operator does not have."""
+
+
 @dataclass(frozen=True)
 class Operator:
     """One entry of the list of operators that an artifact may hold.

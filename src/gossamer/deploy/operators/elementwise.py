@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.deploy.operators.base import Operator, Read, Settings, operator
+from gossamer.deploy.operators.base import Operator, Read, Settings, Unsupported, operator
 from gossamer.nn import AllReLU, Dropout
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ operator(
 def _nothing(p: float = 0.5, training: bool = True, inplace: bool = False) -> Settings:  # noqa: ARG001 (as F.dropout)
     """A dropout call that is switched off; one that is on is refused."""
     if training:
-        raise TypeError("dropout that is on in evaluation")
+        raise Unsupported("dropout that is on in evaluation")
     return Settings()
 
 

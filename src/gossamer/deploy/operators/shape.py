@@ -10,7 +10,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.deploy.operators.base import Axis, Operator, Read, Settings, Size, Tensors, operator
+from gossamer.deploy.operators.base import (
+    Axis,
+    Operator,
+    Read,
+    Settings,
+    Size,
+    Tensors,
+    Unsupported,
+    operator,
+)
 
 
 class Axes(Settings):
@@ -70,7 +79,7 @@ def _normalised(xs: tuple[Tensor, ...], s: Normalisation, tensors: Tensors) -> T
 
 def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d) -> Read:
     if module.running_mean is None or module.running_var is None:
-        raise TypeError("normalised by the batch itself")
+        raise Unsupported("normalised by the batch itself")
     tensors = {"mean": module.running_mean, "variance": module.running_var}
     if module.affine:
         tensors |= {"weight": module.weight, "bias": module.bias}
@@ -91,7 +100,7 @@ operator(
 
 def _softmax(dim: int, dtype: Any = None, **_more: Any) -> Dim:
     if dtype is not None:
-        raise TypeError("a dtype of its own")
+        raise Unsupported("a dtype of its own")
     return Dim(dim=dim)
 
 

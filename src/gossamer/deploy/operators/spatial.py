@@ -8,7 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.deploy.operators.base import Border, Operator, Read, Settings, Size, Step, Tensors, operator
+from gossamer.deploy.operators.base import (
+    Border,
+    Operator,
+    Read,
+    Settings,
+    Size,
+    Step,
+    Tensors,
+    Unsupported,
+    operator,
+)
 from gossamer.nn import MaskedConv2d
 
 Pair = tuple[Step, Step]
@@ -82,7 +92,7 @@ def _convolution(
     elif padding == "same":
         total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         if any(t % 2 for t in total):
-            raise TypeError("uneven 'same' padding")
+            raise Unsupported("uneven 'same' padding")
         padding = (total[0] // 2, total[1] // 2)
     read: dict[str, Any] = {
         "out_channels": weight.shape[0],
@@ -132,7 +142,7 @@ def _max(
     **more: Any,
 ) -> MaxPool:
     if more.get("return_indices"):
-        raise TypeError("indices as a second output")
+        raise Unsupported("indices as a second output")
     return MaxPool(
         kernel=_pair(kernel_size),
         stride=_pair(kernel_size if stride is None else stride),
@@ -168,7 +178,7 @@ def _avg(
     divisor_override: Any = None,
 ) -> AvgPool:
     if divisor_override is not None:
-        raise TypeError("a divisor of its own")
+        raise Unsupported("a divisor of its own")
     return AvgPool(
         kernel=_pair(kernel_size),
         stride=_pair(kernel_size if stride is None else stride),
