@@ -88,18 +88,23 @@ class Rebinder:
         copied.__dict__.update(function.__dict__)
         return copied
 
-    def methods(self, cls: type) -> dict[str, Any]:
-        """Copies of the methods that a class has from code of the model's own."""
-        found: dict[str, Any] = {}
-        for base in reversed(cls.__mro__):
-            for name, value in vars(base).items() if own(base.__module__) else ():
-                if isinstance(value, FunctionType) and not name.startswith("__"):
-                    found[name] = self.function(value)
-                elif isinstance(value, staticmethod) and isinstance(value.__func__, FunctionType):
-                    found[name] = staticmethod(self.function(value.__func__))
-                else:
-                    found.pop(name, None)  # overridden by something that is no function
+    def order(self, cls: type) -> list[type]:
+        """The order in which a class is searched, before every class of the model's own a copy of its methods."""
+        found: list[type] = []
+        for base in cls.__mro__:
+            if own(base.__module__):
+                found.append(type(base.__name__, (), self._methods(base)))
+            found.append(base)
         return found
+
+    def _methods(self, cls: type) -> dict[str, Any]:
+        copies: dict[str, Any] = {}
+        for name, value in vars(cls).items():
+            if isinstance(value, FunctionType) and not name.startswith("__"):
+                copies[name] = self.function(value)
+            elif isinstance(value, staticmethod) and isinstance(value.__func__, FunctionType):
+                copies[name] = staticmethod(self.function(value.__func__))
+        return copies
 
     def _globals(self, names: dict[str, Any]) -> _Globals:
         return self.seen.setdefault(id(names), _Globals(names, self._value))

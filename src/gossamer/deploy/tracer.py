@@ -100,7 +100,16 @@ class Tracer(fx.Tracer):
             return tracer.getattr(name, base.__getattr__(module, name), cache)
 
         names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
-        own = {"__call__": call, "__getattr__": attribute, **names}
-        watching = type(cls)(cls.__name__, (nn.Module,), rebinder.methods(cls) | own)
-        watching.__bases__ = (cls,)  # not as a base from the start: a class may do things when it is extended
+        order: list[
+            type
+        ] = []  # empty while the class is made: a class of the model may do things when it is extended
+        kind = type(cls).__name__
+        meta: Any = type(
+            kind, (type(cls),), {"mro": lambda made: [made, *order] if order else type.mro(made)}
+        )
+        watching: type = meta(
+            cls.__name__, (nn.Module,), {"__call__": call, "__getattr__": attribute, **names}
+        )
+        order += rebinder.order(cls)
+        watching.__bases__ = (cls,)
         return watching
