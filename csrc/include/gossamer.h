@@ -83,7 +83,7 @@ typedef struct gs_matrix {
   const void* values;
   const void* rows;
   const void* cols;
-  int64_t narrow;     /* GS_BF16 or GS_I8: values are of that type (gs_linear, dtype GS_F32, not dense); 0: of dtype */
+  int64_t narrow;     /* GS_BF16 or GS_I8: values are of that type (gs_linear, dtype GS_F32); 0: of dtype */
   const void* scales; /* GS_I8: f32 [n_out], a connection weighs scales[row] * its value; others: ignored */
 } gs_matrix;
 

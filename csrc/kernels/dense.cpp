@@ -1,5 +1,6 @@
 // A dense layer inside a chain: small and honest. Batch 1: row dot products. Batches: 4 rows x 2 vectors in registers
-// over a packed tile. A vendor library is used elsewhere when dense wins by much. Forward, f32 only.
+// over a packed tile. A vendor library is used elsewhere when dense wins by much. Forward, f32 only; narrow values are widened
+// in registers (batch 1), or four rows of a block of features at a time.
 #include "epilogue.h"
 #include "items.h"
 
@@ -12,40 +13,58 @@ constexpr int kRows = 4;
 constexpr int kVectors = 2;  // batch tile
 constexpr int64_t kBlockBytes = 64 * 1024;
 
+// The first n < L stored values as numbers, zeros after them.
+GS_INLINE vec<float> load_values_part(const float* p, int64_t n) { return load_part<float>(p, n); }
+template <class W> GS_INLINE vec<float> load_values_part(const W* p, int64_t n) {
+  vec<float> v{};
+  for (int64_t i = 0; i < n; ++i) v[i] = widen(p[i]);
+  return v;
+}
+
 // Four rows from r (rows past the last are repeated and not stored) times one column of contiguous features.
-void rows_by_column(const gs_call& call, int64_t r, int64_t count) {
+template <class W> void four_rows(const gs_call& call, int64_t r, int64_t count) {
   const int64_t n = call.w.n_in;
   const float* x = static_cast<const float*>(call.x.data);
-  const float* w[kRows];
-  for (int q = 0; q < kRows; ++q) w[q] = static_cast<const float*>(call.w.values) + (r + least(q, count - 1)) * n;
+  const W* w[kRows];
+  for (int q = 0; q < kRows; ++q) w[q] = static_cast<const W*>(call.w.values) + (r + least(q, count - 1)) * n;
   vec<float> s[kRows] = {};
   int64_t i = 0;
   for (; i + L <= n; i += L) {
     const vec<float> v = load<float>(x + i);
 #pragma GCC unroll 4
-    for (int q = 0; q < kRows; ++q) s[q] += v * load<float>(w[q] + i);
+    for (int q = 0; q < kRows; ++q) s[q] += v * load_values(w[q] + i);
   }
   const vec<float> v = load_part<float>(x + i, n - i);
   if (i < n)
-    for (int q = 0; q < kRows; ++q) s[q] += v * load_part<float>(w[q] + i, n - i);
+    for (int q = 0; q < kRows; ++q) s[q] += v * load_values_part(w[q] + i, n - i);
   float y[4] = {};
   add_sums(s, y);
   for (int q = 0; q < count; ++q) finish<float>(call, r + q, 0, y[q]);
 }
 
+// Features begin .. end of one row: where they are stored, or widened into `room`.
+GS_INLINE const float* row_part(const gs_matrix& w, int64_t row, int64_t begin, int64_t end, float* room) {
+  const int64_t first = row * w.n_in + begin;
+  if (!w.narrow) return static_cast<const float*>(w.values) + first;
+  if (w.narrow == GS_I8) widen_all<int8_t>(w.values, first, end - begin, room);
+  else widen_all<bf16>(w.values, first, end - begin, room);
+  return room;
+}
+
 // Features begin .. end of four rows times a packed tile of V vectors; partial sums live in the output between blocks.
+// `room` is for the four rows where their values are narrow.
 template <int V>
 void rows_by_tile(const gs_call& call, const Tile& tile, const float* packed, int64_t begin, int64_t end, int64_t r,
-                  int64_t count) {
-  const int64_t n = call.w.n_in;
+                  int64_t count, float* room) {
+  const float* scale = scales<float>(call.w);
   const float* w[kRows];
   float* out = static_cast<float*>(call.out) + r * call.out_stride + tile.begin;
   vec<float> acc[kRows][V] = {};
   for (int q = 0; q < kRows; ++q) {
-    w[q] = static_cast<const float*>(call.w.values) + (r + least(q, count - 1)) * n;
+    w[q] = q < count ? row_part(call.w, r + q, begin, end, room + q * (end - begin)) : w[0];
     if (begin && q < count) load_row<float, V>(out + q * call.out_stride, tile.size, acc[q]);
   }
-  for (int64_t i = begin; i < end; ++i, packed += V * L) {
+  for (int64_t i = 0; i < end - begin; ++i, packed += V * L) {
 #pragma GCC unroll 4
     for (int q = 0; q < kRows; ++q) {
       const vec<float> s = splat<float>(w[q][i]);
@@ -54,7 +73,8 @@ void rows_by_tile(const gs_call& call, const Tile& tile, const float* packed, in
     }
   }
   for (int q = 0; q < count; ++q) {
-    if (end == n) {
+    if (end == call.w.n_in) {
+      for (int v = 0; scale && v < V; ++v) acc[q][v] *= splat<float>(scale[r + q]);
       for (int v = 0; call.bias && v < V; ++v) acc[q][v] += splat<float>(static_cast<const float*>(call.bias)[r + q]);
       finish_row<float, V>(call, tile, r + q, acc[q]);
     }
@@ -64,20 +84,31 @@ void rows_by_tile(const gs_call& call, const Tile& tile, const float* packed, in
 
 gs_status tile_rows(const gs_call& call, const Tile& tile, int64_t r0, int64_t r1) {
   const int64_t n = call.w.n_in, bytes = tile.vectors * L * 4, features = even_blocks(n, kBlockBytes / bytes, 1);
-  float* packed = static_cast<float*>(gs_scratch(features * bytes));
+  const int64_t widened = call.w.narrow ? features * kRows : 0;
+  float* packed = static_cast<float*>(gs_scratch(features * bytes + widened * 4));
   if (!packed) return GS_MEMORY;
+  float* room = packed + features * bytes / 4;
   int64_t begin = 0;
   do {
     const int64_t end = least(n, begin + features);
     pack_tile<float>(call.x, begin, end, tile, packed);
     for (int64_t r = r0; r < r1; r += kRows) {
       const int64_t count = least(kRows, r1 - r);
-      if (tile.vectors == 1) rows_by_tile<1>(call, tile, packed, begin, end, r, count);
-      else rows_by_tile<2>(call, tile, packed, begin, end, r, count);
+      if (tile.vectors == 1) rows_by_tile<1>(call, tile, packed, begin, end, r, count, room);
+      else rows_by_tile<2>(call, tile, packed, begin, end, r, count, room);
     }
     begin = end;
   } while (begin < n);
   return GS_OK;
+}
+
+void rows_by_column(const gs_call& call, int64_t r0, int64_t r1) {
+  for (int64_t r = r0; r < r1; r += kRows) {
+    const int64_t count = least(kRows, r1 - r);
+    if (call.w.narrow == GS_I8) four_rows<int8_t>(call, r, count);
+    else if (call.w.narrow == GS_BF16) four_rows<bf16>(call, r, count);
+    else four_rows<float>(call, r, count);
+  }
 }
 
 // Items are (batch tile, four rows) pairs, tile outermost.
@@ -88,7 +119,7 @@ gs_status items(const gs_call& call, int64_t begin, int64_t end) {
     const int64_t r1 = least(call.w.n_out, q1 * kRows);
     gs_status status = GS_OK;
     if (call.batch == 1 && call.x.feature_stride == 1)
-      for (int64_t r = q0 * kRows; r < r1; r += kRows) rows_by_column(call, r, least(kRows, r1 - r));
+      rows_by_column(call, q0 * kRows, r1);
     else
       status = tile_rows(call, tile_at<float>(t, call.batch, kVectors), q0 * kRows, r1);
     if (status != GS_OK) return status;

@@ -66,7 +66,7 @@ extern "C" const gs_kernels GS_JOIN(gs_kernels_, GS_SET) = {
     {GS_BY_BATCH(grad_values, f32, whole), GS_BY_BATCH(grad_values, f64, whole)},
     {gs::GS_SET::lanes_f32, nullptr, gs::GS_SET::lanes_f32, gs::GS_SET::lanes_f32},
     {nullptr, nullptr, nullptr, gs::GS_SET::nm_bytes_f32},
-    {gs::GS_SET::dense_f32},
+    {gs::GS_SET::dense_f32, nullptr, gs::GS_SET::dense_f32, gs::GS_SET::dense_f32},
     {GS_LINEAR(bands)},
     {GS_LINEAR(block_linear)},
     {GS_BY_BATCH(block_grad_input, f32, half), GS_BY_BATCH(block_grad_input, f64, half)},

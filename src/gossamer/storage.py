@@ -110,13 +110,16 @@ def _settle(folder: Path) -> None:
             os.close(descriptor)
 
 
-def write(path: str | os.PathLike[str], tensors: dict[str, Any], document: dict[str, Any]) -> None:
+def write(
+    path: str | os.PathLike[str], tensors: dict[str, Any], document: dict[str, Any], room: int = 0
+) -> None:
     """Write torch tensors and a JSON document as one safetensors file, atomically.
 
     Args:
         path: str or PathLike.
         tensors: name -> tensor, any strides, shared memory allowed (each is written whole).
         document: dict - JSON-ready; NaN is refused.
+        room: int - characters that the document takes at least; it is filled up with spaces.
     Raises:
         As ``atomic``.
     Cost: one copy of each tensor.
@@ -124,9 +127,10 @@ def write(path: str | os.PathLike[str], tensors: dict[str, Any], document: dict[
     from safetensors.torch import save_file
 
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(document, allow_nan=False).ljust(room)
     with atomic(path) as part:
         try:
-            save_file(own, part, metadata={KEY: json.dumps(document, allow_nan=False)})
+            save_file(own, part, metadata={KEY: text})
         except SafetensorError as error:  # which hides the error of the system in its text
             code = re.search(r"os error (\d+)", str(error))
             number = int(code[1]) if code else errno.EIO

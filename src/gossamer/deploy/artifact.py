@@ -12,6 +12,7 @@ from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.graph import Call, Choice, Graph, Layer, Node, Opaque
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.operators import operators
+from gossamer.deploy.room import room
 from gossamer.deploy.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
 from gossamer.deploy.values import narrow_name
 from gossamer.deploy.verify import check_graph, check_layer, check_report, check_shapes
@@ -66,7 +67,7 @@ def save(frozen: Frozen, path: str | Path) -> None:
         "report": frozen.plan,
     }
     check_shapes(frozen.graph, frozen.report.inputs)
-    storage.write(path, tensors, document)
+    storage.write(path, tensors, document, room(document))
 
 
 def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:

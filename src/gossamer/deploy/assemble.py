@@ -16,10 +16,11 @@ from gossamer.deploy.fuse import fuse
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Opaque
 from gossamer.deploy.layouts import layout
 from gossamer.deploy.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
-from gossamer.deploy.values import EXACT, narrowed
+from gossamer.deploy.values import EXACT, fitting, narrowed
 from gossamer.measure import machine
 
 if TYPE_CHECKING:
+    from gossamer.deploy.connections import Connections
     from gossamer.deploy.wanted import Wanted
 
 
@@ -30,7 +31,7 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     graph = fuse(graph, inputs)
     if wanted.values != EXACT:
         bodies = {
-            node.name: replace(body, connections=narrowed(body.connections, wanted.values))
+            node.name: replace(body, connections=_rounded(body.connections, wanted))
             for node, body in graph.linears()
         }
         graph = graph.replaced(bodies)
@@ -54,6 +55,12 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
         packed,
         Plan(inputs=described(inputs), batches=batches, layers=rows, notes=_notes(graph), machine=machine()),
     )
+
+
+def _rounded(connections: Connections, wanted: Wanted) -> Connections:
+    """With values of fewer bits; int8 where rounded inputs need it, else in the type that takes the fewest bytes."""
+    keeps = wanted.activations != EXACT
+    return narrowed(connections, wanted.values if keeps else fitting(connections, wanted.values))
 
 
 def described(inputs: tuple[Any, ...]) -> list[InputPlan]:

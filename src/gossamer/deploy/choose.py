@@ -15,8 +15,9 @@ from torch import Tensor
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.program import CoreStep, Operands, Program, Step, torch_step
-from gossamer.deploy.store import to_store
+from gossamer.deploy.store import smallest, to_store
 from gossamer.deploy.values import EXACT
+from gossamer.deploy.wanted import SIZE, SPEED
 from gossamer.errors import PatternError
 from gossamer.measure import alternate
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from gossamer.deploy.connections import Connections
     from gossamer.deploy.wanted import Wanted
 
-CROWDED = 0.5  # above this density sparse layouts are not tried
+# above these densities sparse layouts are not tried: none has been seen to win; an index of any kind makes it larger
+CROWDED, NEARLY_COMPLETE = 0.5, 0.99
 SECONDS_A_LAYER, SECONDS_A_NETWORK = 0.12, 0.25  # at most, of measuring a batch size
 
 
@@ -38,7 +40,8 @@ class Candidates:
         forms: layout -> Packed.
         refused: layout -> why it was not tried.
         ways: what may run the layer; one where the caller left no choice.
-        named: bool - the caller named the layouts: they are measured at every batch size.
+        named: bool - the caller left few layouts: they are measured at every batch size.
+        settled: bool - the caller left one layout, which is then stored as well.
         seconds: way -> seconds in each batch class, in their order, None where it was not worth measuring; empty where
             nothing was measured.
         unmeasured: way -> why it has no time in some batch class.
@@ -48,6 +51,7 @@ class Candidates:
     refused: dict[str, str]
     ways: list[Choice]
     named: bool = False
+    settled: bool = False
     seconds: dict[Choice, list[float | None]] = field(default_factory=dict)
     unmeasured: dict[Choice, str] = field(default_factory=dict)
 
@@ -66,8 +70,17 @@ def candidates(
     forced: str | None,
     allowed: frozenset[str] | None,
     activations: str = EXACT,
+    prefer: str = SPEED,
 ) -> Candidates:
     """Every layout that holds a layer exactly and may read its inputs as it does, and why the others are out.
+
+    Args:
+        connections: Connections.
+        forced: the layout it has to take, or None.
+        allowed: layouts that may be tried, or None for all.
+        activations: "exact", or "int8": inputs may be rounded.
+        prefer: "speed", or "size": only the smallest forms are in. Where values are narrow, layouts that a file holds
+            in more bytes than others are out.
 
     Raises:
         PatternError: the forced layout cannot hold it.
@@ -80,6 +93,7 @@ def candidates(
         (['csr', 'csr_bands', 'dense', 'fanin'], 'not trained under an N:M pattern')
     """
     forms, refused = {}, {}
+    crowded = NEARLY_COMPLETE if prefer == SIZE else CROWDED
     for name in layouts:
         kind = layout(name)
         fits = kind.fit(connections)
@@ -93,8 +107,8 @@ def candidates(
             refused[name] = fits
         elif forced is None and allowed is not None and name not in allowed:
             refused[name] = "not among the candidates"
-        elif forced is None and allowed is None and kind.explicit and connections.density > CROWDED:
-            refused[name] = f"density {connections.density:.2f} is above {CROWDED}"
+        elif forced is None and allowed is None and kind.explicit and connections.density > crowded:
+            refused[name] = f"density {connections.density:.2f} is above {crowded}"
         else:
             forms[name] = kind.pack(connections, fits)
     if forced is not None and forced not in forms:
@@ -102,9 +116,28 @@ def candidates(
     if not forms:
         forms["dense"] = layout("dense").pack(connections, {})
         refused["dense"] = "no candidate holds the layer"
+    _drop_large(connections, forms, refused, prefer)
     ways = _ways_to_run(forms)
     settled = len(forms) == 1 and (forced is not None or allowed is not None)
-    return Candidates(forms, refused, ways[-1:] if settled else ways, named=allowed is not None)
+    named = allowed is not None or prefer == SIZE
+    return Candidates(forms, refused, ways[-1:] if settled else ways, named=named, settled=settled)
+
+
+def _drop_large(
+    connections: Connections, forms: dict[str, Packed], refused: dict[str, str], prefer: str
+) -> None:
+    """Move forms that cost bytes from those that may run to those that are refused."""
+    if prefer == SIZE:
+        least = min(form.bytes for form in forms.values())
+        stays, what = {name for name, form in forms.items() if form.bytes == least}, f"{least:,} bytes do"
+    elif connections.reads is not None:
+        stored, stays = smallest(connections, forms)
+        what = f"a file holds the layer in {stored.bytes:,} bytes as {stored.layout}, which does not give it"
+    else:
+        return
+    for name in set(forms) - stays:
+        refused[name] = f"larger: {forms[name].bytes:,} bytes, and {what}"
+        del forms[name]
 
 
 def _ways_to_run(forms: Iterable[str]) -> list[Choice]:
@@ -159,7 +192,11 @@ def choose(
     """
     found = {
         node.name: candidates(
-            body.connections, wanted.for_layer(node.name), wanted.allowed, wanted.activations
+            body.connections,
+            wanted.for_layer(node.name),
+            wanted.allowed,
+            wanted.activations,
+            wanted.prefer,
         )
         for node, body in graph.linears()
     }
@@ -191,7 +228,7 @@ def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, li
     for node, body in graph.linears():
         chosen, linear = tuple(picks[node.name]), body.connections
         forms = {choice.layout: found[node.name].forms[choice.layout] for choice in chosen}
-        stored = to_store(linear, forms)
+        stored = forms[chosen[0].layout] if found[node.name].settled else to_store(linear, forms)
         bodies[node.name] = Layer(
             linear.shape, linear.bias, body.activation, stored, forms, chosen, body.slope
         )

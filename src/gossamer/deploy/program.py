@@ -128,9 +128,11 @@ def torch_step(operands: Operands) -> Step:
         operands: Operands - its form in layout "dense" or "slice".
 
     Returns:
-        [..., in] -> [..., out]; a second argument is added before the activation.
+        [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
+        once: torch multiplies numbers of one type only.
     """
-    form, bias, activation, slope = operands
+    given, bias, activation, slope = operands
+    form = given.wide
     n_out, n_in = form.shape
     if form.layout == "dense":
         weight = form.values.view(n_out, n_in)

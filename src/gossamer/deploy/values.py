@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from gossamer.errors import DtypeError
+from gossamer.errors import DtypeError, NonFiniteError
 
 if TYPE_CHECKING:
     from gossamer.deploy.connections import Connections
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXACT: Final = "exact"
 ACTIVATIONS: Final = (EXACT, "int8")  # how a layer may read its inputs
 NARROW: Final = {"bfloat16": torch.bfloat16, "int8": torch.int8}
+SCALE_ENTRY: Final = 80  # bytes of a file that name one more tensor
 LARGEST: Final = 127  # of an int8 value; -128 stays unused, so that the range is symmetric
 
 
@@ -33,6 +34,7 @@ def narrowed(connections: Connections, to: str) -> Connections:
 
     Raises:
         DtypeError: values of another type than float32.
+        NonFiniteError: int8 of a neuron that has an infinity or NaN among its weights.
 
     Cost: O(connections).
 
@@ -50,9 +52,32 @@ def narrowed(connections: Connections, to: str) -> Connections:
         return replace(connections, values=connections.values.bfloat16(), reads=torch.float32)
     rows = connections.rows
     largest = torch.zeros(connections.shape[0]).scatter_reduce_(0, rows, connections.values.abs(), "amax")
-    scale = torch.where(largest > 0, largest / LARGEST, 1.0)
+    scale = largest / LARGEST
+    if not bool(scale.isfinite().all()):
+        raise NonFiniteError("freeze(values='int8')", expected="finite weights", got="an infinity or NaN")
+    scale = torch.where(scale > 0, scale, 1.0)
     steps = (connections.values / scale[rows]).round().clamp(-LARGEST, LARGEST)
     return replace(connections, values=steps.to(torch.int8), scale=scale, reads=torch.float32)
+
+
+def fitting(connections: Connections, to: str) -> str:
+    """The type of values in which a layer takes the fewest bytes: int8, unless bfloat16 without scales is as small.
+
+    Args:
+        connections: Connections.
+        to: "bfloat16" or "int8" - the fewest bits wanted.
+
+    Returns:
+        "bfloat16" or "int8".
+
+    Example:
+        >>> from gossamer.deploy.connections import Connections
+        >>> few, many = (Connections((1, n), torch.arange(n), torch.ones(n)) for n in (3, 300))
+        >>> fitting(few, "int8"), fitting(many, "int8")
+        ('bfloat16', 'int8')
+    """
+    scales = 4 * connections.shape[0] + SCALE_ENTRY
+    return "bfloat16" if connections.positions.numel() <= scales else to
 
 
 def widened(values: Tensor, rows: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:

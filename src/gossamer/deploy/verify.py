@@ -10,6 +10,7 @@ from torch import Tensor
 from gossamer.deploy.graph import Call, Graph, Layer, Node
 from gossamer.deploy.layouts import Packed, layout
 from gossamer.deploy.schema import Document, LinearPart
+from gossamer.deploy.store import in_proportion
 from gossamer.deploy.values import NARROW
 from gossamer.errors import FormatError, GossamerError
 
@@ -22,10 +23,6 @@ DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (*FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool)
 }
-SMALL_MATRIX, LARGEST_BLOWUP = (
-    1 << 24,
-    1024,
-)  # a dense form may have this many numbers, or this many for each stored one
 
 
 def check_graph(document: Document) -> None:
@@ -78,6 +75,8 @@ def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connec
     if (stored.scale is not None) != (values.dtype == torch.int8):
         got = "none" if stored.scale is None else f"one with {values.dtype}"
         raise FormatError(f"load {part.name}", expected="a scale with int8 values, and only there", got=got)
+    if stored.scale is not None and not bool(stored.scale.isfinite().all()):
+        raise FormatError(f"load {part.name}", expected="finite scales", got="an infinity or NaN")
     try:
         connections = layout(stored.layout).check(stored)
     except FormatError:
@@ -113,12 +112,11 @@ def _check_run(part: LinearPart, name: str, engine: str, connections: Connection
         return
     if not layout(part.layout).explicit:
         raise FormatError(f"load {part.name}", expected=f"runs of the stored layout {part.layout}", got=name)
-    size = part.shape[0] * part.shape[1]
-    if not layout(name).explicit and size > max(SMALL_MATRIX, LARGEST_BLOWUP * connections.positions.numel()):
+    if not (layout(name).explicit or in_proportion(connections)):
         raise FormatError(
             f"load {part.name}",
             expected="a dense form in proportion to its connections",
-            got=f"{size} numbers",
+            got=f"{part.shape[0] * part.shape[1]} numbers",
         )
 
 

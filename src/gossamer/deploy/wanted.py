@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gossamer.deploy.layouts import layouts
 from gossamer.deploy.values import ACTIVATIONS, EXACT, NARROW
@@ -12,6 +12,8 @@ from gossamer.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+SPEED: Final = "speed"
+SIZE: Final = "size"
 LARGEST_NUMBER_OF_BATCHES = 16
 
 
@@ -26,6 +28,7 @@ class Wanted:
         seconds: float - to spend on measuring, about.
         values: "exact", or the type that values are rounded to.
         activations: "exact", or "int8": layers may round their inputs.
+        prefer: "speed", or "size": of forms of different sizes only the smallest may run.
     """
 
     keep: str | Mapping[str, str] = "fastest"
@@ -34,6 +37,7 @@ class Wanted:
     seconds: float = 1.8
     values: str = EXACT
     activations: str = EXACT
+    prefer: str = SPEED
 
     @classmethod
     def of(
@@ -44,6 +48,7 @@ class Wanted:
         layers: Iterable[str],
         values: str = EXACT,
         activations: str = EXACT,
+        prefer: str = SPEED,
     ) -> Wanted:
         """Check the names first; raises ConfigError."""
         named = [] if keep == "fastest" else [keep] if isinstance(keep, str) else list(keep.values())
@@ -65,6 +70,8 @@ class Wanted:
                 expected=f"one of {', '.join(ACTIVATIONS)}, and int8 with values='int8' only",
                 got=f"{activations!r} with {values} values",
             )
+        if prefer not in (SPEED, SIZE):
+            raise ConfigError("freeze(prefer=)", expected=f"{SPEED} or {SIZE}", got=repr(prefer))
         sizes = tuple(sorted(set(batches)))
         if sizes[0] < 1 or len(sizes) > LARGEST_NUMBER_OF_BATCHES:
             raise ConfigError(
@@ -78,6 +85,7 @@ class Wanted:
             sizes,
             values=values,
             activations=activations,
+            prefer=prefer,
         )
 
     def for_layer(self, name: str) -> str | None:

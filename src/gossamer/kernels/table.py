@@ -19,7 +19,7 @@ _COMPILED: Final = (
     *(("linear", layout, NARROW) for layout in ("csr", "fanin", "nm", "block")),
     ("linear", "nm_lanes", ("float32", *NARROW)),
     ("linear", "nm_bytes", ("float32-int8",)),
-    ("linear", "dense", ("float32",)),
+    ("linear", "dense", ("float32", *NARROW)),
     ("linear", "csr_bands", ("float32", "float64", *NARROW)),
 )
 

@@ -37,6 +37,7 @@ def freeze(
     activations: Annotated[
         str, typer.Option(help="exact, or int8: layers may round their inputs; needs --values int8.")
     ] = "exact",
+    prefer: Annotated[str, typer.Option(help="speed, or size: the smallest form of each layer.")] = "speed",
 ) -> None:
     """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here."""
     import torch
@@ -58,7 +59,13 @@ def freeze(
     example = torch.randn(sizes[-1], found.inputs, generator=torch.Generator().manual_seed(0))
     with measure.threads(found.config.threads or torch.get_num_threads()):
         frozen = gs.freeze(
-            found.model, example, keep=keep, batch_sizes=sizes, values=values, activations=activations
+            found.model,
+            example,
+            keep=keep,
+            batch_sizes=sizes,
+            values=values,
+            activations=activations,
+            prefer=prefer,
         )
     gs.save(frozen, path)
     n_bytes = path.stat().st_size

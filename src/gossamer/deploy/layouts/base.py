@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gossamer.deploy.pickled import packed, restored
-from gossamer.deploy.values import EXACT
+from gossamer.deploy.values import EXACT, widened
 from gossamer.errors import FormatError
 from gossamer.registry import Registry
 
@@ -68,6 +68,16 @@ class Packed:
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     @property
+    def wide(self) -> Packed:
+        """Itself, or a dense form with the numbers that its narrow values stand for; made anew at every call."""
+        if self.reads is None:
+            return self
+        rows = self.index.get("rows", torch.arange(self.shape[0])).to(torch.int64)
+        matrix = self.values.view(rows.numel(), -1) if rows.numel() else self.values
+        values = widened(matrix, rows, None if self.scale is None else self.scale.unsqueeze(1), self.reads)
+        return replace(self, values=values.view(-1), scale=None, reads=None)
+
+    @property
     def dims(self) -> list[int]:
         """The integers the kernels take: the shape, then the layout's own."""
         return [*self.shape, *self.parameters.values()]
@@ -115,9 +125,7 @@ class Layout(ABC):
         return ""
 
     def pack(self, connections: Connections, parameters: Parameters) -> Packed:
-        """The layer in this layout; ``parameters`` from ``fit``. Dense forms hold narrow values widened."""
-        if not self.explicit:
-            return self.arrange(connections.wide(), parameters)
+        """The layer in this layout; ``parameters`` from ``fit``."""
         packed = self.arrange(connections, parameters)
         return replace(packed, scale=connections.scale, reads=connections.reads)
 

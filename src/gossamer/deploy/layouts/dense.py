@@ -20,7 +20,9 @@ class Dense(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
         """O(dense size)."""
-        return Packed(self.name, connections.shape, parameters, connections.dense().view(-1), {})
+        flat = connections.values.new_zeros(connections.shape[0] * connections.shape[1])
+        flat[connections.positions] = connections.values
+        return Packed(self.name, connections.shape, parameters, flat, {})
 
     def restore(self, packed: Packed) -> Connections:
         """Every number is taken for a connection."""
