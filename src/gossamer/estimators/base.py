@@ -21,12 +21,14 @@ from torch import Tensor, nn
 from gossamer import data
 from gossamer.deploy import freeze
 from gossamer.deploy.frozen import Frozen
-from gossamer.errors import ConfigError
+from gossamer.errors import ConfigError, NonFiniteError
 from gossamer.estimators.fitting import Loss, Patience, Training
 from gossamer.estimators.network import ACTIVATIONS, input_strength, perceptron
 from gossamer.estimators.progress import progress
-from gossamer.estimators.settings import check_settings
+from gossamer.estimators.settings import check_settings, widths
+from gossamer.estimators.structure import check_structure
 from gossamer.estimators.table import outputs, shuffled
+from gossamer.estimators.whole import BUILT, PLANNED, STATE, check_unchanged, remembered
 from gossamer.measure import count
 from gossamer.patterns import Pattern
 from gossamer.rules import Rule, build
@@ -39,10 +41,11 @@ class SparseMLP(BaseEstimator, ABC):
 
     network_: nn.Sequential
     _stand: dict[str, Any] | None  # of the training, between calls; None before the first epoch is done
+    _least_held_out = 1  # rows that can be scored
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = (256, 128),
+        hidden_layer_sizes: int | Sequence[int] = (256, 128),
         *,
         density: float | Mapping[str, float] | None = None,
         epsilon: float | None = 20.0,
@@ -109,8 +112,26 @@ class SparseMLP(BaseEstimator, ABC):
     # --- the course of a training -----------------------------------------------------------------------------------
     def _goes_on(self) -> bool:
         """Check the hyper-parameters; whether ``fit`` starts from the network that is there."""
-        check_settings(type(self).__name__, self.get_params(deep=False))
-        return self.warm_start and hasattr(self, "network_")
+        goes_on = self.warm_start and hasattr(self, "network_")
+        self._check("fit with warm_start", BUILT if goes_on else ())
+        return goes_on
+
+    def _goes_on_in_parts(self) -> bool:
+        """Check the hyper-parameters; whether ``partial_fit`` was called before, or ``fit``."""
+        goes_on = hasattr(self, "network_")
+        self._check("partial_fit", (*BUILT, *PLANNED, *STATE) if goes_on else ())
+        if self.early_stopping:
+            raise ConfigError(
+                "partial_fit", expected="early_stopping=False", got="True", hint="use fit, or watch yourself"
+            )
+        return goes_on
+
+    def _check(self, operation: str, unchanged: Sequence[str]) -> None:
+        """Refuse settings out of range, and changes of settings that the network that is there depends on."""
+        parameters = self.get_params(deep=False)
+        check_settings(type(self).__name__, parameters)
+        if unchanged:
+            check_unchanged(operation, unchanged, self._settings, parameters)
 
     def _fit(self, table: Any, target: Tensor, n_outputs: int, *, goes_on: bool) -> Self:
         """Train for ``max_iter`` epochs, or until it stops getting better."""
@@ -141,15 +162,10 @@ class SparseMLP(BaseEstimator, ABC):
             self._stand = training.state()
         return self
 
-    def _partial_fit(self, table: Any, target: Tensor, n_outputs: int) -> Self:
+    def _partial_fit(self, table: Any, target: Tensor, n_outputs: int, *, goes_on: bool) -> Self:
         """One epoch from wherever the training stands."""
-        check_settings(type(self).__name__, self.get_params(deep=False))
-        if self.early_stopping:
-            raise ConfigError(
-                "partial_fit", expected="early_stopping=False", got="True", hint="use fit, or watch yourself"
-            )
         rows = torch.arange(len(target))
-        if not hasattr(self, "network_"):
+        if not goes_on:
             self._begin(table.shape[1], n_outputs)
             self._plan = self._planned(len(rows))
         with self._training(target) as training:
@@ -162,7 +178,7 @@ class SparseMLP(BaseEstimator, ABC):
     def _begin(self, n_inputs: int, n_outputs: int) -> None:
         """A new network."""
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        sizes = [n_inputs, *map(int, self.hidden_layer_sizes), n_outputs]
+        sizes = [n_inputs, *(widths(self.hidden_layer_sizes) or ()), n_outputs]
         density = self.density
         if density is None and self.epsilon is not None:
             shapes = {f"fc{n}": (out, inp) for n, (inp, out) in enumerate(pairwise(sizes), start=1)}
@@ -192,12 +208,13 @@ class SparseMLP(BaseEstimator, ABC):
 
     def _training(self, target: Tensor) -> Training:
         """A training of the network as planned, at its start."""
+        self._settings = remembered(self.get_params(deep=False))
         optimizer = named_optimizer(
             self.optimizer,
             self.network_.parameters(),
-            lr=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.alpha,
+            lr=float(self.learning_rate),
+            momentum=None if self.momentum is None else float(self.momentum),
+            weight_decay=float(self.alpha),
         )
         rule, total_steps = self._plan
         return Training(self.network_, optimizer, rule, total_steps, self._seed, self._loss(target))
@@ -206,9 +223,7 @@ class SparseMLP(BaseEstimator, ABC):
         """Once through the rows; returns the loss."""
         order = data.epoch_generator(self._seed, self.n_iter_)
         batches = shuffled(table, rows, target, int(self.batch_size), order)
-        with torch.random.fork_rng(devices=[]):  # dropout draws from torch's own generator
-            torch.manual_seed(order.initial_seed())
-            loss = training.epoch(batches)
+        loss = training.epoch(batches, order.initial_seed())
         self.n_iter_ += 1
         self.loss_curve_.append(loss)
         return loss
@@ -218,17 +233,37 @@ class SparseMLP(BaseEstimator, ABC):
         rows = torch.arange(len(target))
         if not self.early_stopping:
             return rows, None
-        parts = train_test_split(
-            rows.numpy(),
-            test_size=self.validation_fraction,
-            random_state=check_random_state(self.random_state),
-            stratify=self._strata(target),
+        try:
+            kept, held_out = train_test_split(
+                rows.numpy(),
+                test_size=self.validation_fraction,
+                random_state=check_random_state(self.random_state),
+                stratify=self._strata(target),
+            )
+        except ValueError as error:
+            raise self._too_few(str(error)) from None
+        if len(held_out) < self._least_held_out:
+            raise self._too_few(f"{len(held_out)} of {len(rows)} rows")
+        return torch.from_numpy(kept), torch.from_numpy(held_out)
+
+    def _too_few(self, got: str) -> ConfigError:
+        return ConfigError(
+            f"fit with early_stopping and validation_fraction={self.validation_fraction}",
+            expected=f"a validation part that can be scored, of {self._least_held_out} rows or more",
+            got=got,
+            hint="raise validation_fraction, or set early_stopping=False",
         )
-        kept, held_out = map(torch.from_numpy, parts)
-        return kept, held_out
 
     def _validate(self, table: Any, held_out: Tensor, target: Tensor) -> None:
-        said = outputs(self.network_, table, held_out)
+        said = outputs(self.network_, table, held_out).astype(np.float64)
+        if not np.isfinite(said).all():
+            hint = "lower the learning rate, or scale features and targets"
+            raise NonFiniteError(
+                f"validation after epoch {self.n_iter_}",
+                expected="finite outputs",
+                got="NaN or infinity",
+                hint=hint,
+            )
         self.validation_scores_.append(self._held_out_score(said, target[held_out]))
 
     def _note(self) -> str:
@@ -240,6 +275,7 @@ class SparseMLP(BaseEstimator, ABC):
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """[rows, outputs]: of the network for new samples; in float64, as float32 would depend on the rows beside."""
         check_is_fitted(self, "network_")
+        check_structure(X)
         table = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
         return outputs(copy.deepcopy(self.network_).double(), table)
 

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from gossamer.errors import ConfigError
 from gossamer.estimators.base import SparseMLP
 from gossamer.estimators.fitting import Loss
+from gossamer.estimators.structure import check_structure
+from gossamer.estimators.whole import whole
 from gossamer.patterns import Pattern
 from gossamer.rules import Rule
 
@@ -85,7 +87,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
 
     def __init__(
         self,
-        hidden_layer_sizes: Sequence[int] = (256, 128),
+        hidden_layer_sizes: int | Sequence[int] = (256, 128),
         *,
         density: float | Mapping[str, float] | None = None,
         epsilon: float | None = 20.0,
@@ -140,6 +142,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         )
         self.class_weight = class_weight
 
+    @whole
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train on a table.
 
@@ -164,6 +167,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         self.classes_ = classes
         return self._fit(table, self._codes(labels), len(classes), goes_on=goes_on)
 
+    @whole
     def partial_fit(self, X: Any, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
         """Go once through some samples; the first call starts a training that is planned for ``max_iter`` calls.
 
@@ -180,7 +184,12 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
 
         Cost: one pass over the samples.
         """
-        first = not hasattr(self, "network_")
+        first = not self._goes_on_in_parts()
+        if isinstance(self.class_weight, str):
+            hint = "give a dict with a weight for each class, e.g. of compute_class_weight over all samples"
+            raise ConfigError(
+                "partial_fit", expected="class_weight=None or a dict", got=repr(self.class_weight), hint=hint
+            )
         if first and classes is None:
             raise ConfigError("partial_fit", expected="classes in the first call", got="None")
         known = unique_labels(classes) if first else self.classes_
@@ -188,7 +197,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
             raise ConfigError("partial_fit", expected=f"classes {known}, as before", got=f"{classes}")
         table, labels = self._samples(X, y, reset=first)
         self.classes_ = known
-        return self._partial_fit(table, self._codes(labels), len(known))
+        return self._partial_fit(table, self._codes(labels), len(known), goes_on=not first)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of every class.
@@ -219,6 +228,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
 
     def _samples(self, X: Any, y: ArrayLike, *, reset: bool) -> tuple[Any, NDArray[Any]]:
         """Table and labels, checked."""
+        check_structure(X)
         table, labels = validate_data(self, X, y, accept_sparse="csr", dtype=np.float32, reset=reset)
         check_classification_targets(labels)
         return table, labels

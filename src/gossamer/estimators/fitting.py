@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gossamer.nn import SparseModule
+from gossamer.errors import NonFiniteError
+from gossamer.nn import Dropout, SparseModule
 from gossamer.rules import Rule
 from gossamer.training import attach, train_step
 
@@ -46,13 +48,31 @@ class Training:
         if self.engine:
             self.engine.detach()
 
-    def epoch(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    def epoch(self, batches: Iterable[tuple[Tensor, Tensor]], seed: int) -> float:
         """Go once through batches of (samples, target); returns the mean loss of a sample.
+
+        Args:
+            batches: pairs of tensors.
+            seed: int - of what dropout draws; torch's global generator, which other threads may use, is left alone.
 
         Raises:
             NonFiniteError: the loss is NaN or infinite.
         """
         self.network.train()
+        draw = torch.Generator(next(self.network.parameters()).device).manual_seed(seed)
+        dropouts = [module for module in self.network.modules() if isinstance(module, Dropout)]
+        try:
+            for module in dropouts:
+                module.generator = draw
+            return self._epoch(batches)
+        except NonFiniteError as error:
+            hint = "lower the learning rate, or scale features and targets"
+            raise NonFiniteError(error.operation, expected=error.expected, got=error.got, hint=hint) from None
+        finally:
+            for module in dropouts:
+                module.generator = None  # which could not be pickled
+
+    def _epoch(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         device = next(self.network.parameters()).device
         total, seen = 0.0, 0
         for x, y in batches:
@@ -72,9 +92,13 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Stand where a state of the same rule was taken; the network has to be as it was then."""
+        """Stand where a state of the same rule was taken; the network has to be as it was then.
+
+        Learning rate and weight decay are those of now.
+        """
         self.step = state["step"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        now = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": now})
         if self.engine:
             self.engine.load_state_dict(state["engine"])
 

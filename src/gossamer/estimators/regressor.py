@@ -13,8 +13,13 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 from torch.nn import functional as F
 
+from gossamer.errors import NonFiniteError, ShapeError
 from gossamer.estimators.base import SparseMLP
 from gossamer.estimators.fitting import Loss
+from gossamer.estimators.structure import check_structure
+from gossamer.estimators.whole import whole
+
+LARGEST_TARGET = 1e18
 
 
 class SparseMLPRegressor(RegressorMixin, SparseMLP):
@@ -75,6 +80,9 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
         (434, True)
     """
 
+    _least_held_out = 2  # R squared of one row is not defined
+
+    @whole
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train on a table.
 
@@ -92,9 +100,10 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
         Cost: ``max_iter`` times a pass over the table; memory O(connections) and one dense batch.
         """
         goes_on = self._goes_on()
-        table, target = self._samples(X, y, reset=not goes_on)
+        table, target = self._samples("fit with warm_start", X, y, goes_on=goes_on)
         return self._fit(table, target, target.shape[1], goes_on=goes_on)
 
+    @whole
     def partial_fit(self, X: Any, y: ArrayLike) -> Self:
         """Go once through some samples; the first call starts a training that is planned for ``max_iter`` calls.
 
@@ -110,8 +119,9 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
 
         Cost: one pass over the samples.
         """
-        table, target = self._samples(X, y, reset=not hasattr(self, "network_"))
-        return self._partial_fit(table, target, target.shape[1])
+        goes_on = self._goes_on_in_parts()
+        table, target = self._samples("partial_fit", X, y, goes_on=goes_on)
+        return self._partial_fit(table, target, target.shape[1], goes_on=goes_on)
 
     def predict(self, X: Any) -> NDArray[np.float64]:
         """The number, or numbers, of every sample.
@@ -127,8 +137,9 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
         said = self._outputs(X)
         return said[:, 0] if self.n_outputs_ == 1 else said
 
-    def _samples(self, X: Any, y: ArrayLike, *, reset: bool) -> tuple[Any, Tensor]:
+    def _samples(self, operation: str, X: Any, y: ArrayLike, *, goes_on: bool) -> tuple[Any, Tensor]:
         """Table and targets [samples, outputs], checked."""
+        check_structure(X)
         table, y = validate_data(
             self,
             X,
@@ -137,10 +148,28 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
             dtype=np.float32,
             multi_output=True,
             y_numeric=True,
-            reset=reset,
+            reset=not goes_on,
         )
-        target = torch.from_numpy(np.array(y, dtype=np.float32))
-        return table, target.view(len(target), -1)
+        numbers = np.asarray(y, dtype=np.float64)
+        target = numbers[:, None] if numbers.ndim == 1 else numbers
+        if not target.shape[1]:
+            raise ShapeError(
+                "fit", expected="a target for each sample, or several", got=f"y of {numbers.shape}"
+            )
+        if goes_on and target.shape[1] != self.n_outputs_:
+            raise ShapeError(
+                operation,
+                expected=f"{self.n_outputs_} targets for each sample, as before",
+                got=f"{target.shape[1]}, y of shape {numbers.shape}",
+            )
+        if (largest := np.abs(target).max()) > LARGEST_TARGET:
+            raise NonFiniteError(
+                "fit",
+                expected=f"targets up to {LARGEST_TARGET:g}, whose squares float32 holds",
+                got=f"a target of {largest:g}",
+                hint="scale y",
+            )
+        return table, torch.from_numpy(target.astype(np.float32))
 
     def _loss(self, target: Tensor) -> Loss:
         """Mean squared error."""

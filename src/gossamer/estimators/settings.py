@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from gossamer.errors import ConfigError
+import numpy as np
+import torch
+
+from gossamer.errors import ConfigError, PatternError
 from gossamer.estimators.network import ACTIVATIONS
-from gossamer.patterns import Pattern
+from gossamer.patterns import Pattern, parse
 from gossamer.rules import Rule, rules
 from gossamer.rules.base import is_number, is_whole
 from gossamer.training import OPTIMIZERS
 
+LARGEST = float(np.finfo(np.float32).max)  # what the arithmetic holds
+
 
 def _count(value: Any) -> bool:
     return is_whole(value) and value >= 1
+
+
+def _number(value: Any) -> bool:
+    return is_number(value) and -LARGEST <= value <= LARGEST
 
 
 def _share(value: Any) -> bool:
@@ -22,29 +31,66 @@ def _share(value: Any) -> bool:
 
 
 def _not_negative(value: Any) -> bool:
-    return is_number(value) and value >= 0
+    return _number(value) and value >= 0
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_))
+
+
+def _among(names: Iterable[str]) -> Callable[[Any], bool]:
+    known = tuple(names)
+    return lambda value: isinstance(value, str) and value in known
+
+
+def _device(value: Any) -> bool:
+    """Whether torch can compute on a device of this name here."""
+    try:
+        kind = torch.device(value).type
+    except (RuntimeError, TypeError):
+        return False
+    return kind == "cpu" or (hasattr(torch, kind) and bool(getattr(torch, kind).is_available()))
+
+
+def widths(value: Any) -> tuple[int, ...] | None:
+    """Widths of hidden layers from what scikit-learn's own perceptron takes: an integer, a sequence, an array, or ().
+
+    Returns:
+        tuple of int, or None where the value is none of these.
+
+    Example:
+        >>> widths(32), widths(np.array([16, 8])), widths(()), widths("32")
+        ((32,), (16, 8), (), None)
+    """
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.dtype.kind in "iu" else None
+    if is_whole(value):
+        value = (value,)
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(map(_count, value)):
+        return None
+    return tuple(map(int, value))
 
 
 # name of a parameter -> (what it has to be, whether a value is that)
 CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "hidden_layer_sizes": (
-        "a sequence of integers >= 1",
-        lambda v: isinstance(v, (tuple, list)) and len(v) > 0 and all(map(_count, v)),
+        "an integer >= 1, or a sequence of them",
+        lambda v: widths(v) is not None,
     ),
-    "activation": (f"one of {', '.join(ACTIVATIONS)}", lambda v: v in ACTIVATIONS),
-    "negative_slope": ("a number", is_number),
+    "activation": (f"one of {', '.join(ACTIVATIONS)}", _among(ACTIVATIONS)),
+    "negative_slope": ("a number", _number),
     "dropout": ("a number in [0, 1)", lambda v: is_number(v) and 0 <= v < 1),
     "density": (
         "a number in (0, 1], one by layer, or None",
         lambda v: v is None or isinstance(v, Mapping) or (is_number(v) and 0 < v <= 1),
     ),
-    "epsilon": ("a number > 0 or None", lambda v: v is None or (is_number(v) and v > 0)),
+    "epsilon": ("a number > 0 or None", lambda v: v is None or (_number(v) and v > 0)),
     "pattern": ("a Pattern or its short name", lambda v: isinstance(v, (str, Pattern))),
-    "rule": (f"a Rule or one of {', '.join(rules)}", lambda v: isinstance(v, Rule) or v in list(rules)),
+    "rule": (f"a Rule or one of {', '.join(rules)}", lambda v: isinstance(v, Rule) or _among(rules)(v)),
     "drop_fraction": ("a number in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1),
     "update_every": ("an integer >= 1 or None", lambda v: v is None or _count(v)),
-    "optimizer": (f"one of {', '.join(OPTIMIZERS)}", lambda v: v in OPTIMIZERS),
-    "learning_rate": ("a number > 0", lambda v: is_number(v) and v > 0),
+    "optimizer": (f"one of {', '.join(OPTIMIZERS)}", _among(OPTIMIZERS)),
+    "learning_rate": ("a number > 0", lambda v: _number(v) and v > 0),
     "momentum": ("a number in [0, 1) or None", lambda v: v is None or (is_number(v) and 0 <= v < 1)),
     "alpha": ("a number >= 0", _not_negative),
     "batch_size": ("an integer >= 1", _count),
@@ -52,7 +98,19 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "validation_fraction": ("a number between 0 and 1", _share),
     "n_iter_no_change": ("an integer >= 1", _count),
     "tol": ("a number >= 0", _not_negative),
+    "early_stopping": ("True or False", _flag),
+    "warm_start": ("True or False", _flag),
+    "device": ("a device that torch has here", _device),
+    "class_weight": (
+        '"balanced", a dict of a number >= 0 for each class, or None',
+        lambda v: (
+            v is None
+            or (isinstance(v, str) and v == "balanced")
+            or (isinstance(v, Mapping) and all(map(_not_negative, v.values())))
+        ),
+    ),
 }
+NAMED = ("unstructured", "fanin", "nm:1:8", "block:4")  # one of each kind, for hints
 
 
 def check_settings(name: str, parameters: dict[str, Any]) -> None:
@@ -63,7 +121,7 @@ def check_settings(name: str, parameters: dict[str, Any]) -> None:
         parameters: name -> value, as ``get_params`` gives them.
 
     Raises:
-        ConfigError, which is a ValueError.
+        ConfigError, PatternError; both are ValueErrors.
 
     Example:
         >>> check_settings("SparseMLPClassifier", {"max_iter": 0})
@@ -74,3 +132,19 @@ def check_settings(name: str, parameters: dict[str, Any]) -> None:
     for parameter, (expected, fits) in CHECKS.items():
         if parameter in parameters and not fits(parameters[parameter]):
             raise ConfigError(f"{name}({parameter}=)", expected=expected, got=repr(parameters[parameter]))
+    if {"rule", "pattern"} <= parameters.keys():
+        _check_pair(name, parameters["rule"], parameters["pattern"])
+
+
+def _check_pair(name: str, rule: str | Rule, pattern: str | Pattern) -> None:
+    """Refuse a rule on a pattern that it is not defined on, also where all layers of this table would be dense."""
+    made = rules[rule]() if isinstance(rule, str) else rule
+    zeros = parse(pattern) if isinstance(pattern, str) else pattern
+    if made.undefined_on(zeros):
+        taken = [repr(other) for other in NAMED if not made.undefined_on(parse(other))]
+        raise PatternError(
+            f"{name}(rule=)",
+            expected=f"a rule that is defined on the pattern {zeros}",
+            got=made.name,
+            hint=f"choose pattern={' or '.join(taken)}, or another rule",
+        )

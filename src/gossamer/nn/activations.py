@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from gossamer import ops
@@ -73,6 +73,7 @@ class Dropout(nn.Module):
         p: float in [0, 1] - probability that a number becomes 0 in training; the others are divided by 1 - p.
 
     What is drawn follows ``torch.manual_seed``, whatever the number of threads, but is not what torch's module draws.
+    While its attribute ``generator`` is set it draws from that one, and torch's global generator is left alone.
 
     Cost: one pass over memory each way, and a byte a number for backward; freezing drops it. See ops.leaky_dropout.
     Example:
@@ -86,12 +87,13 @@ class Dropout(nn.Module):
         super().__init__()
         _check_probability("Dropout", p)
         self.p = float(p)
+        self.generator: Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The input in evaluation; in training some of it, scaled."""
         if is_traced(x):
             return as_one_call(self, x)
-        return ops.leaky_dropout(x, 1.0, self.p) if self.training and self.p else x
+        return ops.leaky_dropout(x, 1.0, self.p, self.generator) if self.training and self.p else x
 
     def extra_repr(self) -> str:
         """The probability."""

@@ -114,7 +114,7 @@ def _scaled(grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
     return dx
 
 
-def leaky_dropout(x: Tensor, slope: float, p: float) -> Tensor:
+def leaky_dropout(x: Tensor, slope: float, p: float, generator: torch.Generator | None = None) -> Tensor:
     """A leaky ReLU, then dropout: each result becomes 0 with probability p, else it is divided by 1 - p.
 
     On the CPU 16 random bits decide on a number: p is rounded to a 65,536th, and what is kept is scaled for that p. The
@@ -126,6 +126,7 @@ def leaky_dropout(x: Tensor, slope: float, p: float) -> Tensor:
         x: any shape and floating type.
         slope: float - of numbers that are not positive; 1.0 gives dropout alone.
         p: float in [0, 1].
+        generator: torch.Generator or None - of x's device, in place of torch's global one.
 
     Returns:
         Tensor like x, in the same order in memory.
@@ -140,10 +141,18 @@ def leaky_dropout(x: Tensor, slope: float, p: float) -> Tensor:
         [0.0, 2.0]
     """
     if x.device.type != "cpu":
-        return F.dropout(F.leaky_relu(x, slope), p)
-    seed = torch.randint(2**63 - 1, (1,))
+        return _elsewhere(F.leaky_relu(x, slope), p, generator)
+    seed = torch.randint(2**63 - 1, (1,), generator=generator)
     if torch.is_grad_enabled() and x.requires_grad:
         recorded: Tensor = _Dropout.apply(x, seed, slope, p)
         return recorded
     y: Tensor = _forward_op(x, seed, slope, p)[0]
     return y
+
+
+def _elsewhere(y: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout as torch has it, which takes no generator."""
+    if generator is None:
+        return F.dropout(y, p)
+    kept = torch.rand(y.shape, device=y.device, generator=generator) >= p
+    return y * kept / (1 - p) if p < 1 else y * 0
