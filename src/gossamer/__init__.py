@@ -84,7 +84,12 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its room on first use."""
     if name not in _WHERE:
         raise AttributeError(f"module 'gossamer' has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    try:
+        return getattr(import_module(_WHERE[name]), name)
+    except ModuleNotFoundError as error:
+        from gossamer.errors import MissingPackage
+
+        raise MissingPackage.behind(error) from None
 
 
 def __dir__() -> list[str]:

@@ -138,6 +138,18 @@ class KernelUnavailable(GossamerError, RuntimeError):
     """A kernel, instruction set or compiled part that was asked for by name and is not there."""
 
 
+class MissingPackage(GossamerError, ModuleNotFoundError):
+    """A package of someone else that this one needs for what was asked, and that is not installed."""
+
+    @classmethod
+    def behind(cls, error: ModuleNotFoundError) -> Self:
+        """The same as a sentence that says what to install; a module of ours that is missing raises as it is."""
+        name = (error.name or "").partition(".")[0]
+        if not name or name == "gossamer":
+            raise error
+        return cls("import", expected=f"the package {name}", got="none", hint="pip install 'gossamer[train]'")
+
+
 class SparseEfficiencyWarning(UserWarning):
     """Legal, but slower than it has to be."""
 

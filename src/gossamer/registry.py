@@ -51,7 +51,7 @@ class Registry(Generic[T]):
                 f"{self.kind} by name",
                 expected=f"one of {', '.join(self)}",
                 got=repr(name),
-                hint=near(name, self),
+                hint=did_you_mean(name, self),
             )
         return self._classes[name]
 
@@ -62,21 +62,19 @@ class Registry(Generic[T]):
         return len(self._classes)
 
 
-def near(given: object, known: Iterable[str]) -> str:
-    """A hint for a word that is not known: the known one most like it, or an empty string.
+def did_you_mean(given: object, names: Iterable[str]) -> str:
+    """A hint with the name that was probably meant, or an empty string.
 
     Args:
-        given: what was given, of any type.
-        known: the words that would have been right.
-    Returns:
-        str - for the hint of an error.
-    Cost: O(words).
+        given: object - what was given, of any type.
+        names: those there are.
+
     Example:
-        >>> near("Fan-In", ["fanin", "nm"]), near("cellar", ["packed", "masked"])
-        ("did you mean 'fanin'?", '')
+        >>> did_you_mean("rigel", ["set", "rigl", "srigl"]), did_you_mean("magic", ["set"])
+        ("did you mean 'rigl'?", '')
     """
-    found = difflib.get_close_matches(str(given).lower(), list(known), n=1)
-    return f"did you mean {found[0]!r}?" if found else ""
+    close = difflib.get_close_matches(str(given).lower(), list(names), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def discover(package: str, path: list[str]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from gossamer.errors import MissingPackage
+
 
 def main() -> None:
     """Run the command line with ``sys.argv`` and exit: the script ``gossamer`` and ``python -m gossamer``.
@@ -17,7 +19,8 @@ def main() -> None:
     """
     try:
         from gossamer.cli.app import app
+
+        app()()
     except ModuleNotFoundError as error:
-        print(f"gossamer: expected {error.name}, got none; pip install 'gossamer[train]'", file=sys.stderr)
+        print(f"error: {MissingPackage.behind(error)}", file=sys.stderr)
         raise SystemExit(1) from None
-    app()()

@@ -58,7 +58,7 @@ def command(flags: Sequence[Flag] = ()) -> Callable[[Command], Command]:
                 given = {flag.setting: arguments.pop(flag.name) for flag in flags}
                 arguments["overrides"] = {name: value for name, value in given.items() if value is not None}
             try:
-                function(out, **arguments)
+                _with_packages(function, out, arguments)
             except (errors.GossamerError, OSError) as error:
                 if debug:
                     raise
@@ -73,6 +73,16 @@ def command(flags: Sequence[Flag] = ()) -> Callable[[Command], Command]:
         return function
 
     return decorate
+
+
+def _with_packages(function: Command, out: Output, arguments: dict[str, Any]) -> None:
+    """Call a command; a package that it needs and that is not there is an error of ours."""
+    try:
+        function(out, **arguments)
+    except ModuleNotFoundError as error:
+        if isinstance(error, errors.GossamerError):
+            raise
+        raise errors.MissingPackage.behind(error) from error
 
 
 def _parameters(function: Command, flags: Sequence[Flag]) -> list[inspect.Parameter]:

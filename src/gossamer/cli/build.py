@@ -183,7 +183,13 @@ def build_rule(config: RunConfig) -> rules.Rule:
         >>> build_rule(RunConfig(rule={"name": "rigl", "every": 50})).every
         50
     """
-    return rules.build(DEFAULT_RULE | (config.rule or {}))
+    wanted = config.rule or {}
+    try:
+        return rules.build(DEFAULT_RULE | wanted)
+    except ConfigError as error:
+        if "name" in wanted:
+            raise
+        raise error.within(f"the rule, which is {DEFAULT_RULE['name']} where none is named") from None
 
 
 def learning_rate(

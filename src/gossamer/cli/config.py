@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gossamer.bounds import LARGEST_DECAY, LARGEST_RATE, LARGEST_SLOPE
 from gossamer.errors import ConfigError
+from gossamer.registry import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+LONGEST_WAIT = 1e6  # seconds; torch counts them in a timedelta
+LARGEST_COUNT = (1 << 31) - 1  # of epochs, samples, steps and threads
 LARGEST_CONFIG = 1 << 20  # bytes; a configuration is a page, not a book
 DENSE = "dense"  # the pattern name that means: ordinary torch layers, no rule
 
@@ -26,17 +31,17 @@ class OptimizerConfig(_Strict):
 
     Args:
         name: "sgd", "sgdw", "adam", "adamw" or "rmsprop".
-        lr: float > 0 - the learning rate at the top of its schedule.
+        lr: float > 0, at most 1e30 - the learning rate at the top of its schedule.
         momentum: float in [0, 1) or None - for sgd, sgdw and rmsprop; None is 0.9 for the first two and 0 for rmsprop.
         nesterov: bool - sgd only.
-        weight_decay: float >= 0 - acts on existing connections only; for sgdw below 1, and the lr is no factor of it.
+        weight_decay: float from 0 to 1e6 - acts on existing connections only; for sgdw below 1, and free of the lr.
     """
 
     name: Literal["sgd", "sgdw", "adam", "adamw", "rmsprop"] = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 0.1
+    lr: Annotated[float, Field(gt=0, le=LARGEST_RATE)] = 0.1
     momentum: Annotated[float | None, Field(ge=0, lt=1)] = None
     nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_DECAY)] = 0.0
 
     @model_validator(mode="after")
     def _fits(self) -> OptimizerConfig:
@@ -60,8 +65,8 @@ class ScheduleConfig(_Strict):
     """
 
     name: Literal["constant", "cosine", "step"] = "cosine"
-    warmup: Annotated[int, Field(ge=0)] = 0
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    warmup: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
+    milestones: tuple[Annotated[int, Field(ge=1, le=LARGEST_COUNT)], ...] = ()
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     @model_validator(mode="after")
@@ -85,8 +90,8 @@ class ParallelConfig(_Strict):
     mode: Literal["ddp", "wassp", "wasap"] = "ddp"
     workers: Annotated[int, Field(ge=1, le=4096)]
     alone: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    time_limit: Annotated[float, Field(gt=0)] = 300.0
-    restarts: Annotated[int, Field(ge=0)] = 2
+    time_limit: Annotated[float, Field(gt=0, le=LONGEST_WAIT)] = 300.0
+    restarts: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 2
 
     @property
     def processes(self) -> int:
@@ -131,17 +136,17 @@ class RunConfig(_Strict):
     epsilon: Annotated[float | None, Field(gt=0)] = None
     init: Literal["sparse", "dense"] = "sparse"
     law: Literal["he_normal", "he_uniform", "xavier_uniform", "normal"] = "he_normal"
-    all_relu: Annotated[float | None, Field(ge=0)] = None
+    all_relu: Annotated[float | None, Field(ge=0, le=LARGEST_SLOPE)] = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     home: Literal["packed", "masked"] = "packed"
     dense_last: bool = False
     rule: dict[str, Any] | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    epochs: Annotated[int, Field(ge=1)] = 10
-    batch: Annotated[int, Field(ge=1)] = 100
+    epochs: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 10
+    batch: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 100
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
-    threads: Annotated[int | None, Field(ge=1)] = None
+    threads: Annotated[int | None, Field(ge=1, le=4096)] = None
     parallel: ParallelConfig | None = None
 
     @model_validator(mode="after")
@@ -149,6 +154,14 @@ class RunConfig(_Strict):
         if self.epsilon is not None and not (self.density is None and self.allocation is None):
             raise ValueError("epsilon takes the place of density and allocation")
         return self
+
+
+GROUPS: dict[str, type[BaseModel]] = {
+    "": RunConfig,
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+    "parallel": ParallelConfig,
+}
 
 
 def read_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
@@ -238,4 +251,19 @@ def _describe(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"]) or "settings"
     given = repr(problem["input"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{name}={given if len(given) <= 80 else given[:77] + '...'} ({message})"
+    if problem["type"] == "less_than_equal":
+        message = f"at most {problem['ctx']['le']:g}"  # not written out to thirty digits
+    hint = _meant(problem)
+    said = f"{message}; {hint}" if hint else message
+    return f"{name}={given if len(given) <= 80 else given[:77] + '...'} ({said})"
+
+
+def _meant(problem: Any) -> str:
+    """The value, or the name of a setting, that was probably meant."""
+    if problem["type"] == "literal_error":
+        return did_you_mean(problem["input"], re.findall(r"'(\w+)'", problem["ctx"]["expected"]))
+    if problem["type"] != "extra_forbidden":
+        return ""
+    *groups, name = problem["loc"]
+    group = GROUPS.get(".".join(map(str, groups)))
+    return did_you_mean(name, group.model_fields) if group else ""

@@ -51,7 +51,10 @@ class Output:
 
     def failed(self, error: Exception) -> None:
         """Print an error as one sentence; with JSON also as a document on stdout."""
-        sentence = " ".join(str(error).split())
+        said = str(error)
+        if isinstance(error, OSError) and error.strerror and error.filename:  # of the system
+            said = f"{error.filename}: {error.strerror}"
+        sentence = " ".join(said.split())
         if self.as_json:
             print(json.dumps({"error": sentence, "kind": type(error).__name__}), flush=True)
         self._stderr.print(f"[bold red]error:[/] {escape(sentence)}")

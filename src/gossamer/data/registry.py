@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from gossamer.data.recipe import Recipe
 from gossamer.errors import ConfigError
+from gossamer.registry import did_you_mean
 
 _RECIPES: dict[str, Recipe] = {}
 
@@ -94,7 +95,12 @@ def recipe_of(name: str) -> Recipe:
     """
     _discover()
     if name not in _RECIPES:
-        raise ConfigError("data set", expected=f"one of {', '.join(names())}", got=repr(name))
+        raise ConfigError(
+            "data set",
+            expected=f"one of {', '.join(names())}",
+            got=repr(name),
+            hint=did_you_mean(name, names()),
+        )
     return _RECIPES[name]
 
 

@@ -149,7 +149,6 @@ def _not_found(recipe: Recipe, download: bool, tried: list[str]) -> DataError:
         tried.append("download (turned off)")
     return DataError(
         f"loading {recipe.name}",
-        expected="the data set in one of the places searched",
-        got="none of: " + "; ".join(tried),
-        hint="put it into a folder and name that folder in GOSSAMER_DATA or root=",
+        expected="the data set in a folder that GOSSAMER_DATA or root= names",
+        got="it in none of the places searched: " + "; ".join(tried),
     )

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gossamer.measure.room import require_memory
 from gossamer.nn import AllReLU, Dropout, SparseModule, sparsify
 from gossamer.patterns import Pattern, parse
 
@@ -73,6 +74,8 @@ def perceptron(
 
 def _exist(layer: nn.Linear, draw: torch.Generator, device: str) -> None:
     """Give a layer that stays dense its values: He-normal as in sparse layers, and no bias."""
+    numbers = layer.in_features * layer.out_features
+    require_memory("dense layer", 4 * numbers, "give it a lower density or epsilon")
     layer.to_empty(device=device)
     values = torch.randn(layer.weight.shape, generator=draw) * (2.0 / layer.in_features) ** 0.5
     with torch.no_grad():

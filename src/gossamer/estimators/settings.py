@@ -8,22 +8,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from gossamer.bounds import LARGEST_DECAY, LARGEST_RATE, LARGEST_SLOPE
 from gossamer.errors import ConfigError, PatternError
 from gossamer.estimators.network import ACTIVATIONS
-from gossamer.patterns import Pattern, parse
+from gossamer.patterns import NM, Pattern, parse
 from gossamer.rules import Rule, rules
 from gossamer.rules.base import is_number, is_whole
 from gossamer.training import OPTIMIZERS
 
-LARGEST = float(np.finfo(np.float32).max)  # what the arithmetic holds
-
 
 def _count(value: Any) -> bool:
-    return is_whole(value) and value >= 1
+    return is_whole(value) and 1 <= value < 1 << 31
 
 
 def _number(value: Any) -> bool:
-    return is_number(value) and -LARGEST <= value <= LARGEST
+    return is_number(value) and -LARGEST_SLOPE <= value <= LARGEST_SLOPE
+
+
+def _density(value: Any) -> bool:
+    return is_number(value) and 0 < value <= 1
 
 
 def _share(value: Any) -> bool:
@@ -74,30 +77,36 @@ def widths(value: Any) -> tuple[int, ...] | None:
 # name of a parameter -> (what it has to be, whether a value is that)
 CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "hidden_layer_sizes": (
-        "an integer >= 1, or a sequence of them",
+        "an integer from 1 to 2**31 - 1, or a sequence of them",
         lambda v: widths(v) is not None,
     ),
     "activation": (f"one of {', '.join(ACTIVATIONS)}", _among(ACTIVATIONS)),
-    "negative_slope": ("a number", _number),
+    "negative_slope": (f"a number of size at most {LARGEST_SLOPE:g}", _number),
     "dropout": ("a number in [0, 1)", lambda v: is_number(v) and 0 <= v < 1),
     "density": (
         "a number in (0, 1], one by layer, or None",
-        lambda v: v is None or isinstance(v, Mapping) or (is_number(v) and 0 < v <= 1),
+        lambda v: v is None or all(map(_density, v.values() if isinstance(v, Mapping) else [v])),
     ),
-    "epsilon": ("a number > 0 or None", lambda v: v is None or (_number(v) and v > 0)),
+    "epsilon": (
+        f"a number > 0, at most {LARGEST_SLOPE:g}, or None",
+        lambda v: v is None or (_number(v) and v > 0),
+    ),
     "pattern": ("a Pattern or its short name", lambda v: isinstance(v, (str, Pattern))),
     "rule": (f"a Rule or one of {', '.join(rules)}", lambda v: isinstance(v, Rule) or _among(rules)(v)),
     "drop_fraction": ("a number in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1),
     "update_every": ("an integer >= 1 or None", lambda v: v is None or _count(v)),
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", _among(OPTIMIZERS)),
-    "learning_rate": ("a number > 0", lambda v: _number(v) and v > 0),
+    "learning_rate": (
+        f"a number > 0, at most {LARGEST_RATE:g}",
+        lambda v: is_number(v) and 0 < v <= LARGEST_RATE,
+    ),
     "momentum": ("a number in [0, 1) or None", lambda v: v is None or (is_number(v) and 0 <= v < 1)),
-    "alpha": ("a number >= 0", _not_negative),
+    "alpha": (f"a number from 0 to {LARGEST_DECAY:g}", lambda v: is_number(v) and 0 <= v <= LARGEST_DECAY),
     "batch_size": ("an integer >= 1", _count),
     "max_iter": ("an integer >= 1", _count),
     "validation_fraction": ("a number between 0 and 1", _share),
     "n_iter_no_change": ("an integer >= 1", _count),
-    "tol": ("a number >= 0", _not_negative),
+    "tol": (f"a number from 0 to {LARGEST_SLOPE:g}", _not_negative),
     "early_stopping": ("True or False", _flag),
     "warm_start": ("True or False", _flag),
     "device": ("a device that torch has here", _device),
@@ -133,13 +142,19 @@ def check_settings(name: str, parameters: dict[str, Any]) -> None:
         if parameter in parameters and not fits(parameters[parameter]):
             raise ConfigError(f"{name}({parameter}=)", expected=expected, got=repr(parameters[parameter]))
     if {"rule", "pattern"} <= parameters.keys():
-        _check_pair(name, parameters["rule"], parameters["pattern"])
+        _check_together(name, parameters)
 
 
-def _check_pair(name: str, rule: str | Rule, pattern: str | Pattern) -> None:
-    """Refuse a rule on a pattern that it is not defined on, also where all layers of this table would be dense."""
+def _check_together(name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse settings that exclude each other, also where all layers of this table would be dense."""
+    rule, pattern = parameters["rule"], parameters["pattern"]
     made = rules[rule]() if isinstance(rule, str) else rule
     zeros = parse(pattern) if isinstance(pattern, str) else pattern
+    epsilon = parameters.get("epsilon") if parameters.get("density") is None else None
+    if isinstance(zeros, NM) and epsilon is not None:
+        raise ConfigError(
+            f"{name}(epsilon=)", expected=f"None, as {zeros} fixes the density", got=repr(epsilon)
+        )
     if made.undefined_on(zeros):
         taken = [repr(other) for other in NAMED if not made.undefined_on(parse(other))]
         raise PatternError(

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from gossamer.errors import ShapeError
+from gossamer.measure.room import require_memory
 
 
 def check_structure(table: Any) -> None:
@@ -18,7 +19,7 @@ def check_structure(table: Any) -> None:
         table: anything - a matrix or array of SciPy in any of its formats is looked at.
 
     Raises:
-        ShapeError, which is a ValueError.
+        ShapeError, which is a ValueError. MemoryShortage: more rows than memory.
 
     Cost: O(stored entries).
 
@@ -34,6 +35,8 @@ def check_structure(table: Any) -> None:
         return
     if table.ndim != 2:
         raise ShapeError("sparse table", expected="rows and columns", got=f"shape {table.shape}")
+    # What a conversion to CSR allocates for the rows that the table says it has.
+    require_memory(_named(table), 8 * (table.shape[0] + 1), "it claims more rows than fit")
     _CHECKS.get(table.format, lambda _table: None)(table)
 
 

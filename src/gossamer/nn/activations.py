@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import isfinite
-
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from gossamer import ops
+from gossamer.bounds import LARGEST_SLOPE
 from gossamer.errors import ConfigError
 from gossamer.nn.traced import as_one_call, is_traced
 
@@ -36,10 +35,10 @@ class AllReLU(nn.Module):
     def __init__(self, alpha: float, layer: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
         _check_probability("AllReLU", dropout)
-        if not (isfinite(alpha) and alpha >= 0 and layer >= 2):
+        if not (0 <= alpha <= LARGEST_SLOPE and layer >= 2):
             raise ConfigError(
                 "AllReLU",
-                expected="a finite alpha >= 0 and a hidden layer, numbered from 2",
+                expected=f"alpha from 0 to {LARGEST_SLOPE:g} and a hidden layer, numbered from 2",
                 got=f"alpha={alpha}, layer={layer}",
             )
         self.alpha, self.layer, self.dropout = float(alpha), layer, float(dropout)

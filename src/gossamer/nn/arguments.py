@@ -9,7 +9,7 @@ import torch
 
 from gossamer.errors import ConfigError, DensityError, GossamerError
 from gossamer.patterns import FanIn, Pattern, parse
-from gossamer.registry import near
+from gossamer.registry import did_you_mean
 
 KNOWN = (
     "density",
@@ -34,7 +34,7 @@ def check_choices(**choices: tuple[object, Sequence[str]]) -> None:
                 f"sparsify({name}=)",
                 expected=f"one of {', '.join(allowed)}",
                 got=repr(value),
-                hint=near(value, allowed),
+                hint=did_you_mean(value, allowed),
             )
 
 
@@ -46,7 +46,7 @@ def refuse_unknown(unknown: Mapping[str, object]) -> None:
             "sparsify",
             expected=f"arguments among {', '.join(KNOWN)}",
             got=f"{name}=",
-            hint=sparsity if name == "sparsity" else near(name, KNOWN),
+            hint=sparsity if name == "sparsity" else did_you_mean(name, KNOWN),
         )
 
 

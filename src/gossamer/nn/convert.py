@@ -20,7 +20,7 @@ from gossamer.nn.sparse import SparseModule
 from gossamer.nn.swap import swap
 from gossamer.nn.twin import Wanted, check_fit, twin
 from gossamer.patterns import NM, Pattern
-from gossamer.registry import near
+from gossamer.registry import did_you_mean
 from gossamer.topology import ALLOCATIONS, allocate
 
 HOMES = ("packed", "masked")
@@ -144,7 +144,7 @@ def _densities(
                 expected=f"one density for each of {', '.join(layers)}",
                 got=f"mismatch in {wrong}",
                 hint="; ".join(f"{name}: {notes[name]}" for name in wrong if notes.get(name))
-                or near(wrong[-1], set(layers) - {wrong[-1]}),
+                or did_you_mean(wrong[-1], set(layers) - {wrong[-1]}),
             )
         return density
     if isinstance(pattern, NM):

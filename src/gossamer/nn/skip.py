@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from gossamer.errors import ConfigError
-from gossamer.registry import near
+from gossamer.registry import did_you_mean
 
 Entry = str | type[nn.Module] | nn.Module
 Skip = Entry | Iterable[Entry] | Callable[[str, nn.Module], bool]
@@ -69,7 +69,7 @@ def _within(model: nn.Module, entries: list[Any]) -> set[int]:
                 "sparsify(skip=)",
                 expected=f"names or types among the modules {', '.join(named)}",
                 got=entry.__name__ if isinstance(entry, type) else repr(entry),
-                hint=near(entry, named) if isinstance(entry, str) else "",
+                hint=did_you_mean(entry, named) if isinstance(entry, str) else "",
             )
         left |= {id(inner) for module in meant for inner in module.modules()}
     return left

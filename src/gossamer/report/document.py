@@ -9,7 +9,7 @@ from gossamer.errors import ConfigError
 from gossamer.report import figures as draw
 from gossamer.report import page
 from gossamer.report.run import Run, read_run
-from gossamer.report.words import duration, percent, size
+from gossamer.report.words import duration, many, percent, size
 from gossamer.storage import atomic
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ def _speed(runs: Sequence[Run]) -> str:
                 f"{dense / ours:.2f} x" if ours and dense else NOTHING,
             ]
         rows.append(cells)
-    said = "; ".join(dict.fromkeys(f"{speed.machine}, {speed.threads} threads" for _, speed in measured))
+    said = "; ".join(
+        dict.fromkeys(f"{speed.machine}, {many(speed.threads, 'thread')}" for _, speed in measured)
+    )
     return page.table(columns, rows) + page.note(
         f"Median latency, against dense torch of the same session. {said}"
     )

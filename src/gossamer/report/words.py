@@ -20,15 +20,27 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in words.
+    """A duration in words, to three digits.
 
     Example:
-        >>> duration(12.3e-6), duration(0.0042), duration(75)
-        ('12.3 us', '4.20 ms', '75.0 s')
+        >>> duration(12.3e-6), duration(0.0042), duration(0.627), duration(75), duration(1234)
+        ('12.3 us', '4.20 ms', '627 ms', '75.0 s', '1234 s')
     """
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.1f} us"
-    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    for unit, factor in (("us", 1e6), ("ms", 1e3), ("s", 1.0)):
+        number = seconds * factor
+        if number < 999.5 or unit == "s":
+            break
+    return f"{number:.{2 if number < 9.995 else 1 if number < 99.95 else 0}f} {unit}"
+
+
+def many(number: int, what: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> many(1, "thread"), many(2, "thread")
+        ('1 thread', '2 threads')
+    """
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def percent(share: float) -> str:

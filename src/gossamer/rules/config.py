@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from gossamer.errors import ConfigError
-from gossamer.registry import Registry
+from gossamer.registry import Registry, did_you_mean
 from gossamer.rules.base import Rule, rules
 from gossamer.rules.schedules import Schedule, schedules
 
@@ -59,7 +59,10 @@ def _make(registry: Registry[T], settings: dict[str, Any]) -> T:
     allowed = [field.name for field in fields(kind)]
     if unknown := sorted(set(settings) - set(allowed)):
         raise ConfigError(
-            f"settings of {kind.name}", expected=f"some of {', '.join(allowed)}", got=", ".join(unknown)
+            f"settings of {kind.name}",
+            expected=f"some of {', '.join(allowed)}",
+            got=", ".join(unknown),
+            hint=did_you_mean(unknown[0], allowed),
         )
     try:
         made: T = kind(**settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -63,6 +65,56 @@ def test_json_errors_are_json(call, tmp_path):
     assert answer.code == 2
     assert answer.document["kind"] == "ConfigError"
     assert str(tmp_path) in answer.document["error"]
+
+
+def test_an_error_of_the_system_names_the_file_and_the_reason(call, finished, tmp_path, monkeypatch):
+    """As a full disk would."""
+    from gossamer import storage
+
+    def full(_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "page.html"))
+
+    monkeypatch.setattr(storage, "_settle", full)
+    answer = call("report", finished, "--out", tmp_path / "page.html")
+    assert answer.code == 1
+    assert answer.stderr == f"error: {tmp_path / 'page.html'}: No space left on device\n"
+
+
+@pytest.mark.parametrize("package", ["torch", "pydantic"])
+def test_a_missing_package_is_a_sentence_that_says_what_to_install(package):
+    """For a name of the package and for a command; pickling what is raised works as for any error of ours."""
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import pickle, gossamer\n"
+        "try: gossamer.freeze\n"
+        "except gossamer.GossamerError as error:\n"
+        "    assert isinstance(pickle.loads(pickle.dumps(error)), ModuleNotFoundError)\n"
+        "    print(error, file=sys.stderr)\n"
+        "sys.argv = ['gossamer', 'train', '--data', 'digits']\n"
+        "gossamer.cli.main() if hasattr(gossamer, 'cli') else __import__('gossamer.cli').cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    said = f"import: expected the package {package}, got none; pip install 'gossamer[train]'"
+    assert (done.returncode, done.stderr) == (1, f"{said}\nerror: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--data", "mnits"], "did you mean 'mnist'?"),
+        (["--rule", "rigel"], "did you mean 'rigl'?"),
+        (["--pattern", "fnin"], "did you mean 'fanin'?"),
+        (["--optimizer", "sdg"], "did you mean 'sgd'?"),
+        (["--set", "rule.evry=3"], "the rule, which is srigl where none is named: settings of srigl"),
+        (["--set", "rule.evry=3"], "did you mean 'every'?"),
+        (["--set", "optimizer.lr=1e308"], "at most 1e+30"),
+        (["--set", "all_relu=1e308"], "at most 1e+30"),
+    ],
+)
+def test_what_was_probably_meant_is_said(call, tmp_path, flags, said):
+    answer = call("train", "--data", "digits", *flags, "--out", tmp_path / "run")
+    assert answer.code == 2
+    assert said in answer.stderr
 
 
 def test_debug_lets_the_error_through(call, tmp_path):

@@ -153,6 +153,7 @@ def test_missing_data_says_where_it_looked(call, tmp_path, monkeypatch):
     answer = call("train", *RUN, "--data", "cifar10_small", "--out", tmp_path / "run")
     assert answer.code == 1
     assert "places searched" in answer.stderr
+    assert answer.stderr.index("GOSSAMER_DATA") < answer.stderr.index("places searched")  # the remedy first
 
 
 def test_an_existing_run_is_not_overwritten(call, finished, tmp_path):

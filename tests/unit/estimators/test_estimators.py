@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import gossamer as gs
-from gossamer.errors import DensityError, NonFiniteError, PatternError
+from gossamer.errors import ConfigError, DensityError, NonFiniteError, PatternError, ShapeError
 from gossamer.estimators import SparseMLPClassifier, SparseMLPRegressor
 from gossamer.estimators.network import ACTIVATIONS
 from gossamer.nn import SparseModule
@@ -197,18 +198,77 @@ def test_what_is_wrong_with_a_table_is_said_as_scikit_learn_says_it(digits, kind
 
 
 WRONG = {
-    "hidden_layer_sizes": (0,), "density": 0.0, "epsilon": -1, "pattern": "hexagons", "rule": "magic",
-    "drop_fraction": 2.0, "update_every": 0, "activation": "swoosh", "negative_slope": "steep", "dropout": 1.0,
-    "optimizer": "lbfgs", "learning_rate": 0, "momentum": 1.0, "alpha": -1, "batch_size": "auto", "max_iter": 0.5,
-    "validation_fraction": 1.0, "n_iter_no_change": 0, "tol": None,
+    "hidden_layer_sizes": (0,),
+    "density": 0.0,
+    "epsilon": -1,
+    "pattern": "hexagons",
+    "rule": "magic",
+    "drop_fraction": 2.0,
+    "update_every": 0,
+    "activation": "swoosh",
+    "negative_slope": "steep",
+    "dropout": 1.0,
+    "optimizer": "lbfgs",
+    "learning_rate": 0,
+    "momentum": 1.0,
+    "alpha": -1,
+    "batch_size": "auto",
+    "max_iter": 0.5,
+    "validation_fraction": 1.0,
+    "n_iter_no_change": 0,
+    "tol": None,
+    "early_stopping": "yes",
+    "warm_start": 1,
+    "device": "meta",
+    "class_weight": "fair",
+}
+BEYOND_FLOAT32 = {
+    "learning_rate": 1e308, "alpha": 1e308, "negative_slope": 1e308, "epsilon": 1e308, "tol": float("inf"),
+    "density": float("nan"), "dropout": float("nan"), "momentum": float("nan"), "hidden_layer_sizes": 1 << 40,
+    "optimizer": ["adam"], "activation": np.array(["relu", "tanh"]), "rule": np.array(["set", "rigl"]),
+    "class_weight": {0: -1.0}, "device": "gpu",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("parameter", WRONG)
-def test_a_hyper_parameter_out_of_range_is_refused_when_fitting(digits, parameter):
-    model = SparseMLPClassifier().set_params(**{parameter: WRONG[parameter]})
+@pytest.mark.parametrize(("parameter", "value"), [*WRONG.items(), *BEYOND_FLOAT32.items()])
+def test_a_hyper_parameter_out_of_range_is_refused_when_fitting(digits, parameter, value):
+    model = SparseMLPClassifier().set_params(**{parameter: value})
     with pytest.raises(ValueError, match=r": expected .*, got "):
         model.fit(*digits)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+def test_the_largest_settings_diverge_in_words(digits, optimizer):
+    """Just inside of the bounds no error of torch comes up."""
+    X, y = digits
+    model = SparseMLPRegressor(**{**QUICK, "learning_rate": 1e30, "optimizer": optimizer}, alpha=1e6)
+    with pytest.raises(NonFiniteError):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("sizes", [8, np.int64(8), np.array([8]), np.array(8), [np.int32(8)], range(8, 9)])
+def test_widths_are_taken_as_scikit_learn_takes_them(digits, sizes):
+    model = SparseMLPClassifier(**{**QUICK, "max_iter": np.int64(1), "hidden_layer_sizes": sizes})
+    model.set_params(learning_rate=np.float32(0.01), dropout=np.float64(0.1), batch_size=np.int16(50))
+    assert model.fit(*digits).network_[0].out_features == 8
+    search = GridSearchCV(model, {"hidden_layer_sizes": [4, (4, 3), ()], "tol": np.logspace(-4, -3, 1)}, cv=2)
+    assert search.fit(*digits).best_params_["hidden_layer_sizes"] in (4, (4, 3), ())
+
+
+def test_without_hidden_layers_it_is_a_linear_model(digits):
+    model = SparseMLPClassifier(**{**QUICK, "hidden_layer_sizes": (), "max_iter": 30}).fit(*digits)
+    assert len(model.network_) == 1
+    assert model.score(*digits) > 0.8
+
+
+@pytest.mark.parametrize("width", [4, 400])
+def test_a_rule_on_a_pattern_is_judged_by_the_settings_alone(width):
+    """Also on a table so narrow that no layer would be sparse; the hint names what the estimator takes."""
+    X, y = np.random.default_rng(0).normal(size=(40, width)), np.arange(40) % 2
+    with pytest.raises(PatternError, match="choose pattern='fanin'"):
+        SparseMLPClassifier((8,), rule="srigl", max_iter=1).fit(X, y)
+    with pytest.raises(ValueError, match=r"epsilon=\): expected None, as nm:1:4"):
+        SparseMLPClassifier((8,), pattern="nm:1:4", max_iter=1).fit(X, y)
 
 
 def test_a_density_without_room_for_one_input_a_neuron_is_refused(digits):
@@ -221,10 +281,13 @@ def test_a_training_that_diverges_says_so_and_lets_go_of_the_network(digits):
     model = SparseMLPRegressor(**{**QUICK, "optimizer": "sgd", "learning_rate": 1e20})
     with pytest.raises(NonFiniteError, match="lower the learning rate"):
         model.fit(X, y)
-    assert not model.network_[0].tape.followed
     in_parts = clone(model)
     with pytest.raises(NonFiniteError):
         in_parts.partial_fit(X, y)
+    for failed in (model, in_parts):
+        assert not [name for name in vars(failed) if name.endswith("_")]
+        with pytest.raises(NotFittedError):
+            failed.predict(X)
     for again in (model, in_parts):
         assert again.set_params(learning_rate=1e-3).fit(X, y / 10).partial_fit(X, y / 10).n_iter_ == 6
 
@@ -279,6 +342,130 @@ def test_warm_start_goes_on(digits):
     with pytest.raises(ValueError, match="features"):
         model.fit(X[:, :5], y)
     assert SparseMLPClassifier(**QUICK).fit(X, y).fit(X, y).n_iter_ == 5
+
+
+@pytest.mark.parametrize("way", ["partial_fit", "warm_start", "fit"])
+def test_a_call_that_fails_leaves_the_fit_before_it(diabetes, way):
+    """Network, topology, curves and the training's own state: the next call gives the bits it would have given."""
+    X, y = diabetes
+    settings = {**QUICK, "warm_start": way == "warm_start", "rule": gs.SET(every=3)}
+    model, twin = (SparseMLPRegressor(**settings).fit(X, y) for _ in range(2))
+    network, said = model.network_, model.predict(X)
+    call = model.partial_fit if way == "partial_fit" else model.fit
+    model.set_params(learning_rate=1e25)
+    with pytest.raises(NonFiniteError):
+        call(X, y)
+    with pytest.raises(ValueError, match="NaN"):
+        call(X, np.full(len(y), np.nan))
+    assert model.network_ is network
+    assert np.array_equal(model.predict(X), said)
+    model.set_params(learning_rate=1e-2)
+    for each in (model, twin):
+        (each.partial_fit if way == "partial_fit" else each.fit)(X, y)
+    assert same(model, twin)
+    assert model.loss_curve_ == twin.loss_curve_
+    assert model.n_iter_ == twin.n_iter_
+
+
+@pytest.mark.parametrize(("before", "now"), [(1, 2), (1, 3), (2, 1), (3, 1), (2, 3)])
+def test_another_number_of_targets_is_refused_and_not_broadcast(diabetes, before, now):
+    """In both ways to go on, and nothing has changed after it."""
+    X, y = diabetes
+    targets = {1: y, 2: np.stack([y, -y], 1), 3: np.stack([y, -y, y], 1)}
+    for settings in ({}, {"warm_start": True}):
+        model = SparseMLPRegressor(**{**QUICK, "max_iter": 1}, **settings).fit(X, targets[before])
+        said = model.predict(X)
+        with pytest.raises(ShapeError, match=f"expected {before} targets for each sample"):
+            (model.fit if settings else model.partial_fit)(X, targets[now])
+        assert np.array_equal(model.predict(X), said)
+    column = SparseMLPRegressor(**{**QUICK, "max_iter": 1}).fit(X, y)
+    assert same(column, SparseMLPRegressor(**{**QUICK, "max_iter": 1}).fit(X, y[:, None]))
+    assert column.partial_fit(X, y[:, None]).predict(X).shape == y.shape
+
+
+@pytest.mark.parametrize(
+    "y", [np.full(20, 1e300), np.full((20, 2), -1e30), np.zeros((20, 0)), np.zeros((20, 1, 1))]
+)
+def test_targets_that_cannot_be_learnt_are_named(y):
+    """Too large for the squares of float32, none at all, or of too many dimensions."""
+    with pytest.raises(ValueError, match=r"target|0 feature|dim 3"):
+        SparseMLPRegressor(**QUICK).fit(np.eye(20), y)
+
+
+def test_inputs_too_large_are_named(digits):
+    X, y = digits
+    with pytest.raises(NonFiniteError, match="scale features"):
+        SparseMLPRegressor(**QUICK).fit(X * np.float32(1e30), y)
+
+
+CHANGED = {
+    "hidden_layer_sizes": 9, "density": 0.5, "epsilon": 4, "pattern": "fanin", "activation": "tanh",
+    "negative_slope": 0.5, "dropout": 0.5, "random_state": 3,
+}  # fmt: skip
+CHANGED_IN_PARTS = CHANGED | {
+    "rule": "set", "drop_fraction": 0.5, "update_every": 2, "max_iter": 9, "optimizer": "sgd", "momentum": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGED_IN_PARTS)
+def test_a_setting_that_can_no_longer_be_followed_may_not_change(digits, name):
+    model = SparseMLPClassifier(**QUICK).fit(*digits)
+    model.set_params(**{name: CHANGED_IN_PARTS[name]})
+    with pytest.raises(ConfigError, match=rf"{name}=.*as in the call before"):
+        model.partial_fit(*digits)
+    model.set_params(warm_start=True, max_iter=1)
+    if name in CHANGED:
+        with pytest.raises(ConfigError, match=rf"{name}=.*as in the call before"):
+            model.fit(*digits)
+    else:
+        assert model.fit(*digits).n_iter_ > 5
+    model.set_params(warm_start=False)
+    assert model.fit(*digits).n_iter_ == 1
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sgdw", "rmsprop", "adam", "adamw"])
+def test_rate_and_decay_may_change_between_parts_and_are_used(digits, optimizer):
+    """A rate of almost nothing leaves the network as it is."""
+    model = SparseMLPClassifier(**{**QUICK, "optimizer": optimizer, "rule": "static"})
+    model.partial_fit(*digits, classes=range(10))
+    before = [parameter.clone() for parameter in model.network_.parameters()]
+    model.set_params(learning_rate=1e-30)
+    if optimizer == "sgdw":
+        return  # its momentum holds steps, which go on whatever the rate is
+    model.partial_fit(*digits)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.network_.parameters(), strict=True))
+
+
+def test_balanced_weights_need_the_whole_target(digits):
+    """Refused at the first call, whatever is in the batch; a dict is taken, classes missing or not."""
+    X, y = digits
+    with pytest.raises(ConfigError, match="class_weight"):
+        SparseMLPClassifier(**QUICK, class_weight="balanced").partial_fit(X, y, classes=range(10))
+    model = SparseMLPClassifier(**QUICK, class_weight=dict.fromkeys(range(10), 2.0))
+    assert model.partial_fit(X[y < 3], y[y < 3], classes=range(10)).n_iter_ == 1
+
+
+def test_a_validation_part_without_a_score_is_refused(diabetes, digits):
+    X, y = diabetes
+    for rows in (2, 10):
+        with pytest.raises(ConfigError, match="validation_fraction"):
+            SparseMLPRegressor(**QUICK, early_stopping=True).fit(X[:rows], y[:rows])
+    with pytest.raises(ConfigError, match="validation_fraction"):
+        SparseMLPClassifier(**QUICK, early_stopping=True).fit(digits[0][:20], digits[1][:20])
+    model = SparseMLPRegressor(**QUICK, early_stopping=True).fit(X[:20], y[:20])
+    assert np.isfinite(model.best_validation_score_)
+    assert np.isfinite(model.validation_scores_).all()
+
+
+def test_a_seed_decides_a_fit_also_beside_others_in_threads(digits):
+    """Dropout draws from a generator of its own, though torch's is shared, and leaves that one alone."""
+    settings = {**QUICK, "dropout": 0.3}
+    alone = SparseMLPClassifier(**settings).fit(*digits)
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda _: SparseMLPClassifier(**settings).fit(*digits), range(4)))
+    assert all(same(alone, model) for model in together)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_partial_fit_is_a_training_in_parts(digits):

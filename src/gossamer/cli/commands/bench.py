@@ -10,7 +10,7 @@ import typer
 from gossamer.cli.app import command
 from gossamer.cli.output import Output, table
 from gossamer.errors import ConfigError
-from gossamer.report.words import duration, size
+from gossamer.report.words import duration, many, size
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -115,5 +115,5 @@ def _view(document: dict[str, Any]) -> Group:
     ]
     columns = ["network", "median", "against dense", "GFLOP/s", "dense-equivalent", "bytes"]
     title = f"{document['target']}: {document['connections']:,} connections, batch {document['batch']}, "
-    title += f"{document['threads']} threads, {document['machine']['cpu']}"
+    title += f"{many(document['threads'], 'thread')}, {document['machine']['cpu']}"
     return table(title, columns, rows, "; ".join(document["verdict"]))

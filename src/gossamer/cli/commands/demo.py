@@ -11,7 +11,7 @@ import typer
 from gossamer.cli.app import command
 from gossamer.cli.output import Output, table
 from gossamer.errors import ConfigError
-from gossamer.report.words import duration, percent, size
+from gossamer.report.words import duration, many, percent, size
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -117,5 +117,5 @@ def _view(document: dict[str, Any]) -> Group:
         for batch in batches:
             cells += [duration(row["seconds"][batch]), f"{row['against_dense'][batch]:.2f} x"]
         rows.append(cells)
-    said = f"seed {document['seed']}, {document['threads']} threads, {document['seconds']:.0f} s"
+    said = f"seed {document['seed']}, {many(document['threads'], 'thread')}, {document['seconds']:.0f} s"
     return table(f"{document['data']}, {said}", columns, rows, f"report: {document['report']}")

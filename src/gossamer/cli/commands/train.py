@@ -10,7 +10,7 @@ import typer
 from gossamer.cli.app import Flag, command
 from gossamer.cli.output import Output, table
 from gossamer.errors import ConfigError
-from gossamer.report.words import duration, size
+from gossamer.report.words import duration, many, size
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -112,7 +112,7 @@ def _view(folder: Path, summary: dict[str, Any]) -> Group:
         for layer in summary["layers"]
     ]
     title = (
-        f"{folder}: accuracy {100 * summary['accuracy']:.2f} % after {summary['epochs']} epochs "
+        f"{folder}: accuracy {100 * summary['accuracy']:.2f} % after {many(summary['epochs'], 'epoch')} "
         f"(best {100 * best['accuracy']:.2f} % in epoch {best['epoch']}), took {duration(summary['seconds'])}"
     )
     return table(
