@@ -5,7 +5,7 @@ from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.convert import sparsify
 from gossamer.nn.dense import DenseLinear
 from gossamer.nn.linear import MaskedLinear, SparseLinear
-from gossamer.nn.report import LayerReport, SparsifyReport
+from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "LayerReport",
     "MaskedConv2d",
     "MaskedLinear",
+    "OtherReport",
     "SparseLinear",
     "SparseModule",
     "SparsifyReport",

@@ -125,20 +125,19 @@ def _meta_problem(module: Dense, init: str, device: torch.device | None) -> str:
 
 def _weight_problem(module: Dense, init: str) -> str:
     """What is wrong with weight and bias as they are held."""
-    pruned = pruned_names(module)
-    if pruned == ["weight"]:
-        if init != "keep":
-            return "pruned by torch.nn.utils.prune: init='keep' takes the zeros over"
-    elif "weight" not in module._parameters or pruned:  # noqa: SLF001 (what hooks compute is no parameter)
+    pruned, held = pruned_names(module), module._parameters  # noqa: SLF001 (what hooks compute is no parameter)
+    if "bias" not in held or ("weight" not in held and pruned != ["weight"]):
         computed = ", ".join(type(hook).__name__ for hook in module._forward_pre_hooks.values())  # noqa: SLF001
         return f"its weight or bias is computed before each use ({computed or 'not a parameter'})"
-    for tensor in (effective_weight(module), module.bias):
-        if tensor is None:
-            continue
+    for tensor in (effective_weight(module), *([] if module.bias is None else [module.bias])):
         if tensor.dtype not in FLOATS or tensor.layout != torch.strided:
             return f"{tensor.dtype}, {tensor.layout}: sparse layers hold real floating-point numbers"
         if type(tensor) not in (nn.Parameter, Tensor):
             return f"its weight or bias is a {type(tensor).__name__}"
+        if (tensor.dtype, tensor.device) != (module.weight.dtype, module.weight.device):
+            return "weight and bias differ in dtype or device"
+    if pruned and init != "keep":
+        return "pruned by torch.nn.utils.prune: init='keep' takes the zeros over"
     return ""
 
 

@@ -18,21 +18,20 @@ CLOSED = (
     Tensor,
     type,
     ModuleType,
-    str,
-    bytes,
-    int,
-    float,
-    type(None),
-)  # not searched: the tree, and numbers
+)  # not searched: the tree itself, and what holds no layers of a model
+FLAT = {int, float, bool, complex, str, bytes, type(None)}  # passed over at once: there may be millions
 
 
 class Place(NamedTuple):
     """Where something is held: ``holder[key]``, or somewhere that cannot be written to, without a holder."""
 
-    path: str
+    path: tuple[Any, ...]  # words, and keys in lists of one; joined only where they are shown
     holder: Any
     key: Any
     value: Any
+
+    def __str__(self) -> str:
+        return "".join(part if isinstance(part, str) else repr(part) for part in self.path)
 
 
 def places(model: nn.Module, wanted: set[int]) -> list[Place]:
@@ -53,14 +52,14 @@ def places(model: nn.Module, wanted: set[int]) -> list[Place]:
     for name, module in model.named_modules():
         for attribute, value in vars(module).items():
             if attribute not in usual:
-                path = f"{name or type(model).__name__}.{attribute}"
+                path = (f"{name or type(model).__name__}.{attribute}",)
                 found += _within(Place(path, vars(module), attribute, value), wanted, seen, DEPTH)
     for place in found:
         if place.holder is None or isinstance(place.value, Tensor):
             raise ConfigError(
                 "sparsify",
                 expected="layers held by modules, lists or dictionaries, and their parameters by nothing else",
-                got=f"a {type(place.value).__name__} in {place.path}",
+                got=f"a {type(place.value).__name__} in {place}",
                 hint="hold layers in nn.ModuleList, look them up when they are called, make optimizers afterwards, "
                 "or leave the layer out with skip=",
             )
@@ -84,26 +83,27 @@ def _within(place: Place, wanted: set[int], seen: set[int], depth: int) -> Itera
             yield from _within(inner, wanted, seen, depth - 1)
 
 
-def _inside(path: str, value: Any) -> Iterator[Place]:
+def _inside(path: tuple[Any, ...], value: Any) -> Iterator[Place]:
     """What a value holds."""
     if isinstance(value, list):
-        yield from (Place(f"{path}[{i}]", value, i, item) for i, item in enumerate(value))
+        yield from (Place((*path, [i]), value, i, x) for i, x in enumerate(value) if type(x) not in FLAT)
     elif isinstance(value, dict):
-        yield from (Place(f"{path}[{key!r}]", value, key, item) for key, item in value.items())
-        yield from (Place(f"the keys of {path}", None, None, key) for key in value)
+        yield from (Place((*path, [key]), value, key, x) for key, x in value.items() if type(x) not in FLAT)
+        yield from (Place((*path, ", its keys"), None, None, x) for x in value if type(x) not in FLAT)
     elif isinstance(value, (tuple, set, frozenset, deque)):
-        yield from (Place(f"{path}, a {type(value).__name__}", None, None, item) for item in value)
+        kind = f", a {type(value).__name__}"
+        yield from (Place((*path, kind), None, None, x) for x in value if type(x) not in FLAT)
     elif isinstance(value, MethodType):
-        yield Place(f"{path}, a bound method", None, None, value.__self__)
+        yield Place((*path, ", a bound method"), None, None, value.__self__)
     elif isinstance(value, partial):
-        for item in (value.func, *value.args, *value.keywords.values()):
-            yield Place(f"{path}, a partial function", None, None, item)
+        for x in (value.func, *value.args, *value.keywords.values()):
+            yield Place((*path, ", a partial function"), None, None, x)
     elif isinstance(value, FunctionType):
-        held = [item for cell in value.__closure__ or () for item in _content(cell)]
+        held = [x for cell in value.__closure__ or () for x in _content(cell)]
         held += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-        yield from (Place(f"{path}, a function", None, None, item) for item in held)
-    elif hasattr(value, "__dict__"):
-        yield from (Place(f"{path}.{key}", vars(value), key, item) for key, item in vars(value).items())
+        yield from (Place((*path, ", a function"), None, None, x) for x in held)
+    elif type(value) not in FLAT and hasattr(value, "__dict__"):
+        yield from (Place((*path, f".{name}"), vars(value), name, x) for name, x in vars(value).items())
 
 
 def _content(cell: Any) -> Iterator[Any]:

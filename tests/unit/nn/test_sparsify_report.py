@@ -74,6 +74,17 @@ def bias_parametrized() -> nn.Linear:
     return layer
 
 
+def with_bias(bias: torch.Tensor, parameter: bool) -> nn.Linear:
+    """A layer whose bias is something else."""
+    layer = nn.Linear(16, 16)
+    del layer.bias
+    if parameter:
+        layer.bias = nn.Parameter(bias)
+    else:
+        layer.register_buffer("bias", bias)
+    return layer
+
+
 LEFT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "subclass": (lambda: Mine(16, 16), "subclass"),
     "weight norm": (lambda: torch.nn.utils.parametrizations.weight_norm(nn.Linear(16, 16)), "parametrized"),
@@ -84,6 +95,8 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "norm of a convolution": (lambda: nn.utils.spectral_norm(nn.Conv2d(16, 16, 1)), "SpectralNorm"),
     "pruned weight": (lambda: pruned("weight"), "init='keep'"),
     "pruned bias": (lambda: pruned("bias"), "computed before each use"),
+    "bias in a buffer": (lambda: with_bias(torch.ones(16), parameter=False), "not a parameter"),
+    "bias of another type": (lambda: with_bias(torch.ones(16).double(), parameter=True), "differ"),
     "complex": (lambda: nn.Linear(16, 16, dtype=torch.complex64), "complex64"),
     "complex convolution": (lambda: nn.Conv2d(16, 16, 1, dtype=torch.complex64), "complex64"),
     "integers": (lambda: with_weight(torch.ones(16, 16, dtype=torch.int8)), "int8"),
