@@ -97,8 +97,9 @@ def sparsify(
         check_fit(name, layer, densities[name], wanted.pattern)
     held = places(model, {id(part) for m in sparse.values() for part in (m, *m.parameters(recurse=False))})
     twins: dict[str, nn.Module] = {}
-    for name, layer in sparse.items():
-        twins[name], notes[name] = twin(name, layer, densities[name], wanted)
+    with torch.device("cpu"):  # topologies are drawn there, whatever the default is
+        for name, layer in sparse.items():
+            twins[name], notes[name] = twin(name, layer, densities[name], wanted)
     if twins and home == "packed":  # what sparse layers write is feature-major
         full = {name: layer for name, layer in chosen.items() if name not in sparse}
         twins |= {name: DenseLinear.of(m) for name, m in full.items() if type(m) is nn.Linear}

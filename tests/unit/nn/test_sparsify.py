@@ -325,6 +325,12 @@ def test_a_model_on_the_meta_device_gets_layers_that_exist() -> None:
     for one, device in ((model, "cpu"), (there, None)):
         draw = torch.Generator().manual_seed(0)
         gs.sparsify(one, 0.1, generator=draw, dense_last=True, device=device)
+    with torch.device("meta"):
+        inside = mlp()
+        gs.sparsify(
+            inside, 0.1, generator=torch.Generator("cpu").manual_seed(0), dense_last=True, device="cpu"
+        )
+    assert torch.equal(inside[0].values, model[0].values)
     assert model[4].weight.is_meta
     x = torch.randn(3, 56)
     assert torch.equal(model[:4](x), there[:4](x))
