@@ -15,6 +15,7 @@ from gossamer.errors import NonFiniteError
 from gossamer.nn import Dropout, SparseModule
 from gossamer.rules import Rule
 from gossamer.training import attach, train_step
+from gossamer.training.riding import KEY
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -85,22 +86,18 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         """Where it stands beside its network: references to tensors, and numbers."""
-        return {
-            "step": self.step,
-            "optimizer": self.optimizer.state_dict(),
-            "engine": self.engine.state_dict() if self.engine else None,
-        }
+        return {"step": self.step, "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Stand where a state of the same rule was taken; the network has to be as it was then.
 
-        Learning rate and weight decay are those of now.
+        Learning rate and weight decay are those of now; the engine's state rides in the optimizer's.
         """
         self.step = state["step"]
-        now = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": now})
-        if self.engine:
-            self.engine.load_state_dict(state["engine"])
+        saved, now = state["optimizer"], self.optimizer.state_dict()["param_groups"]
+        if KEY in saved["param_groups"][0]:
+            now[0][KEY] = saved["param_groups"][0][KEY]
+        self.optimizer.load_state_dict({**saved, "param_groups": now})
 
 
 @dataclass

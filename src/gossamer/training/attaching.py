@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import index
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
@@ -62,8 +64,7 @@ def attach(
         >>> engine.step, sorted({row.step for row in engine.history})
         (10, [2, 4, 6])
     """
-    if total_steps < 1:
-        raise ConfigError("attach", expected="total_steps >= 1", got=str(total_steps))
+    total_steps, seed = _whole("total_steps", total_steps, 1), _whole("seed", seed, None)
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
     _check_names("fixed", fixed := frozenset(fixed), named)
     optimizer = unwrapped(optimizer)
@@ -94,6 +95,18 @@ def attach(
     for name in may.keys() - layers.keys():
         may[name].tape.unfollowed = LATE.format(name=name)
     return engine
+
+
+def _whole(name: str, value: Any, least: int | None) -> int:
+    """A number as Python's own, so that checkpoints can hold it, whatever library counted."""
+    try:
+        number = index(int(value) if isinstance(value, float) and value.is_integer() else value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        bound = "a whole number" if least is None else f">= {least}"
+        raise ConfigError("attach", expected=f"{name} {bound}", got=repr(value))
+    return number
 
 
 def _check_names(argument: str, names: Iterable[str], named: dict[str, SparseModule]) -> None:

@@ -9,14 +9,17 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from gossamer.errors import ConfigError
 from gossamer.nn import SparseModule
 from gossamer.nn.chain import Link
 from gossamer.rules import Rule, describe
-from gossamer.training.history import Update, parse_state
+from gossamer.training.history import Standing, Update, parse_state
 from gossamer.training.optimizers import inside_another_step, refuse_flattened_state
+from gossamer.training.plain import to_plain
 from gossamer.training.planning import Planner
 from gossamer.training.ranks import Ranks, digest
 from gossamer.training.resting import Rests, at_rest
+from gossamer.training.riding import claim, ride
 from gossamer.training.steps import Steps
 
 
@@ -57,14 +60,17 @@ class Engine:
         self._graded: set[int] | None = None  # parameters that had a gradient in the step being followed
         self._rests = Rests()
         self._optimizer = optimizer
+        self._expected: dict[str, str] | None = (
+            None  # digests in a state that was loaded, until they are compared
+        )
         self._steps = Steps(optimizer)
         self._planner = Planner(layers, optimizer, rule, total_steps, seed, self.outputs, links)
-        hidden = (
-            torch.compiler.disable
-        )  # a compiled optimizer calls the hooks; their code is not for its graph
+        claim(optimizer, self.load_state_dict)
+        hidden = torch.compiler.disable  # a compiled optimizer calls the hooks, which are not for its graph
         self._hooks = [
             optimizer.register_step_pre_hook(hidden(self._before_step)),
             optimizer.register_step_post_hook(hidden(self._after_step)),
+            *ride(optimizer, self),
         ]
         for layer in layers.values():
             layer.tape.follow()
@@ -80,6 +86,8 @@ class Engine:
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Look at the parameters as they are."""
+        claim(optimizer, self.load_state_dict)
+        self._check_topologies()
         self._steps.begin()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -119,6 +127,7 @@ class Engine:
         Cost: the rule's, plus O(connections) for the remapping; with several ranks and growth by gradient, the exchange
             of the recorded passes.
         """
+        self._check_topologies()
         refuse_flattened_state(self._optimizer)
         if self.rule.needs_gradient:
             self.ranks.share(self.layers.values())
@@ -137,21 +146,51 @@ class Engine:
         self.history += self._planner.carry_out(plans, self.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Step, settings and history, ready for JSON; topologies live in the model's own state_dict."""
-        return {**self._settings(), "step": self.step, "history": [asdict(row) for row in self.history]}
+        """Step, settings, history and digests of the topologies, ready for JSON; the model holds the topologies.
+
+        It rides in ``optimizer.state_dict()`` too: a trainer that saves and loads the optimizer resumes the engine.
+        """
+        return {
+            **self._settings(),
+            "step": self.step,
+            "history": [asdict(row) for row in self.history],
+            "topologies": self._digests(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state; raises ConfigError or FormatError, with nothing changed, as ``parse`` does."""
-        self.step, self.history = self.parse(state)
+        """Continue from a state; raises ConfigError or FormatError, with nothing changed, as ``parse`` does.
+
+        The model has to have the topologies of the state by the next step, else that step is refused.
+        """
+        standing = self.parse(state)
+        self.step, self.history, self._expected = standing.step, standing.history, standing.topologies
         self._arm()
 
-    def parse(self, state: Any) -> tuple[int, list[Update]]:
-        """Step and history of a state; raises ConfigError where it is of another run, FormatError where damaged."""
+    def parse(self, state: Any) -> Standing:
+        """What a state says; raises ConfigError where it is of another run, FormatError where damaged."""
         return parse_state(state, self._settings())
 
+    def _check_topologies(self) -> None:
+        """Refuse to go on with connections that are not those of the state that was loaded."""
+        expected, self._expected = self._expected, None
+        if expected is None or expected == (found := self._digests()):
+            return
+        self._expected = expected
+        differ = sorted(name for name in found | expected if found.get(name) != expected.get(name))
+        raise ConfigError(
+            "optimizer.step after a resume",
+            expected="the connections with which the engine's state was saved",
+            got=f"others in {', '.join(differ)}",
+            hint="load the model's state of the same checkpoint as well",
+        )
+
+    def _digests(self) -> dict[str, str]:
+        return {name: digest(layer.topology.positions) for name, layer in self.layers.items()}
+
     def _settings(self) -> dict[str, Any]:
+        """Plain data, so that a rule whose settings cannot be saved is refused when it is attached."""
         return {
-            "rule": describe(self.rule),
+            "rule": to_plain(describe(self.rule), "rule"),
             "total_steps": self.total_steps,
             "seed": self.seed,
             "layers": list(self.layers),

@@ -30,8 +30,17 @@ class Update:
         return cls(**row)
 
 
-def parse_state(state: Any, settings: Mapping[str, Any]) -> tuple[int, list[Update]]:
-    """Step and history of an engine's state; raises ConfigError where it is of another run, FormatError where damaged.
+@dataclass(frozen=True)
+class Standing:
+    """Where an engine stands: what its state says beside its settings."""
+
+    step: int
+    history: list[Update]
+    topologies: dict[str, str]  # a digest of every layer's connections
+
+
+def parse_state(state: Any, settings: Mapping[str, Any]) -> Standing:
+    """Where an engine stood; raises ConfigError where the state is of another run, FormatError where it is damaged.
 
     Args:
         state: whatever a file holds.
@@ -47,11 +56,11 @@ def parse_state(state: Any, settings: Mapping[str, Any]) -> tuple[int, list[Upda
             got=", ".join(f"{key}={value[1]}" for key, value in differ.items()),
             hint="attach with the settings the checkpoint was written with",
         )
-    step, rows = state.get("step"), state.get("history")
-    if type(step) is not int or step < 0 or not isinstance(rows, list):
+    step, rows, topologies = (state.get(key) for key in ("step", "history", "topologies"))
+    if type(step) is not int or step < 0 or not (isinstance(rows, list) and isinstance(topologies, dict)):
         raise FormatError(
             "Engine.load_state_dict",
-            expected="a step and a history",
-            got=f"step {step!r}, {type(rows).__name__}",
+            expected="a step, a history and digests of topologies",
+            got=f"step {step!r}, {type(rows).__name__}, {type(topologies).__name__}",
         )
-    return step, [Update.parse(row) for row in rows]
+    return Standing(step, [Update.parse(row) for row in rows], topologies)
