@@ -37,8 +37,13 @@ class Case:
     def scores(self, passes: Passes | None) -> TileScores:
         """The layer's gradient, made as `SparseLinear` makes it: a matrix, or row by row inside of compiled passes."""
         if passes is None:
-            return TileScores(self.grid, lambda part: self.dy[:, part].T @ self.x, passes=TorchPasses())
-        return TileScores(self.grid, growth_factors([(self.x, self.dy)], self.grid.h), passes=passes)
+            return TileScores(self.grid, self.matrix, passes=TorchPasses())
+        given = growth_factors([(self.x, self.dy)], self.grid)
+        return TileScores(self.grid, self.matrix, passes=passes, given=given)
+
+    def matrix(self, rows: slice, cols: slice) -> torch.Tensor:
+        """A tile of the gradient."""
+        return self.dy[:, rows].T @ self.x[:, cols]
 
     def product(self) -> None:
         """The dense product alone, in the same tiles."""

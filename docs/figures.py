@@ -126,7 +126,7 @@ def example() -> Example:
     old = Topology(pattern, shape, torch.tensor([0, 3, 6, 8, 10, 14]))
     values = torch.tensor([0.9, -0.1, 0.5, 0.2, -0.7, 0.4])
     gradient = torch.tensor([[0.1, 0.3, 0.2, 0.0, 0.8], [0.2, 0.1, 0.4, 0.1, 0.0], [0.3, 0.9, 0.1, 0.2, 0.1]])
-    scores = TileScores(old.grid, lambda part: gradient[part].clone())
+    scores = TileScores(old.grid, lambda rows, cols: gradient[rows, cols].clone())
     view = LayerView("layer", old, 6, values.unsqueeze(1), scores, torch.Generator().manual_seed(0))
     rule = gs.RigL(drop=gs.Constant(1 / 3))
     survivors = old.positions[rule.keep(view, 1 / 3 + 1e-9)]

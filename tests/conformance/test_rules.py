@@ -57,7 +57,7 @@ def view(layer: Case, seed: int = 0, ties: bool = False, **facts: Any) -> LayerV
     scores = torch.rand(grid.rows, grid.cols, generator=generator)
     if ties:
         values, scores = values.round(), (scores * 3).floor()
-    gradient = TileScores(Grid(*scores.shape, 1, 1), lambda part: scores[part].clone())
+    gradient = TileScores(Grid(*scores.shape, 1, 1), lambda rows, cols: scores[rows, cols].clone())
     return LayerView(
         "layer",
         topology,

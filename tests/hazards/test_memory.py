@@ -48,9 +48,9 @@ def train(rule: str, pattern: str) -> dict[str, float]:
     return run(SCRIPT.format(rule=rule, pattern=pattern))
 
 
-def run(script: str) -> dict[str, float]:
+def run(script: str, **settings: str) -> dict[str, float]:
     """What a script prints."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **settings}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, check=False, text=True
     )
@@ -85,3 +85,45 @@ def test_gradient_growth_streams_the_dense_gradient(pattern: str) -> None:
     assert facts["connections"] == 3_200_000
     assert facts["grown"] > 500_000
     assert facts["mib"] < 1024
+
+
+# Dense, the gradient would be 122 MiB; weights, gradient, momentum and index of 960,000 connections are 15 MiB.
+WIDE = """
+import json, resource
+import torch
+import gossamer as gs
+torch.set_num_threads(1)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+n_in, n_out = 500_000, 64
+layer = gs.SparseLinear(n_in, n_out, density=15_000 / n_in, pattern=gs.{pattern}, dtype=torch.{dtype})
+x = torch.zeros(4, n_in, dtype=torch.{dtype})
+x[:, ::{every}] = torch.randn(4, n_in, dtype=torch.{dtype})[:, ::{every}]
+x = x.to_sparse_csr() if {every} > 1 else x
+optim = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+engine = gs.attach(layer, optim, gs.RigL(every=2), total_steps=10)
+for _ in range(2):
+    optim.zero_grad()
+    layer(x).square().sum().backward()
+    before = peak()
+    optim.step()
+held = [layer.values, layer.values.grad, optim.state[layer.values]["momentum_buffer"], *layer.index.values()]
+own = sum(tensor.numel() * tensor.itemsize for tensor in held)
+print(json.dumps(dict(times=(peak() - before) / own, grown=engine.history[0].grown)))
+"""
+
+
+@pytest.mark.parametrize("every", [1, 50], ids=["dense_batch", "sparse_batch"])
+@pytest.mark.parametrize(
+    ("pattern", "dtype"),
+    [("Unstructured()", "float32"), ("FanIn()", "float32"), ("Block(4)", "float64")],
+)
+def test_growth_in_long_rows_takes_at_most_three_times_the_layer(
+    pattern: str, dtype: str, every: int
+) -> None:
+    """Rows of half a million inputs are looked at in stripes; a sparse batch is not made dense."""
+    exact = {
+        "MALLOC_MMAP_THRESHOLD_": "65536"
+    }  # what is freed is given back: no heap in splinters is measured
+    facts = run(WIDE.format(pattern=pattern, dtype=dtype, every=every), **exact)
+    assert facts["grown"] > 100_000
+    assert facts["times"] < 3

@@ -79,22 +79,33 @@ class MaskedConv2d(Masked):
         x, settings = self._padded(x)
         return F.conv2d(x, self.effective_weight(), self.bias, **settings)
 
-    def gradient_rows(self, part: slice) -> Tensor:
-        """Rows of the dense gradient; the whole of it is computed, for the weight is dense here anyway."""
+    def _whole_gradient(self) -> Tensor:
+        """[rows, h, cols, w]: the dense gradient as units; of dense size, as the weight is here anyway."""
         total = torch.zeros_like(self.weight)
         for x, dy in self.tape.pairs:
             padded, settings = self._padded(x.to(total.dtype))
             batch, upstream = (t if t.dim() == 4 else t.unsqueeze(0) for t in (padded, dy.to(total.dtype)))
             total += conv2d_weight(batch, self.weight.shape, upstream, **settings)
-        return self.to_matrix(total).reshape(self.grid.rows, -1)[part].reshape(-1, self.shape[1]).cpu()
+        grid = self.grid
+        return self.to_matrix(total).reshape(grid.rows, grid.h, grid.cols, grid.w).cpu()
+
+    def gradient_tile(self, rows: slice, cols: slice) -> Tensor:
+        """A part of the dense gradient."""
+        return _tile_of(self._whole_gradient(), rows, cols)
 
     def gradient_scores(self, name: str) -> TileScores:
         """As for every layer, but computed once for all tiles and passes."""
         scores, whole = super().gradient_scores(name), list[Tensor]()
 
-        def rows(part: slice) -> Tensor:
+        def tile(rows: slice, cols: slice) -> Tensor:
             if not whole:
-                whole.append(scores.rows(slice(None)).view(self.grid.rows, -1))
-            return whole[0][part].reshape(-1, self.shape[1]).clone(memory_format=torch.contiguous_format)
+                whole.append(self._whole_gradient())
+            return _tile_of(whole[0], rows, cols)
 
-        return replace(scores, rows=rows)
+        return replace(scores, rows=tile)
+
+
+def _tile_of(units: Tensor, rows: slice, cols: slice) -> Tensor:
+    """[rows * h, cols * w], contiguous and in memory of its own."""
+    part = units[rows, :, cols].clone(memory_format=torch.contiguous_format)
+    return part.flatten(2).flatten(0, 1)

@@ -13,7 +13,7 @@ from gossamer import ops
 from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
-from gossamer.nn.sparse_batch import batch_of
+from gossamer.nn.sparse_batch import batch_of, product_of_columns
 from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.ops.growth import growth_factors, growth_passes
 from gossamer.patterns import FanIn, Pattern
@@ -43,14 +43,18 @@ class _Linear(SparseModule):
         self._make_home((out_features, in_features), device, dtype)
         self.reset_parameters(generator)
 
-    def gradient_rows(self, part: slice) -> Tensor:
-        """Rows of dY^T X, summed over the recorded passes; never more than these rows."""
+    def gradient_tile(self, rows: slice, cols: slice) -> Tensor:
+        """A part of dY^T X, summed over the recorded passes; never more than this part."""
         grid, dtype = self.grid, self.weights.dtype
         total = torch.empty(0)
         for number, (x, dy) in enumerate(self.tape.pairs):
-            rows = dy.reshape(-1, grid.rows, grid.h)[:, part].flatten(1).to(dtype).T
-            inputs = (x if x.layout == torch.sparse_csr else x.reshape(-1, self.in_features)).to(dtype)
-            total = total.addmm_(rows, inputs) if number else rows @ inputs
+            outputs = dy.reshape(-1, grid.rows, grid.h)[:, rows].flatten(1).to(dtype)
+            if x.layout == torch.sparse_csr:
+                part = product_of_columns(outputs, x, cols, grid.w)
+                total = total.add_(part) if number else part
+                continue
+            inputs = x.reshape(-1, grid.cols, grid.w)[:, cols].flatten(1).to(dtype)
+            total = total.addmm_(outputs.T, inputs) if number else outputs.T @ inputs
         return total.cpu()
 
     def gradient_scores(self, name: str) -> TileScores:
@@ -66,7 +70,7 @@ class _Linear(SparseModule):
             )
             for x, dy in self.tape.pairs
         ]
-        return replace(scores, rows=growth_factors(pairs, self.grid.h))
+        return replace(scores, given=growth_factors(pairs, self.grid))
 
 
 class SparseLinear(_Linear, Packed):

@@ -89,8 +89,8 @@ class SparseModule(nn.Module, ABC):
         """The layer's output for an input."""
 
     @abstractmethod
-    def gradient_rows(self, part: slice) -> Tensor:
-        """[rows * h, in], those rows of the grid of the dense gradient, from the recorded passes; new memory."""
+    def gradient_tile(self, rows: slice, cols: slice) -> Tensor:
+        """[rows * h, cols * w], that part of the grid of the dense gradient, from the recorded passes; new memory."""
 
     def to_matrix(self, weight: Tensor) -> Tensor:
         """[out, in]: a tensor of the dense weight's shape, as the pattern sees it. A linear layer's is one already."""
@@ -138,7 +138,7 @@ class SparseModule(nn.Module, ABC):
                 hint="a layer that is not used in the loss cannot be grown by gradient",
             )
         passes = growth_passes(self.weights.dtype) or TorchPasses()
-        return TileScores(self.grid, self.gradient_rows, f"gradient of {name}", passes)
+        return TileScores(self.grid, self.gradient_tile, f"gradient of {name}", passes)
 
     def _check_budget(self, topology: Topology, name: str) -> None:
         """Refuse more connections than the layer has room for."""

@@ -30,21 +30,31 @@ def growth_passes(dtype: torch.dtype) -> GrowthPasses | None:
     return None if isa == "reference" or dtype not in COMPILED else GrowthPasses(isa)
 
 
-def growth_factors(pairs: Sequence[tuple[Tensor, Tensor]], height: int) -> Callable[[slice], Factors]:
+def growth_factors(pairs: Sequence[tuple[Tensor, Tensor]], grid: Sequence[int]) -> Callable[..., Factors]:
     """Tiles of a dense gradient that compiled passes make themselves, where it is never in memory.
 
     Args:
         pairs: ([batch, in], [batch, out]) each, all of one dtype of `COMPILED`, on the CPU - inputs, output gradients.
-        height: int - rows of a unit, which divide ``out``.
+        grid: (rows, columns, h, w) - the layer in units.
     Returns:
-        callable (slice of rows of units) -> Factors.
-    Cost: a copy of the inputs, and of the output gradients where there are several pairs.
+        callable (slice of rows of units, slice of columns of units) -> Factors.
+    Cost: a copy of the inputs of the columns asked for last, and of the output gradients where there are several pairs.
     Example:
-        >>> rows = growth_factors([(torch.ones(2, 3), torch.ones(2, 4))], 2)
-        >>> rows(slice(1, 2)).shape
+        >>> tile = growth_factors([(torch.ones(2, 3), torch.ones(2, 4))], (2, 3, 2, 1))
+        >>> tile(slice(1, 2), slice(0, 3)).shape
         (2, 3)
     """
-    inputs, columns = pack_inputs([x for x, _ in pairs]), pairs[0][0].shape[1]
+    _, cols, h, w = grid
+    inputs = [x.unflatten(1, (cols, w)) for x, _ in pairs]
     outputs = pairs[0][1] if len(pairs) == 1 else torch.cat([dy for _, dy in pairs])
-    units = outputs.unflatten(1, (-1, height))
-    return lambda part: Factors(units[:, part].flatten(1), inputs, columns)
+    units = outputs.unflatten(1, (-1, h))
+    last: tuple[slice, Tensor] | None = None
+
+    def tile(rows: slice, columns: slice) -> Factors:
+        nonlocal last
+        if last is None or last[0] != columns:  # a stripe is asked for from top to bottom
+            last = None
+            last = columns, pack_inputs([x[:, columns].flatten(1) for x in inputs])
+        return Factors(units[:, rows].flatten(1), last[1], len(range(*columns.indices(cols))) * w)
+
+    return tile

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -265,7 +264,9 @@ def check_range(operation: str, what: str, tensor: Tensor, limit: int) -> None:
 
 def merge(kept: Tensor, grown: Tensor) -> Tensor:
     """One ascending vector from two that are; NumPy's stable sort merges ascending runs in linear time."""
-    return torch.from_numpy(np.sort(torch.cat([kept, grown]).numpy(), kind="stable"))
+    both = torch.cat([kept, grown])
+    both.numpy().sort(kind="stable")
+    return both
 
 
 def parse(text: str) -> Pattern:

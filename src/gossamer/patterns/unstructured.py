@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,8 +43,7 @@ class Unstructured(Pattern):
 
     def encode(self, positions: Tensor, grid: Grid) -> Index:
         """``row_ptr`` [rows + 1] and ``col`` [units]."""
-        per_row = torch.bincount(positions // grid.cols, minlength=grid.rows)
-        row_ptr = torch.cat([per_row.new_zeros(1), per_row.cumsum(0)])
+        row_ptr = torch.searchsorted(positions, torch.arange(grid.rows + 1) * grid.cols)
         wide = torch.int32 if positions.numel() < 1 << 31 else torch.int64
         return {"row_ptr": row_ptr.to(wide), "col": (positions % grid.cols).to(narrow(grid.cols))}
 
@@ -64,7 +64,9 @@ class Unstructured(Pattern):
                 hint="the file or the index tensors are damaged",
             )
         check_range(f"{self}.decode", "column", col, grid.cols)
-        return torch.repeat_interleave(torch.arange(grid.rows), row_ptr.diff()) * grid.cols + col
+        # NumPy repeats without a vector of indices beside the result.
+        first = np.repeat(np.arange(grid.rows) * grid.cols, row_ptr.diff().numpy())
+        return torch.from_numpy(first).add_(col)
 
     def dims(self, shape: Shape) -> list[int]:
         """[n_out, n_in]."""

@@ -71,7 +71,7 @@ class TopologyChange:
         if have.numel() == 0:
             return cls(old, new, torch.full_like(want, -1))
         nearest = torch.searchsorted(have, want).clamp_(max=have.numel() - 1)
-        return cls(old, new, torch.where(have[nearest] == want, nearest, -1))
+        return cls(old, new, nearest.masked_fill_(have[nearest] != want, -1))
 
     def forgetting(self, kept: Tensor) -> TopologyChange:
         """The same change where nothing comes back: a unit that was not kept and is grown again is a new one.

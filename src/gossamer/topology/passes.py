@@ -1,4 +1,4 @@
-"""What growth does with one tile of gradient rows: the contract, and its definition in plain torch."""
+"""What growth does with one tile of a gradient: the contract, and its definition in plain torch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,18 @@ Tile: TypeAlias = Any
 class Passes(Protocol):
     """The passes of a streaming selection; whoever makes the gradient may bring faster ones than `TorchPasses`.
 
-    A tile is [rows * h, cols * w] gradients of a ``Grid(rows, cols, h, w)`` whose first unit has position ``first``; it
-    may be overwritten. The score of a unit is the sum of its absolute gradients: rows first, then columns, in order.
-    ``taken`` are ascending positions of the tile that may not be chosen.
+    A tile is [rows * h, cols * w] gradients of a ``Grid(rows, cols, h, w)``; it may be overwritten. Positions count
+    from its first unit. The score of a unit is the sum of its absolute gradients: rows first, then columns, in order.
+    ``taken`` are ascending positions that may not be chosen.
     """
 
-    def in_buckets(
-        self, tile: Tile, grid: Grid, first: int, taken: Tensor, want: Tensor, bucket: int
-    ) -> Tensor:
+    def in_buckets(self, tile: Tile, grid: Grid, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
         """Ascending positions of the ``want[b]`` best in each bucket; raises NonFiniteError."""
 
     def above(
         self,
         tile: Tile,
         grid: Grid,
-        first: int,
         taken: Tensor,
         floor: float,
         scores: Tensor,
@@ -47,29 +44,26 @@ class Passes(Protocol):
 class TorchPasses:
     """The definition, for every dtype; compiled passes choose the same positions."""
 
-    def in_buckets(
-        self, tile: Tensor, grid: Grid, first: int, taken: Tensor, want: Tensor, bucket: int
-    ) -> Tensor:
+    def in_buckets(self, tile: Tensor, grid: Grid, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
         """A selection over all buckets of the tile at once."""
-        flat = self._scores(tile, grid, first, taken)
+        flat = self._scores(tile, grid, taken)
         row, column = best_of_rows(flat.view(-1, bucket), want)
-        return (column + row * bucket + first).sort().values
+        return (column + row * bucket).sort().values
 
     def above(
         self,
         tile: Tensor,
         grid: Grid,
-        first: int,
         taken: Tensor,
         floor: float,
         scores: Tensor,
         positions: Tensor,
     ) -> int:
         """Chunks without a large score are passed over."""
-        flat = self._scores(tile, grid, first, taken)
+        flat = self._scores(tile, grid, taken)
         better = above(flat, floor)
         scores[: better.numel()] = flat[better]
-        positions[: better.numel()] = better + first
+        positions[: better.numel()] = better
         return better.numel()
 
     def keep(self, scores: Tensor, positions: Tensor, k: int) -> float:
@@ -79,7 +73,7 @@ class TorchPasses:
         return float(scores[:k].min()) if k else 0.0
 
     @staticmethod
-    def _scores(tile: Tensor, grid: Grid, first: int, taken: Tensor) -> Tensor:
+    def _scores(tile: Tensor, grid: Grid, taken: Tensor) -> Tensor:
         """[rows * cols] scores; taken positions score -1, below every real score."""
         members = tile.abs_().view(grid.rows, grid.h, grid.cols, grid.w)
         total = members[:, 0]
@@ -93,5 +87,5 @@ class TorchPasses:
             torch.isfinite(flat.amax())
         ):  # amax keeps NaN, and needs no mask of that size
             raise NonFiniteError("growth", expected="finite scores", got="NaN or infinity")
-        flat[taken - first] = -1.0
+        flat[taken] = -1.0
         return flat

@@ -59,8 +59,8 @@ class Topology:
     def fan_in(self) -> Tensor:
         """[out_features], int64: inputs of each neuron; 0 for an ablated one."""
         grid = self.grid
-        per_row = torch.bincount(self.positions // grid.cols, minlength=grid.rows) * grid.w
-        return per_row.repeat_interleave(grid.h)
+        ends = torch.searchsorted(self.positions, torch.arange(grid.rows + 1) * grid.cols)
+        return (ends.diff() * grid.w).repeat_interleave(grid.h)
 
     def fan_out(self) -> Tensor:
         """[in_features], int64: connections that leave each input."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import gossamer as gs
 from gossamer.nn import MaskedConv2d
-from gossamer.topology import selection
+from gossamer.topology import parts
 
 OPTIONS = {
     "plain": {},
@@ -81,9 +81,9 @@ def test_growth_scores_are_autograds_dense_gradient(
         (conv(x) * upstream).sum().backward()
     expected = conv.weight.grad.permute(0, 2, 3, 1).reshape(16, -1).abs()
     for tile in (1 << 22, 1):
-        monkeypatch.setattr(selection, "TILE", tile)
-        monkeypatch.setattr(selection, "ROWS", 1)
-        got = torch.cat([rows for _, rows in layer.gradient_scores("conv").tiles()]).abs()
+        monkeypatch.setattr(parts, "TILE", tile)
+        monkeypatch.setattr(parts, "ROWS", 1)
+        got = torch.cat([tile for _, _, tile in layer.gradient_scores("conv").tiles()]).abs()
         torch.testing.assert_close(got, expected)
 
 
@@ -94,8 +94,8 @@ def test_the_dense_gradient_is_computed_once_for_all_tiles(monkeypatch: pytest.M
     calls = []
     real = module.conv2d_weight
     monkeypatch.setattr(module, "conv2d_weight", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
-    monkeypatch.setattr(selection, "TILE", 1)
-    monkeypatch.setattr(selection, "ROWS", 1)
+    monkeypatch.setattr(parts, "TILE", 1)
+    monkeypatch.setattr(parts, "ROWS", 1)
     layer, _ = pair({})
     layer.tape.arm(layer.weights, recording=True)
     layer(torch.randn(2, 8, 5, 5).double()).sum().backward()
@@ -113,7 +113,7 @@ def test_growth_scores_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = layer(x)
     y.float().square().sum().backward()
-    got = torch.cat([rows for _, rows in layer.gradient_scores("conv").tiles()]).abs()
+    got = torch.cat([tile for _, _, tile in layer.gradient_scores("conv").tiles()]).abs()
     weight = layer.effective_weight().detach().requires_grad_()
     F.conv2d(x, weight, layer.bias).square().sum().backward()
     expected = weight.grad.permute(0, 2, 3, 1).reshape(16, -1).abs()

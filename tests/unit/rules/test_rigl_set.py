@@ -21,7 +21,7 @@ def layer(
     scores = None
     if gradient is not None:
         matrix = torch.tensor(gradient).view(shape)
-        scores = TileScores(topology.grid, lambda part: matrix[part].clone(), "gradient of layer")
+        scores = TileScores(topology.grid, lambda rows, cols: matrix[rows, cols].clone(), "gradient of layer")
     return LayerView(
         "layer",
         topology,

@@ -37,7 +37,7 @@ def layer(
     pattern = pattern or FanIn()
     positions = (weight != 0).view(-1).nonzero().squeeze(1)
     topology = Topology(pattern, tuple(weight.shape), positions)
-    scores = TileScores(topology.grid, lambda part: gradient[part].clone())
+    scores = TileScores(topology.grid, lambda rows, cols: gradient[rows, cols].clone())
     values = weight.view(-1)[positions].unsqueeze(1)
     return LayerView(
         "layer",
@@ -171,7 +171,7 @@ def layers(draw) -> LayerView:
     if draw(st.booleans()):
         values[torch.rand(positions.numel(), generator=generator) < 0.5] = 0
         scores[torch.rand(neurons, generator=generator) < 0.5] = 0
-    gradient = TileScores(Grid(neurons, inputs, 1, 1), lambda part: scores[part].clone())
+    gradient = TileScores(Grid(neurons, inputs, 1, 1), lambda rows, cols: scores[rows, cols].clone())
     return LayerView("layer", topology, capacity, values, gradient, generator)
 
 
@@ -195,7 +195,7 @@ def by_the_book(view: LayerView, fraction: float, gamma: float) -> list[int]:
     """The published update as plain loops, repaired: survivors are active ones, the largest stay."""
     grid, budget = view.topology.grid, view.capacity
     weight = dict(zip(view.positions.tolist(), view.values.abs().sum(1).tolist(), strict=True))
-    score = torch.cat([tile.view(-1) for _, tile in view.gradient.tiles()]).tolist()
+    score = torch.cat([tile.view(-1) for _, _, tile in view.gradient.tiles()]).tolist()
     n1 = len(weight)
     keep = min(n1 - int(fraction * n1), sum(w != 0 for w in weight.values()))
     by_weight = sorted(weight, key=lambda p: (-weight[p], p))

@@ -53,10 +53,8 @@ def scores(layer: Any) -> Tensor:
     """The growth scores of a layer as a matrix."""
     scored, grid, none = layer.gradient_scores("layer"), layer.grid, torch.empty(0, dtype=torch.int64)
     found, positions = torch.empty(grid.size, dtype=torch.float64), torch.empty(grid.size, dtype=torch.int64)
-    for first, tile in scored.tiles():
-        part = grid._replace(rows=tile.shape[0] // grid.h)
-        count = scored.passes.above(tile, part, first, none, -0.5, found[first:], positions[first:])
-        assert count == part.size
+    whole = (scored.given or scored.rows)(slice(0, grid.rows), slice(0, grid.cols))
+    assert scored.passes.above(whole, grid, none, -0.5, found, positions) == grid.size
     return found.view(grid.rows, grid.cols)
 
 

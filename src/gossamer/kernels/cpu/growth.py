@@ -20,7 +20,7 @@ PANEL: Final = 64  # bytes of inputs that the core takes side by side
 
 
 class Factors:
-    """A tile of gradient rows that is not made, by what it is the product of: the passes make its rows in their caches.
+    """A tile of a gradient that is not made, by what it is the product of: the passes make its rows in their caches.
 
     Args:
         outputs: [batch, rows], float32 or float64 - output gradients, any strides.
@@ -71,7 +71,7 @@ class GrowthPasses:
     Example:
         >>> import torch
         >>> tile, none = torch.tensor([[1., -9., 5., 0.]]), torch.empty(0, dtype=torch.int64)
-        >>> GrowthPasses("scalar").in_buckets(tile, (1, 4, 1, 1), 0, none, torch.tensor([2]), 4).tolist()
+        >>> GrowthPasses("scalar").in_buckets(tile, (1, 4, 1, 1), none, torch.tensor([2]), 4).tolist()
         [1, 2]
     """
 
@@ -82,7 +82,6 @@ class GrowthPasses:
         self,
         tile: Tensor | Factors,
         grid: Sequence[int],
-        first: int,
         taken: Tensor,
         want: Tensor,
         bucket: int,
@@ -96,7 +95,7 @@ class GrowthPasses:
             raise ShapeError("kernels.cpu.growth.in_buckets", expected=expected, got=str(total))
         chosen = want.new_empty(total)
         status = self._core.gs_grow_in_buckets(
-            self._pack(tile, grid, first, taken), bucket, at_want, chosen.data_ptr(), chosen.numel()
+            self._pack(tile, grid, taken), bucket, at_want, chosen.data_ptr(), chosen.numel()
         )
         _check("in_buckets", status)
         return chosen
@@ -105,7 +104,6 @@ class GrowthPasses:
         self,
         tile: Tensor | Factors,
         grid: Sequence[int],
-        first: int,
         taken: Tensor,
         floor: float,
         scores: Tensor,
@@ -114,7 +112,7 @@ class GrowthPasses:
         """Write scores above ``floor`` and their positions, ascending, to the front; how many. NonFiniteError."""
         found = ctypes.c_int64()
         status = self._core.gs_grow_above(
-            self._pack(tile, grid, first, taken), floor, _address("scores", scores, dtype_name(tile)),
+            self._pack(tile, grid, taken), floor, _address("scores", scores, dtype_name(tile)),
             _address("positions", positions, "int64"), min(scores.numel(), positions.numel()), ctypes.byref(found),
         )  # fmt: skip
         _check("above", status)
@@ -130,7 +128,7 @@ class GrowthPasses:
         _check("keep", status)
         return least.value
 
-    def _pack(self, tile: Tensor | Factors, grid: Sequence[int], first: int, taken: Tensor) -> bytes:
+    def _pack(self, tile: Tensor | Factors, grid: Sequence[int], taken: Tensor) -> bytes:
         rows, cols, h, w = grid
         if tuple(tile.shape) != (rows * h, cols * w) or not (
             isinstance(tile, Factors) or tile.is_contiguous()
@@ -140,7 +138,7 @@ class GrowthPasses:
             (0, _factors(tile)) if isinstance(tile, Factors) else (pack.address(tile), (0,) * 5)
         )
         return SCORES.pack(
-            _dtype(tile), self._isa, rows, cols, h, w, first, taken.numel(),
+            _dtype(tile), self._isa, rows, cols, h, w, 0, taken.numel(),
             gradient, _address("taken", taken, "int64"), library.parallel_for(), *factors,
         )  # fmt: skip
 

@@ -1,0 +1,84 @@
+"""The best so far of buckets that are looked at in pieces, in any order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gossamer.topology.passes import Passes
+
+BELOW_ALL = -0.5  # below every score, above the mark of what is taken
+
+
+class Held:
+    """Scores that may still be among the best of their bucket, and their positions.
+
+    Args:
+        want: [buckets], int64 - how many each bucket will keep.
+        bucket: int - positions per bucket.
+        floors: [buckets], float64 - nothing below is looked at; `BELOW_ALL` looks at everything.
+        passes: Passes - whose ``keep`` weeds out.
+        room: int - units of the largest tile.
+    Cost: 12 bytes (float32) for one and a half times what is wanted and for a tile.
+    """
+
+    def __init__(self, want: Tensor, bucket: int, floors: Tensor, passes: Passes, room: int) -> None:
+        self.want, self.bucket, self.floors, self.passes, self.room = want, bucket, floors, passes, room
+        self.last = torch.full_like(want, -1)  # among equals of a full bucket's floor, earlier ones go before
+        self.full, self.count = int(want.sum() * 3 / 2), 0
+        self.scores, self.positions = torch.empty(0), torch.empty(0, dtype=torch.int64)
+
+    def floor(self, first: int, after: int) -> float:
+        """What a score must exceed to be of interest, for buckets with positions ``first .. after - 1``."""
+        least = float(self.floors[first // self.bucket : -(-after // self.bucket)].min())
+        if least == torch.inf or not self.scores.numel():
+            return least
+        numbers = torch.finfo(self.scores.dtype)
+        # A little lower, for equals are of interest.
+        return least * (1 - 2 * numbers.eps) if least > numbers.tiny / numbers.eps else BELOW_ALL
+
+    def space(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Where scores and positions of the next tile go, whose scores are of a dtype."""
+        if not self.scores.numel():
+            self.scores = torch.empty(self.full + self.room, dtype=dtype)
+            self.positions = torch.empty(self.full + self.room, dtype=torch.int64)
+        return self.scores[self.count :], self.positions[self.count :]
+
+    def add(self, scores: Tensor, positions: Tensor) -> None:
+        """Take in scores that were written to the space, at positions of the layer."""
+        at = slice(None) if self.want.numel() == 1 else positions.div(self.bucket, rounding_mode="floor")
+        hopeful = (scores > self.floors[at].to(scores.dtype)) | (positions < self.last[at])
+        chosen = hopeful.nonzero().squeeze(1)
+        end = self.count + chosen.numel()
+        self.scores[self.count : end] = scores[chosen]
+        self.positions[self.count : end] = positions[chosen]
+        self.count = end
+        if end > self.full:
+            self._weed()
+
+    def best(self) -> Tensor:
+        """The positions of the best of every bucket, ascending; fewer than wanted where a floor was too high."""
+        self._weed()
+        return self.positions[: self.count].clone()
+
+    def _weed(self) -> None:
+        """Bring the best of every bucket to the front, ascending, and raise the floors of those that are full."""
+        positions, order = self.positions[: self.count].sort()
+        self.positions[: self.count] = positions
+        self.scores[: self.count] = self.scores[order]
+        edges = torch.arange(self.want.numel() + 1) * self.bucket
+        ends, done = torch.searchsorted(positions, edges).tolist(), 0
+        del positions, order
+        for number, want in enumerate(self.want.tolist()):
+            here = slice(ends[number], ends[number + 1])
+            scores, places = self.scores[here], self.positions[here]
+            k = min(want, scores.numel())
+            least = self.passes.keep(scores, places, k)
+            if k == want:
+                self.floors[number] = least if k else torch.inf
+                self.last[number] = places[:k][scores[:k] == least].max() if k else -1
+            if here.start > done:  # to the left, over what was weeded out
+                scores, places = scores[:k].clone(), places[:k].clone()
+            self.scores[done : done + k], self.positions[done : done + k] = scores[:k], places[:k]
+            done += k
+        self.count = done
