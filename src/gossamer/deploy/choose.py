@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gossamer.deploy.core_step import CoreStep, Step
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
-from gossamer.deploy.program import CoreStep, Operands, Program, Step, torch_step
+from gossamer.deploy.program import Program, torch_step
 from gossamer.deploy.store import smallest, to_store
 from gossamer.deploy.values import EXACT
 from gossamer.deploy.wanted import SIZE, SPEED
+from gossamer.deploy.written import Operands
 from gossamer.errors import PatternError
 from gossamer.measure import alternate
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, fx, nn
 
 from gossamer.deploy.calling import arranged
 from gossamer.deploy.graph import Graph, Layer, Opaque
 from gossamer.deploy.layouts import layout
+from gossamer.deploy.onlookers import onlookers, refuse
 from gossamer.deploy.opaque import TracedCall
 from gossamer.deploy.program import Program
 from gossamer.errors import StateError
@@ -33,24 +35,44 @@ class Frozen(nn.Module):
 
     def __init__(self, graph: Graph, report: Plan) -> None:
         super().__init__()
-        self.graph, self.report, self.arity = graph, report, len(graph.inputs)
+        self.graph, self.report, self.several = graph, report, len(graph.inputs) > 1
         self.runs: list[Callable[..., Any]] = []
-        known: dict[tuple[object, ...], Callable[..., Any]] = {}
+        self.programs: list[Program] = []
+        known: dict[tuple[object, ...], Program] = {}
         for number in range(len(report.batches)):
             picks = tuple(body.choices[number] for _, body in graph.layers())
             if picks not in known:
-                known[picks] = Program(graph, number).shortest()
-            self.runs.append(known[picks])
+                known[picks] = Program(graph, number)
+            self.programs.append(known[picks])
+            self.runs.append(known[picks].shortest())
         self.limits = [row.up_to for row in report.batches if row.up_to is not None]
         super().train(mode=False)
 
-    def forward(self, *given: Any, **named: Any) -> Any:
+    def forward(self, x: Any = None, /, *more: Any, **named: Any) -> Any:
         """What the model computed, in evaluation, called by position or by name; the result belongs to no graph."""
-        if named or len(given) != self.arity or (self.arity > 1 and any(x is None for x in given)):
-            given = arranged(self.graph.inputs, given, named)
-        inputs = [x.detach() if isinstance(x, Tensor) and x.requires_grad else x for x in given]
-        run = self.runs[bisect_left(self.limits, _batch(inputs[0]))] if self.limits else self.runs[0]
-        return run(*inputs)
+        given: tuple[Any, ...] = (x,)
+        if more or named or x is None or self.several:
+            given = arranged(self.graph.inputs, (x, *more), named)
+        elif type(x) is Tensor and not torch.compiler.is_compiling() and not onlookers():
+            run = self.runs[bisect_left(self.limits, _batch(x))] if self.limits else self.runs[0]
+            return run(x.detach() if x.requires_grad else x)
+        return self._call(given)
+
+    def _call(self, given: tuple[Any, ...]) -> Any:
+        """With inputs of any kind and number; where somebody looks on, out of operators that they know."""
+        inputs = [x.detach() if isinstance(x, Tensor) else x for x in given]
+        compiling = torch.compiler.is_compiling()
+        seen = (
+            compiling
+            or onlookers()
+            or any(isinstance(x, (Tensor, fx.Proxy)) and type(x) is not Tensor for x in inputs)
+        )
+        if seen and not compiling:
+            refuse(inputs)
+        batch = _batch(inputs[0])
+        fixed = isinstance(batch, int) and not torch.compiler.is_exporting()
+        program = self.programs[sum([limit < batch for limit in self.limits]) if fixed else 0]
+        return program.recorded(*inputs) if seen else program(*inputs)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -71,6 +93,14 @@ class Frozen(nn.Module):
                 target = node.body.run.target
                 rows += count(target) if isinstance(target, nn.Module) else []
         return rows
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise StateError(
+            "torch.jit.script",
+            expected="code in TorchScript",
+            got="a frozen network",
+            hint="torch.jit.trace, torch.export and torch.compile take it",
+        )
 
     def train(self, mode: bool = True) -> Frozen:
         """Stays in evaluation."""
@@ -115,9 +145,9 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
     )
 
 
-def _batch(x: Any) -> int:
+def _batch(x: Any) -> Any:
     """Number of samples; whatever has none runs as one, and the first step says what it takes."""
-    return int(x.shape[0]) if isinstance(x, Tensor) and x.dim() else 1
+    return x.shape[0] if isinstance(x, Tensor) and x.dim() else 1
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from torch import fx, nn
+from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,27 @@ class Slot:
     """The place of a value among a call's arguments: the ``number``-th input of the node."""
 
     number: int
+
+
+def filled(each: Any, values: tuple[Any, ...]) -> Any:
+    """An argument with values in its slots, through tuples, lists, dicts and slices.
+
+    Example:
+        >>> filled((Slot(0), [slice(None, Slot(1))]), (7, 8))
+        (7, [slice(None, 8, None)])
+    """
+    if isinstance(each, Slot):
+        return values[each.number]
+    if isinstance(each, tuple):
+        parts = [filled(part, values) for part in each]
+        return type(each)(*parts) if hasattr(each, "_fields") else tuple(parts)
+    if isinstance(each, list):
+        return [filled(part, values) for part in each]
+    if isinstance(each, dict):
+        return {name: filled(part, values) for name, part in each.items()}
+    if isinstance(each, slice):
+        return slice(*(filled(part, values) for part in (each.start, each.stop, each.step)))
+    return each
 
 
 @dataclass(frozen=True)
@@ -40,12 +61,8 @@ class TracedCall:
 
     def __call__(self, *values: Any) -> Any:
         """Run it."""
-
-        def fill(each: Any) -> Any:
-            return values[each.number] if isinstance(each, Slot) else each
-
-        args, kwargs = fx.node.map_aggregate((self.args, self.kwargs), fill)
-        return self.target(*args, **kwargs)
+        args = [filled(each, values) for each in self.args]
+        return self.target(*args, **{name: filled(each, values) for name, each in self.kwargs.items()})
 
     def __getstate__(self) -> dict[str, Any]:
         """Some of torch's functions are made by others, and pickle finds them by no name; we say where they are."""

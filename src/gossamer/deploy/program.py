@@ -2,123 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gossamer import ops
+from gossamer.deploy.core_step import CoreStep, Step, check
 from gossamer.deploy.graph import Graph, Layer, Linear, Node, activated
-from gossamer.deploy.values import widened
-from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
-from gossamer.kernels.cpu import Chain
-from gossamer.kernels.reference import coordinates
-
-if TYPE_CHECKING:
-    from gossamer.deploy.layouts import Packed
-
-CORE_DTYPES = (torch.float32, torch.float64)
-Step = Callable[..., Any]
-
-
-class Operands(NamedTuple):
-    """One linear layer as it runs: what it holds, and what follows its sums."""
-
-    form: Packed
-    bias: Tensor | None = None
-    activation: str | None = None
-    slope: float = 0.0
-
-
-class CoreStep:
-    """Linear layers in one call into the core; where it is missing, one operator call a layer.
-
-    Args:
-        layers: list of Operands, each reading what the one before computes; a residual is added to the last.
-
-    Raises:
-        TopologyError, ShapeError: an index or sizes that do not fit.
-
-    Example:
-        >>> from gossamer.deploy.connections import Connections
-        >>> from gossamer.deploy.layouts import layout
-        >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
-        >>> CoreStep([Operands(packed, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
-        [[0.0]]
-    """
-
-    def __init__(self, layers: list[Operands]) -> None:
-        self.layers = layers
-        self.n_in, self.n_out, self.dtype = (
-            layers[0].form.shape[1],
-            layers[-1].form.shape[0],
-            layers[0].form.dtype,
-        )
-        self.lock = threading.Lock()  # a chain keeps one workspace between calls
-        try:
-            self.chain: Callable[[Tensor, Tensor | None], Tensor] = self._compiled()
-        except (
-            KernelUnavailable,
-            DtypeError,
-        ):  # no core here, or not for this dtype: the operators say so themselves
-            self.chain = self._one_by_one
-
-    def _compiled(self) -> Callable[[Tensor, Tensor | None], Tensor]:
-        if self.dtype not in CORE_DTYPES:
-            raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
-        if self.dtype == torch.float64 and any(
-            each.form.layout in ("dense", "nm_lanes") for each in self.layers
-        ):
-            raise DtypeError("CoreStep", expected="float32 for dense and nm_lanes", got="float64")
-        return Chain(
-            [
-                {
-                    "layout": form.layout,
-                    "shape": form.dims,
-                    "values": form.values,
-                    "index": list(form.index.values()),
-                    "bias": bias,
-                    "activation": activation,
-                    "slope": slope,
-                    "scale": form.scale,
-                }
-                for form, bias, activation, slope in self.layers
-            ]
-        )
-
-    def _one_by_one(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        for number, (form, bias, activation, slope) in enumerate(self.layers, 1):
-            index = list(form.index.values())
-            values = form.values
-            if form.reads is not None:
-                row, _ = coordinates(index, form.layout, form.dims)
-                values = widened(values, row.clamp(max=form.shape[0] - 1), form.scale, form.reads)
-            x = ops.linear(x, values, index, bias, form.layout, form.dims)
-            x = x if residual is None or number < len(self.layers) else x + residual
-            x = activated(x, activation, slope)
-        return x
-
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
-        if isinstance(x, Tensor) and x.is_cpu and x.dim() == 2:  # the chain checks shape and dtype itself
-            with self.lock:
-                return self.chain(x, residual)
-        check(x, self.n_in, self.dtype)
-        flat = None if residual is None else residual.reshape(-1, self.n_out)
-        with self.lock:
-            return self.chain(x.reshape(-1, self.n_in), flat).reshape(*x.shape[:-1], self.n_out)
-
-
-def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
-    """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
-    if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu:
-        got = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
-        raise DtypeError("Frozen", expected=f"a tensor of {dtype} on the CPU", got=got)
-    if x.dim() < 1 or x.shape[-1] != n_in:
-        raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
+from gossamer.deploy.written import Operands
 
 
 def torch_step(operands: Operands) -> Step:
@@ -205,8 +97,19 @@ class Program:
             for step in self.line:
                 x = step(x)
             return x
+        return self._run(self.steps, inputs)
+
+    def recorded(self, *inputs: Any) -> Any:
+        """Run them where torch looks on: calls into the core as operators."""
+        steps = [
+            (step.recorded if isinstance(step, CoreStep) else step, reads, writes)
+            for step, reads, writes in self.steps
+        ]
+        return self._run(steps, inputs)
+
+    def _run(self, steps: list[tuple[Step, tuple[int, ...], int]], inputs: tuple[Any, ...]) -> Any:
         values: list[Any] = [*inputs, *([None] * (self.size - self.inputs))]
-        for step, reads, writes in self.steps:
+        for step, reads, writes in steps:
             values[writes] = step(*[values[slot] for slot in reads])
         return values[self.output]
 

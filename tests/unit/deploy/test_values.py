@@ -101,7 +101,7 @@ def test_without_a_core_the_operators_compute_the_same(mlp, check_same, monkeypa
     def missing(_layers):
         raise KernelUnavailable("Chain", expected="the compiled core", got="none")
 
-    monkeypatch.setattr("gossamer.deploy.program.Chain", missing)
+    monkeypatch.setattr("gossamer.deploy.core_step.Chain", missing)
     for keep, pattern in LAYOUTS.items():
         model = mlp(pattern, DENSE_ENOUGH)
         frozen = gs.freeze(model, torch.randn(4, 32), keep=keep, values=values)

@@ -1,0 +1,171 @@
+"""Linear layers that follow each other, in one call into the core; and the operator that stands for it in a trace."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gossamer import ops
+from gossamer.deploy.graph import activated
+from gossamer.deploy.values import widened
+from gossamer.deploy.written import Operands, reread, written
+from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateError
+from gossamer.kernels.cpu import Chain
+from gossamer.kernels.reference import coordinates
+
+CORE_DTYPES = (torch.float32, torch.float64)
+Step = Callable[..., Any]
+
+
+class CoreStep:
+    """Linear layers in one call into the core; where it is missing, one operator call a layer.
+
+    Args:
+        layers: list of Operands, each reading what the one before computes; a residual is added to the last.
+
+    Raises:
+        TopologyError, ShapeError: an index or sizes that do not fit.
+
+    Example:
+        >>> from gossamer.deploy.connections import Connections
+        >>> from gossamer.deploy.layouts import layout
+        >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> CoreStep([Operands(packed, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
+        [[0.0]]
+    """
+
+    def __init__(self, layers: list[Operands]) -> None:
+        self.layers = layers
+        self.held, self.written = written(layers)
+        self.n_in, self.n_out, self.dtype = (
+            layers[0].form.shape[1],
+            layers[-1].form.shape[0],
+            layers[0].form.dtype,
+        )
+        self.lock = threading.Lock()  # a chain keeps one workspace between calls
+        try:
+            self.chain: Callable[[Tensor, Tensor | None], Tensor] = self._compiled()
+        except (
+            KernelUnavailable,
+            DtypeError,
+        ):  # no core here, or not for this dtype: the operators say so themselves
+            self.chain = self._one_by_one
+
+    def _compiled(self) -> Callable[[Tensor, Tensor | None], Tensor]:
+        if self.dtype not in CORE_DTYPES:
+            raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
+        if self.dtype == torch.float64 and any(
+            each.form.layout in ("dense", "nm_lanes") for each in self.layers
+        ):
+            raise DtypeError("CoreStep", expected="float32 for dense and nm_lanes", got="float64")
+        return Chain(
+            [
+                {
+                    "layout": form.layout,
+                    "shape": form.dims,
+                    "values": form.values,
+                    "index": list(form.index.values()),
+                    "bias": bias,
+                    "activation": activation,
+                    "slope": slope,
+                    "scale": form.scale,
+                }
+                for form, bias, activation, slope in self.layers
+            ]
+        )
+
+    def _one_by_one(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        for number, (form, bias, activation, slope) in enumerate(self.layers, 1):
+            index = list(form.index.values())
+            values = form.values
+            if form.reads is not None:
+                row, _ = coordinates(index, form.layout, form.dims)
+                values = widened(values, row.clamp(max=form.shape[0] - 1), form.scale, form.reads)
+            x = ops.linear(x, values, index, bias, form.layout, form.dims)
+            x = x if residual is None or number < len(self.layers) else x + residual
+            x = activated(x, activation, slope)
+        return x
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
+        if isinstance(x, Tensor) and x.is_cpu and x.dim() == 2:  # the chain checks shape and dtype itself
+            with self.lock:
+                return self.chain(x, residual)
+        return self._flat(self.__call__, x, residual)
+
+    def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """The same as one operator that tracers see."""
+        if isinstance(x, Tensor) and x.dim() == 2:
+            check(x, self.n_in, self.dtype)
+            y: Tensor = torch.ops.gossamer.chain(x, residual, self.held, self.written)
+            return y
+        return self._flat(self.recorded, x, residual)
+
+    def _flat(self, run: Step, x: Tensor, residual: Tensor | None) -> Tensor:
+        """Leading dimensions as one."""
+        check(x, self.n_in, self.dtype)
+        flat = None if residual is None else residual.reshape(-1, self.n_out)
+        y: Tensor = run(x.reshape(-1, self.n_in), flat)
+        return y.reshape(*x.shape[:-1], self.n_out)
+
+
+def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
+    """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
+    if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu:
+        got = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
+        raise DtypeError("Frozen", expected=f"a tensor of {dtype} on the CPU", got=got)
+    # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
+    if x.dim() < 1 or (not torch.jit.is_tracing() and x.shape[-1] != n_in):
+        raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
+
+
+LIBRARY = torch.library.Library("gossamer", "FRAGMENT")
+LIBRARY.define("chain(Tensor x, Tensor? residual, Tensor[] held, str written) -> Tensor")
+LARGEST_NUMBER_OF_STEPS = 256  # kept from one call of the operator to the next
+
+_steps: dict[tuple[object, ...], CoreStep] = {}
+_guard = threading.Lock()
+
+
+def _chain(x: Tensor, residual: Tensor | None, held: list[Tensor], text: str) -> Tensor:
+    """Run a step that is made once for the same memory, and keeps it alive."""
+    key = (text, *((tensor.data_ptr(), tensor.numel()) for tensor in held))
+    with _guard:
+        step = _steps.get(key)
+        if step is None:
+            if len(_steps) == LARGEST_NUMBER_OF_STEPS:
+                del _steps[next(iter(_steps))]
+            step = _steps[key] = CoreStep(reread(held, text))
+    return step(x, residual)
+
+
+def _chain_fake(x: Tensor, residual: Tensor | None, held: list[Tensor], text: str) -> Tensor:
+    del residual, held
+    return x.new_empty((json.loads(text)[-1]["shape"][0], x.shape[0])).t()
+
+
+def _chain_vmap(
+    info: Any, dims: Any, x: Tensor, residual: Tensor | None, held: list[Tensor], text: str
+) -> tuple[Tensor, int]:
+    """Samples of an outer batch as more samples of the inner one."""
+    if any(dim is not None for dim in dims[2]):
+        raise StateError(
+            "vmap", expected="weights that all samples share", got="a batch of networks", hint="call each"
+        )
+
+    def outer(tensor: Tensor, dim: int | None) -> Tensor:
+        return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+    x = outer(x, dims[0])
+    more = None if residual is None else outer(residual, dims[1]).flatten(0, 1)
+    return torch.ops.gossamer.chain(x.flatten(0, 1), more, held, text).unflatten(0, x.shape[:2]), 0
+
+
+LIBRARY.impl("chain", _chain, "CPU")
+torch.library.register_fake("gossamer::chain", _chain_fake, lib=LIBRARY)
+torch.library.register_vmap("gossamer::chain", _chain_vmap, lib=LIBRARY)

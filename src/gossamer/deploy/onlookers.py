@@ -1,0 +1,51 @@
+"""Who else looks at a call: tracers, modes and transforms of torch, which do not see a call into the core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+from torch._C import _functorch, _get_tracing_state, _len_torch_dispatch_stack
+
+from gossamer.errors import StateError
+
+_peek = _functorch.peek_interpreter_stack
+
+
+def onlookers() -> bool:
+    """Whether anybody does; asked at every call, so it takes a tenth of a microsecond.
+
+    Example:
+        >>> onlookers()
+        False
+    """
+    return _get_tracing_state() is not None or _len_torch_dispatch_stack() > 0 or _peek() is not None
+
+
+def refuse(inputs: list[Any]) -> None:
+    """Refuse those to which a frozen network cannot say what it does; raises StateError."""
+    if any(isinstance(x, fx.Proxy) for x in inputs):
+        raise StateError(
+            "Frozen",
+            expected="tensors",
+            got="a symbolic value of torch.fx",
+            hint="make gossamer's Frozen a leaf of the tracer, or use torch.export",
+        )
+    kinds = {each.key() for each in _functorch.get_interpreter_stack() or ()}
+    if kinds - {_functorch.TransformType.Vmap, _functorch.TransformType.Functionalize}:
+        raise StateError(
+            "Frozen",
+            expected="a call outside of torch.func.grad, vjp and jvp",
+            got="one inside",
+            hint="a frozen network gives no gradient; use the model that it was frozen from",
+        )
+    from torch._guards import detect_fake_mode
+
+    mode = detect_fake_mode(inputs)
+    if mode is not None and not mode.allow_non_fake_inputs:
+        raise StateError(
+            "Frozen",
+            expected="tensors with numbers, for its weights have numbers",
+            got="a fake tensor or FakeTensorMode",
+            hint="use FakeTensorMode(allow_non_fake_inputs=True), tracing_mode='real', or torch.export",
+        )
