@@ -120,7 +120,7 @@ def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
         got = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
         raise DtypeError("Frozen", expected=f"a tensor of {dtype} on the CPU", got=got)
     # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
-    if x.dim() < 1 or (not torch.jit.is_tracing() and x.shape[-1] != n_in):
+    if x.dim() < 1 or (torch._C._get_tracing_state() is None and x.shape[-1] != n_in):
         raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
 
 
