@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gossamer.compress import prune_neurons
+    from gossamer.compress import compact, prune_neurons
     from gossamer.deploy import freeze, load, save
     from gossamer.errors import GossamerError
     from gossamer.nn import AllReLU, Dropout, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gossamer.training import SGDW, attach, load_checkpoint, save_checkpoint
 
 _HOME = {
-    "gossamer.compress": ("prune_neurons",),
+    "gossamer.compress": ("compact", "prune_neurons"),
     "gossamer.deploy": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.nn": (
@@ -70,6 +70,7 @@ __all__ = [
     "Unstructured",
     "all_relus",
     "attach",
+    "compact",
     "freeze",
     "load",
     "load_checkpoint",

@@ -82,7 +82,7 @@ def memory(model: nn.Module, batch: Tensor, optimizer: Optimizer | None = None) 
         >>> needed.values, needed.gradients, needed.optimizer, needed.activations
         (400400, 400400, 800800, 281600)
     """
-    parameters, buffers = list(model.parameters()), list(model.buffers())
+    parameters, buffers = list(model.parameters()), [*model.buffers(), *_index(model)]
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     saved, transposed = _forward(model, batch)
     largest = max((parameter.numel() * parameter.element_size() for parameter in parameters), default=0)
@@ -101,13 +101,19 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+def _index(model: nn.Module) -> list[Tensor]:
+    """Index tensors of sparse layers, which are no buffers."""
+    return [tensor for module in model.modules() for tensor in getattr(module, "index", {}).values()]
+
+
 def _forward(model: nn.Module, batch: Tensor) -> tuple[list[int], int]:
     """Bytes of every tensor that backward will need, and bytes of the indices that input gradients will transpose."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    mode = FakeTensorMode()
+    mode = FakeTensorMode(allow_non_fake_inputs=True)  # index tensors are used as they are
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    index = _index(model)
     saved: dict[int, int] = {}
     transposed: dict[int, int] = {}
 
@@ -126,7 +132,7 @@ def _forward(model: nn.Module, batch: Tensor) -> tuple[list[int], int]:
             stack.callback(module.register_forward_pre_hook(watch).remove)
         stack.enter_context(mode)
         fake: dict[str, Tensor] = {name: mode.from_tensor(tensor) for name, tensor in state.items()}
-        own = {tensor.untyped_storage()._cdata for tensor in fake.values()}  # noqa: SLF001
+        own = {t.untyped_storage()._cdata for t in (*fake.values(), *index)}  # noqa: SLF001
         x = torch.empty(batch.shape, dtype=batch.dtype, device="cpu")
         stack.enter_context(torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor))
         output = torch.func.functional_call(model, fake, (x,))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gossamer.errors import TopologyError
 from gossamer.measure import require_memory
-from gossamer.nn.sparse import SparseModule, check_like
+from gossamer.nn import living
+from gossamer.nn.sparse import HINT, SparseModule, check_like
 from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.topology import Topology, TopologyChange
 
@@ -30,6 +31,7 @@ class Masked(SparseModule):
         self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor
+        self.left = False  # another layer with these connections moved to others
 
     def forward(self, x: Tensor) -> Tensor:
         """As every layer; one call in a graph that torch.fx traces."""
@@ -49,7 +51,8 @@ class Masked(SparseModule):
         return Topology(self.pattern, self.shape, units.all(1).nonzero().squeeze(1))
 
     def unit_values(self) -> Tensor:
-        """[units, members], on the CPU."""
+        """[units, members], on the CPU; raises TopologyError where they are of other connections."""
+        self._settle()
         dense = self.to_matrix(self.weight.detach()).cpu()
         return self.pattern.pack(dense, self.topology.positions, self.grid).view(-1, self.grid.members)
 
@@ -59,14 +62,19 @@ class Masked(SparseModule):
         with torch.no_grad():
             self.mask.copy_(self.from_matrix(topology.mask()))
             self.weight.copy_(self.from_matrix(dense))
+        self.left = False
 
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Zero weight and states wherever a connection is not in both topologies."""
+        new = self.from_matrix(change.new.mask()).to(self.mask.device)
+        if not torch.equal(new, self.mask):
+            self._leave()
         stays = self.from_matrix(change.part(change.source >= 0).mask()).to(self.mask.device)
         for tensor in (self.weight, *states):
             tensor.masked_fill_(~stays, 0)
-        self.mask.copy_(self.from_matrix(change.new.mask()))
+        self.mask.copy_(new)
+        self.left = False
 
     @torch.no_grad()
     def plant(self, change: TopologyChange, values: Tensor) -> None:
@@ -77,11 +85,36 @@ class Masked(SparseModule):
 
     def effective_weight(self) -> Tensor:
         """The weight the layer computes with; gradients reach existing connections only."""
+        if self.left:
+            torch.compiler.disable(self._settle)()
         return self.weight * self.mask
 
     def to_dense(self) -> Tensor:
         """The weight the layer computes with, of the dense layer's shape; a copy."""
         return self.effective_weight()
+
+    def _leave(self) -> None:
+        """Tell untrained layers with these connections that weights of their copies are now of others."""
+        for other in living.alike(self):
+            same = other.mask.device == self.mask.device and torch.equal(other.mask, self.mask)
+            other.left |= same and not other.tape.followed
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Find the mask for weights that were copied, and refuse averaged ones; raises TopologyError."""
+        self.left &= not self.tape.followed
+        if not self.left or not bool(self.weight.masked_fill(self.mask, 0).any()):
+            return
+        for other in living.alike(self):
+            if other.weight.device == self.weight.device and torch.equal(other.weight, self.weight):
+                self.mask.copy_(other.mask)
+                return
+        raise TopologyError(
+            self.title,
+            expected="no weights outside of its mask",
+            got="weights averaged with those of other connections",
+            hint=HINT,
+        )
 
     def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
         """The topology of a state's mask, which must obey pattern and budget."""
@@ -108,3 +141,4 @@ class Masked(SparseModule):
         super()._load_from_state_dict(state_dict, prefix, *args)
         with torch.no_grad():
             self.weight.masked_fill_(~self.mask, 0)
+        self.left = False

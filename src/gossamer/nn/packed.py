@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.measure import require_memory
+from gossamer.nn import living
 from gossamer.nn.dense_view import DenseView, refusal
-from gossamer.nn.sparse import SparseModule, check_like
+from gossamer.nn.fingerprint import NAME, number_in, number_of
+from gossamer.nn.index import Indexed
+from gossamer.nn.sparse import HINT, check_like
+from gossamer.nn.truncate import refuse_fixed_size, truncate_
 from gossamer.topology import Topology, TopologyChange
 
 DRAWING, NEURON = 100, 16  # bytes a unit and a neuron at the peak of drawing a topology
 
 
-class Packed(SparseModule):
-    """Home of truly sparse layers: a flat ``values`` parameter and narrow index buffers; nothing has dense size."""
+class Packed(Indexed):
+    """Home of truly sparse layers: a flat ``values`` parameter and a narrow index; nothing has dense size."""
 
     home = "packed"
 
@@ -30,8 +34,7 @@ class Packed(SparseModule):
         require_memory(f"packed layer {size[1]} -> {size[0]}", needed, hint)
         flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
         self.values = nn.Parameter(flat)
-        self._index_names: tuple[str, ...] = ()
-        self._by_input: ops.ByInput | None = None
+        self._make_index(device)
 
     @property
     def weights(self) -> nn.Parameter:
@@ -72,19 +75,9 @@ class Packed(SparseModule):
         return self.pattern.unpack(flat, self.topology.positions.to(flat.device), self.grid)
 
     @property
-    def index(self) -> dict[str, Tensor]:
-        """The narrow index buffers by name."""
-        return {name: getattr(self, name) for name in self._index_names}
-
-    def operands(self) -> list[Tensor]:
-        """The index buffers in the order the kernels take them."""
-        found: dict[str, Any] = self._buffers  # every product comes here, and getattr of a module is slow
-        return [found[name] for name in self._index_names]
-
-    @property
     def transposed(self) -> tuple[Tensor, ...]:
         """What input gradients keep beside the index, () before the first that does; see kernels.transposing."""
-        return ops.transposed_of(self.operands())
+        return ops.transposed_of(list(self.index.values()))
 
     def transposed_bytes(self, batch: int) -> int:
         """What that will take at most, where products of ``batch`` samples make it."""
@@ -93,30 +86,33 @@ class Packed(SparseModule):
     @property
     def densified(self) -> tuple[Tensor, ...]:
         """The dense weight that products keep beside the values, () where none does; see kernels.densifying."""
-        return ops.dense_of(self.operands(), self.values)
+        return ops.dense_of(list(self.index.values()), self.values)
 
     @property
     def by_input(self) -> ops.ByInput:
         """The connections in the order of their inputs, for sparse batches; made at the first one, until an update."""
+        index = self.operands()  # first: it forgets what was made from another index
         if self._by_input is None:
-            self._by_input = ops.by_input(self.operands(), self.pattern.layout, self.pattern.dims(self.shape))
+            self._by_input = ops.by_input(index, self.pattern.layout, self.pattern.dims(self.shape))
         return self._by_input
 
     @property
     def topology(self) -> Topology:
-        """Decoded from the index buffers, on the CPU."""
+        """Decoded from the index, on the CPU."""
         on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
         return Topology(self.pattern, self.shape, self.pattern.decode(on_cpu, self.grid))
 
     def unit_values(self) -> Tensor:
-        """[units, members], on the CPU."""
+        """[units, members], on the CPU; raises TopologyError where they are of other connections."""
+        self.operands()
         members = self.grid.members
         return self.values.detach()[: self.connections].view(-1, members).cpu()
 
     @property
     def connections(self) -> int:
         """Stored connections, from the index sizes alone."""
-        return self.operands()[-1].numel() * self.grid.members
+        last: Tensor = self.__dict__[self._index_names[-1]]
+        return last.numel() * self.grid.members
 
     def assign(self, topology: Topology, values: Tensor) -> None:
         """Replace topology and values; raises ShapeError where they exceed the budget."""
@@ -131,29 +127,17 @@ class Packed(SparseModule):
             self.values.zero_()
             self.values[: values.numel()] = values.to(self.values.device, self.values.dtype)
 
-    def _set_index(self, topology: Topology) -> None:
-        index = topology.index()
-        self._index_names, self._by_input = tuple(index), None
-        for name, tensor in index.items():
-            self.register_buffer(name, tensor.to(self.values.device))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Index buffers as NumPy arrays: torch cannot read its own pickles of 16-bit unsigned tensors."""
-        index = {name: tensor.cpu().numpy() for name, tensor in self.index.items()}
-        return {**self.__dict__, "_buffers": {**self._buffers, **index}, "_by_input": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """The inverse, beside the values."""
-        super().__setstate__(state)
-        for name in self._index_names:
-            self._buffers[name] = torch.tensor(getattr(self, name), device=self.values.device)
-
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Remap values and states by the same index map; the parameter object stays."""
+        before = self.number
         for tensor in (self.values, *states):
             change.remap_(tensor)
         self._set_index(change.new)
+        if self.number != before:
+            for other in living.alike(self):
+                if other.number == before:
+                    other.leave_behind()
 
     @torch.no_grad()
     def plant(self, change: TopologyChange, values: Tensor) -> None:
@@ -162,22 +146,38 @@ class Packed(SparseModule):
         units = self.values[: change.new.connections].view(-1, members)
         units[grown.to(units.device)] = values.view(-1, members)[grown].to(units.device, units.dtype)
 
+    def shrink(self, states: Iterable[Tensor] = ()) -> None:
+        """Free the unused end of the values, and of states of their shape; ``gossamer.compact`` does it for a model.
+
+        Args:
+            states: tensors of the shape of ``values`` - optimizer state; the gradient goes along.
+        Cost: a copy of what stays.
+        """
+        self.operands()
+        self._resize(self.connections, states)
+
+    def _resize(self, size: int, states: Iterable[Tensor] = ()) -> None:
+        """Keep the first values, and as large a budget."""
+        truncate_(self.values, size, states)
+        self.capacity = size // self.grid.members
+        self._remember()
+
+    # --- states -----------------------------------------------------------------------------------------------------
     def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
-        """The topology of a state; its index buffers may have another size, for neurons are ablated."""
+        """The topology of a state; its index may have another size, for neurons are ablated, and fewer values."""
         entries = ("values", *self._index_names)
-        found = [entry for entry in entries if entry in state]
+        found = [entry for entry in (*entries, NAME) if entry in state]
         if not found:
             return None
-        if len(found) < len(entries):
+        if any(entry not in state for entry in entries):
             raise TopologyError(
                 f"load {name}",
                 expected=f"{', '.join(entries)} together",
                 got=", ".join(found),
                 hint="load the layer as a whole",
             )
-        check_like(f"load {name}.values", state["values"], self.values)
         for entry in self._index_names:
-            if state[entry].dtype != (mine := getattr(self, entry)).dtype:
+            if state[entry].dtype != (mine := self.index[entry]).dtype:
                 raise DtypeError(
                     f"load {name}.{entry}", expected=str(mine.dtype), got=str(state[entry].dtype)
                 )
@@ -194,11 +194,36 @@ class Packed(SparseModule):
                     expected=f"shape {tuple(tensor.shape)}",
                     got=f"{tuple(index[entry].shape)}",
                 )
+        self._check_values(state["values"], topology, f"load {name}.values")
+        if NAME in state and number_in(state[NAME]) != number_of(self.pattern, self.shape, index):
+            raise TopologyError(
+                f"load {name}.{NAME}",
+                expected="that of the index beside it",
+                got="another, or a mean of several",
+                hint=HINT,
+            )
         return topology
 
+    def _check_values(self, given: Tensor, topology: Topology, operation: str) -> None:
+        """As many as mine, or what ``compact`` left: one a connection."""
+        compact = given.dim() == 1 and given.numel() == topology.connections < self.values.numel()
+        check_like(operation, given, self.values[: topology.connections] if compact else self.values)
+        if compact:
+            refuse_fixed_size(self.values)
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Check first, then take the size of the index buffers that come."""
+        """Check first, then take the sizes that come."""
         state = {key[len(prefix) :]: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
-        if (topology := self.check_state(state, prefix[:-1] or type(self).__name__)) is not None:
+        topology = self.check_state(state, prefix[:-1] or type(self).__name__)
+        index = {prefix + name for name in self._index_names}
+        rest = {key: tensor for key, tensor in state_dict.items() if key not in index}
+        if topology is None:
+            strict, missing = args[1], args[2]
+            missing += [*index] if strict else []
+        else:
+            if state["values"].numel() != self.values.numel():
+                self._resize(state["values"].numel())
             self._set_index(topology)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+            rest.setdefault(prefix + NAME, self._buffers[NAME])  # states of before it have none
+        super()._load_from_state_dict(rest, prefix, *args)
+        self._remember()

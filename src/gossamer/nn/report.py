@@ -10,6 +10,7 @@ from math import prod
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
 
 
@@ -190,6 +191,7 @@ def _row(
         shape = (weights[0].shape[0], prod(weights[0].shape[1:])) if len(weights) == 1 else ()
     if counted < sum(parameter.numel() for parameter in held):
         note = f"{note}; " * bool(note) + "parameters shared with a row above are counted there"
-    tensors: list[Tensor] = [*held, *module.buffers(recurse=False)]
+    places = module.index.values() if isinstance(module, Packed) else module.buffers(recurse=False)
+    tensors: list[Tensor] = [*held, *places]
     used = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return LayerReport(name, type(module).__name__, shape, size, connections, home, used, counted, note)

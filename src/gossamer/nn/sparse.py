@@ -10,11 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import DtypeError, ShapeError, TopologyError
+from gossamer.nn import living
 from gossamer.nn.init import check_law, draw_values
 from gossamer.nn.tape import Tape
 from gossamer.ops.growth import growth_passes
 from gossamer.patterns import Grid, Pattern
 from gossamer.topology import TileScores, Topology, TopologyChange, TorchPasses
+
+HINT = (  # where values and connections do not belong together
+    "copy with load_state_dict; average between topology updates and start a new average after one; "
+    "on several ranks use gossamer.parallel.data_parallel"
+)
 
 
 class SparseModule(nn.Module, ABC):
@@ -42,6 +48,16 @@ class SparseModule(nn.Module, ABC):
         self.pattern, self.shape, self.fan_in, self.law = pattern, shape, fan_in, law
         self.capacity = pattern.budget(density, shape)
         self.tape = Tape()
+        living.enter(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        living.enter(self)
+
+    @property
+    def title(self) -> str:
+        """What errors call a layer that does not know its name."""
+        return f"{type(self).__name__} {self.shape[1]} -> {self.shape[0]}"
 
     @property
     def grid(self) -> Grid:

@@ -134,7 +134,13 @@ def _refuse(model: nn.Module) -> None:
     masked = [
         name for name, m in model.named_modules() if isinstance(m, SparseModule) and not isinstance(m, Packed)
     ]
-    statistics = [name for name, buffer in model.named_buffers() if buffer.is_floating_point()]
+    statistics = [
+        f"{name}.{buffer}"
+        for name, m in model.named_modules()
+        if not isinstance(m, SparseModule)
+        for buffer, tensor in m.named_buffers(recurse=False)
+        if tensor.is_floating_point()
+    ]
     dtypes = sorted({str(parameter.dtype) for parameter in model.parameters() if parameter.requires_grad})
     problems = {
         "packed layers, for messages hold connections only": masked,

@@ -84,7 +84,7 @@ def test_every_part_is_counted_exactly() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     needed = memory(model, torch.empty(64, 100), optimizer)
     assert needed.values == needed.gradients == needed.optimizer == 4 * (500 + 50 + 50 + 10)
-    assert needed.index == 2 * 550 + 4 * (51 + 11)
+    assert needed.index == 2 * 550 + 4 * (51 + 11) + 2 * 256  # columns, row pointers, fingerprints
     assert needed.transposed == int(6.5 * 50)
     assert needed.activations == 4 * 64 * (100 + 50 + 10)  # input, ReLU's output, output
     assert (engine.step, len(optimizer.state)) == (0, 0)

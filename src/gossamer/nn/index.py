@@ -1,0 +1,265 @@
+"""The index of a packed layer: where nothing averages, casts or broadcasts it, and never used for values of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import ref
+from zlib import crc32
+
+import torch
+from torch import Tensor, nn
+
+from gossamer import ops
+from gossamer.errors import TopologyError
+from gossamer.nn import living
+from gossamer.nn.fingerprint import NAME, SHAPE, code_of, number_in, number_of, readable
+from gossamer.nn.sparse import HINT, SparseModule
+from gossamer.topology import Topology
+
+UNSET = -1  # the number of an index that has only memory
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Seen:
+    """Fingerprint and index as they were found in order: a later look at both costs less than a microsecond.
+
+    The bytes are compared, not only torch's count of writes, which writes through ``.data`` leave as it is.
+    """
+
+    buffer: Tensor
+    address: int  # a view of memory that torch has moved elsewhere must not be looked at
+    view: Any  # of the bytes, None on other devices than the CPU
+    bytes: bytes | int
+    versions: list[int]
+
+    @classmethod
+    def of(cls, buffer: Tensor, versions: list[int]) -> _Seen:
+        """As they are now."""
+        if buffer.device.type != "cpu":
+            return cls(buffer, 0, None, buffer._version, versions)  # noqa: SLF001 (torch's own count of writes)
+        view = buffer.detach().view(torch.uint8).numpy()
+        return cls(buffer, buffer.data_ptr(), view, view.tobytes(), versions)
+
+    def holds(self, buffer: Tensor, index: list[Tensor]) -> bool:
+        """Whether nobody has written to either since."""
+        if buffer is not self.buffer or [tensor._version for tensor in index] != self.versions:  # noqa: SLF001
+            return False
+        if self.view is None:
+            return bool(buffer._version == self.bytes)  # noqa: SLF001
+        return bool(buffer.data_ptr() == self.address and self.view.tobytes() == self.bytes)
+
+
+class Indexed(SparseModule):
+    """A layer whose connections are named by narrow integer tensors: plain attributes, moved and saved by this class.
+
+    They are no buffers, so that averages, broadcasts and casts of a model's state pass them by. What averages do reach
+    is ``fingerprint``, a buffer that says which index the values belong to; a product with others is refused.
+    """
+
+    values: nn.Parameter
+    number: int  # of the index, as the fingerprint says it
+    left: int | None  # check sum of the values when layers with the same connections moved to others
+    fingerprint: Tensor
+    _ones: Tensor  # where the fingerprint has them
+
+    def _make_index(self, device: Any) -> None:
+        """A layer without connections yet."""
+        self._index_names: tuple[str, ...] = ()
+        self.number, self._versions = UNSET, list[int]()
+        self._seen: _Seen | None = None
+        self._hook: Any = None
+        self.left: int | None = (
+            None  # sum of the values when layers with the same connections moved to others
+        )
+        self._by_input: ops.ByInput | None = None
+        with torch.inference_mode(mode=False):  # tensors made inside of it cannot be written to outside
+            self.register_buffer(NAME, torch.zeros(SHAPE, dtype=torch.float32, device=device))
+            self._ones = torch.zeros(SHAPE, dtype=torch.bool, device=device)
+        self._held = self.fingerprint
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_index_names", ()):
+            raise TopologyError(
+                f"{self.title}.{name} =",
+                expected="the index as it is, or a whole topology",
+                got="one of its tensors",
+                hint="layer.assign(topology, values) replaces connections and values together",
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def index(self) -> dict[str, Tensor]:
+        """The narrow index tensors by name."""
+        return {name: self.__dict__[name] for name in self._index_names}
+
+    def operands(self) -> list[Tensor]:
+        """The index tensors in the order the kernels take them; raises TopologyError where the values are of others."""
+        if torch.compiler.is_compiling():
+            return self._traced()
+        held = self.__dict__  # every product comes here, and getattr of a module is slow
+        index = [held[name] for name in self._index_names]
+        seen = self._seen
+        if seen is None or not seen.holds(self._buffers[NAME], index):  # type: ignore[arg-type]
+            return self._settled(index)
+        return index
+
+    def _traced(self) -> list[Tensor]:
+        """The same inside a graph, where the fingerprint is a tensor whose numbers are not known yet."""
+        if self.left is not None:
+            torch.compiler.disable(self.operands)()
+        elif not torch.compiler.is_exporting():
+            same = ((self.fingerprint != 0) == self._ones).all()
+            said = f"{self.title}: values of other connections; call it uncompiled to see why"
+            torch._assert_async(same, said)  # noqa: SLF001 (the only check that stays in a graph)
+        return [getattr(self, name) for name in self._index_names]
+
+    # --- finding out ------------------------------------------------------------------------------------------------
+    def _settled(self, index: list[Tensor]) -> list[Tensor]:
+        """The index for the values as they are, after somebody wrote to index or fingerprint; raises TopologyError."""
+        self._read_again(index)
+        code = readable(self.fingerprint)
+        if code is None:  # shapes alone: nothing is computed from them
+            return index
+        number = number_in(code)
+        if number == self.number and not self._strayed():
+            if self.fingerprint is self._held:
+                self._remember()
+            return index
+        if number is None or (twin := self._twin(number)) is None:
+            raise TopologyError(
+                self.title,
+                expected="values of the connections in its index",
+                got="values that were never set"
+                if self.number == UNSET
+                else "values averaged with, or copied from, those of other connections",
+                hint="call reset_parameters() or load_state_dict()" if self.number == UNSET else HINT,
+            )
+        if self.fingerprint is not self._held:  # lent for a call, as torch.func.functional_call does
+            return list(twin.index.values())
+        self._set_index(twin.topology)
+        return list(self.index.values())
+
+    def _read_again(self, index: list[Tensor]) -> None:
+        """Check an index that was written to in place; a valid one is a new topology for the same values."""
+        versions = [tensor._version for tensor in index]  # noqa: SLF001 (torch's own count of writes)
+        if versions == self._versions:
+            return
+        on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
+        try:
+            topology = Topology.from_index(self.pattern, self.shape, on_cpu)
+        except TopologyError as error:
+            raise error.within(self.title) from None
+        self._check_budget(topology, self.title)
+        old, new = self.number, number_of(self.pattern, self.shape, on_cpu)
+        if number_in(self._held) == old:
+            self._write_code(new)
+        self.number, self._versions, self._by_input = new, versions, None
+
+    def in_order(self) -> bool:
+        """Whether index, fingerprint and values belong together, as far as that can be told."""
+        code = readable(self.fingerprint)
+        return code is not None and number_in(code) == self.number and not self._strayed()
+
+    def _strayed(self) -> bool:
+        """Whether the values were written to since the layer was left behind, by no training."""
+        if self.left is not None and self.tape.followed:
+            self.left = None
+        return self.left is not None and self.left != _sum_of(self.values)
+
+    def _twin(self, number: int) -> Indexed | None:
+        """A living layer with other connections and exactly these values: they were copied from there."""
+        mine = self.values.detach()
+        for other in living.alike(self):
+            if other.number != self.number and number in (self.number, other.number):
+                theirs = other.values.detach()
+                if theirs.shape == mine.shape and torch.equal(theirs.to(mine), mine) and other.in_order():
+                    return other
+        return None
+
+    def leave_behind(self) -> None:
+        """Note that another layer with these connections moved to others: values averaged with its are no values now.
+
+        Parameters alone say nothing of connections, so it is looked at whether they are written to, and by whom: what
+        gets gradients is trained by itself.
+        """
+        if self.left is None and not self.tape.followed:
+            self.left, self._seen = _sum_of(self.values), None
+            if self.values.requires_grad and self._hook is None:
+                me = ref(self)  # torch would keep the layer alive as long as its values
+
+                def trained(_: Tensor) -> None:
+                    if (layer := me()) is not None:
+                        layer.left = None
+
+                self._hook = self.values.register_post_accumulate_grad_hook(trained)
+
+    # --- holding ----------------------------------------------------------------------------------------------------
+    def _set_index(self, topology: Topology) -> None:
+        """Take the index of a topology; the values are, or will be, in its order."""
+        with torch.inference_mode(mode=False):
+            index = topology.index()
+            number = number_of(self.pattern, self.shape, index)
+            self._index_names, self._by_input, self.left = tuple(index), None, None
+            self.__dict__.update({name: tensor.to(self.values.device) for name, tensor in index.items()})
+            self.number = number
+            self._write_code(number)
+        self._remember()
+
+    @torch.no_grad()
+    def _write_code(self, number: int) -> None:
+        """Say which index the values belong to."""
+        code = code_of(number)
+        self.fingerprint.copy_(code)
+        self._ones = code.bool().to(self.values.device)
+
+    def _remember(self) -> None:
+        """Note index and fingerprint as they are, where they are in order."""
+        self._held = self.fingerprint
+        self._versions = [tensor._version for tensor in self.index.values()]  # noqa: SLF001
+        fine = self.left is None and self.in_order()
+        self._seen = _Seen.of(self._held, self._versions) if fine else None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move values and fingerprint as every module; the index goes along, and is never cast."""
+        left = self.left is not None and not self._strayed()
+        super()._apply(fn, recurse)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            for name in (*self._index_names, "_ones"):
+                mine = self.__dict__[name]
+                place = fn(mine).device
+                if mine.is_meta and place.type != "meta":  # to_empty
+                    self.__dict__[name], self.number = torch.zeros_like(mine, device=place), UNSET
+                elif place != mine.device:
+                    self.__dict__[name] = mine.to(place)
+        if left:
+            self.left = _sum_of(self.values)
+        self._by_input = None
+        self._remember()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The index as NumPy arrays: torch cannot read its own pickles of 16-bit unsigned tensors."""
+        index = {name: tensor.cpu().numpy() for name, tensor in self.index.items()}
+        return {**self.__dict__, **index, "_by_input": None, "_seen": None, "_held": None, "_hook": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse, beside the values."""
+        super().__setstate__(state)
+        with torch.inference_mode(mode=False):
+            for name in self._index_names:
+                self.__dict__[name] = torch.tensor(state[name], device=self.values.device)
+        self._remember()
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """The index as copies: arithmetic over the values of a state dict must not reach the one in use."""
+        index = self.operands()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name, tensor in zip(self._index_names, index, strict=True):
+            destination[prefix + name] = tensor.clone()
+
+
+def _sum_of(values: Tensor) -> int:
+    """A check sum of values; one pass over them."""
+    return crc32(values.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())

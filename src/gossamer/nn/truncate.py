@@ -1,0 +1,87 @@
+"""A parameter that gets shorter and stays the same object."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.errors import StateError
+
+OUTSIDE = (
+    "call gossamer.compact(model, optimizer) outside of the compiled function; it is compiled again then"
+)
+
+
+def truncate_(parameter: nn.Parameter, size: int, states: Iterable[Tensor] = ()) -> None:
+    """Keep the first entries of a flat parameter, of its gradient and of states of its shape, in memory of their size.
+
+    Args:
+        parameter: nn.Parameter [n] - stays the same object, for optimizers hold it.
+        size: int - entries that stay.
+        states: tensors [n] - in place too.
+    Raises:
+        StateError: the parameter is in the buckets of a DistributedDataParallel, or a step is being compiled; nothing
+            is changed.
+    Cost: a copy of what stays; nothing where the size is that already.
+    Example:
+        >>> p = nn.Parameter(torch.arange(4.0)); truncate_(p, 2); p
+        Parameter containing:
+        tensor([0., 1.], requires_grad=True)
+    """
+    if size == parameter.numel():
+        return
+    refuse_fixed_size(parameter)
+    gradient = [] if parameter.grad is None else [parameter.grad]
+    for tensor in {id(t): t for t in (parameter, *gradient, *states)}.values():
+        kept = tensor.detach()[:size].clone()
+        if tensor is parameter:  # torch forgets the size that backward expects only where the dtype changes
+            other = torch.float64 if kept.dtype != torch.float64 else torch.float32
+            tensor.data = kept[:0].to(other)
+        tensor.data = kept
+
+
+def refuse_compiling() -> None:
+    """Refuse a size that changes inside of a compiled step; raises StateError, or torch's Unsupported with fullgraph."""
+    if torch.compiler.is_compiling():
+        torch._dynamo.graph_break(f"compact: {OUTSIDE}")  # noqa: SLF001 (where none is allowed, torch says why)
+        raise StateError(
+            "compact", expected="a call between two steps", got="one inside of a compiled step", hint=OUTSIDE
+        )
+
+
+def refuse_fixed_size(parameter: nn.Parameter) -> None:
+    """Refuse where somebody else counts on the size of a parameter; raises StateError.
+
+    Cost: a walk over all objects of the process where DistributedDataParallel was imported and processes are connected.
+    """
+    refuse_compiling()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    wrapper = sys.modules["torch.nn.parallel"].DistributedDataParallel
+    if living_one(wrapper, lambda found: any(p is parameter for p in found.parameters())):
+        raise StateError(
+            "compact",
+            expected="a model that no DistributedDataParallel holds, whose buckets have the size of its parameters",
+            got="one that is wrapped",
+            hint="delete the wrapper, compact the inner model on every rank, and wrap it again with "
+            "gossamer.parallel.data_parallel",
+        )
+
+
+def living_one(kind: type, wanted: Callable[[Any], bool]) -> Any:
+    """An object of the process of this kind that is wanted, or None; what only waits to be collected does not count.
+
+    Cost: a walk over all objects of the process.
+    """
+    for collected in (False, True):
+        found = next((o for o in gc.get_objects() if issubclass(type(o), kind) and wanted(o)), None)
+        if found is None or collected:
+            return found
+        del found
+        gc.collect()
+    return None
