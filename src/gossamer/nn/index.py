@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
@@ -67,12 +67,10 @@ class Indexed(SparseModule):
     def _make_index(self, device: Any) -> None:
         """A layer without connections yet."""
         self._index_names: tuple[str, ...] = ()
-        self.number, self._versions = UNSET, list[int]()
+        self.number, self._versions = UNSET, list[int]()  # of the index when it was last known to be valid
         self._seen: _Seen | None = None
         self._hook: Any = None
-        self.left: int | None = (
-            None  # sum of the values when layers with the same connections moved to others
-        )
+        self.left = None
         self._by_input: ops.ByInput | None = None
         with torch.inference_mode(mode=False):  # tensors made inside of it cannot be written to outside
             self.register_buffer(NAME, torch.zeros(SHAPE, dtype=torch.float32, device=device))
@@ -143,8 +141,7 @@ class Indexed(SparseModule):
 
     def _read_again(self, index: list[Tensor]) -> None:
         """Check an index that was written to in place; a valid one is a new topology for the same values."""
-        versions = [tensor._version for tensor in index]  # noqa: SLF001 (torch's own count of writes)
-        if versions == self._versions:
+        if (versions := _versions(index)) == self._versions:
             return
         on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
         try:
@@ -198,14 +195,18 @@ class Indexed(SparseModule):
     # --- holding ----------------------------------------------------------------------------------------------------
     def _set_index(self, topology: Topology) -> None:
         """Take the index of a topology; the values are, or will be, in its order."""
+        before = self.number
         with torch.inference_mode(mode=False):
             index = topology.index()
-            number = number_of(self.pattern, self.shape, index)
+            self.number = number_of(self.pattern, self.shape, index)
             self._index_names, self._by_input, self.left = tuple(index), None, None
             self.__dict__.update({name: tensor.to(self.values.device) for name, tensor in index.items()})
-            self.number = number
-            self._write_code(number)
+            self._write_code(self.number)
+        self._versions = _versions(self.index.values())
         self._remember()
+        for other in living.alike(self) if before not in (self.number, UNSET) else []:
+            if other.number == before:
+                other.leave_behind()
 
     @torch.no_grad()
     def _write_code(self, number: int) -> None:
@@ -217,13 +218,14 @@ class Indexed(SparseModule):
     def _remember(self) -> None:
         """Note index and fingerprint as they are, where they are in order."""
         self._held = self.fingerprint
-        self._versions = [tensor._version for tensor in self.index.values()]  # noqa: SLF001
-        fine = self.left is None and self.in_order()
+        written = _versions(self.index.values()) != self._versions
+        fine = not written and self.left is None and self.in_order()
         self._seen = _Seen.of(self._held, self._versions) if fine else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Move values and fingerprint as every module; the index goes along, and is never cast."""
         left = self.left is not None and not self._strayed()
+        written = _versions(self.index.values()) != self._versions
         super()._apply(fn, recurse)
         with torch.inference_mode(mode=False), torch.no_grad():
             for name in (*self._index_names, "_ones"):
@@ -235,14 +237,22 @@ class Indexed(SparseModule):
                     self.__dict__[name] = mine.to(place)
         if left:
             self.left = _sum_of(self.values)
-        self._by_input = None
+        self._by_input, self._versions = None, [] if written else _versions(self.index.values())
         self._remember()
         return self
 
     def __getstate__(self) -> dict[str, Any]:
         """The index as NumPy arrays: torch cannot read its own pickles of 16-bit unsigned tensors."""
         index = {name: tensor.cpu().numpy() for name, tensor in self.index.items()}
-        return {**self.__dict__, **index, "_by_input": None, "_seen": None, "_held": None, "_hook": None}
+        written = _versions(self.index.values()) != self._versions
+        mine: dict[str, Any] = {
+            "_by_input": None,
+            "_seen": None,
+            "_held": None,
+            "_hook": None,
+            "_versions": [] if written else None,
+        }
+        return {**self.__dict__, **index, **mine}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The inverse, beside the values."""
@@ -250,6 +260,8 @@ class Indexed(SparseModule):
         with torch.inference_mode(mode=False):
             for name in self._index_names:
                 self.__dict__[name] = torch.tensor(state[name], device=self.values.device)
+        if state["_versions"] is None:  # nobody had written to it
+            self._versions = _versions(self.index.values())
         self._remember()
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -258,6 +270,11 @@ class Indexed(SparseModule):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         for name, tensor in zip(self._index_names, index, strict=True):
             destination[prefix + name] = tensor.clone()
+
+
+def _versions(index: Iterable[Tensor]) -> list[int]:
+    """How often the tensors of an index were written to."""
+    return [tensor._version for tensor in index]  # noqa: SLF001 (torch's own count)
 
 
 def _sum_of(values: Tensor) -> int:

@@ -60,7 +60,8 @@ class Masked(SparseModule):
         """Replace mask and weight."""
         dense = self.pattern.unpack(values, topology.positions, self.grid)
         with torch.no_grad():
-            self.mask.copy_(self.from_matrix(topology.mask()))
+            self._leave(mask := self.from_matrix(topology.mask()).to(self.mask.device))
+            self.mask.copy_(mask)
             self.weight.copy_(self.from_matrix(dense))
         self.left = False
 
@@ -68,8 +69,7 @@ class Masked(SparseModule):
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Zero weight and states wherever a connection is not in both topologies."""
         new = self.from_matrix(change.new.mask()).to(self.mask.device)
-        if not torch.equal(new, self.mask):
-            self._leave()
+        self._leave(new)
         stays = self.from_matrix(change.part(change.source >= 0).mask()).to(self.mask.device)
         for tensor in (self.weight, *states):
             tensor.masked_fill_(~stays, 0)
@@ -93,9 +93,9 @@ class Masked(SparseModule):
         """The weight the layer computes with, of the dense layer's shape; a copy."""
         return self.effective_weight()
 
-    def _leave(self) -> None:
-        """Tell untrained layers with these connections that weights of their copies are now of others."""
-        for other in living.alike(self):
+    def _leave(self, new: Tensor) -> None:
+        """Tell untrained layers with these connections, before they change, that weights here will be of others."""
+        for other in [] if torch.equal(new, self.mask) else living.alike(self):
             same = other.mask.device == self.mask.device and torch.equal(other.mask, self.mask)
             other.left |= same and not other.tape.followed
 
@@ -118,6 +118,7 @@ class Masked(SparseModule):
 
     def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
         """The topology of a state's mask, which must obey pattern and budget."""
+        self._check_bias(state, name)
         if "weight" in state:
             check_like(f"load {name}.weight", state["weight"], self.weight)
         if "mask" not in state:
@@ -137,7 +138,8 @@ class Masked(SparseModule):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Check first; what a file holds outside the mask is cleared."""
         state = {key[len(prefix) :]: tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
-        self.check_state(state, prefix[:-1] or type(self).__name__)
+        if self.check_state(state, prefix[:-1] or type(self).__name__) is not None:
+            self._leave(state["mask"].to(self.mask.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
         with torch.no_grad():
             self.weight.masked_fill_(~self.mask, 0)

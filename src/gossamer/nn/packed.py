@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.measure import require_memory
-from gossamer.nn import living
 from gossamer.nn.dense_view import DenseView, refusal
-from gossamer.nn.fingerprint import NAME, number_in, number_of
+from gossamer.nn.fingerprint import NAME, code_of, number_in, number_of
 from gossamer.nn.index import Indexed
 from gossamer.nn.sparse import HINT, check_like
 from gossamer.nn.truncate import refuse_fixed_size, truncate_
@@ -130,14 +129,9 @@ class Packed(Indexed):
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Remap values and states by the same index map; the parameter object stays."""
-        before = self.number
         for tensor in (self.values, *states):
             change.remap_(tensor)
         self._set_index(change.new)
-        if self.number != before:
-            for other in living.alike(self):
-                if other.number == before:
-                    other.leave_behind()
 
     @torch.no_grad()
     def plant(self, change: TopologyChange, values: Tensor) -> None:
@@ -165,6 +159,7 @@ class Packed(Indexed):
     # --- states -----------------------------------------------------------------------------------------------------
     def check_state(self, state: Mapping[str, Tensor], name: str) -> Topology | None:
         """The topology of a state; its index may have another size, for neurons are ablated, and fewer values."""
+        self._check_bias(state, name)
         entries = ("values", *self._index_names)
         found = [entry for entry in (*entries, NAME) if entry in state]
         if not found:
@@ -220,10 +215,9 @@ class Packed(Indexed):
         if topology is None:
             strict, missing = args[1], args[2]
             missing += [*index] if strict else []
-        else:
-            if state["values"].numel() != self.values.numel():
-                self._resize(state["values"].numel())
-            self._set_index(topology)
-            rest.setdefault(prefix + NAME, self._buffers[NAME])  # states of before it have none
+            return super()._load_from_state_dict(rest, prefix, *args)
+        if state["values"].numel() != self.values.numel():
+            self._resize(state["values"].numel())
+        rest.setdefault(prefix + NAME, code_of(self.number))  # states of before it have none
         super()._load_from_state_dict(rest, prefix, *args)
-        self._remember()
+        return self._set_index(topology)  # where the values are now

@@ -166,6 +166,11 @@ class SparseModule(nn.Module, ABC):
                 hint="build the model with the density it was saved with",
             )
 
+    def _check_bias(self, state: Mapping[str, Tensor], name: str) -> None:
+        """Refuse another bias before anything is loaded."""
+        if self.bias is not None and "bias" in state:
+            check_like(f"load {name}.bias", state["bias"], self.bias)
+
     @property
     def connections(self) -> int:
         """Stored connections, counted exactly."""

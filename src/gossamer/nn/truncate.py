@@ -46,7 +46,7 @@ def truncate_(parameter: nn.Parameter, size: int, states: Iterable[Tensor] = ())
 
 
 def refuse_compiling() -> None:
-    """Refuse a size that changes inside of a compiled step; raises StateError, or torch's Unsupported with fullgraph."""
+    """Refuse a size that changes inside of a compiled step; StateError, or torch's Unsupported with fullgraph."""
     if torch.compiler.is_compiling():
         torch._dynamo.graph_break(f"compact: {OUTSIDE}")  # noqa: SLF001 (where none is allowed, torch says why)
         raise StateError(
