@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
-from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import TopologyError
 from gossamer.nn import living
-from gossamer.nn.fingerprint import NAME, SHAPE, code_of, number_in, number_of, readable
+from gossamer.nn.fingerprint import NAME, SHAPE, code_of, number_in, number_of, readable, sum_of
 from gossamer.nn.sparse import HINT, SparseModule
 from gossamer.topology import Topology
 
@@ -163,7 +162,7 @@ class Indexed(SparseModule):
         """Whether the values were written to since the layer was left behind, by no training."""
         if self.left is not None and self.tape.followed:
             self.left = None
-        return self.left is not None and self.left != _sum_of(self.values)
+        return self.left is not None and self.left != sum_of(self.values)
 
     def _twin(self, number: int) -> Indexed | None:
         """A living layer with other connections and exactly these values: they were copied from there."""
@@ -182,7 +181,7 @@ class Indexed(SparseModule):
         gets gradients is trained by itself.
         """
         if self.left is None and not self.tape.followed:
-            self.left, self._seen = _sum_of(self.values), None
+            self.left, self._seen = sum_of(self.values), None
             if self.values.requires_grad and self._hook is None:
                 me = ref(self)  # torch would keep the layer alive as long as its values
 
@@ -236,7 +235,7 @@ class Indexed(SparseModule):
                 elif place != mine.device:
                     self.__dict__[name] = mine.to(place)
         if left:
-            self.left = _sum_of(self.values)
+            self.left = sum_of(self.values)
         self._by_input, self._versions = None, [] if written else _versions(self.index.values())
         self._remember()
         return self
@@ -275,8 +274,3 @@ class Indexed(SparseModule):
 def _versions(index: Iterable[Tensor]) -> list[int]:
     """How often the tensors of an index were written to."""
     return [tensor._version for tensor in index]  # noqa: SLF001 (torch's own count)
-
-
-def _sum_of(values: Tensor) -> int:
-    """A check sum of values; one pass over them."""
-    return crc32(values.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gossamer.errors import TopologyError
 from gossamer.measure import require_memory
 from gossamer.nn import living
+from gossamer.nn.fingerprint import sum_of
 from gossamer.nn.sparse import HINT, SparseModule, check_like
 from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.topology import Topology, TopologyChange
@@ -31,7 +32,7 @@ class Masked(SparseModule):
         self.weight = nn.Parameter(torch.zeros(size, device=device, dtype=dtype))
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor
-        self.left = False  # another layer with these connections moved to others
+        self.left: int | None = None  # check sum of the mask when another layer with it moved to another one
 
     def forward(self, x: Tensor) -> Tensor:
         """As every layer; one call in a graph that torch.fx traces."""
@@ -63,7 +64,7 @@ class Masked(SparseModule):
             self._leave(mask := self.from_matrix(topology.mask()).to(self.mask.device))
             self.mask.copy_(mask)
             self.weight.copy_(self.from_matrix(dense))
-        self.left = False
+        self.left = None
 
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
@@ -74,7 +75,7 @@ class Masked(SparseModule):
         for tensor in (self.weight, *states):
             tensor.masked_fill_(~stays, 0)
         self.mask.copy_(new)
-        self.left = False
+        self.left = None
 
     @torch.no_grad()
     def plant(self, change: TopologyChange, values: Tensor) -> None:
@@ -85,7 +86,7 @@ class Masked(SparseModule):
 
     def effective_weight(self) -> Tensor:
         """The weight the layer computes with; gradients reach existing connections only."""
-        if self.left:
+        if self.left is not None:
             torch.compiler.disable(self._settle)()
         return self.weight * self.mask
 
@@ -97,13 +98,18 @@ class Masked(SparseModule):
         """Tell untrained layers with these connections, before they change, that weights here will be of others."""
         for other in [] if torch.equal(new, self.mask) else living.alike(self):
             same = other.mask.device == self.mask.device and torch.equal(other.mask, self.mask)
-            other.left |= same and not other.tape.followed
+            if same and not other.tape.followed:
+                other.left = sum_of(other.mask)
 
     @torch.no_grad()
     def _settle(self) -> None:
-        """Find the mask for weights that were copied, and refuse averaged ones; raises TopologyError."""
-        self.left &= not self.tape.followed
-        if not self.left or not bool(self.weight.masked_fill(self.mask, 0).any()):
+        """Find the mask for weights that were copied without, and refuse averaged ones; raises TopologyError."""
+        if self.left is None or not bool(self.weight.masked_fill(self.mask, 0).any()):
+            return
+        if self.tape.followed or self.left != sum_of(
+            self.mask
+        ):  # the mask came along: weights meet by position
+            self.left = None
             return
         for other in living.alike(self):
             if other.weight.device == self.weight.device and torch.equal(other.weight, self.weight):
@@ -143,4 +149,4 @@ class Masked(SparseModule):
         super()._load_from_state_dict(state_dict, prefix, *args)
         with torch.no_grad():
             self.weight.masked_fill_(~self.mask, 0)
-        self.left = False
+        self.left = None

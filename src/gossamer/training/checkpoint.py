@@ -163,7 +163,8 @@ def load_checkpoint(
         key.removeprefix("model/"): tensor for key, tensor in tensors.items() if key.startswith("model/")
     }
     check_weights(model, weights)
-    optimizer_state = optimizer_state_of(optimizer, tensors, from_plain(document.get("optimizer")))
+    shapes = {id(parameter): weights[name].shape for name, parameter in model.named_parameters()}
+    optimizer_state = optimizer_state_of(optimizer, tensors, from_plain(document.get("optimizer")), shapes)
     schedule = from_plain(document.get("scheduler"))
     if scheduler is not None:
         alike("scheduler", scheduler.state_dict(), schedule)

@@ -25,14 +25,16 @@ def check_names(listed: Any, tensors: Mapping[str, Tensor]) -> None:
 def check_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
     """Names, shapes and dtypes of the model's own.
 
-    Index buffers may have another size, so layers check those; extra state is its module's affair.
+    Index and values may have another size, so layers check those; extra state is its module's affair.
     """
     mine = model.state_dict()
     same_keys("model", mine, state)
     weights = {name: value for name, value in state.items() if not name.endswith(EXTRA)}
     topologies = check_model_state(model, weights)
     resized = {
-        f"{layer}.{name}" if layer else name for layer, found in topologies.items() for name in found.index()
+        f"{layer}.{name}" if layer else name
+        for layer, found in topologies.items()
+        for name in ("values", *found.index())
     }
     for name, tensor in weights.items():
         expected = (mine[name].dtype, None if name in resized else tuple(mine[name].shape))
@@ -42,8 +44,13 @@ def check_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
             )
 
 
-def optimizer_state_of(optimizer: Optimizer, tensors: Mapping[str, Tensor], saved: Any) -> dict[str, Any]:
-    """What ``optimizer.load_state_dict`` takes: groups like its own, and state that fits its parameters."""
+def optimizer_state_of(
+    optimizer: Optimizer, tensors: Mapping[str, Tensor], saved: Any, shapes: Mapping[int, torch.Size]
+) -> dict[str, Any]:
+    """What ``optimizer.load_state_dict`` takes: groups like its own, and state that fits its parameters.
+
+    ``shapes`` are those that the parameters will have, by id: a file may hold a layer that was compacted.
+    """
     groups = [
         {k: v for k, v in group.items() if k != KEY} for group in optimizer.state_dict()["param_groups"]
     ]
@@ -71,7 +78,8 @@ def optimizer_state_of(optimizer: Optimizer, tensors: Mapping[str, Tensor], save
             raise refused(
                 "optimizer", "state of the optimizer's parameters", f"{entry!r} of parameter {number}"
             )
-        _check_state(f"optimizer state {entry} of parameter {number}", parameters[number], value)
+        shape = shapes.get(id(parameters[number]), parameters[number].shape)
+        _check_state(f"optimizer state {entry} of parameter {number}", shape, value)
         state.setdefault(int(number), {})[entry] = value
     for number, parameter in parameters.items():
         if (own := optimizer.state.get(parameter)) and (given := state.get(int(number))):
@@ -79,15 +87,13 @@ def optimizer_state_of(optimizer: Optimizer, tensors: Mapping[str, Tensor], save
     return {"state": state, "param_groups": saved["groups"]}
 
 
-def _check_state(what: str, parameter: Tensor, value: Any) -> None:
+def _check_state(what: str, shape: torch.Size, value: Any) -> None:
     """State is a scalar, has its parameter's shape, or broadcasts to it (as factored state of matrices does)."""
-    if not isinstance(value, Tensor) or value.dim() == 0 or value.shape == parameter.shape:
+    if not isinstance(value, Tensor) or value.dim() == 0 or value.shape == shape:
         return
-    fits = value.dim() == parameter.dim() and all(
-        a in (1, b) for a, b in zip(value.shape, parameter.shape, strict=True)
-    )
-    if not fits or parameter.dim() == 1:
-        raise refused(what, f"shape {tuple(parameter.shape)}", f"{tuple(value.shape)}")
+    fits = value.dim() == len(shape) and all(a in (1, b) for a, b in zip(value.shape, shape, strict=True))
+    if not fits or len(shape) == 1:
+        raise refused(what, f"shape {tuple(shape)}", f"{tuple(value.shape)}")
 
 
 def random_state(tensors: Mapping[str, Tensor]) -> Tensor:
