@@ -25,6 +25,7 @@ from gossamer.topology import ALLOCATIONS, allocate
 
 HOMES = ("packed", "masked")
 INITS = ("sparse", "dense", "keep")
+FULL = ("dense", "sparse")
 
 
 def sparsify(
@@ -40,6 +41,7 @@ def sparsify(
     init: str = "sparse",
     law: str = "he_normal",
     device: torch.device | str | None = None,
+    full: str = "dense",
     **unknown: Never,
 ) -> SparsifyReport:
     """Replace ``nn.Linear`` and ``nn.Conv2d`` layers in place by sparse ones of the same shape, device and dtype.
@@ -64,6 +66,8 @@ def sparsify(
         law: "he_normal", "he_uniform", "xavier_uniform" or "normal" - what new values are drawn from; see SparseLinear.
         device: where sparse linear layers are made; None is where the dense ones are. A model on "meta", too wide to
             exist, gets sparse layers that do; what stays dense stays on "meta".
+        full: "dense" or "sparse" - what a layer that keeps every connection becomes; "sparse": a layer of that home, for
+            trainings that start dense and lose connections.
         unknown: nothing; other arguments are refused, with the one that may be meant.
     Returns:
         SparsifyReport - what became of each layer, and the share of the model that was left as it was.
@@ -79,7 +83,7 @@ def sparsify(
         ('SparseLinear', 26400)
     """
     arguments.refuse_unknown(unknown)
-    arguments.check_choices(home=(home, HOMES), init=(init, INITS), law=(law, LAWS))
+    arguments.check_choices(home=(home, HOMES), init=(init, INITS), law=(law, LAWS), full=(full, FULL))
     arguments.check_draws(generator, dense_first, dense_last)
     wanted = Wanted(arguments.pattern_of(pattern), home, init, law, generator, arguments.device_of(device))
     check_model(model)
@@ -91,7 +95,7 @@ def sparsify(
         raise _nothing(model, notes)
     refuse_tied(model, chosen)
     densities = _densities(chosen, notes, arguments.densities_of(density), wanted.pattern, allocation)
-    sparse = {name: layer for name, layer in chosen.items() if densities[name] < 1.0}
+    sparse = {name: layer for name, layer in chosen.items() if densities[name] < 1.0 or full == "sparse"}
     notes |= dict.fromkeys(chosen.keys() - sparse.keys(), "density 1")
     for name, layer in sparse.items():
         check_fit(name, layer, densities[name], wanted.pattern)
@@ -101,8 +105,8 @@ def sparsify(
         for name, layer in sparse.items():
             twins[name], notes[name] = twin(name, layer, densities[name], wanted)
     if twins and home == "packed":  # what sparse layers write is feature-major
-        full = {name: layer for name, layer in chosen.items() if name not in sparse}
-        twins |= {name: DenseLinear.of(m) for name, m in full.items() if type(m) is nn.Linear}
+        kept = {name: layer for name, layer in chosen.items() if name not in sparse}
+        twins |= {name: DenseLinear.of(m) for name, m in kept.items() if type(m) is nn.Linear}
     before = sum(parameter.numel() for parameter in model.parameters())
     swap(model, {name: (layers[name], new) for name, new in twins.items()}, held)
     return report_on(model, notes, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
@@ -14,40 +13,11 @@ from gossamer import ops
 from gossamer.errors import TopologyError
 from gossamer.nn import living
 from gossamer.nn.fingerprint import NAME, SHAPE, code_of, number_in, number_of, readable, sum_of
+from gossamer.nn.seen import Seen
 from gossamer.nn.sparse import HINT, SparseModule
 from gossamer.topology import Topology
 
 UNSET = -1  # the number of an index that has only memory
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Seen:
-    """Fingerprint and index as they were found in order: a later look at both costs less than a microsecond.
-
-    The bytes are compared, not only torch's count of writes, which writes through ``.data`` leave as it is.
-    """
-
-    buffer: Tensor
-    address: int  # a view of memory that torch has moved elsewhere must not be looked at
-    view: Any  # of the bytes, None on other devices than the CPU
-    bytes: bytes | int
-    versions: list[int]
-
-    @classmethod
-    def of(cls, buffer: Tensor, versions: list[int]) -> _Seen:
-        """As they are now."""
-        if buffer.device.type != "cpu":
-            return cls(buffer, 0, None, buffer._version, versions)  # noqa: SLF001 (torch's own count of writes)
-        view = buffer.detach().view(torch.uint8).numpy()
-        return cls(buffer, buffer.data_ptr(), view, view.tobytes(), versions)
-
-    def holds(self, buffer: Tensor, index: list[Tensor]) -> bool:
-        """Whether nobody has written to either since."""
-        if buffer is not self.buffer or [tensor._version for tensor in index] != self.versions:  # noqa: SLF001
-            return False
-        if self.view is None:
-            return bool(buffer._version == self.bytes)  # noqa: SLF001
-        return bool(buffer.data_ptr() == self.address and self.view.tobytes() == self.bytes)
 
 
 class Indexed(SparseModule):
@@ -67,7 +37,7 @@ class Indexed(SparseModule):
         """A layer without connections yet."""
         self._index_names: tuple[str, ...] = ()
         self.number, self._versions = UNSET, list[int]()  # of the index when it was last known to be valid
-        self._seen: _Seen | None = None
+        self._seen: Seen | None = None
         self._hook: Any = None
         self.left = None
         self._by_input: ops.ByInput | None = None
@@ -219,7 +189,7 @@ class Indexed(SparseModule):
         self._held = self.fingerprint
         written = _versions(self.index.values()) != self._versions
         fine = not written and self.left is None and self.in_order()
-        self._seen = _Seen.of(self._held, self._versions) if fine else None
+        self._seen = Seen.of(self._held, self._versions) if fine else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Move values and fingerprint as every module; the index goes along, and is never cast."""
