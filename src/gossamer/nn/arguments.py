@@ -23,6 +23,7 @@ KNOWN = (
     "init",
     "law",
     "device",
+    "full",
 )
 
 
