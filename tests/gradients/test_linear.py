@@ -65,16 +65,16 @@ def test_gradients_agree_with_the_dense_product(case: Case) -> None:
 
 def test_only_wanted_gradients_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
-    for name in ("_grad_input_op", "_grad_values_op"):
+    for name in ("_linear_grad_input", "_linear_grad_values"):
         real = getattr(autograd, name)
         monkeypatch.setattr(autograd, name, lambda *a, real=real, name=name: called.append(name) or real(*a))
     case = SMALL[0]
     x, values, bias = _operands(case)
     _product(case)(x.detach(), values, bias).sum().backward()
-    assert called == ["_grad_values_op"]
+    assert called == ["_linear_grad_values"]
     called.clear()
     _product(case)(x, values.detach(), None).sum().backward()
-    assert called == ["_grad_input_op"]
+    assert called == ["_linear_grad_input"]
 
 
 def test_no_graph_is_recorded_where_no_gradient_is_wanted() -> None:

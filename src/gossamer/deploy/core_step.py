@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +46,6 @@ class CoreStep:
             layers[-1].form.shape[0],
             layers[0].form.dtype,
         )
-        self.lock = threading.Lock()  # a chain keeps one workspace between calls
         try:
             self.chain: Callable[[Tensor, Tensor | None], Tensor] = self._compiled()
         except (
@@ -94,8 +92,7 @@ class CoreStep:
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
         if isinstance(x, Tensor) and x.is_cpu and x.dim() == 2:  # the chain checks shape and dtype itself
-            with self.lock:
-                return self.chain(x, residual)
+            return self.chain(x, residual)
         return self._flat(self.__call__, x, residual)
 
     def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -120,7 +117,8 @@ def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
         got = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
         raise DtypeError("Frozen", expected=f"a tensor of {dtype} on the CPU", got=got)
     # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
-    if x.dim() < 1 or (torch._C._get_tracing_state() is None and x.shape[-1] != n_in):
+    traced = torch._C._get_tracing_state() is not None  # noqa: SLF001 (torch has no public question of its cost)
+    if x.dim() < 1 or (not traced and x.shape[-1] != n_in):
         raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
 
 

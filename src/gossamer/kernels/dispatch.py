@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gossamer.errors import KernelUnavailable, SparseEfficiencyWarning
 from gossamer.kernels import cost
 from gossamer.kernels.cpu import densified, library
+from gossamer.kernels.scanned import Scanned
 from gossamer.kernels.spec import KernelSpec
 from gossamer.kernels.table import TRAINED, rows
 
@@ -139,18 +140,14 @@ def pick(op: str, layout: str, dtype: Any, device: str) -> KernelSpec:
     return _choose(op, layout, dtype, device, _forced.get())
 
 
-def goes_dense(
-    op: str, layout: str, shape: Sequence[int], values: Tensor, used: int, batch: int, training: bool = True
-) -> bool:
+def goes_dense(op: str, found: Scanned, values: Tensor, samples: Tensor, training: bool = True) -> bool:
     """Whether a product goes through a dense weight instead of a row of the table.
 
     Args:
         op: operation of the table.
-        layout: layout of the table.
-        shape: the layout's integers.
+        found: Scanned - the index: what counts are its connections; a layer that lost some keeps room for them.
         values: the stored values.
-        used: how many of them are connections; a layer that lost some keeps room for them.
-        batch: samples.
+        samples: [batch, ..] - an operand with a row a sample.
         training: whether the values change before the next product.
 
     Raises:
@@ -159,16 +156,15 @@ def goes_dense(
     Cost: one comparison below the floor of `cost.FLOOR`, one look-up above it.
     """
     mode = densified.mode()
-    few = used < cost.FLOOR * shape[0] * shape[1]
-    if mode == "never" or (mode == "auto" and few):
+    if mode == "never" or (mode == "auto" and not found.crowded):
         return False
-    if _dense_refused(layout, str(values.dtype).removeprefix("torch."), values.device.type):
+    if _dense_refused(found.layout, str(values.dtype).removeprefix("torch."), values.device.type):
         return False
     if mode == "always":
         return True
     if values.is_inference():  # nothing is kept for them: they do not count writes
         return False
-    return cost.estimates(layout, tuple(shape), used, batch, training)[op].pays
+    return cost.estimates(found.layout, found.shape, found.used, samples.shape[0], training)[op].pays
 
 
 def _dense_refused(layout: str, dtype: str, device: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gossamer.errors import ShapeError, TopologyError
+from gossamer.kernels import cost
 from gossamer.kernels.cpu import library
 from gossamer.kernels.cpu.check import scan
 from gossamer.kernels.cpu.kept import Kept
@@ -16,19 +18,31 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class _Scanned(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What is known of an index.
+
+    Args:
+        layout: str - that it was scanned for.
+        shape: integers of the layout, likewise.
+        used: int - values that it has places for.
+        crowded: bool - so many that a dense weight may pay; see `cost.FLOOR`.
+    """
+
     layout: str
     shape: tuple[int, ...]
     used: int
+    crowded: bool
 
 
-_kept: Kept[_Scanned] = Kept()
+_kept: Kept[Scanned] = Kept()
+known = _kept.find
 
 
-def used_of(
+def scanned(
     operation: str, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
-) -> int:
-    """Values that an index has places for; the first time, the index is scanned.
+) -> Scanned:
+    """Scan an index, unless this was done since the last write to it.
 
     Args:
         operation: str - named in errors.
@@ -45,18 +59,19 @@ def used_of(
         count, through ``.data`` or an array that shares the memory, is not seen. Inference tensors count none: theirs
         are scanned at every call.
     """
-    found = _kept.find(index)
+    found = known(index)
     if found is not None and found.layout == layout and found.shape == tuple(shape):
         check_length(operation, values, found.used)
-        return found.used
+        return found
     used = used_values(operation, index, layout, shape)
     check_length(operation, values, used)
     try:
         _scan(values, index, layout, shape)
     except TopologyError as error:
         raise error.within(operation) from None
-    _kept.keep(_Scanned(layout, tuple(shape), used), index)
-    return used
+    found = Scanned(layout, tuple(shape), used, used >= cost.FLOOR * shape[0] * shape[1])
+    _kept.keep(found, index)
+    return found
 
 
 def check_length(operation: str, values: Tensor, used: int) -> None:

@@ -66,8 +66,8 @@ def sparsify(
         law: "he_normal", "he_uniform", "xavier_uniform" or "normal" - what new values are drawn from; see SparseLinear.
         device: where sparse linear layers are made; None is where the dense ones are. A model on "meta", too wide to
             exist, gets sparse layers that do; what stays dense stays on "meta".
-        full: "dense" or "sparse" - what a layer that keeps every connection becomes; "sparse" is for trainings that start
-            dense and lose connections.
+        full: "dense" or "sparse" - what a layer that keeps every connection becomes; "sparse" is for trainings that
+            start dense and lose connections.
         unknown: nothing; other arguments are refused, with the one that may be meant.
     Returns:
         SparsifyReport - what became of each layer, and the share of the model that was left as it was.

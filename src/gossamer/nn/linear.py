@@ -99,18 +99,25 @@ class SparseLinear(_Linear, Packed):
 
     def forward(self, x: Tensor | Any) -> Tensor:
         """A tensor, dense or sparse_csr, or a SciPy matrix."""
-        if isinstance(x, Tensor):
-            return super().forward(x)
-        if is_traced(x):
-            return as_one_call(self, x)
-        return super().forward(batch_of(x))
+        if not isinstance(x, Tensor):
+            if is_traced(x):
+                return as_one_call(self, x)
+            x = batch_of(x)
+        y = self.compute(x)
+        if y.requires_grad:
+            self.tape.watch(self.weights, x, y)
+        return y
 
     def compute(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
-        dims = self.pattern.dims(self.shape)
-        if x.layout != torch.strided:
-            return ops.linear_of_sparse(x, self.values, self.by_input, self.bias, self.out_features)
-        return ops.linear(x, self.values, self.operands(), self.bias, self.pattern.layout, dims)
+        held: dict[str, Any] = self._parameters  # every product comes here, and getattr of a module is slow
+        if not held.keys() >= {"values", "bias"}:  # a parametrization takes its own out
+            held = {"values": self.values, "bias": self.bias}
+        values, bias = held["values"], held["bias"]
+        if x.layout is not torch.strided:
+            return ops.linear_of_sparse(x, values, self.by_input, bias, self.out_features)
+        pattern = self.pattern
+        return ops.linear(x, values, self.operands(), bias, pattern.layout, pattern.dims(self.shape))
 
     def explain(self, batch: int = 1, training: bool = False) -> str:
         """Why its products run as they do.

@@ -1,6 +1,7 @@
 """Sparse products as torch operators on flat tensors: schemas, autograd, and the checked public function."""
 
 from gossamer.kernels import dense_of, explain, transposed_bytes, transposed_of
+from gossamer.ops import batched as batched
 from gossamer.ops import schemas
 from gossamer.ops.dropout import leaky_dropout
 from gossamer.ops.public import linear

@@ -9,7 +9,7 @@ import torch
 
 from gossamer.errors import DtypeError, ShapeError
 from gossamer.kernels.operands import used_values
-from gossamer.kernels.scanned import check_length, used_of
+from gossamer.kernels.scanned import Scanned, check_length, known, scanned
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,29 +17,28 @@ if TYPE_CHECKING:
 
 def check_product(
     operation: str,
+    x: Tensor | None,
+    grad: Tensor | None,
     values: Tensor,
     index: Sequence[Tensor],
+    bias: Tensor | None,
     layout: str,
     shape: Sequence[int],
-    *,
-    x: Tensor | None = None,
-    grad: Tensor | None = None,
-    bias: Tensor | None = None,
-) -> int:
+) -> Scanned:
     """Check all that a kernel relies on, the contents of the index included.
 
     Args:
         operation: str - named in errors.
-        values: [>= used] - flat.
-        index: integer tensors of the layout.
-        layout: layout of the table.
-        shape: the layout's integers.
         x: [batch, n_in] or None.
         grad: [batch, n_out] or None.
+        values: [>= used] - flat.
+        index: integer tensors of the layout.
         bias: [n_out] or None.
+        layout: layout of the table.
+        shape: the layout's integers.
 
     Returns:
-        int - values that the index has places for.
+        Scanned - what is known of the index.
 
     Raises:
         ShapeError: operands that do not fit each other.
@@ -48,8 +47,11 @@ def check_product(
 
     Cost: O(connections) the first time, O(1) after that; see `kernels.scanned`.
     """
+    found = known(index)
+    if found is not None and _fits(found, x, grad, values, bias, layout, shape):
+        return found
     _check_devices(operation, values, index)
-    used = used_of(operation, values, index, layout, shape)
+    found = scanned(operation, values, index, layout, shape)
     if x is not None:
         _check_panel(operation, "x", x, shape[1], values)
     if grad is not None:
@@ -58,7 +60,40 @@ def check_product(
             raise ShapeError(operation, expected=f"grad [{x.shape[0]}, ..]", got=f"{tuple(grad.shape)}")
     if bias is not None:
         _check_bias(operation, bias, shape[0], values)
-    return used
+    return found
+
+
+def _fits(
+    found: Scanned,
+    x: Tensor | None,
+    grad: Tensor | None,
+    values: Tensor,
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
+) -> bool:
+    """Whether all is well, in as few steps as can tell; where it is not, the checks say what."""
+    if found.shape != tuple(shape) or found.layout != layout or not values.is_cpu:
+        return False
+    if values.ndim != 1 or values.numel() < found.used or not values.is_contiguous():
+        return False
+    dtype = values.dtype
+    for panel, width in ((x, shape[1]), (grad, shape[0])):
+        if panel is None:
+            continue
+        if panel.dtype is not dtype or not panel.is_cpu or panel.ndim != 2 or panel.shape[1] != width:
+            return False
+    if x is not None and grad is not None and x.shape[0] != grad.shape[0]:
+        return False
+    if bias is None:
+        return dtype.is_floating_point
+    return (
+        bias.dtype is dtype
+        and bias.is_cpu
+        and bias.ndim == 1
+        and bias.numel() == shape[0]
+        and bias.is_contiguous()
+    )
 
 
 def check_operands(

@@ -23,7 +23,7 @@ def linear(
         x: [..., n_in], float32 or float64 (other floating types run on reference kernels). Batch-major and
             feature-major memory are both read without a copy.
         values: [>= used], dtype of x - the connections, flat; the unused tail gets gradient 0.
-        index: integer tensors of the layout, contiguous, trusted (``kernels.cpu.check_index`` scans them).
+        index: integer tensors of the layout, contiguous; scanned once for every write to them.
         bias: [n_out], dtype of x, or None.
         layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``; forward only: ``"nm_lanes"``, ``"nm_bytes"``
             (which rounds x to int8), ``"csr_bands"``, ``"dense"``.
@@ -36,6 +36,7 @@ def linear(
     Raises:
         ShapeError: operands that do not fit each other.
         DtypeError: dtypes or devices that do not fit each other.
+        TopologyError: an index that describes no topology, or was given one by a write.
         KernelUnavailable: a forced kernel that is not there, or a gradient of a forward-only layout.
 
     Cost: O(batch * connections) time; memory for y alone, plus O(tile) scratch a thread.
@@ -47,11 +48,11 @@ def linear(
         >>> linear(x, values, [ptr, col], None, "csr", [2, 3])
         tensor([[10.,  3.]])
     """
-    if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):  # meta knows no autocast
+    if not x.is_meta and torch.is_autocast_enabled("cpu" if x.is_cpu else x.device.type):  # meta knows none
         x, values = x.float(), values.float()
         bias = None if bias is None else bias.float()
-    check_operands(x, values, index, bias, layout, shape)
     if x.ndim == 2:
         return autograd.linear(x, values, index, bias, layout, shape)
+    check_operands(x, values, index, bias, layout, shape)
     y = autograd.linear(x.reshape(-1, x.shape[-1]), values, index, bias, layout, shape)
     return y.reshape(*x.shape[:-1], shape[0])

@@ -25,7 +25,12 @@ LIBRARY.define(
 )
 
 
-def _linear(
+def _device(tensor: Tensor) -> str:
+    """Its device type; the usual one is found faster than the rest."""
+    return "cpu" if tensor.is_cpu else tensor.device.type
+
+
+def run_linear(
     x: Tensor,
     values: Tensor,
     index: Sequence[Tensor],
@@ -34,32 +39,33 @@ def _linear(
     shape: Sequence[int],
     training: bool = False,
 ) -> Tensor:
-    used = check_product("ops.linear", values, index, layout, shape, x=x, bias=bias)
-    if goes_dense("linear", layout, shape, values, used, x.shape[0], training):
+    """What the operator of that name runs: checked, dense or by the table."""
+    found = check_product("ops.linear", x, None, values, index, bias, layout, shape)
+    if goes_dense("linear", found, values, x, training):
         return dense.linear(x, values, index, bias, layout, shape, training)
-    y: Tensor = pick("linear", layout, x.dtype, x.device.type).call(x, values, index, bias, shape)
+    y: Tensor = pick("linear", layout, x.dtype, _device(x)).call(x, values, index, bias, shape)
     return y
 
 
-def _grad_input(
+def run_grad_input(
     grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
-    used = check_product("ops.linear_grad_input", values, index, layout, shape, grad=grad)
-    if goes_dense("linear_grad_input", layout, shape, values, used, grad.shape[0]):
+    """As `run_linear`."""
+    found = check_product("ops.linear_grad_input", None, grad, values, index, None, layout, shape)
+    if goes_dense("linear_grad_input", found, values, grad):
         return dense.linear_grad_input(grad, values, index, layout, shape)
-    dx: Tensor = pick("linear_grad_input", layout, grad.dtype, grad.device.type).call(
-        grad, values, index, shape
-    )
+    dx: Tensor = pick("linear_grad_input", layout, grad.dtype, _device(grad)).call(grad, values, index, shape)
     return dx
 
 
-def _grad_values(
+def run_grad_values(
     grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
-    used = check_product("ops.linear_grad_values", values, index, layout, shape, x=x, grad=grad)
-    if goes_dense("linear_grad_values", layout, shape, values, used, x.shape[0]):
+    """As `run_linear`."""
+    found = check_product("ops.linear_grad_values", x, grad, values, index, None, layout, shape)
+    if goes_dense("linear_grad_values", found, values, x):
         return dense.linear_grad_values(grad, x, values, index, layout, shape)
-    row = pick("linear_grad_values", layout, values.dtype, values.device.type)
+    row = pick("linear_grad_values", layout, values.dtype, _device(values))
     dv: Tensor = row.call(grad, x, values, index, shape)
     return dv
 
@@ -92,9 +98,9 @@ def _grad_values_fake(
 
 
 for _name, _run, _fake in (
-    ("linear", _linear, _linear_fake),
-    ("linear_grad_input", _grad_input, _grad_input_fake),
-    ("linear_grad_values", _grad_values, _grad_values_fake),
+    ("linear", run_linear, _linear_fake),
+    ("linear_grad_input", run_grad_input, _grad_input_fake),
+    ("linear_grad_values", run_grad_values, _grad_values_fake),
 ):
     for _key in ("CPU", "CompositeExplicitAutograd"):  # the explicit key is found faster
         LIBRARY.impl(_name, _run, _key)

@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-Marks = list[tuple[int, int, int]]
+Mark = tuple[
+    "ref[Tensor]", int, int, int
+]  # a tensor, writes to it as torch counts them, where its memory is, bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[T]):
-    """The thing made, the tensors it goes with, held weakly, and what the index was then."""
+    """The thing made, and the tensors it goes with, held weakly: the index as it was then, and what lay beside it."""
 
-    owners: tuple[ref[Tensor], ...]
-    marks: Marks
+    index: tuple[Mark, ...]
+    beside: tuple[ref[Tensor], ...]
     made: T
 
 
@@ -38,28 +40,33 @@ class Kept(Generic[T]):
 
     def find(self, index: Sequence[Tensor], *beside: Tensor) -> T | None:
         """What is kept for exactly these tensors, unless the index was written to, or given other memory, since."""
-        owners = (*index, *beside)
+        owners = beside or index
         entry = self._entries.get(id(owners[-1])) if owners else None
-        if entry is None or len(entry.owners) != len(owners):
+        if entry is None or len(entry.index) != len(index) or len(entry.beside) != len(beside):
             return None
-        for mine, given in zip(entry.owners, owners, strict=True):
+        for (mine, version, at, size), given in zip(entry.index, index, strict=True):
+            # ``tensor.data = other`` is no write to torch, but shows in the address
+            if (
+                mine() is not given
+                or given._version != version  # noqa: SLF001
+                or given.data_ptr() != at
+                or given.nbytes != size
+            ):
+                return None
+        for mine, given in zip(entry.beside, beside, strict=True):
             if mine() is not given:
                 return None
-        return entry.made if entry.marks == _marks(index) else None
+        return entry.made
 
     def keep(self, made: T, index: Sequence[Tensor], *beside: Tensor) -> None:
         """Keep a thing for these tensors, in place of an older one."""
-        owners, marks = (*index, *beside), _marks(index)
-        if marks is None or not owners:
+        owners = beside or index
+        if not owners or any(tensor.is_inference() for tensor in index):
             return
         key = id(owners[-1])
-        refs = tuple(ref(owner, lambda _: self._entries.pop(key, None)) for owner in owners)
-        self._entries[key] = _Entry(refs, marks, made)
 
+        def held(owner: Tensor) -> ref[Tensor]:
+            return ref(owner, lambda _: self._entries.pop(key, None))
 
-def _marks(index: Sequence[Tensor]) -> Marks | None:
-    """Writes as torch counts them, and where the memory is: ``tensor.data = other`` is no write to torch."""
-    try:
-        return [(tensor._version, tensor.data_ptr(), tensor.nbytes) for tensor in index]  # noqa: SLF001
-    except RuntimeError:  # an inference tensor
-        return None
+        marks = tuple((held(t), t._version, t.data_ptr(), t.nbytes) for t in index)  # noqa: SLF001
+        self._entries[key] = _Entry(marks, tuple(map(held, beside)), made)
