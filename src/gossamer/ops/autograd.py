@@ -35,14 +35,18 @@ def transformed() -> bool:
 
 def record(function: type[Function], now: bool, *operands: Any) -> Any:
     """Apply a Function; at once where nothing listens: binding its arguments costs more than a small product."""
-    return super(Function, function).apply(*operands) if now else function.apply(*operands)  # type: ignore[misc]
+    if now:
+        return super(Function, function).apply(*operands)  # type: ignore[misc]
+    if not transformed():
+        return function.apply(*operands)
+    return DUAL[function].apply(*[Closed(o) if isinstance(o, list | tuple) else o for o in operands])
 
 
-def save(ctx: Any, now: bool, *tensors: Tensor) -> None:
-    """Keep what derivatives read; forward-mode ones are never under way where a product runs at once."""
-    ctx.save_for_backward(*tensors)
-    if not now:
-        ctx.save_for_forward(*tensors)
+class Closed:
+    """A shape that transforms do not take apart, as they do with lists."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = shape
 
 
 class _Linear(Function):
@@ -67,8 +71,8 @@ class _Linear(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         del output
-        x, values, _, ctx.layout, ctx.shape, now, *index = inputs
-        save(ctx, now, x, values, *index)
+        x, values, _, ctx.layout, ctx.shape, _, *index = inputs
+        ctx.save_for_backward(x, values, *index)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -78,14 +82,6 @@ class _Linear(Function):
         dv = _linear_grad_values(now, grad, x, values, *tail) if ctx.needs_input_grad[1] else None
         db = grad.sum(0) if ctx.needs_input_grad[2] else None
         return dx, dv, db, None, None, None, *(None for _ in index)
-
-    @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dv: Tensor | None, db: Tensor | None, *_: Any) -> Tensor:
-        x, values, *index = ctx.saved_tensors
-        tail = (ctx.layout, ctx.shape)
-        by_x = None if dx is None else linear(dx, values, index, None, *tail)
-        by_values = None if dv is None else linear(x, dv.contiguous(), index, None, *tail)
-        return total(x.new_zeros(x.shape[0], ctx.shape[0]), by_x, by_values, db)
 
 
 class _GradInput(Function):
@@ -103,8 +99,8 @@ class _GradInput(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         del output
-        grad, values, ctx.layout, ctx.shape, now, *index = inputs
-        save(ctx, now, grad, values, *index)
+        grad, values, ctx.layout, ctx.shape, _, *index = inputs
+        ctx.save_for_backward(grad, values, *index)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -113,14 +109,6 @@ class _GradInput(Function):
         dg = linear(grad, values, index, None, *tail[1:]) if ctx.needs_input_grad[0] else None
         dv = linear_grad_values(first, grad, values, *tail) if ctx.needs_input_grad[1] else None
         return dg, dv, None, None, None, *(None for _ in index)
-
-    @staticmethod
-    def jvp(ctx: Any, dg: Tensor | None, dv: Tensor | None, *_: Any) -> Tensor:
-        grad, values, *index = ctx.saved_tensors
-        tail = (index, ctx.layout, ctx.shape)
-        by_grad = None if dg is None else linear_grad_input(dg, values, *tail)
-        by_values = None if dv is None else linear_grad_input(grad, dv.contiguous(), *tail)
-        return total(grad.new_zeros(grad.shape[0], ctx.shape[1]), by_grad, by_values)
 
 
 class _GradValues(Function):
@@ -145,8 +133,8 @@ class _GradValues(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         del output
-        grad, x, values, ctx.layout, ctx.shape, now, *index = inputs
-        save(ctx, now, grad, x, values, *index)
+        grad, x, values, ctx.layout, ctx.shape, _, *index = inputs
+        ctx.save_for_backward(grad, x, values, *index)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -157,29 +145,18 @@ class _GradValues(Function):
         dx = linear_grad_input(first, grad, *tail) if ctx.needs_input_grad[1] else None
         return dg, dx, None, None, None, None, *(None for _ in index)
 
-    @staticmethod
-    def jvp(ctx: Any, dg: Tensor | None, dx: Tensor | None, *_: Any) -> Tensor:
-        grad, x, values, *index = ctx.saved_tensors
-        tail = (values, index, ctx.layout, ctx.shape)
-        by_grad = None if dg is None else linear_grad_values(dg, x, *tail)
-        by_x = None if dx is None else linear_grad_values(grad, dx, *tail)
-        return total(torch.zeros_like(values), by_grad, by_x)
-
-
-def total(zeros: Tensor, *parts: Tensor | None) -> Tensor:
-    """The sum of what is there."""
-    for part in parts:
-        zeros = zeros if part is None else zeros + part
-    return zeros
-
 
 def linear(
     x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, layout: str, shape: Sequence[int]
 ) -> Tensor:
     """Forward on a 2-D input; records a graph only where a gradient is wanted."""
     now = direct(x, values, bias)
-    if not now:  # a tracer's stand-ins do not reach the operator's own checks
-        check_operands(x, values, index, bias, layout, shape)
+    if not now:
+        if transformed():  # a slice of a batch has the strides of the batch
+            values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+        check_operands(
+            x, values, index, bias, layout, shape
+        )  # a tracer's stand-ins do not reach the operator's own
     if _wanted(x, values, bias) or (not now and transformed()):
         recorded: Tensor = record(_Linear, now, x, values, bias, layout, shape, now, *index)
         return recorded
@@ -226,3 +203,8 @@ def _linear_grad_values(
     run = schemas.run_grad_values if now else _grad_values_op
     dv: Tensor = run(grad, x, values, index, layout, shape)
     return dv
+
+
+DUAL: dict[
+    type[Function], type[Function]
+] = {}  # what stands for each Function in transforms; see ops.forward_mode
