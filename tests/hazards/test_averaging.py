@@ -204,7 +204,7 @@ def test_an_average_across_an_update_is_refused(way: str, rule: str, decay: floa
 @pytest.mark.parametrize(("rule", "decay"), ACROSS)
 def test_an_average_of_states_across_an_update_is_refused(way: str, rule: str, decay: float) -> None:
     """In the loop itself: the state of the average is not written any more, or index tensors have other sizes."""
-    with pytest.raises((TopologyError, RuntimeError), match="averag|size of tensor"):
+    with pytest.raises((TopologyError, RuntimeError), match=r"averag|size of tensor"):
         output(over_an_update("packed", rule, way, decay)[1], torch.randn(2, IN))
 
 
