@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import sparse
@@ -114,3 +116,79 @@ def test_what_does_not_fit_is_refused() -> None:
         layer(batch(40).to_sparse_coo())
     with pytest.raises(DtypeError, match="SciPy"):
         layer([1.0, 2.0])
+
+
+def loose(repeated: bool) -> tuple[Any, Any, Any]:
+    """Row pointers, columns and numbers of 3 samples, one empty, out of order; columns repeated, or not."""
+    columns = [7, 0, 7, 39, 2, 2] if repeated else [7, 0, 9, 39, 2, 3]
+    return np.array([0, 3, 3, 6]), np.array(columns), np.array([1.0, 2.0, -4.0, 0.5, 8.0, 1.0])
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("kind", [float, np.int64, np.uint8])
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.coo_matrix])
+def test_columns_in_any_order_and_repeated_ones_are_what_scipy_says(
+    form: Any, kind: Any, repeated: bool
+) -> None:
+    """And the caller's matrix stays as it was."""
+    pointers, columns, numbers = loose(repeated)
+    given = form(sparse.csr_array((np.abs(numbers).astype(kind), columns, pointers), (3, 40)))
+    kept = {
+        name: getattr(given, name).copy() for name in ("data", "indices", "indptr") if hasattr(given, name)
+    }
+    layer = layer_of(gs.Unstructured())
+    upstream = torch.randn(3, layer.out_features, dtype=torch.float64)
+    expected = gradients(layer, torch.from_numpy(given.toarray()).double(), upstream)
+    for got, wanted in zip(gradients(layer, given, upstream), expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-12, atol=1e-13)
+    assert all(np.array_equal(getattr(given, name), before) for name, before in kept.items())
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_loose_tensor_is_computed_and_grown_by_as_the_dense_one(repeated: bool) -> None:
+    parts = [torch.from_numpy(part) for part in loose(repeated)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = torch.sparse_csr_tensor(*parts, (3, 40), check_invariants=False)
+    dense = torch.from_numpy(sparse.csr_array(tuple(reversed(loose(repeated))), (3, 40)).toarray())
+    layer = layer_of(gs.Unstructured())
+    rows = []
+    for given in (x, dense):
+        layer.tape.arm(layer.values, recording=True)
+        layer(given).square().sum().backward()
+        rows.append(layer.gradient_rows(slice(None)))
+    torch.testing.assert_close(layer(x), layer(dense))
+    torch.testing.assert_close(rows[0], rows[1])
+
+
+@pytest.mark.parametrize("columns", [[0, 40], [-1, 3], [0, 2**40]])
+def test_columns_outside_are_refused(columns: list[int]) -> None:
+    layer, pointers = layer_of(gs.Unstructured()), torch.tensor([0, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = torch.sparse_csr_tensor(
+            pointers, torch.tensor(columns), torch.ones(2).double(), (1, 40), check_invariants=False
+        )
+    with pytest.raises(ShapeError, match="from 0 to 39"):
+        layer(x)
+
+
+def test_numbers_that_torch_does_not_have_are_refused() -> None:
+    layer = layer_of(gs.Unstructured())
+    for kind in (np.complex128, np.longdouble):
+        with pytest.raises(DtypeError):
+            layer(sparse.csr_array(np.ones((1, 40), kind)))
+    with pytest.raises(DtypeError):
+        layer([[1.0] * 40])
+
+
+def test_transforms_see_the_values_behind_a_sparse_batch() -> None:
+    layer = layer_of(gs.FanIn())
+    x = batch(layer.in_features)
+
+    def loss_of(given: Tensor) -> Any:
+        return lambda params: torch.func.functional_call(layer, params, given).square().sum()
+
+    params = {name: tensor.detach() for name, tensor in layer.named_parameters()}
+    mine, wanted = (torch.func.grad(loss_of(given))(params) for given in (x.to_sparse_csr(), x))
+    torch.testing.assert_close(mine, wanted)
