@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import DtypeError, ShapeError
+from gossamer.ops.autograd import transformed
 
 _WHERE = "SparseLinear"
 
@@ -24,7 +25,7 @@ def batch_of(batch: Any, dtype: torch.dtype) -> Tensor:
     Returns:
         [batch, features], torch.sparse_csr; a tensor that cannot be one is returned for the product to refuse.
     Raises:
-        DtypeError: neither of both, or numbers that torch does not have.
+        DtypeError: neither of both, numbers that torch does not have, or a transform of torch.func around the call.
         ShapeError: indices that point outside.
     Cost: one look at every stored number; a copy where columns are out of order, repeated, or in another format.
     Example:
@@ -33,6 +34,13 @@ def batch_of(batch: Any, dtype: torch.dtype) -> Tensor:
         >>> batch_of(twice, torch.float64).to_dense().tolist()
         [[2.0, 0.0, 4.0, 0.0]]
     """
+    if transformed():
+        raise DtypeError(
+            _WHERE,
+            expected="a dense batch inside transforms of torch.func",
+            got="a sparse one, which they do not know",
+            hint="call .to_dense() on a tensor, .toarray() on a SciPy matrix",
+        )
     if isinstance(batch, Tensor):
         return batch if batch.layout != torch.sparse_csr or batch.dim() != 2 else _ordered(batch)
     if not hasattr(batch, "tocsr"):

@@ -92,28 +92,22 @@ def linear_of_sparse(
             got=f"{x.layout} of {x.dtype}, requires_grad={x.requires_grad}",
         )
     parts = (x.crow_indices(), x.col_indices(), x.values())
-    y: Tensor = _SparseInput.apply(values, *parts, *connections, n_out)
+    y: Tensor = _SparseInput.apply(values, *parts, connections, n_out)
     return y if bias is None else y + bias
 
 
 class _SparseInput(Function):
-    """Operands: values, the three parts of the batch, those of the connections, outputs."""
-
     @staticmethod
-    def forward(values: Tensor, crow: Tensor, col: Tensor, data: Tensor, *more: Any) -> Tensor:
-        *connections, n_out = more
+    def forward(
+        ctx: Any, values: Tensor, crow: Tensor, col: Tensor, data: Tensor, connections: ByInput, n_out: int
+    ) -> Tensor:
+        ctx.save_for_backward(crow, col, data, *connections)
+        ctx.sizes = (values.shape[0], n_out)
         y = values.new_zeros(crow.numel() - 1, n_out)
         flat = y.view(-1)
-        for number, place, value in _pairs(crow, col, ByInput(*connections), n_out):
+        for number, place, value in _pairs(crow, col, connections, n_out):
             flat.index_add_(0, place, data[number] * values[value])
         return y
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        del output
-        values, *parts, n_out = inputs
-        ctx.save_for_backward(*parts)
-        ctx.sizes = (values.shape[0], n_out)
 
     @staticmethod
     @once_differentiable
@@ -124,7 +118,7 @@ class _SparseInput(Function):
         dv = grad.new_zeros(size)
         for number, place, value in _pairs(crow, col, ByInput(*connections), n_out):
             dv.index_add_(0, value, data[number] * flat[place])
-        return dv, *(None for _ in range(7))
+        return dv, None, None, None, None, None
 
 
 def _pairs(
