@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import gossamer as gs
 from gossamer.kernels import use
@@ -143,3 +148,88 @@ def test_gradients_of_samples_are_those_of_the_batch() -> None:
     nn.functional.cross_entropy(model(x), y).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(each[name].mean(0), parameter.grad)
+
+
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_dropout_under_transforms(randomness: str) -> None:
+    """Every slice a mask of its own, or all the same one; derivatives are those of what was kept."""
+    drop = gs.AllReLU(0.5, layer=3, dropout=0.5)
+    x = torch.randn(4, 400, dtype=torch.float64)
+    x[:] = x[0]
+    each = vmap(grad(lambda row: drop(row).sum()), randomness=randomness)(x)
+    assert set(each.unique().tolist()) == {0.0, 1.0, 2.0}
+    assert bool((each == each[0]).all()) == (randomness == "same")
+    torch.manual_seed(1)
+    y, pushed_forward = jvp(drop, (x,), (torch.ones_like(x),))
+    torch.manual_seed(1)
+    (pulled_back,) = vjp(drop, x)[1](torch.ones_like(x))
+    torch.testing.assert_close(pushed_forward, pulled_back)
+    torch.testing.assert_close(y, x * pulled_back)
+
+
+def test_everything_that_listens_hears_the_operators() -> None:
+    """Skipping the dispatcher is for plain calls alone."""
+    layer, x = gs.SparseLinear(8, 12, density=0.5), torch.randn(3, 8)
+
+    def step(given: Tensor) -> Tensor:
+        return torch.autograd.grad(layer(given).sum(), layer.values)[0]
+
+    products = {"gossamer.linear.default", "gossamer.linear_grad_values.default"}
+    traced = make_fx(step)(x).graph
+    assert products <= {str(node.target) for node in traced.nodes}
+    traced = make_fx(step, pre_dispatch=True)(x).graph
+    assert "gossamer.linear.default" in {str(node.target) for node in traced.nodes}
+    with Heard() as heard:
+        step(x)
+    assert products <= heard.names
+    with HeardFunctions() as functions:
+        layer(x.detach())
+    assert "gossamer.linear.default" in functions.names
+    with torch.profiler.profile() as profile:
+        step(x)
+    assert {"gossamer::linear", "gossamer::linear_grad_values"} <= {event.name for event in profile.events()}
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert layer(torch.ones(5, 8)).shape == (5, 12)
+    with torch.inference_mode(), Heard() as heard:
+        layer(x)
+    assert "gossamer.linear.default" in heard.names
+
+
+class Heard(TorchDispatchMode):
+    """Remembers what comes by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+class HeardFunctions(TorchFunctionMode):
+    """Remembers what is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_sixteen_threads_call_one_layer() -> None:
+    """Forward and backward, batch sizes mixed: nothing of a call is shared with another."""
+    layer = gs.SparseLinear(64, 64, density=0.2, dtype=torch.float64)
+    inputs = [torch.randn(batch, 64, dtype=torch.float64) for batch in (1, 3, 32, 70)]
+
+    def work(x: Tensor) -> tuple[Tensor, ...]:
+        y = layer(x)
+        return y.detach(), *torch.autograd.grad(y.square().sum(), [layer.values, layer.bias])
+
+    wanted = [work(x) for x in inputs]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda n: work(inputs[n % 4]), range(320)))
+    for n, mine in enumerate(found):
+        assert all(map(torch.equal, mine, wanted[n % 4]))

@@ -99,9 +99,9 @@ class SparseLinear(_Linear, Packed):
 
     def forward(self, x: Tensor | Any) -> Tensor:
         """A tensor, dense or sparse_csr, or a SciPy matrix."""
-        if is_traced(x):
-            return as_one_call(self, x)
         if not isinstance(x, Tensor) or x.layout is not torch.strided:
+            if is_traced(x):
+                return as_one_call(self, x)
             x = batch_of(x, self.values.dtype)
         y = self.compute(x)
         if y.requires_grad:

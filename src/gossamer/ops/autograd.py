@@ -18,7 +18,8 @@ _grad_input_op = torch.ops.gossamer.linear_grad_input.default
 _grad_values_op = torch.ops.gossamer.linear_grad_values.default
 
 
-def _wanted(*tensors: Tensor | None) -> bool:
+def wanted(*tensors: Tensor | None) -> bool:
+    """Whether a gradient of one of them is."""
     if torch.is_grad_enabled():
         for tensor in tensors:  # a generator would take longer than all the rest
             if tensor is not None and tensor.requires_grad:
@@ -157,7 +158,7 @@ def linear(
         check_operands(
             x, values, index, bias, layout, shape
         )  # a tracer's stand-ins do not reach the operator's own
-    if _wanted(x, values, bias) or (not now and transformed()):
+    if wanted(x, values, bias) or (not now and transformed()):
         recorded: Tensor = record(_Linear, now, x, values, bias, layout, shape, now, *index)
         return recorded
     y: Tensor = (schemas.run_linear if now else _linear_op)(x, values, index, bias, layout, shape)
@@ -174,7 +175,7 @@ def linear_grad_input(
 def _linear_grad_input(
     now: bool, grad: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> Tensor:
-    if _wanted(grad, values) or (not now and transformed()):
+    if wanted(grad, values) or (not now and transformed()):
         recorded: Tensor = record(_GradInput, now, grad, values, layout, shape, now, *index)
         return recorded
     dx: Tensor = (schemas.run_grad_input if now else _grad_input_op)(grad, values, index, layout, shape)
@@ -197,7 +198,7 @@ def _linear_grad_values(
     layout: str,
     shape: Sequence[int],
 ) -> Tensor:
-    if _wanted(grad, x) or (not now and transformed()):
+    if wanted(grad, x) or (not now and transformed()):
         recorded: Tensor = record(_GradValues, now, grad, x, values, layout, shape, now, *index)
         return recorded
     run = schemas.run_grad_values if now else _grad_values_op

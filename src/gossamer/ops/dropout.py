@@ -13,6 +13,9 @@ from gossamer.errors import ConfigError, DtypeError, ShapeError
 from gossamer.kernels import instruction_set
 from gossamer.kernels.cpu import dropout as compiled
 from gossamer.kernels.reference import dropout as reference
+from gossamer.ops.autograd import DUAL, record, transformed, wanted
+from gossamer.ops.batched import register
+from gossamer.ops.direct import direct
 from gossamer.ops.schemas import LIBRARY
 
 COMPILED = (torch.float32, torch.float64)
@@ -75,42 +78,91 @@ _forward_op = torch.ops.gossamer.leaky_dropout.default
 _backward_op = torch.ops.gossamer.leaky_dropout_backward.default
 
 
+register((), ("leaky_dropout", "leaky_dropout_backward"))
+
+
 class _Dropout(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, seed: Tensor, slope: float, p: float) -> Tensor:
-        y, kept = _forward_op(x, seed, slope, p)
-        ctx.save_for_backward(kept)
-        ctx.slope, ctx.p = slope, p
-        return y  # type: ignore[no-any-return]
+    """Operands: x, seed, slope, p, whether to run at once. Results: y, and what became of each number."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    def forward(x: Tensor, seed: Tensor, slope: float, p: float, now: bool) -> tuple[Tensor, Tensor]:
+        made: tuple[Tensor, Tensor] = (_forward if now else _forward_op)(x, seed, slope, p)
+        return made
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _, _, ctx.slope, ctx.p, _ = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
         (kept,) = ctx.saved_tensors
-        return _scaled(grad, kept, ctx.slope, ctx.p), None, None, None
+        return _scaled(grad, kept, ctx.slope, ctx.p), None, None, None, None
+
+
+class _DualDropout(_Dropout):
+    """With ``jvp``; see `ops.forward_mode`."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _Dropout.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(output[1])
+
+    @staticmethod
+    def jvp(ctx: Any, dx: Tensor, *_: Any) -> tuple[Tensor, None]:
+        (kept,) = ctx.saved_tensors
+        return _scaled(dx, kept, ctx.slope, ctx.p), None
 
 
 class _Scaled(Function):
     """What happens to a gradient: linear in it, so its own derivative is itself."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
-        ctx.save_for_backward(kept)
-        ctx.slope, ctx.p = slope, p
-        dx: Tensor = _backward_op(grad, kept, slope, p)
+    def forward(grad: Tensor, kept: Tensor, slope: float, p: float, now: bool) -> Tensor:
+        dx: Tensor = (_backward if now else _backward_op)(grad, kept, slope, p)
         return dx
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        del output
+        _, kept, ctx.slope, ctx.p, _ = inputs
+        ctx.save_for_backward(kept)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (kept,) = ctx.saved_tensors
-        return _scaled(grad, kept, ctx.slope, ctx.p), None, None, None
+        return _scaled(grad, kept, ctx.slope, ctx.p), None, None, None, None
+
+
+class _DualScaled(_Scaled):
+    """With ``jvp``; see `ops.forward_mode`."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _Scaled.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def jvp(ctx: Any, dg: Tensor, *_: Any) -> Tensor:
+        (kept,) = ctx.saved_tensors
+        return _scaled(dg, kept, ctx.slope, ctx.p)
+
+
+DUAL.update({_Dropout: _DualDropout, _Scaled: _DualScaled})
 
 
 def _scaled(grad: Tensor, kept: Tensor, slope: float, p: float) -> Tensor:
     """Records a graph only where a second derivative is wanted."""
-    if torch.is_grad_enabled() and grad.requires_grad:
-        recorded: Tensor = _Scaled.apply(grad, kept, slope, p)
+    now = direct(grad, kept)
+    if wanted(grad) or (not now and transformed()):
+        recorded: Tensor = record(_Scaled, now, grad, kept, slope, p, now)
         return recorded
-    dx: Tensor = _backward_op(grad, kept, slope, p)
+    dx: Tensor = (_backward if now else _backward_op)(grad, kept, slope, p)
     return dx
 
 
@@ -143,10 +195,11 @@ def leaky_dropout(x: Tensor, slope: float, p: float, generator: torch.Generator 
     if x.device.type != "cpu":
         return _elsewhere(F.leaky_relu(x, slope), p, generator)
     seed = torch.randint(2**63 - 1, (1,), generator=generator)
-    if torch.is_grad_enabled() and x.requires_grad:
-        recorded: Tensor = _Dropout.apply(x, seed, slope, p)
+    now = direct(x, seed)
+    if wanted(x) or (not now and transformed()):
+        recorded: Tensor = record(_Dropout, now, x, seed, slope, p, now)[0]
         return recorded
-    y: Tensor = _forward_op(x, seed, slope, p)[0]
+    y: Tensor = (_forward if now else _forward_op)(x, seed, slope, p)[0]
     return y
 
 
