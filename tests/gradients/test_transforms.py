@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stac
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 import gossamer as gs
 from gossamer.kernels import use
@@ -233,3 +234,13 @@ def test_sixteen_threads_call_one_layer() -> None:
         found = list(pool.map(lambda n: work(inputs[n % 4]), range(320)))
     for n, mine in enumerate(found):
         assert all(map(torch.equal, mine, wanted[n % 4]))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_operations_are_counted(pattern: Any) -> None:
+    """Two a connection, sample and product."""
+    layer = gs.SparseLinear(8, 12, density=0.5, pattern=pattern)
+    x = torch.randn(5, 8, requires_grad=True)
+    with FlopCounterMode(display=False) as counter:
+        layer(x).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * 5 * layer.connections

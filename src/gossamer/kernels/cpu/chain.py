@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
@@ -164,11 +165,17 @@ class Chain:
 def _empty(like: Any, batch: int, n_out: int) -> tuple[Any, int]:
     """Uninitialised [batch, n_out] in feature-major memory, of the same kind, and its address."""
     if hasattr(like, "data_ptr"):
-        from torch import empty_strided
-
-        out = empty_strided((batch, n_out), (1, batch), dtype=like.dtype)
+        out = _empty_strided()((batch, n_out), (1, batch), dtype=like.dtype)
         return out, out.data_ptr()
     import numpy as np
 
     array = np.empty((n_out, batch), like.dtype)
     return array.T, array.ctypes.data
+
+
+@cache
+def _empty_strided() -> Any:
+    """Torch's, looked up once: this module imports no torch."""
+    from torch import empty_strided
+
+    return empty_strided
