@@ -12,34 +12,28 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn
+from torch import Tensor
 
 from gossamer import data
-from gossamer.deploy import freeze
-from gossamer.deploy.frozen import Frozen
-from gossamer.errors import ConfigError, NonFiniteError
+from gossamer.errors import ConfigError
+from gossamer.estimators.fitted import Fitted
 from gossamer.estimators.fitting import Loss, Patience, Training
-from gossamer.estimators.network import ACTIVATIONS, input_strength, perceptron
+from gossamer.estimators.network import ACTIVATIONS, perceptron
 from gossamer.estimators.progress import progress
 from gossamer.estimators.settings import check_settings, widths
-from gossamer.estimators.structure import check_structure
 from gossamer.estimators.table import outputs, shuffled
+from gossamer.estimators.validation import held_out_part, require_finite
 from gossamer.estimators.whole import BUILT, PLANNED, STATE, check_unchanged, remembered
-from gossamer.measure import count
 from gossamer.patterns import Pattern
 from gossamer.rules import Rule, build
 from gossamer.topology import erdos_renyi
 from gossamer.training import named_optimizer
 
 
-class SparseMLP(BaseEstimator, ABC):
+class SparseMLP(Fitted, ABC):
     """Base of the estimators; their parameters and attributes are described there."""
 
-    network_: nn.Sequential
     _stand: dict[str, Any] | None  # of the training, between calls; None before the first epoch is done
     _least_held_out = 1  # rows that can be scored
 
@@ -160,6 +154,7 @@ class SparseMLP(BaseEstimator, ABC):
                 training.restore(best[1])
                 self.best_validation_score_ = patience.best
             self._stand = training.state()
+        self._check_network()
         return self
 
     def _partial_fit(self, table: Any, target: Tensor, n_outputs: int, *, goes_on: bool) -> Self:
@@ -173,6 +168,7 @@ class SparseMLP(BaseEstimator, ABC):
                 training.restore(self._stand)
             self._epoch(training, table, rows, target)
             self._stand = training.state()
+        self._check_network()
         return self
 
     def _begin(self, n_inputs: int, n_outputs: int) -> None:
@@ -233,88 +229,25 @@ class SparseMLP(BaseEstimator, ABC):
         rows = torch.arange(len(target))
         if not self.early_stopping:
             return rows, None
-        try:
-            kept, held_out = train_test_split(
-                rows.numpy(),
-                test_size=self.validation_fraction,
-                random_state=check_random_state(self.random_state),
-                stratify=self._strata(target),
-            )
-        except ValueError as error:
-            raise self._too_few(str(error)) from None
-        if len(held_out) < self._least_held_out:
-            raise self._too_few(f"{len(held_out)} of {len(rows)} rows")
-        return torch.from_numpy(kept), torch.from_numpy(held_out)
-
-    def _too_few(self, got: str) -> ConfigError:
-        return ConfigError(
-            f"fit with early_stopping and validation_fraction={self.validation_fraction}",
-            expected=f"a validation part that can be scored, of {self._least_held_out} rows or more",
-            got=got,
-            hint="raise validation_fraction, or set early_stopping=False",
+        return held_out_part(
+            rows,
+            self.validation_fraction,
+            check_random_state(self.random_state),
+            self._strata(target),
+            self._least_held_out,
         )
 
     def _validate(self, table: Any, held_out: Tensor, target: Tensor) -> None:
         said = outputs(self.network_, table, held_out).astype(np.float64)
-        if not np.isfinite(said).all():
-            hint = "lower the learning rate, or scale features and targets"
-            raise NonFiniteError(
-                f"validation after epoch {self.n_iter_}",
-                expected="finite outputs",
-                got="NaN or infinity",
-                hint=hint,
-            )
+        require_finite(said, f"validation after epoch {self.n_iter_}")
         self.validation_scores_.append(self._held_out_score(said, target[held_out]))
+
+    def _check_network(self) -> None:
+        """The last step of a training is followed by no loss that would show what it did."""
+        for parameter in self.network_.parameters():
+            require_finite(parameter.detach().cpu().numpy(), f"training step of epoch {self.n_iter_}")
 
     def _note(self) -> str:
         """What stands beside the progress bar."""
         score = f", held out {self.validation_scores_[-1]:.4f}" if self.validation_scores_ else ""
         return f"loss {self.loss_curve_[-1]:.4g}{score}"
-
-    # --- what comes out -----------------------------------------------------------------------------------------------
-    def _outputs(self, X: Any) -> NDArray[np.float64]:
-        """[rows, outputs]: of the network for new samples; in float64, as float32 would depend on the rows beside."""
-        check_is_fitted(self, "network_")
-        check_structure(X)
-        table = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=False)
-        return outputs(copy.deepcopy(self.network_).double(), table)
-
-    @property
-    def feature_importances_(self) -> NDArray[np.float32]:
-        """[features]: strength of every input, the sum of the absolute weights that leave it; O(connections)."""
-        check_is_fitted(self, "network_")
-        first: Any = self.network_[0]
-        return np.asarray(input_strength(first).numpy())
-
-    @property
-    def connections_(self) -> int:
-        """Weights of all layers, counted exactly."""
-        check_is_fitted(self, "network_")
-        return sum(row.connections for row in count(self.network_))
-
-    def freeze(
-        self, *, batch_size: int = 1, keep: str | Mapping[str, str] = "fastest", values: str = "exact"
-    ) -> Frozen:
-        """The network alone, made small and fast for use: see ``gossamer.freeze``.
-
-        Args:
-            batch_size: int - measured at this one.
-            keep: str or dict - which forms may be chosen, see ``gossamer.freeze``.
-            values: "exact", "bfloat16" or "int8".
-
-        Returns:
-            Frozen - [batch, features] float32 to [batch, outputs]; ``gossamer.save`` writes it to a file.
-
-        Raises:
-            NotFittedError, ConfigError, PatternError.
-
-        Cost: that of ``gossamer.freeze``.
-        """
-        check_is_fitted(self, "network_")
-        example = torch.zeros(batch_size, self.n_features_in_)
-        return freeze(copy.deepcopy(self.network_).cpu(), example, keep=keep, values=values)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        return tags

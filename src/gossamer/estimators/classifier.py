@@ -32,7 +32,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
     ``sample_weight``: in minibatches a weight is not the same as repeating a row.
 
     Args:
-        hidden_layer_sizes: sequence of int - width of every hidden layer.
+        hidden_layer_sizes: int, or sequence or array of int - width of every hidden layer; () is a linear model.
         density: float in (0, 1], or "fc1", "fc2", ... -> float - share of connections, spread by ERK; None takes
             ``epsilon``.
         epsilon: float or None - a layer has epsilon * (inputs + outputs) connections, so that small layers are dense;
@@ -55,7 +55,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         n_iter_no_change: int - stop after more epochs than this without an improvement above ``tol``, of the held-out
             score with early stopping, else of the loss.
         tol: float >= 0.
-        class_weight: "balanced", a dict class -> float, or None - how much the loss of a class counts.
+        class_weight: "balanced" (not for ``partial_fit``), a dict class -> float, or None - how much its loss counts.
         warm_start: bool - ``fit`` goes on from the network of the last call.
         random_state: int, RandomState or None.
         verbose: bool - a progress bar on stderr.
@@ -71,7 +71,8 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         connections_: int.
 
     Raises:
-        ConfigError, DensityError, PatternError: by ``fit`` and ``partial_fit``; all of them ValueErrors.
+        ConfigError, DensityError, PatternError, ShapeError, NonFiniteError: by ``fit`` and ``partial_fit``; all of them
+            ValueErrors. Nothing that was fitted before has changed after an error. MemoryShortage.
     Cost: an epoch is a pass over the table with O(connections) arithmetic a row; memory O(connections) and a batch.
         Predictions are computed in float64; ``freeze`` gives the network for fast ones.
     Source: Mocanu et al. 2018 (epsilon, SET); Evci et al. 2020 (RigL, ERK).

@@ -30,7 +30,7 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
     repeating a row.
 
     Args:
-        hidden_layer_sizes: sequence of int - width of every hidden layer.
+        hidden_layer_sizes: int, or sequence or array of int - width of every hidden layer; () is a linear model.
         density: float in (0, 1], or "fc1", "fc2", ... -> float - share of connections, spread by ERK; None takes
             ``epsilon``.
         epsilon: float or None - a layer has epsilon * (inputs + outputs) connections, so that small layers are dense;
@@ -67,7 +67,8 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
         connections_: int.
 
     Raises:
-        ConfigError, DensityError, PatternError: by ``fit`` and ``partial_fit``; all of them ValueErrors.
+        ConfigError, DensityError, PatternError, ShapeError, NonFiniteError: by ``fit`` and ``partial_fit``; all of them
+            ValueErrors. Nothing that was fitted before has changed after an error. MemoryShortage.
     Cost: an epoch is a pass over the table with O(connections) arithmetic a row; memory O(connections) and a batch.
         Predictions are computed in float64; ``freeze`` gives the network for fast ones.
     Source: Mocanu et al. 2018 (epsilon, SET); Evci et al. 2020 (RigL, ERK).

@@ -292,6 +292,16 @@ def test_a_training_that_diverges_says_so_and_lets_go_of_the_network(digits):
         assert again.set_params(learning_rate=1e-3).fit(X, y / 10).partial_fit(X, y / 10).n_iter_ == 6
 
 
+def test_weights_that_the_last_step_broke_are_no_fit():
+    """No loss comes after it that would show them."""
+    X, y = np.eye(4, dtype=np.float32) * 1e15, np.full(4, 1e15)
+    model = SparseMLPRegressor((4,), optimizer="sgd", learning_rate=1e30, max_iter=1, batch_size=4)
+    with pytest.raises(NonFiniteError):
+        model.fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
 # --- the course of a training ----------------------------------------------------------------------------------------
 def test_a_seed_decides_every_bit_and_global_generators_none(digits):
     settings = {**QUICK, "dropout": 0.2, "early_stopping": True}
