@@ -29,7 +29,7 @@ def check_structure(table: Any) -> None:
         >>> check_structure(table)
         Traceback (most recent call last):
         ...
-        gossamer.errors.ShapeError: table of csr format: expected column indices from 0 to 2, got 1 to 7
+        gossamer.errors.ShapeError: table of csr format: expected column indices from 0 to 2, got 0 to 7
     """
     if not issparse(table):
         return
