@@ -2,7 +2,7 @@
 
 from gossamer.registry import discover
 from gossamer.rules.base import LayerView, Rule, rules
-from gossamer.rules.config import build, describe
+from gossamer.rules.config import build, describe, rule_of
 from gossamer.rules.importance import ImportancePruning
 from gossamer.rules.rigl import RigL
 from gossamer.rules.schedules import Constant, Cosine, Cubic, Linear, Schedule, schedules
@@ -27,6 +27,7 @@ __all__ = [
     "Static",
     "build",
     "describe",
+    "rule_of",
     "rules",
     "schedules",
 ]

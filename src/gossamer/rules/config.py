@@ -48,6 +48,33 @@ def build(config: dict[str, Any]) -> Rule:
     )
 
 
+def rule_of(given: Any) -> Rule:
+    """The rule meant by an instance, or by the name of a rule that needs no settings.
+
+    Args:
+        given: Rule, or str - "rigl" is RigL().
+    Returns:
+        Rule.
+    Raises:
+        ConfigError: unknown name, a class without its settings, or anything else.
+    Cost: O(1).
+    Example:
+        >>> rule_of("set")
+        SET(...)
+    """
+    if isinstance(given, Rule):
+        return given
+    if isinstance(given, str):
+        return build({"name": given.strip().lower()})
+    named = isinstance(given, type) and issubclass(given, Rule)
+    raise ConfigError(
+        "rule",
+        expected='a rule such as RigL(every=100), or a name such as "rigl"',
+        got=f"the class {given.__name__}" if named else repr(given),
+        hint=f"make one: {given.__name__}()" if named else "",
+    )
+
+
 def _part(config: dict[str, Any]) -> Rule | Schedule:
     """A rule or schedule inside a rule."""
     return build(config) if str(config.get("name")) in list(rules) else _make(schedules, dict(config))

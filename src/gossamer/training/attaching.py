@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from gossamer.errors import ConfigError
 from gossamer.nn import SparseModule
 from gossamer.nn.chain import links
-from gossamer.rules import Rule, describe
+from gossamer.rules import Rule, describe, rule_of
 from gossamer.training.engine import Engine
 from gossamer.training.optimizers import unwrapped
 from gossamer.training.ranks import Ranks, facts_of, refuse_shards
@@ -26,7 +26,7 @@ LATE = (
 def attach(
     model: nn.Module,
     optimizer: Optimizer,
-    rule: Rule,
+    rule: Rule | str,
     *,
     total_steps: int,
     seed: int = 0,
@@ -39,7 +39,7 @@ def attach(
     Args:
         model: nn.Module - with sparse layers, from ``sparsify`` or built by hand.
         optimizer: Optimizer - holds their parameters; its state is carried through every update by shape.
-        rule: Rule - e.g. SRigL(every=100, drop=0.3).
+        rule: Rule - e.g. SRigL(every=100, drop=0.3); or the name of one with its defaults, "srigl".
         total_steps: int - optimizer steps of the whole training; schedules end at ``rule.until`` of it.
         seed: int - of every random choice.
         outputs: names of layers that are never ablated; None means the model's last linear or convolution.
@@ -65,6 +65,7 @@ def attach(
         (10, [2, 4, 6])
     """
     total_steps, seed = _whole("total_steps", total_steps, 1), _whole("seed", seed, None)
+    rule = rule_of(rule)
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
     _check_names("fixed", fixed := frozenset(fixed), named)
     optimizer = unwrapped(optimizer)
