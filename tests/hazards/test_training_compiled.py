@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -48,3 +50,58 @@ def test_ten_runs_give_the_same_bits(pattern: gs.FanIn) -> None:
     runs = [train(gs.RigL(every=3), pattern, compiled=False) for _ in range(10)]
     assert all(run[0] == runs[0][0] for run in runs)
     assert all(torch.equal(a, b) for run in runs for a, b in zip(run[1], runs[0][1], strict=True))
+
+
+class Nested(torch.optim.SGD):
+    """torch wraps the step of both classes, and runs the hooks twice."""
+
+    def step(self, closure: Any = None) -> Any:
+        """That of SGD."""
+        return super().step(closure)
+
+
+OPTIMIZER = {
+    "adam": lambda p: torch.optim.Adam(p, lr=1e-2),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "nested": lambda p: Nested(p, lr=0.1),
+}
+
+
+# torch looks at gradients of graph inputs after a graph break, and keeps the warning to itself by default
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("what", ["step", "whole"])
+@pytest.mark.parametrize("optimizer", OPTIMIZER)
+@pytest.mark.parametrize("rule", [gs.SET(every=2), gs.RigL(every=2)], ids=lambda r: r.name)
+def test_a_compiled_optimizer_steps_as_an_uncompiled_one(what: str, optimizer: str, rule: Any) -> None:
+    """The update is not traced: its code is nothing for a graph, and would be traced anew at every one."""
+
+    def run(compiled: bool) -> tuple[Any, list[torch.Tensor]]:
+        torch.compiler.reset()
+        torch.optim.SGD([torch.zeros(1)], lr=0.1)  # from here on the parent's step is wrapped too
+        model = make_model("packed", gs.FanIn(), torch.float64)
+        optim = OPTIMIZER[optimizer](model.parameters())
+        engine = gs.attach(model, optim, rule, total_steps=20)
+
+        def learn(x: torch.Tensor, target: torch.Tensor) -> None:
+            optim.zero_grad()
+            (model(x) - target).square().mean().backward()
+            step()
+
+        step = torch.compile(optim.step, backend="eager") if compiled and what == "step" else optim.step
+        loop = torch.compile(learn, backend="eager") if compiled and what == "whole" else learn
+        for number in range(6):
+            loop(*batch(number, torch.float64))
+        assert engine.step == 6
+        return engine.history, [dense_weight(layer) for _, layer in sparse_layers(model)]
+
+    eager, compiled = run(compiled=False), run(compiled=True)
+    assert compiled[0] == eager[0]
+    assert {row.step for row in eager[0]} == {2, 4, 6}
+    for ours, theirs in zip(compiled[1], eager[1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    traced = [
+        code
+        for code in torch._dynamo.convert_frame.output_codes.seen
+        if "gossamer/training" in code.co_filename
+    ]  # noqa: SLF001
+    assert traced == []

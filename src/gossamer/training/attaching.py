@@ -14,7 +14,7 @@ from gossamer.nn import SparseModule
 from gossamer.nn.chain import links
 from gossamer.rules import Rule, describe, rule_of
 from gossamer.training.engine import Engine
-from gossamer.training.optimizers import unwrapped
+from gossamer.training.optimizers import unwrapped, warn_where_decay_misses
 from gossamer.training.ranks import Ranks, facts_of, refuse_shards
 
 LATE = (
@@ -78,6 +78,7 @@ def attach(
         )
     refuse_shards(layers)
     _check_layers(layers, held, rule)
+    warn_where_decay_misses(layers, optimizer)
     if outputs is None:
         outputs = _last_layer(model)
     else:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gossamer.errors import ConfigError, StateError
+from gossamer.errors import ConfigError, StateError, TrainingWarning
+from gossamer.nn import SparseModule
 
 HINT = "use an optimizer whose state has the shape of its parameters (SGD, Adam, AdamW, RMSprop, ...)"
 
@@ -71,11 +74,42 @@ def unwrapped(optimizer: Any) -> Optimizer:
         >>> unwrapped(types.SimpleNamespace(optimizer=inner)) is inner
         True
     """
-    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = inner
+    inner = optimizer
+    while inner is not None:
+        optimizer, inner = inner, getattr(inner, "optimizer", None)
     if not isinstance(optimizer, Optimizer):
         raise ConfigError("attach", expected="a torch.optim.Optimizer", got=type(optimizer).__name__)
     return optimizer
+
+
+def warn_where_decay_misses(layers: Mapping[str, SparseModule], optimizer: Optimizer) -> None:
+    """Warn where groups made by the number of dimensions leave the flat values of all packed layers without decay.
+
+    Args:
+        layers: name -> SparseModule.
+        optimizer: Optimizer.
+    """
+    flat = {id(layer.weights): name for name, layer in layers.items() if layer.weights.dim() == 1}
+    decayed: list[Tensor] = []
+    decay = False
+    for group in optimizer.param_groups:
+        if float(group.get("weight_decay") or 0) > 0:
+            decay = True
+            decayed += group["params"]
+    matrices = any(parameter.dim() > 1 for parameter in decayed)
+    if (
+        decay
+        and flat
+        and (matrices or not decayed)
+        and not any(id(parameter) in flat for parameter in decayed)
+    ):
+        warnings.warn(
+            f"weight decay reaches no sparse layer ({', '.join(flat.values())}): their values are "
+            'one-dimensional, so groups made by "p.dim() >= 2" take them for biases; put layer.weights of every sparse '
+            "layer into the group that decays",
+            TrainingWarning,
+            stacklevel=3,
+        )
 
 
 def inside_another_step(optimizer: Optimizer) -> bool:
