@@ -21,7 +21,7 @@ from gossamer.errors import GossamerError
 from gossamer.parallel import Group, Server, Worker
 from gossamer.patterns import parse
 from gossamer.rules import Rule
-from strategies import IN, OPTIMIZERS, OUT, everything, make_model
+from strategies import IN, OPTIMIZERS, OUT, differences, everything, make_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -423,3 +423,39 @@ def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, 
 
     loop._epoch = until_stop
     return train_in(group, Path(folder), loop, 20, Output(quiet=True))
+
+
+# --- DistributedDataParallel as trainers wrap models in -------------------------------------------------------
+
+
+def wrapped_by_hand(group: Group, same: bool) -> list[float]:
+    """Losses of a few steps; the ranks draw the same connections, or each its own."""
+    model = built("unstructured", seed=0 if same else group.rank)
+    whole = nn.parallel.DistributedDataParallel(model)
+    optimizer = OPTIMIZERS["nesterov_wd"](model.parameters())
+    losses = []
+    for step in range(4):
+        x, y = data(step, 16)
+        mine = slice(8 * group.rank, 8 * (group.rank + 1))
+        optimizer.zero_grad()
+        loss = loss_of(whole, x[mine], y[mine])
+        loss.backward()
+        optimizer.step()
+        total = loss.detach().clone()
+        dist.all_reduce(total)
+        losses.append(float(total) / dist.get_world_size())
+    return losses
+
+
+def compacted_in_a_wrapper(group: Group) -> list[Any]:
+    """What compact says of a wrapped model and changes in it, and whether it works without the wrapper."""
+    model = built("unstructured")
+    gs.prune_neurons(model, 0.5)
+    whole, before, said = nn.parallel.DistributedDataParallel(model), everything(model), ""
+    try:
+        gs.compact(model)
+    except GossamerError as error:
+        said = str(error)
+    unchanged = not differences(before, everything(model))
+    del whole
+    return [said, unchanged, gs.compact(model)]
