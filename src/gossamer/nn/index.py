@@ -8,6 +8,7 @@ from weakref import ref
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from gossamer import ops
 from gossamer.errors import TopologyError
@@ -63,7 +64,7 @@ class Indexed(SparseModule):
 
     def operands(self) -> list[Tensor]:
         """The index tensors in the order the kernels take them; raises TopologyError where the values are of others."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return self._traced()
         held = self.__dict__  # every product comes here, and getattr of a module is slow
         index = [held[name] for name in self._index_names]

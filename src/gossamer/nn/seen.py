@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -18,8 +22,8 @@ class Seen:
 
     buffer: Tensor
     address: int  # a view of memory that torch has moved elsewhere must not be looked at
-    view: Any  # of the bytes, None on other devices than the CPU
-    bytes: bytes | int
+    view: NDArray[np.uint8] | None  # of the bytes, None on other devices than the CPU
+    bytes: bytes | int  # or torch's count of writes there
     versions: list[int]
 
     @classmethod
@@ -35,5 +39,5 @@ class Seen:
         if buffer is not self.buffer or [tensor._version for tensor in index] != self.versions:  # noqa: SLF001
             return False
         if self.view is None:
-            return bool(buffer._version == self.bytes)  # noqa: SLF001
-        return bool(buffer.data_ptr() == self.address and self.view.tobytes() == self.bytes)
+            return buffer._version == self.bytes  # noqa: SLF001
+        return buffer.data_ptr() == self.address and self.view.tobytes() == self.bytes

@@ -12,7 +12,7 @@ from gossamer.errors import ConfigError, NonFiniteError, PatternError, ShapeErro
 from gossamer.patterns.sampling import free_positions, sample_distinct
 from gossamer.registry import Registry
 
-Index = dict[str, Tensor]  # the buffers a layer keeps: narrow integers, one entry per name
+Index = dict[str, Tensor]  # the tensors a layer keeps: narrow integers, one entry per name
 Shape = tuple[int, int]  # (out_features, in_features)
 
 patterns: Registry[Pattern] = Registry("pattern")
