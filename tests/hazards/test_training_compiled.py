@@ -35,7 +35,7 @@ def train(rule: gs.RigL, pattern: gs.FanIn, compiled: bool) -> tuple[list[float]
     "rule", [gs.SET(every=4), gs.RigL(every=4), gs.SRigL(every=4, gamma=0.9)], ids=lambda r: r.name
 )
 def test_a_compiled_model_trains_and_rewires_like_an_eager_one(rule: gs.RigL) -> None:
-    """Index buffers change content, and with ablation size, under a compiled graph: it must notice."""
+    """Index tensors change content, and with ablation size, under a compiled graph: it must notice."""
     eager, compiled = (train(rule, gs.FanIn(), how) for how in (False, True))
     assert compiled[0] == pytest.approx(eager[0], rel=1e-9)
     for ours, theirs in zip(compiled[1], eager[1], strict=True):

@@ -18,8 +18,8 @@ from gossamer.training.ranks import Ranks, refuse_shards, talking
 def data_parallel(model: nn.Module, **settings: Any) -> DistributedDataParallel:
     """Wrap a sparse model for DistributedDataParallel: every rank starts with topology and values of rank 0.
 
-    Call ``attach`` on the inner model as without ranks: updates then decide together. Index buffers are left to us:
-    they change size at updates, and torch would send them before every forward pass, in integers gloo does not know.
+    Call ``attach`` on the inner model as without ranks: updates then decide together. Masks and fingerprints of
+    connections are left to us: torch would send them before every forward pass.
 
     Args:
         model: nn.Module - the same layers on every rank.

@@ -12,6 +12,8 @@ from torch import nn
 
 import gossamer as gs
 from gossamer.errors import ConfigError, GossamerError, StateError
+from gossamer.patterns import parse
+from gossamer.topology import TopologyChange
 from strategies import IN, OPTIMIZERS, dense_weight, differences, everything, make_model, train_step
 
 if TYPE_CHECKING:
@@ -71,6 +73,29 @@ def test_values_gradients_and_state_get_the_size_of_what_is_left(optimizer: str)
         for old, new in zip(momenta[parameter], state, strict=True):
             assert torch.equal(old.reshape(-1)[: new.numel()], new.reshape(-1))
     assert gs.compact(model, optim) == 0
+
+
+@pytest.mark.parametrize("text", ["unstructured", "fanin", "fanin:4", "block:4"])
+def test_a_layer_that_lost_nine_tenths_takes_the_memory_of_one_born_small(text: str) -> None:
+    """Values, gradients, state and index together; without compact it is ten times that."""
+    pattern = parse(text)
+    small = gs.SparseLinear(64, 80, density=0.1, pattern=pattern)
+    large = gs.SparseLinear(64, 80, density=1.0, pattern=pattern)
+    sizes = []
+    for layer in (small, large):
+        optim = torch.optim.Adam(layer.parameters())
+        layer(torch.randn(4, 64)).sum().backward()
+        optim.step()
+        if layer is large:
+            states = [layer.values.grad, *(v for v in optim.state[layer.values].values() if v.dim())]
+            layer.carry(TopologyChange.between(layer.topology, small.topology), states)
+            sizes.append(held(layer, optim))
+            gs.compact(layer, optim)
+        index = sum(tensor.untyped_storage().nbytes() for tensor in layer.index.values())
+        sizes.append(held(layer, optim) + index)
+    born, shrunk, compact = sizes
+    assert compact <= 1.1 * born
+    assert shrunk > 5 * born
 
 
 @ADAM

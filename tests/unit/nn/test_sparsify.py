@@ -335,3 +335,17 @@ def test_a_model_on_the_meta_device_gets_layers_that_exist() -> None:
     assert model[4].weight.is_meta
     x = torch.randn(3, 56)
     assert torch.equal(model[:4](x), there[:4](x))
+
+
+@pytest.mark.parametrize("home", ["packed", "masked"])
+def test_layers_with_every_connection_are_sparse_on_request(home: str) -> None:
+    """By default they stay dense; refused by a word nobody knows, and where the pattern has no such density."""
+    model = mlp()
+    report = gs.sparsify(model, 1.0, gs.Unstructured(), home=home, full="sparse")
+    assert {row.home for row in report.layers} == {home}
+    assert report.density == 1.0
+    assert {row.home for row in gs.sparsify(mlp(), 1.0, gs.Unstructured(), home=home).layers} == {"dense"}
+    with pytest.raises(gs.GossamerError, match="one of dense, sparse"):
+        gs.sparsify(mlp(), 1.0, full="packed")
+    with pytest.raises(gs.GossamerError, match="fixes the density"):
+        gs.sparsify(mlp(), 1.0, gs.NM(1, 4), full="sparse")

@@ -81,7 +81,7 @@ def test_every_scheduler_of_torch_resumes_exactly(schedule: str, kill: int, tmp_
 
 
 def test_ablated_layers_come_back_with_their_own_size(tmp_path: Path) -> None:
-    """Index buffers change size with the number of neurons; a fresh model takes the size that was saved."""
+    """Index tensors change size with the number of neurons; a fresh model takes the size that was saved."""
     model, optim, engine, _ = saved = run(rule=gs.SRigL(every=2, gamma=0.9, drop=0.6))
     advance(saved, range(8))
     active = int(model[0].topology.fan_in().count_nonzero())
