@@ -26,6 +26,9 @@ class Indexed(SparseModule):
 
     They are no buffers, so that averages, broadcasts and casts of a model's state pass them by. What averages do reach
     is ``fingerprint``, a buffer that says which index the values belong to; a product with others is refused.
+
+    Cost: half a microsecond a product; a state dict takes a copy of the index. A layer whose connections another one had
+    until it moved on reads all its values at every product, until an engine or a gradient shows that it trains itself.
     """
 
     values: nn.Parameter

@@ -168,6 +168,7 @@ TENSOR_DAMAGE = {
     "wrong shape": put("model/3.bias", lambda t: t[:-1].clone()),
     "short values": put("model/3.values", lambda t: t[:-1].clone()),
     "values of integers": put("model/3.values", torch.Tensor.int),
+    "fingerprint of other connections": put("model/3.fingerprint", lambda t: t.flip(0)),
     "column out of range": put("model/3.col", lambda t: torch.full(t.shape, 60_000).to(torch.uint16)),
     "columns repeated": put("model/3.col", torch.zeros_like),
     "row out of range": put("model/3.rows", lambda t: (t.int() + 40_000).to(torch.uint16)),
@@ -237,6 +238,18 @@ def test_damaged_tensors_are_refused_with_nothing_changed(what: str, target: Any
     with pytest.raises(GossamerError):
         gs.load_checkpoint(path, *mine)
     assert differences(before, facts(mine)) == []
+
+
+def test_a_checkpoint_of_before_there_were_fingerprints_loads(target: Any) -> None:
+    """All of them are missing then; one that is missing by itself is damage."""
+    path, mine, before = target
+    rewrite(path, tensors=drop("model/0.fingerprint"))
+    with pytest.raises(GossamerError, match=r"missing 0\.fingerprint"):
+        gs.load_checkpoint(path, *mine)
+    assert differences(before, facts(mine)) == []
+    rewrite(path, tensors=drop("model/3.fingerprint"))
+    assert gs.load_checkpoint(path, *mine) == {"step": 5}
+    mine[0](torch.randn(2, 32))
 
 
 @pytest.mark.parametrize("what", DOCUMENT_DAMAGE)
