@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import gossamer as gs
+from gossamer.errors import TopologyError
 from gossamer.kernels import use
 from gossamer.kernels.reference import coordinates
 
@@ -126,14 +127,23 @@ def test_transforms_run_on_the_reference_kernels() -> None:
 
 
 def test_models_of_one_topology_are_stacked() -> None:
-    """torch's recipe for ensembles: parameters and buffers stacked, index tensors as well."""
+    """torch's recipe for ensembles; models of several topologies are refused, for their index is no buffer."""
     models = [
-        gs.SparseLinear(8, 12, density=0.5, generator=torch.Generator().manual_seed(n)) for n in range(3)
+        gs.SparseLinear(8, 12, density=0.5, generator=torch.Generator().manual_seed(0)) for _ in range(3)
     ]
+    for number, model in enumerate(models):
+        model.bias.data.fill_(number)
+        model.values.data.mul_(number + 1)
     params, buffers = stack_module_state(models)
     x = torch.randn(4, 8)
-    ys = vmap(lambda p, b: functional_call(models[0], (p, b), x))(params, buffers)
-    torch.testing.assert_close(ys, torch.stack([model(x) for model in models]))
+
+    def call(params: Params, buffers: Params) -> Tensor:
+        return functional_call(models[0], (params, buffers), x)
+
+    torch.testing.assert_close(vmap(call)(params, buffers), torch.stack([model(x) for model in models]))
+    other = gs.SparseLinear(8, 12, density=0.5, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(TopologyError):
+        vmap(call)(*stack_module_state([models[0], other]))
 
 
 def test_gradients_of_samples_are_those_of_the_batch() -> None:
