@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError, StateError
 from gossamer.nn.packed import Packed
-from gossamer.nn.truncate import living_one, refuse_compiling, refuse_fixed_size
+from gossamer.nn.resize import living_one, refuse_compiling, refuse_fixed_size
 from gossamer.training.optimizers import following_state, refuse_flattened_state
 from gossamer.training.ranks import refuse_shards
 

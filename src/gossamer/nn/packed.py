@@ -14,8 +14,8 @@ from gossamer.measure import require_memory
 from gossamer.nn.dense_view import DenseView, refusal
 from gossamer.nn.fingerprint import NAME, code_of, number_in, number_of
 from gossamer.nn.index import Indexed
+from gossamer.nn.resize import refuse_fixed_size, resize_
 from gossamer.nn.sparse import HINT, check_like
-from gossamer.nn.truncate import refuse_fixed_size, truncate_
 from gossamer.topology import Topology, TopologyChange
 
 DRAWING, NEURON = 100, 16  # bytes a unit and a neuron at the peak of drawing a topology
@@ -31,6 +31,7 @@ class Packed(Indexed):
         needed = self.capacity * (DRAWING + 4 * self.grid.members) + NEURON * self.grid.rows
         hint = "a lower density needs less"
         require_memory(f"packed layer {size[1]} -> {size[0]}", needed, hint)
+        self.room = self.capacity  # the budget it was built with; ``compact`` lowers its capacity
         flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
         self.values = nn.Parameter(flat)
         self._make_index(device)
@@ -151,8 +152,8 @@ class Packed(Indexed):
         self._resize(self.connections, states)
 
     def _resize(self, size: int, states: Iterable[Tensor] = ()) -> None:
-        """Keep the first values, and as large a budget."""
-        truncate_(self.values, size, states)
+        """Keep the first values, and a budget of that size."""
+        resize_(self.values, size, states)
         self.capacity = size // self.grid.members
         self._remember()
 
@@ -181,7 +182,7 @@ class Packed(Indexed):
             topology = Topology.from_index(self.pattern, self.shape, index)
         except TopologyError as error:
             raise error.within(f"load {name}") from None
-        self._check_budget(topology, name)
+        self._check_budget(topology, name, self.room)
         for entry, tensor in topology.index().items():
             if tensor.shape != index[entry].shape:
                 raise TopologyError(
@@ -200,10 +201,11 @@ class Packed(Indexed):
         return topology
 
     def _check_values(self, given: Tensor, topology: Topology, operation: str) -> None:
-        """As many as mine, or what ``compact`` left: one a connection."""
-        compact = given.dim() == 1 and given.numel() == topology.connections < self.values.numel()
-        check_like(operation, given, self.values[: topology.connections] if compact else self.values)
-        if compact:
+        """As many as mine, as ``compact`` leaves, or as the layer was built with."""
+        sizes = (topology.connections, self.room * self.grid.members)
+        other = given.dim() == 1 and given.numel() in sizes and given.numel() != self.values.numel()
+        check_like(operation, given, self.values.detach().new_empty(given.shape) if other else self.values)
+        if other:
             refuse_fixed_size(self.values)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -156,12 +156,13 @@ class SparseModule(nn.Module, ABC):
         passes = growth_passes(self.weights.dtype) or TorchPasses()
         return TileScores(self.grid, self.gradient_tile, f"gradient of {name}", passes)
 
-    def _check_budget(self, topology: Topology, name: str) -> None:
-        """Refuse more connections than the layer has room for."""
-        if topology.positions.numel() > self.capacity:
+    def _check_budget(self, topology: Topology, name: str, room: int | None = None) -> None:
+        """Refuse more connections than the layer has room for, in units."""
+        room = self.capacity if room is None else room
+        if topology.positions.numel() > room:
             raise TopologyError(
                 f"load {name}",
-                expected=f"at most {self.capacity * self.grid.members} connections",
+                expected=f"at most {room * self.grid.members} connections",
                 got=str(topology.connections),
                 hint="build the model with the density it was saved with",
             )

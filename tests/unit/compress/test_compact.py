@@ -171,14 +171,22 @@ def test_a_fresh_model_takes_a_compact_state() -> None:
         train_step(fresh, OPTIMIZERS["adam"](fresh.parameters()), 0, torch.float64)
 
 
-def test_a_larger_state_is_refused_with_nothing_changed() -> None:
+def test_a_state_of_before_gives_the_layer_its_size_back() -> None:
+    """Up to what it was built with, and no further; so a load that fails can be undone."""
     model, optim = pruned()
     large = copy.deepcopy(network().state_dict())
     gs.compact(model, optim)
     before = everything(model, optim)
-    with pytest.raises(GossamerError, match="at most"):
-        model.load_state_dict(large)
+    with pytest.raises(GossamerError, match="shape"):
+        model.load_state_dict({**large, "0.values": torch.cat([large["0.values"]] * 2)})
     assert differences(before, everything(model, optim)) == []
+    model.load_state_dict(large)
+    assert model[0].capacity == model[0].values.numel() == IN * 24
+    fresh = network()
+    fresh.load_state_dict(large)
+    x = torch.randn(3, IN, dtype=torch.float64)
+    assert torch.equal(model(x), fresh(x))
+    model(x).sum().backward()
 
 
 def test_a_checkpoint_after_compact_resumes_with_the_same_bits(tmp_path: Path) -> None:

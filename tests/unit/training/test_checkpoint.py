@@ -240,18 +240,6 @@ def test_damaged_tensors_are_refused_with_nothing_changed(what: str, target: Any
     assert differences(before, facts(mine)) == []
 
 
-def test_a_checkpoint_of_before_there_were_fingerprints_loads(target: Any) -> None:
-    """All of them are missing then; one that is missing by itself is damage."""
-    path, mine, before = target
-    rewrite(path, tensors=drop("model/0.fingerprint"))
-    with pytest.raises(GossamerError, match=r"missing 0\.fingerprint"):
-        gs.load_checkpoint(path, *mine)
-    assert differences(before, facts(mine)) == []
-    rewrite(path, tensors=drop("model/3.fingerprint"))
-    assert gs.load_checkpoint(path, *mine) == {"step": 5}
-    mine[0](torch.randn(2, 32))
-
-
 @pytest.mark.parametrize("what", DOCUMENT_DAMAGE)
 def test_a_damaged_document_is_refused_with_nothing_changed(what: str, target: Any) -> None:
     """Whatever the JSON says: an error of ours, and the run goes on as if nothing had been asked."""

@@ -1,4 +1,4 @@
-"""A parameter that gets shorter and stays the same object."""
+"""A parameter that gets another size and stays the same object."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ OUTSIDE = (
 )
 
 
-def truncate_(parameter: nn.Parameter, size: int, states: Iterable[Tensor] = ()) -> None:
-    """Keep the first entries of a flat parameter, of its gradient and of states of its shape, in memory of their size.
+def resize_(parameter: nn.Parameter, size: int, states: Iterable[Tensor] = ()) -> None:
+    """Keep the first entries of a flat parameter, of its gradient and of states of its shape, or add zeros at the end.
 
     Args:
         parameter: nn.Parameter [n] - stays the same object, for optimizers hold it.
-        size: int - entries that stay.
+        size: int - entries afterwards; their memory has that size.
         states: tensors [n] - in place too.
     Raises:
         StateError: the parameter is in the buckets of a DistributedDataParallel, or a step is being compiled; nothing
             is changed.
     Cost: a copy of what stays; nothing where the size is that already.
     Example:
-        >>> p = nn.Parameter(torch.arange(4.0)); truncate_(p, 2); p
+        >>> p = nn.Parameter(torch.arange(4.0)); resize_(p, 2); p
         Parameter containing:
         tensor([0., 1.], requires_grad=True)
     """
@@ -38,7 +38,8 @@ def truncate_(parameter: nn.Parameter, size: int, states: Iterable[Tensor] = ())
     refuse_fixed_size(parameter)
     gradient = [] if parameter.grad is None else [parameter.grad]
     for tensor in {id(t): t for t in (parameter, *gradient, *states)}.values():
-        kept = tensor.detach()[:size].clone()
+        kept = tensor.detach().new_zeros(size)
+        kept[: tensor.numel()] = tensor.detach()[:size]
         if tensor is parameter:  # torch forgets the size that backward expects only where the dtype changes
             other = torch.float64 if kept.dtype != torch.float64 else torch.float32
             tensor.data = kept[:0].to(other)
