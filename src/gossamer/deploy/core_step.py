@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _get_tracing_state
 
 from gossamer import ops
 from gossamer.deploy.graph import activated
@@ -92,8 +93,12 @@ class CoreStep:
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
-        if isinstance(x, Tensor) and x.is_cpu and x.dim() == 2:  # the chain checks shape and dtype itself
-            return self.chain(x, residual)
+        if isinstance(x, Tensor) and x.dim() == 2:  # the chain checks the rest itself
+            try:
+                return self.chain(x, residual)
+            except RuntimeError:  # a layout without strides, or memory that is not there
+                check(x, self.n_in, self.dtype)
+                raise
         return self._flat(self.__call__, x, residual)
 
     def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -114,12 +119,12 @@ class CoreStep:
 
 def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
     """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
-    if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu:
-        got = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
-        raise DtypeError("Frozen", expected=f"a tensor of {dtype} on the CPU", got=got)
+    if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu or x.layout is not torch.strided:
+        got = f"{x.dtype} on {x.device}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+        hint = "x.to_dense() makes one of a sparse tensor" if isinstance(x, Tensor) and x.is_cpu else ""
+        raise DtypeError("Frozen", expected=f"a strided tensor of {dtype} on the CPU", got=got, hint=hint)
     # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
-    traced = torch._C._get_tracing_state() is not None  # noqa: SLF001 (torch has no public question of its cost)
-    if x.dim() < 1 or (not traced and x.shape[-1] != n_in):
+    if x.dim() < 1 or (_get_tracing_state() is None and x.shape[-1] != n_in):
         raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
 
 

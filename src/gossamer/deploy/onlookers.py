@@ -19,7 +19,7 @@ def onlookers() -> bool:
         >>> onlookers()
         False
     """
-    return _get_tracing_state() is not None or _len_torch_dispatch_stack() > 0 or _peek() is not None
+    return bool(_len_torch_dispatch_stack()) or _peek() is not None or _get_tracing_state() is not None
 
 
 def refuse(inputs: list[Any]) -> None:

@@ -159,10 +159,119 @@ def test_copies_and_pickles_are_independent(mlp):
     assert torch.equal(twin(x), expected)
 
 
-@pytest.mark.parametrize("move", [lambda f: f.double(), lambda f: f.half(), lambda f: f.to("meta")])
-def test_moving_is_refused(mlp, move):
-    with pytest.raises(StateError, match="freeze it again"):
-        move(gs.freeze(mlp("fanin"), torch.randn(4, 32), keep="csr"))
+class Branches(nn.Module):
+    """Frozen layer by layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm = nn.Linear(32, 8), nn.LayerNorm(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.a(x)) if float(x.detach().sum()) < 1e9 else x
+
+
+def networks(mlp):
+    """One of each kind, and what it reads."""
+    x = torch.randn(4, 32)
+    yield gs.freeze(mlp("fanin"), x, keep="csr"), x
+    yield gs.freeze(mlp("fanin"), x, keep="csr", values="int8"), x
+    yield gs.freeze(mlp("fanin"), x, keep="csr", values="bfloat16"), x
+    yield gs.freeze(mlp("fanin"), x, keep="dense"), x
+    yield gs.freeze(mlp("fanin").double(), x.double(), keep="csr"), x.double()
+    yield gs.freeze(nn.Sequential(nn.BatchNorm1d(32)), x), x
+    yield gs.freeze(nn.Sequential(nn.LayerNorm(32)), x), x
+    yield gs.freeze(Branches(), x, keep="csr"), x
+
+
+MOVES = {
+    "double": lambda f: f.double(),
+    "half": lambda f: f.half(),
+    "bfloat16": lambda f: f.to(torch.bfloat16),
+    "meta": lambda f: f.to("meta"),
+    "empty": lambda f: f.to_empty(device="meta"),
+}
+
+
+@pytest.mark.parametrize("move", sorted(MOVES))
+def test_a_real_move_or_cast_is_refused(mlp, move):
+    for frozen, x in networks(mlp):
+        if move == "double" and x.dtype == torch.float64:
+            continue
+        expected = frozen(x)
+        for module in (frozen, nn.Sequential(frozen, nn.ReLU())):
+            with pytest.raises(StateError, match="freeze it again"):
+                MOVES[move](module)
+        assert torch.equal(frozen(x), expected)
+
+
+def test_a_move_that_moves_nothing_does_nothing(mlp):
+    for frozen, x in networks(mlp):
+        expected = frozen(x)
+        for module in (frozen, nn.Sequential(frozen), nn.ModuleDict({"net": nn.Sequential(frozen)})):
+            module.to("cpu").to(torch.device("cpu")).to(x.dtype).to(x).cpu().eval()
+            module.train().share_memory().to(memory_format=torch.channels_last).requires_grad_(False)
+            assert torch.equal(frozen(x), expected)
+        assert not frozen.training
+
+
+def test_hooks_on_a_frozen_network_run(mlp):
+    frozen, x, seen = gs.freeze(mlp("fanin"), torch.randn(4, 32), keep="csr"), torch.randn(2, 32), []
+    expected = frozen(x)
+    hooks = [
+        frozen.register_forward_hook(lambda _m, _x, y: y + 1),
+        frozen.register_forward_pre_hook(lambda _m, _x: seen.append("before")),
+        nn.modules.module.register_module_forward_hook(lambda _m, _x, _y: seen.append("every")),
+    ]
+    assert torch.equal(frozen(x), expected + 1)
+    assert seen == ["before", "every"]
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(frozen(x), expected)
+
+
+def test_inputs_of_every_kind_are_read_as_the_model_reads_them(mlp, check_same):
+    model = mlp("fanin")
+    wide = torch.randn(64, 64)
+    complex_ = torch.randn(4, 32, dtype=torch.complex64)
+    with torch.inference_mode():
+        inference = torch.randn(4, 32)
+    inputs = {
+        "negative bit": complex_.conj().imag,
+        "negative view": torch._neg_view(torch.randn(4, 32)),
+        "real part": complex_.conj().real,
+        "transposed": wide[:32].t()[:4],
+        "expanded": wide[:1, :32].expand(6, 32),
+        "one number": torch.randn(1, 1).expand(3, 32),
+        "reversed": wide[:, :32].flip(0),
+        "strided": wide[::3, ::2],
+        "wants a gradient": torch.randn(4, 32, requires_grad=True),
+        "parameter": nn.Parameter(torch.randn(4, 32)),
+        "inference": inference,
+        "offset": torch.randn(4 * 32 + 1)[1:].view(4, 32),
+        "three dimensions": torch.randn(2, 3, 32).transpose(0, 1),
+    }
+    for keep in ("fanin", "dense"):
+        frozen = gs.freeze(model, torch.randn(4, 32), keep=keep)
+        for name, x in inputs.items():
+            torch.testing.assert_close(
+                frozen(x), model(x.detach()).detach(), msg=lambda m, n=name: f"{n}: {m}"
+            )
+            assert type(frozen(x)) is torch.Tensor
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.randn(4, 32).to_sparse(),
+        torch.randn(4, 32).to_sparse_csr(),
+        torch.randn(4, 32).to_mkldnn(),
+        torch.randn(4, 32, dtype=torch.complex64),
+    ],
+)
+def test_inputs_of_another_layout_or_type_are_refused(mlp, x):
+    for keep in ("fanin", "dense"):
+        with pytest.raises(DtypeError, match="expected"):
+            gs.freeze(mlp("fanin"), torch.randn(4, 32), keep=keep)(x)
 
 
 def test_wrong_inputs_are_refused(mlp):
