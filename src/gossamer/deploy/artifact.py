@@ -15,8 +15,8 @@ from gossamer.deploy.operators import operators
 from gossamer.deploy.room import room
 from gossamer.deploy.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
 from gossamer.deploy.values import narrow_name
-from gossamer.deploy.verify import check_graph, check_layer, check_report, check_shapes
-from gossamer.errors import ConfigError, FormatError
+from gossamer.deploy.verify import check_dense_forms, check_graph, check_layer, check_report, check_shapes
+from gossamer.errors import ConfigError, FormatError, GossamerError, KernelUnavailable, MemoryShortage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,10 +115,28 @@ def load(path: str | Path) -> Frozen:
     Cost: O(file) time and memory.
     """
     tensors, raw = storage.read(path, KIND, (VERSION,))
-    document = parse(Document, raw, f"load {Path(path).name}")
+    name = Path(path).name
+    try:
+        return _checked(parse(Document, raw, f"load {name}"), tensors)
+    except (FormatError, KernelUnavailable, MemoryShortage):
+        raise
+    except GossamerError as error:  # a part that refused what the file says
+        hint = "the file is damaged"
+        raise FormatError(f"load {name}", expected=error.expected, got=error.got, hint=hint) from error
+
+
+def _checked(document: Document, tensors: dict[str, Tensor]) -> Frozen:
+    """The network of a document, every part of it checked before it takes memory."""
     check_graph(document)
     check_report(document)
     _all_named(document, tensors)
+    check_dense_forms(
+        (part.shape[0] * part.shape[1], tensors[f"{part.name}/values"].numel())
+        for part in document.nodes
+        if isinstance(part, LinearPart) and "values" in part.tensors
+        for run in {run.layout for run in part.run} - {part.layout}
+        if run in layouts and not layout(run).explicit
+    )
     nodes = tuple(
         Node(part.name, tuple(part.inputs), _body(part, _own(part, tensors))) for part in document.nodes
     )

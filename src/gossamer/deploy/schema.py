@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from gossamer.deploy.operators.base import Size
+from gossamer.deploy.operators.base import Number, Size
 from gossamer.deploy.plan import Plan
 from gossamer.errors import FormatError
 
@@ -38,7 +38,7 @@ class LinearPart(_Part):
     layout: Name
     parameters: dict[Name, Annotated[int, Field(ge=1, le=65536)]] = Field(max_length=4)
     activation: Literal["relu", "leaky_relu"] | None
-    slope: float
+    slope: Number
     values: Literal["bfloat16", "int8"] | None
     run: Annotated[list[Run], Field(min_length=1, max_length=16)]
     tensors: Annotated[list[Name], Field(max_length=8)]

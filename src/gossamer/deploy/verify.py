@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor
 from gossamer.deploy.graph import Call, Graph, Layer, Node
 from gossamer.deploy.layouts import Packed, layout
 from gossamer.deploy.schema import Document, LinearPart
-from gossamer.deploy.store import in_proportion
+from gossamer.deploy.store import LARGEST_BLOWUP, SMALL_MATRIX, in_proportion
 from gossamer.deploy.values import NARROW
 from gossamer.errors import FormatError, GossamerError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gossamer.deploy.connections import Connections
     from gossamer.deploy.plan import InputPlan
 
@@ -120,8 +123,23 @@ def _check_run(part: LinearPart, name: str, engine: str, connections: Connection
         )
 
 
+def check_dense_forms(layers: Iterable[tuple[int, int]]) -> None:
+    """Refuse dense forms that together are out of proportion to what is stored, before any of them is made.
+
+    Args:
+        layers: numbers of the dense form and stored values, of each layer that runs dense from another form.
+    """
+    numbers, stored = (sum(each) for each in zip((0, 0), *layers, strict=True))
+    if numbers > max(SMALL_MATRIX, LARGEST_BLOWUP * stored):
+        raise FormatError(
+            "artifact", expected="dense forms in proportion to their connections", got=f"{numbers:,} numbers"
+        )
+
+
 def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
     """Follow shapes and dtypes through the graph on an empty batch: torch checks, and has nothing to compute.
+
+    An input of one dimension has no batch that could be empty; then shapes alone are computed.
 
     Args:
         graph: Graph - of calls and layers.
@@ -132,12 +150,17 @@ def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
 
     Cost: O(nodes); no kernel of ours runs.
     """
+    device = "cpu" if all(len(described.shape) > 1 for described in inputs) else "meta"
     values: dict[str, Tensor] = {}
     for name, described in zip(graph.inputs, inputs, strict=True):
         if described.dtype not in DTYPES:
             raise FormatError("load", expected=f"inputs of {', '.join(DTYPES)}", got=repr(described.dtype))
         shape = described.shape if len(described.shape) < 2 else [0, *described.shape[1:]]
-        values[name] = torch.empty(shape, dtype=DTYPES[described.dtype])
+        try:
+            values[name] = torch.empty(shape, dtype=DTYPES[described.dtype], device=device)
+        except RuntimeError as error:
+            got = f"{shape}: {str(error)[:200]}"
+            raise FormatError(f"load {name}", expected="an input that memory can hold", got=got) from None
     for node in graph.nodes:
         given = tuple(values[name] for name in node.inputs)
         try:
@@ -175,4 +198,5 @@ def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
     if strangers := {str(tensor.dtype) for tensor in body.tensors.values()} - {str(given[0].dtype)}:
         got = ", ".join(sorted(strangers))
         raise FormatError(f"load {node.name}", expected=f"tensors of {given[0].dtype}", got=got)
-    return body(*given)
+    tensors = {name: tensor.to(given[0].device) for name, tensor in body.tensors.items()}
+    return replace(body, tensors=tensors)(*given)

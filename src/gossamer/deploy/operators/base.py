@@ -19,6 +19,8 @@ LARGEST_STEP = 1 << 10  # kernel sizes, strides, paddings: a damaged file must n
 Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
 Step = Annotated[int, Field(ge=1, le=LARGEST_STEP)]
 Border = Annotated[int, Field(ge=0, le=LARGEST_STEP)]
+LARGEST_NUMBER = 3.0e38  # of float32, about: torch takes no other slope for it
+Number = Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)]
 Axis = Annotated[int, Field(ge=-8, le=8)]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.deploy.operators.base import Operator, Read, Settings, Unsupported, operator
+from gossamer.deploy.operators.base import Number, Operator, Read, Settings, Unsupported, operator
 from gossamer.nn import AllReLU, Dropout
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 class Slope(Settings):
     """A leaky ReLU's slope for negative numbers."""
 
-    negative_slope: float = 0.01
+    negative_slope: Number = 0.01
 
 
 class Alpha(Settings):
     """An ELU's limit for negative numbers."""
 
-    alpha: float = 1.0
+    alpha: Number = 1.0
 
 
 class Approximate(Settings):
