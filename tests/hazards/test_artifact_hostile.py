@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,8 +24,6 @@ from gossamer.errors import FormatError, GossamerError
 from gossamer.patterns import parse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gossamer.deploy import Frozen
 
 LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice", "block")
@@ -334,3 +333,99 @@ def test_a_sweep_in_a_process_of_its_own_never_crashes(files, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "survived"
+
+
+def calls(shape: list[int], *ops: tuple[str, dict]) -> dict:
+    """A document of calls, one behind the other."""
+    names = ["x", *(f"n{number}" for number in range(len(ops)))]
+    nodes = [
+        {"op": op, "name": name, "inputs": [read], "settings": settings, "tensors": []}
+        for (op, settings), name, read in zip(ops, names[1:], names, strict=False)
+    ]
+    report = {"inputs": [{"dtype": "float32", "shape": shape}], "batches": [{"batch": 1}]}
+    parts = {"kind": "network", "version": 1, "inputs": ["x"], "nodes": nodes, "output": names[-1]}
+    return parts | {"report": report}
+
+
+@pytest.mark.parametrize("shape", [[1, 2**31, 2**31, 2**31], [2**31] * 8, [1, 2**31, 2**31]])
+def test_described_shapes_that_overflow(tmp_path, shape):
+    refused(tmp_path, {"n0/unused": torch.ones(1)}, calls(shape, ("relu", {})), "mismatch")
+    document = calls(shape, ("relu", {}))
+    path = tmp_path / "g"
+    save_file({}, path, {"gossamer": json.dumps(document)})
+    try:
+        gs.load(path)
+    except FormatError as error:
+        assert "memory can hold" in str(error)  # noqa: PT017 (a shape that torch can describe loads)
+
+
+def test_a_described_vector_takes_no_memory(tmp_path):
+    """In a process of its own, for the largest size that a process ever had is remembered."""
+    path = tmp_path / "f"
+    save_file({}, path, {"gossamer": json.dumps(calls([2**31], ("relu", {}), ("tanh", {}), ("gelu", {})))})
+    script = f"""
+        import resource, gossamer as gs
+        from gossamer.deploy import load
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        gs.load({str(path)!r})
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 120  # megabytes: what torch loads for a first operator; the vector has 8192
+
+
+@pytest.mark.parametrize("slope", [1e308, -1e308, 3.4e38])
+def test_slopes_that_float32_does_not_hold(files, tmp_path, slope):
+    tensors, document = opened(files["csr"])
+    places = [
+        ("negative_slope", part["settings"]) for part in document["nodes"] if part["op"] == "leaky_relu"
+    ]
+    places += [("slope", document["nodes"][0])]
+    for name, holder in places:
+        before, holder[name] = holder[name], slope
+        refused(tmp_path, tensors, document, name)
+        holder[name] = before
+    save_file({}, tmp_path / "g", {"gossamer": json.dumps(calls([1, 4], ("elu", {"alpha": slope})))})
+    with pytest.raises(FormatError, match="alpha"):
+        gs.load(tmp_path / "g")
+
+
+def test_many_small_layers_do_not_become_many_large_matrices(tmp_path):
+    tensors, nodes = {}, []
+    for number in range(40):
+        name = str(number)
+        own = {
+            "rows": torch.zeros(1, dtype=torch.uint16),
+            "col": torch.zeros(1, 1, dtype=torch.uint16),
+            "values": torch.ones(1),
+        }
+        tensors |= {f"{name}/{key}": tensor for key, tensor in own.items()}
+        nodes.append(
+            {
+                "op": "linear",
+                "name": name,
+                "inputs": ["x" if not number else str(number - 1)],
+                "shape": [4096, 4096],
+                "layout": "fanin",
+                "parameters": {"group": 1},
+                "activation": None,
+                "slope": 0.0,
+                "values": None,
+                "run": [{"layout": "dense", "engine": "torch"}],
+                "tensors": list(own),
+            }
+        )
+    document = calls([1, 4096]) | {"nodes": nodes, "output": "39"}
+    refused(tmp_path, tensors, document, "in proportion.*671,088,640")
+
+
+def test_a_short_run_of_the_fuzzer():
+    script = Path(__file__).parents[2] / "benchmarks" / "fuzz_artifacts.py"
+    command = [sys.executable, str(script), "--count", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["raw"] == {}
+    assert found["died"] == []
+    assert found["loaded"] + found["refused"] == 200
+    assert found["bytes_beyond"] < 32 << 20
