@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -117,25 +117,22 @@ def cases(draw: Callable[..., Any]) -> Case:
 
 # --- rules --------------------------------------------------------------------------------------------------
 
-# Settings worth testing beside the defaults.
-VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "srigl": ({}, {"gamma": None}, {"gamma": 0.9}),
-    "importance": ({"then": gs.SET(every=5)}, {"then": gs.SET(every=5), "published": True}),
-}
 TRAINED_ON: list[Pattern] = [parse(text) for text in ("unstructured", "fanin", "fanin:4", "nm:1:8", "nm:2:4")]
 TRAINED_ON += [parse("block:4"), parse("block:8:1")]
 TRAINED_ON += [p for p in PATTERNS if p.name not in ("unstructured", "fanin", "nm", "block")]
 
 
 def make_rules(**settings: Any) -> list[Rule]:
-    """Every registered rule, and its variants, with these settings."""
-    return [rules[name](**settings, **variant) for name in rules for variant in VARIANTS.get(name, ({},))]
+    """Every registered rule, in each of the settings it declares to be worth testing, with these settings."""
+    return [rules[name](**settings, **variant) for name in rules for variant in rules[name].variants]
 
 
 def rule_id(rule: Rule) -> str:
     """A short name for test ids."""
-    gamma = f"-gamma{rule.gamma}" if hasattr(rule, "gamma") else ""
-    return rule.name + gamma + ("-published" if getattr(rule, "published", False) else "")
+    usual = type(rule)()
+    values = {field.name: getattr(rule, field.name) for field in fields(rule)}
+    other = {key: value for key, value in values.items() if key != "every" and value != getattr(usual, key)}
+    return "-".join([rule.name, *(f"{key}={getattr(v, 'name', v)}" for key, v in other.items())])
 
 
 def defined(**settings: Any) -> list[tuple[Rule, Pattern]]:
@@ -146,16 +143,6 @@ def defined(**settings: Any) -> list[tuple[Rule, Pattern]]:
 def pair_id(pair: Any) -> str:
     """A short name for a (rule, pattern) pair."""
     return f"{rule_id(pair[0])}-{pair[1]}" if isinstance(pair, tuple) else str(pair)
-
-
-def moves_budget(rule: Rule) -> bool:
-    """Whether a rule may move connections between the buckets of a layer (neuron ablation)."""
-    return bool(getattr(rule, "gamma", None))
-
-
-def shrinks(rule: Rule) -> bool:
-    """Whether a rule may leave a layer with fewer connections than it had (removed neurons)."""
-    return rule.name == "importance"
 
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {

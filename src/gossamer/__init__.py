@@ -14,7 +14,19 @@ if TYPE_CHECKING:
     from gossamer.errors import GossamerError
     from gossamer.nn import AllReLU, Dropout, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
     from gossamer.patterns import NM, Block, FanIn, Unstructured
-    from gossamer.rules import SET, Constant, Cosine, Cubic, ImportancePruning, Linear, RigL, SRigL, Static
+    from gossamer.rules import (
+        MEST,
+        SET,
+        SNFS,
+        Constant,
+        Cosine,
+        Cubic,
+        ImportancePruning,
+        Linear,
+        RigL,
+        SRigL,
+        Static,
+    )
     from gossamer.training import SGDW, attach, load_checkpoint, save_checkpoint
 
 _HOME = {
@@ -32,7 +44,9 @@ _HOME = {
     ),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
     "gossamer.rules": (
+        "MEST",
         "SET",
+        "SNFS",
         "Constant",
         "Cosine",
         "Cubic",
@@ -48,9 +62,11 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __version__ = "0.1.0.dev0"
 __all__ = [
+    "MEST",
     "NM",
     "SET",
     "SGDW",
+    "SNFS",
     "AllReLU",
     "Block",
     "Constant",

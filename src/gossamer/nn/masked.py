@@ -51,11 +51,16 @@ class Masked(SparseModule):
         units = self.pattern.units(self.to_matrix(self.mask).cpu(), self.grid)
         return Topology(self.pattern, self.shape, units.all(1).nonzero().squeeze(1))
 
-    def unit_values(self) -> Tensor:
-        """[units, members], on the CPU; raises TopologyError where they are of other connections."""
+    def unit_values(self, tensor: Tensor | None = None) -> Tensor:
+        """[units, members], on the CPU; raises TopologyError where the weights are of other connections."""
         self._settle()
-        dense = self.to_matrix(self.weight.detach()).cpu()
+        dense = self.to_matrix((self.weight if tensor is None else tensor).detach()).cpu()
         return self.pattern.pack(dense, self.topology.positions, self.grid).view(-1, self.grid.members)
+
+    def place(self, tensor: Tensor, units: Tensor) -> None:
+        """Each where its connection is; the rest stays as it is."""
+        dense = self.pattern.unpack(units.reshape(-1), self.topology.positions, self.grid)
+        tensor.copy_(torch.where(self.mask, self.from_matrix(dense).to(tensor), tensor))
 
     def assign(self, topology: Topology, values: Tensor) -> None:
         """Replace mask and weight."""

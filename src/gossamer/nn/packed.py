@@ -102,17 +102,21 @@ class Packed(Indexed):
         on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
         return Topology(self.pattern, self.shape, self.pattern.decode(on_cpu, self.grid))
 
-    def unit_values(self) -> Tensor:
-        """[units, members], on the CPU; raises TopologyError where they are of other connections."""
+    def unit_values(self, tensor: Tensor | None = None) -> Tensor:
+        """[units, members], on the CPU; raises TopologyError where the values are of other connections."""
         self.operands()
-        members = self.grid.members
-        return self.values.detach()[: self.connections].view(-1, members).cpu()
+        flat = self.values if tensor is None else tensor
+        return flat.detach()[: self.connections].view(-1, self.grid.members).cpu()
+
+    def place(self, tensor: Tensor, units: Tensor) -> None:
+        """Units lie side by side."""
+        tensor[: units.numel()] = units.reshape(-1).to(tensor.device, tensor.dtype)
 
     @property
     def connections(self) -> int:
         """Stored connections, from the index sizes alone."""
-        last: Tensor = self.__dict__[self._index_names[-1]]
-        return last.numel() * self.grid.members
+        index = list(self.index.values())
+        return ops.stored_connections(index, self.pattern.layout, self.pattern.dims(self.shape))
 
     def assign(self, topology: Topology, values: Tensor) -> None:
         """Replace topology and values; raises ShapeError where they exceed the budget."""

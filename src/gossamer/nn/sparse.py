@@ -84,8 +84,12 @@ class SparseModule(nn.Module, ABC):
         """The weight as a dense layer would hold it; gradients through it reach ``weights``."""
 
     @abstractmethod
-    def unit_values(self) -> Tensor:
-        """[units, members]: values in topology order, without gradient."""
+    def unit_values(self, tensor: Tensor | None = None) -> Tensor:
+        """[units, members]: the weights, or a tensor of their shape, in topology order, on the CPU."""
+
+    @abstractmethod
+    def place(self, tensor: Tensor, units: Tensor) -> None:
+        """Write [units, members] in topology order into a tensor of the weights' shape."""
 
     @abstractmethod
     def assign(self, topology: Topology, values: Tensor) -> None:

@@ -1,19 +1,24 @@
 """How connections come and go: one file per algorithm."""
 
 from gossamer.registry import discover
-from gossamer.rules.base import LayerView, Rule, rules
+from gossamer.rules.base import Rule, rules
 from gossamer.rules.config import build, describe, rule_of
 from gossamer.rules.importance import ImportancePruning
-from gossamer.rules.rigl import RigL
+from gossamer.rules.mest import MEST
+from gossamer.rules.rigl import RigL, gradient_of
 from gossamer.rules.schedules import Constant, Cosine, Cubic, Linear, Schedule, schedules
 from gossamer.rules.set import SET
+from gossamer.rules.snfs import SNFS
 from gossamer.rules.srigl import SRigL
 from gossamer.rules.static import Static
+from gossamer.rules.view import LayerView, Stored
 
 discover(__name__, __path__)
 
 __all__ = [
+    "MEST",
     "SET",
+    "SNFS",
     "Constant",
     "Cosine",
     "Cubic",
@@ -25,8 +30,10 @@ __all__ = [
     "SRigL",
     "Schedule",
     "Static",
+    "Stored",
     "build",
     "describe",
+    "gradient_of",
     "rule_of",
     "rules",
     "schedules",

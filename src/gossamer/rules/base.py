@@ -3,72 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from gossamer.errors import ConfigError, NonFiniteError, PatternError
+from gossamer.errors import ConfigError, PatternError
 from gossamer.patterns import Pattern
 from gossamer.registry import Registry
 from gossamer.rules.schedules import Cosine, Schedule
-from gossamer.topology import TileScores, Topology, top_mask
+from gossamer.rules.view import LayerView
+from gossamer.topology import top_mask
 
 rules: Registry[Rule] = Registry("rule")
-
-
-@dataclass(frozen=True)
-class LayerView:
-    """What a rule sees of a layer, the same in both homes (packed, masked).
-
-    Args:
-        name: str - name of the layer in its model.
-        topology: Topology - the connections before the update.
-        capacity: int - the layer's budget in units.
-        values: [units, members], float - weights in topology order.
-        gradient: TileScores or None - absolute dense gradient by tiles; only for rules that declare it.
-        generator: torch.Generator - for every random choice.
-        is_output: bool - the layer's neurons are the model's outputs and may not be ablated.
-        step, total_steps: int - when the update happens, and steps of the whole training.
-        source, reader: LayerView or None - the sparse layers that alone give this one's inputs and read its outputs,
-            where that is known; without gradients, and neighbours of their own.
-    """
-
-    name: str
-    topology: Topology
-    capacity: int
-    values: Tensor
-    gradient: TileScores | None
-    generator: torch.Generator
-    is_output: bool = False
-    step: int = 0
-    total_steps: int = 0
-    source: LayerView | None = None
-    reader: LayerView | None = None
-
-    @property
-    def positions(self) -> Tensor:
-        """[units], int64."""
-        return self.topology.positions
-
-    @property
-    def pattern(self) -> Pattern:
-        """The pattern."""
-        return self.topology.pattern
-
-    def magnitude(self) -> Tensor:
-        """[units]: absolute weight, summed over the members of a unit; raises NonFiniteError."""
-        scores = self.values.abs().sum(1)
-        if not bool(torch.isfinite(scores).all()):
-            raise NonFiniteError(
-                "topology update",
-                expected=f"finite weights in {self.name}",
-                got="NaN or infinity",
-                hint="lower the learning rate or clip gradients; nothing was changed",
-            )
-        return scores
 
 
 def is_whole(value: object) -> bool:
@@ -90,6 +39,12 @@ class Rule(ABC):
         drop: float or Schedule - share of connections replaced; a float is the start of a cosine to 0.
         begin: int - first step (inclusive) at which updates may happen.
         until: float in (0, 1] - share of the training steps after which the topology stays (exclusive).
+
+    A class declares what it does; the conformance suite holds it to that. ``count`` says what becomes of the number of
+    connections: "kept" in every bucket; "moves" between buckets or layers, within each layer's capacity; "shrinks", and
+    never comes back. ``grows``: new connections appear. ``never`` names what must not happen: "change" of any
+    connection; "ablate outputs", so that a neuron of the output layer loses its last input; "revive" a neuron without
+    connections. ``variants`` are settings worth testing.
     """
 
     every: int = 100
@@ -98,7 +53,12 @@ class Rule(ABC):
     until: float = 0.75
 
     name: ClassVar[str]
+    count: ClassVar[str] = "kept"
+    grows: ClassVar[bool] = True
+    never: ClassVar[frozenset[str]] = frozenset()
+    variants: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     needs_gradient: ClassVar[bool] = False  # the dense gradient, by tiles, at update steps
+    together: ClassVar[bool] = False  # ``plan`` sees all layers at once, not one after the other
 
     def __post_init__(self) -> None:
         steps = is_whole(self.every) and is_whole(self.begin) and self.every >= 1 and self.begin >= 0
@@ -176,3 +136,36 @@ class Rule(ABC):
         survivors = layer.positions[self.keep(layer, fraction)]
         want = layer.pattern.count(layer.positions, grid) - layer.pattern.count(survivors, grid)
         return self.grow(layer, survivors, want)
+
+    def plan(self, layers: Sequence[LayerView], fraction: float) -> dict[str, Tensor]:
+        """The new positions of every layer by name; override it, with ``together = True``, to weigh layers.
+
+        Args:
+            layers: views - all layers that take part in the update where the rule is ``together``, else one.
+            fraction: float - drop fraction of this update.
+        Returns:
+            name -> [units], int64 - ascending, at most the layer's capacity.
+        Cost: see the rule; the views of all layers are in memory at once where it is ``together``.
+        """
+        return {layer.name: self.update(layer, fraction) for layer in layers}
+
+    def new_state(self, layer: LayerView) -> dict[str, Any]:
+        """What the rule wants to remember of a layer: tensors and numbers by name, found in ``layer.state``.
+
+        The engine saves it, and it is the same on every rank. A rule puts new values in place of old ones; it does not
+        write into a tensor, for an update that is refused leaves everything as it was. Nothing in it is carried through
+        an update: what belongs to a connection is kept beside its position.
+        """
+        return {}
+
+    def before_step(self, layer: LayerView, gradients: Tensor) -> Tensor:
+        """Gradients of the existing connections that the coming optimizer step shall use, e.g. with a penalty added.
+
+        Args:
+            layer: LayerView - as it is before the step; without the dense gradient.
+            gradients: [units, members] - in topology order; under AMP, those the optimizer sees.
+        Returns:
+            [units, members].
+        Cost: where a rule overrides it, O(connections) a step beside its own; else nothing.
+        """
+        return gradients

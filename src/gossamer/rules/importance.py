@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError
 from gossamer.patterns import Pattern, Unstructured
-from gossamer.rules.base import LayerView, Rule, rules
+from gossamer.rules.base import Rule, rules
 from gossamer.rules.schedules import Constant, Schedule
+from gossamer.rules.set import SET
 from gossamer.rules.static import Static
+from gossamer.rules.view import LayerView
 from gossamer.topology import Topology
 
 
@@ -59,6 +62,16 @@ class ImportancePruning(Rule):
     until: float = 1.0
     then: Rule = field(default_factory=Static)
     published: bool = False
+    count: ClassVar[str] = "shrinks"
+    variants: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"then": SET(every=5)},
+        {"then": SET(every=5), "published": True},
+    )
+
+    @property
+    def never(self) -> frozenset[str]:  # type: ignore[override]
+        """What is removed stays removed, except in the published code."""
+        return frozenset() if self.published else frozenset({"revive"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gossamer.errors import ConfigError
 from gossamer.patterns.base import merge
-from gossamer.rules.base import LayerView, Rule, rules
+from gossamer.rules.base import Rule, rules
+from gossamer.rules.view import LayerView
 from gossamer.topology import TileScores
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gossamer.rules.base import LayerView, Rule, rules
+from gossamer.rules.base import Rule, rules
 from gossamer.rules.schedules import Constant, Schedule
+from gossamer.rules.view import LayerView
 from gossamer.topology import top_mask
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,8 +12,9 @@ from torch import Tensor
 from gossamer.errors import ConfigError
 from gossamer.patterns import FanIn, Pattern, Unstructured
 from gossamer.patterns.base import merge
-from gossamer.rules.base import LayerView, is_number, rules
+from gossamer.rules.base import is_number, rules
 from gossamer.rules.rigl import RigL, gradient_of
+from gossamer.rules.view import LayerView
 from gossamer.topology import top_mask
 
 
@@ -37,11 +39,18 @@ class SRigL(RigL):
     """
 
     gamma: float | None = 0.3
+    never: ClassVar[frozenset[str]] = frozenset({"ablate outputs"})
+    variants: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"gamma": None}, {"gamma": 0.9})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gamma is not None and not (is_number(self.gamma) and 0 <= self.gamma < inf):
             raise ConfigError("SRigL", expected="a finite gamma >= 0 or None", got=repr(self.gamma))
+
+    @property
+    def count(self) -> str:  # type: ignore[override]
+        """With ablation, budget moves to the neurons that stay."""
+        return "moves" if self.gamma else "kept"
 
     def undefined_on(self, pattern: Pattern) -> str:
         """FanIn always; NM only without ablation; Unstructured and Block never."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gossamer.rules.base import LayerView, Rule, rules
+from gossamer.rules.base import Rule, rules
+from gossamer.rules.view import LayerView
 
 
 @rules.register("static")
@@ -20,6 +22,9 @@ class Static(Rule):
         >>> Static().due(100, 1000)
         False
     """
+
+    grows: ClassVar[bool] = False
+    never: ClassVar[frozenset[str]] = frozenset({"change"})
 
     def due(self, step: int, total_steps: int) -> bool:
         """Never."""

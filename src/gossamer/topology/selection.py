@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import NonFiniteError
-from gossamer.patterns import Grid
+from gossamer.patterns import Grid, Pattern
 from gossamer.topology import parts
 from gossamer.topology.held import BELOW_ALL, Held
 from gossamer.topology.parts import Part
@@ -57,6 +57,34 @@ class TileScores:
         for part in parts.parts(self.grid, self.grid.size):
             yield part.rows, part.cols, self.rows(part.rows, part.cols)
 
+    def at(self, positions: Tensor) -> Tensor:
+        """The gradient at some positions.
+
+        Args:
+            positions: [n], int64 - ascending.
+        Returns:
+            [n, members] - with its sign.
+        Raises:
+            NonFiniteError: it is NaN or infinite there.
+        Cost: one pass over the tiles that hold a position; memory of one tile and of the result.
+        Example:
+            >>> s = torch.tensor([[1., -9., 5.], [4., 2., 8.]])
+            >>> t = TileScores(Grid(2, 3, 1, 1), lambda rows, cols: s[rows, cols].clone())
+            >>> t.at(torch.tensor([1, 5])).tolist()
+            [[-9.0], [8.0]]
+        """
+        found = torch.empty(0)
+        for part in parts.parts(self.grid, self.grid.size):
+            inside = part.inside(positions)
+            if not found.numel() or inside.numel():
+                units = Pattern.units(self.rows(part.rows, part.cols), part.grid)[inside]
+                if not found.numel():
+                    found = units.new_zeros(positions.numel(), self.grid.members)
+                found[torch.searchsorted(positions, part.in_layer(inside))] = units
+        if not bool(torch.isfinite(found).all()):
+            raise self._not_finite()
+        return found
+
     def select(self, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
         """The best free positions of every bucket.
 
@@ -83,12 +111,15 @@ class TileScores:
                 return self._in_pieces(tiles, taken, want, bucket)
             return self._whole(tiles, taken, want, bucket)
         except NonFiniteError:
-            raise NonFiniteError(
-                "topology update",
-                expected=f"finite {self.what}",
-                got="NaN or infinity",
-                hint="lower the learning rate or clip gradients; nothing was changed",
-            ) from None
+            raise self._not_finite() from None
+
+    def _not_finite(self) -> NonFiniteError:
+        return NonFiniteError(
+            "topology update",
+            expected=f"finite {self.what}",
+            got="NaN or infinity",
+            hint="lower the learning rate or clip gradients; nothing was changed",
+        )
 
     def _tile(self, part: Part) -> Tile:
         """What the passes take."""

@@ -66,7 +66,7 @@ def save_checkpoint(
     extras = extras or Extras()
     groups, scalars, tensors = _optimizer_parts(optimizer)
     states = groups[0].pop(KEY, [])
-    if engine is not None and (mine := engine.state_dict()) not in states:
+    if engine is not None and not _holds(states, mine := engine.state_dict()):
         states = [mine, *states]
 
     def keep(place: str, tensor: Tensor) -> str:
@@ -85,13 +85,19 @@ def save_checkpoint(
         "version": VERSION,
         "optimizer": to_plain({"groups": groups, "scalars": scalars}, "optimizer"),
         "extra": extra,
-        "engine": next(iter(states), None),
-        "further_engines": states[1:],
+        "engine": to_plain(next(iter(states), None), "engine", keep),
+        "further_engines": to_plain(states[1:], "further_engines", keep),
         "scheduler": to_plain(extras.scheduler.state_dict(), "scheduler") if extras.scheduler else None,
         "progress": to_plain(extras.progress or {}, "progress"),
         "tensors": sorted(tensors),
     }
     storage.write(path, tensors, document)
+
+
+def _holds(states: list[dict[str, Any]], mine: dict[str, Any]) -> bool:
+    """Whether an engine's state is among those that ride in the optimizer; tensors are not compared."""
+    plain = [{key: value for key, value in state.items() if key != "remembered"} for state in (mine, *states)]
+    return plain[0] in plain[1:]
 
 
 def _optimizer_parts(optimizer: Optimizer) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Tensor]]:
@@ -171,12 +177,13 @@ def load_checkpoint(
     progress = from_plain(document.get("progress"))
     alike("progress", {}, progress, exact=False)
     random = random_state(tensors)
+    followed = from_plain(document.get("engine"), tensors)
     if engine is not None:
-        engine.parse(document.get("engine"))
-    further: Any = document.get("further_engines")
+        engine.parse(followed)
+    further: Any = from_plain(document.get("further_engines"), tensors)
     alike("further engines", [], further)
-    if document.get("engine") is not None and (count := riders(optimizer)):
-        optimizer_state["param_groups"][0][KEY] = [document["engine"], *further][:count]
+    if followed is not None and (count := riders(optimizer)):
+        optimizer_state["param_groups"][0][KEY] = [followed, *further][:count]
 
     with restoring(model, optimizer, scheduler):
         with loading("model"):
@@ -184,7 +191,7 @@ def load_checkpoint(
         with loading("optimizer"):
             optimizer.load_state_dict(optimizer_state)
         if engine is not None:
-            engine.load_state_dict(document["engine"])
+            engine.load_state_dict(followed)
         if scheduler is not None:
             with loading("scheduler"):
                 scheduler.load_state_dict(schedule)

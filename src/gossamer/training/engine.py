@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError
@@ -88,6 +89,8 @@ class Engine:
         """Look at the parameters as they are."""
         claim(optimizer, self.load_state_dict)
         self._check_topologies()
+        if self._planner.prepares and not inside_another_step(optimizer):
+            self._planner.prepare(self.step + 1)
         self._steps.begin()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -141,6 +144,7 @@ class Engine:
             lambda: (
                 {"step": self.step}
                 | {f"topology of {name}": digest(plan.change().new.positions) for name, plan in plans.items()}
+                | {f"memory of {name}": _digests_of(plan.remembered) for name, plan in plans.items()}
             ),
         )
         self.history += self._planner.carry_out(plans, self.step)
@@ -148,6 +152,7 @@ class Engine:
     def state_dict(self) -> dict[str, Any]:
         """Step, settings, history and digests of the topologies, ready for JSON; the model holds the topologies.
 
+        Where the rule remembers something, its numbers and tensors are there, too.
         It rides in ``optimizer.state_dict()`` too: a trainer that saves and loads the optimizer resumes the engine.
         """
         return {
@@ -155,6 +160,7 @@ class Engine:
             "step": self.step,
             "history": [asdict(row) for row in self.history],
             "topologies": self._digests(),
+            **({"remembered": dict(kept)} if (kept := self._planner.remembered) else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -164,6 +170,7 @@ class Engine:
         """
         standing = self.parse(state)
         self.step, self.history, self._expected = standing.step, standing.history, standing.topologies
+        self._planner.remembered = standing.remembered
         self._arm()
 
     def parse(self, state: Any) -> Standing:
@@ -197,3 +204,8 @@ class Engine:
             "outputs": sorted(self.outputs),
             "ranks": self.ranks.count,
         }
+
+
+def _digests_of(remembered: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rule remembers of a layer, to be compared between ranks."""
+    return {name: digest(value) if isinstance(value, Tensor) else value for name, value in remembered.items()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from torch import Tensor
 
 from gossamer.errors import ConfigError, FormatError
 
@@ -37,6 +39,7 @@ class Standing:
     step: int
     history: list[Update]
     topologies: dict[str, str]  # a digest of every layer's connections
+    remembered: dict[str, dict[str, Any]]  # what the rule keeps of layers
 
 
 def parse_state(state: Any, settings: Mapping[str, Any]) -> Standing:
@@ -63,4 +66,23 @@ def parse_state(state: Any, settings: Mapping[str, Any]) -> Standing:
             expected="a step, a history and digests of topologies",
             got=f"step {step!r}, {type(rows).__name__}, {type(topologies).__name__}",
         )
-    return Standing(step, [Update.parse(row) for row in rows], topologies)
+    remembered = _parse_remembered(state.get("remembered", {}), settings["layers"])
+    return Standing(step, [Update.parse(row) for row in rows], topologies, remembered)
+
+
+def _parse_remembered(given: Any, layers: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What a rule kept: tensors and numbers by name, for layers of this run; raises FormatError."""
+    known, kinds = set(layers), (Tensor, int, float)
+    whole = isinstance(given, dict) and all(
+        name in known
+        and isinstance(kept, dict)
+        and all(isinstance(key, str) and isinstance(value, kinds) for key, value in kept.items())
+        for name, kept in given.items()
+    )
+    if not whole:
+        raise FormatError(
+            "Engine.load_state_dict",
+            expected="what the rule remembers: tensors and numbers of layers of this run",
+            got=repr(given)[:60],
+        )
+    return {name: dict(kept) for name, kept in given.items()}

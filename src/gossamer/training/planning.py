@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gossamer.errors import ConfigError, TopologyError
 from gossamer.nn import SparseModule
 from gossamer.nn.chain import Link, fold
 from gossamer.rules import LayerView, Rule
 from gossamer.topology import Edit, Topology, TopologyChange
 from gossamer.training.history import Update
 from gossamer.training.optimizers import following_state
+from gossamer.training.stored import StepState
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Plan:
     edit: Edit
     generator: torch.Generator  # as the decision left it: draws the values of what is grown
     states: list[Tensor]
+    remembered: dict[str, Any]  # what the rule will remember of the layer
 
     def change(self) -> TopologyChange:
         """The change of the layer as it is now."""
@@ -56,16 +60,18 @@ class Planner:
             outputs,
         )
         self._optimizer = optimizer
+        self.remembered: dict[str, dict[str, Any]] = {}  # by layer, what the rule asked to keep
         self._links = [link for link in links if link.source in layers and link.reader in layers]
 
     def plans(self, step: int, resting: Container[str] = ()) -> dict[str, Plan]:
         """What will become of the layers that do not rest, after a step; nothing is changed."""
         fraction = self.rule.fraction(step, self.total_steps)
-        taking_part = {name for name in self.layers if name not in resting}
-        links = [link for link in self._links if {link.source, link.reader} <= taking_part]
-        return {
-            name: self._decide(name, step, fraction, links) for name in self.layers if name in taking_part
-        }
+        taking_part = [name for name in self.layers if name not in resting]
+        links = [link for link in self._links if {link.source, link.reader} <= set(taking_part)]
+        plans: dict[str, Plan] = {}
+        for names in [taking_part] if self.rule.together else [[name] for name in taking_part]:
+            plans |= self._decide(names, step, fraction, links)
+        return plans
 
     def carry_out(self, plans: Mapping[str, Plan], step: int) -> list[Update]:
         """Change every layer that has a plan; one row of history each."""
@@ -77,19 +83,51 @@ class Planner:
             plan.layer.carry(change, plan.states)
             if self.rule.draws_values():
                 plan.layer.plant(change, plan.layer.draw(change.new, plan.generator))
+            if plan.remembered:
+                self.remembered[name] = plan.remembered
             rows.append(_record(step, name, change))
         return rows
 
-    def _decide(self, name: str, step: int, fraction: float, links: list[Link]) -> Plan:
-        """What will become of a layer."""
-        layer, view = self.layers[name], self._view(name, step, links)
-        positions = self.rule.update(view, fraction)
+    @property
+    def prepares(self) -> bool:
+        """Whether the rule has something to do before every step."""
+        return type(self.rule).before_step is not Rule.before_step
+
+    @torch.no_grad()
+    def prepare(self, step: int) -> None:
+        """Let the rule change the gradients that the coming step will use."""
+        for name, layer in self.layers.items():
+            if (gradient := layer.weights.grad) is not None:
+                view = self._alone(name, step)
+                layer.place(gradient, self.rule.before_step(view, layer.unit_values(gradient)))
+
+    def _decide(self, names: Sequence[str], step: int, fraction: float, links: list[Link]) -> dict[str, Plan]:
+        """What will become of layers that the rule sees at once."""
+        views = {name: self._view(name, step, links) for name in names}
+        decided = self.rule.plan(list(views.values()), fraction)
+        if set(decided) != set(names):
+            raise ConfigError(
+                f"{type(self.rule).__name__}.plan",
+                expected=f"positions for {', '.join(names)}",
+                got=", ".join(decided) or "none",
+            )
+        return {name: self._planned(views[name], decided[name], fraction) for name in names}
+
+    def _planned(self, view: LayerView, positions: Tensor, fraction: float) -> Plan:
+        """The plan of one layer; raises TopologyError where the rule decided what cannot be."""
+        layer = self.layers[view.name]
         layer.pattern.validate(positions, layer.grid)
+        if positions.numel() > layer.capacity:
+            raise TopologyError(
+                f"topology update of {view.name}",
+                expected=f"at most {layer.capacity} units, the capacity it was built with",
+                got=str(positions.numel()),
+            )
         change = TopologyChange.between(view.topology, Topology(layer.pattern, layer.shape, positions))
         if self.rule.draws_values():
             change = change.forgetting(self.rule.keep(view, fraction))
-        states = following_state(self._optimizer, layer.weights, name)
-        return Plan(layer, change.edit(), view.generator, states)
+        states = following_state(self._optimizer, layer.weights, view.name)
+        return Plan(layer, change.edit(), view.generator, states, view.state)
 
     def _fold(self, changes: Mapping[str, TopologyChange]) -> None:
         """Move the constants of neurons that lose their last connections; reads the layers as they were."""
@@ -106,7 +144,8 @@ class Planner:
         scores = self.layers[name].gradient_scores(name) if self.rule.needs_gradient else None
         source = next((self._alone(link.source, step) for link in links if link.reader == name), None)
         reader = next((self._alone(link.reader, step) for link in links if link.source == name), None)
-        return replace(self._alone(name, step), gradient=scores, source=source, reader=reader)
+        view = replace(self._alone(name, step), gradient=scores, source=source, reader=reader)
+        return view if view.state else replace(view, state=self.rule.new_state(view))
 
     def _alone(self, name: str, step: int) -> LayerView:
         """The layer without gradient and neighbours."""
@@ -124,6 +163,8 @@ class Planner:
             name in self.outputs,
             step,
             self.total_steps,
+            stored=StepState(layer, self._optimizer),
+            state=dict(self.remembered.get(name, {})),
         )
 
 
