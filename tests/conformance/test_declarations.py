@@ -1,4 +1,4 @@
-"""The suite of rules reads what a rule declares: a new rule of any kind passes it, and a declaration that lies does not."""
+"""The suite of rules reads what a rule declares: a rule of any kind passes it, and a declaration that lies does not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-import test_rules as suite
 
 import gossamer as gs
+from conformance import test_rules as suite
 from gossamer.rules import SET, Rule, rules
 
 if TYPE_CHECKING:

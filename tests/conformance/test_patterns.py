@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import comb
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import gossamer as gs
 from gossamer.errors import (
     ConfigError,
     DensityError,
@@ -20,9 +22,10 @@ from gossamer.errors import (
     ShapeError,
     TopologyError,
 )
-from gossamer.patterns import Pattern, parse, patterns
-from gossamer.topology import Topology
-from strategies import CASES, PATTERNS, Case, case, cases, density_near, fit
+from gossamer.patterns import Grid, Index, Pattern, parse, patterns
+from gossamer.patterns.base import Shape, narrow
+from gossamer.topology import Topology, TopologyChange
+from strategies import CASES, PATTERNS, Case, case, cases, density_near, fit, make_model, train_step
 
 INTEGERS = {torch.uint8: 1 << 8, torch.uint16: 1 << 16, torch.int32: 1 << 31, torch.int64: 1 << 63}
 each_pattern = pytest.mark.parametrize("pattern", PATTERNS, ids=str)
@@ -482,3 +485,86 @@ def test_bad_pattern_names_are_refused(text: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse(text)
     complains(error)
+
+
+# --- counting -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WholeNeurons(Pattern):
+    """A pattern from outside: a neuron has all its inputs or none; stored as a fan-in of everything."""
+
+    name = "whole"
+    layout = "fanin"
+
+    def grid(self, shape: Shape) -> Grid:
+        """A unit is a row."""
+        return Grid(shape[0], 1, 1, shape[1])
+
+    def bucket(self, grid: Grid) -> int:
+        """The layer."""
+        return grid.size
+
+    def budget(self, density: float, shape: Shape) -> int:
+        """Neurons."""
+        return max(1, int(density * shape[0]))
+
+    def quotas(self, units: int, grid: Grid) -> torch.Tensor:
+        """One bucket."""
+        return torch.tensor([units])
+
+    def encode(self, positions: torch.Tensor, grid: Grid) -> Index:
+        """Every input of every neuron that is there."""
+        every = torch.arange(grid.w).expand(positions.numel(), -1)
+        return {"rows": positions.to(narrow(grid.rows)), "col": every.to(narrow(grid.w))}
+
+    def decode(self, index: Index, grid: Grid) -> torch.Tensor:
+        """The neurons."""
+        return index["rows"].to(torch.int64)
+
+    def dims(self, shape: Shape) -> list[int]:
+        """Of a fan-in."""
+        return [*shape, 1]
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, WholeNeurons()], ids=str)
+def test_layers_count_their_connections_whatever_a_unit_is(pattern: Pattern) -> None:
+    """What the index says, what the mask says and what the weights hold is one number, after an update as well."""
+    shape = fit(pattern, (16, 32))
+    density = density_near(pattern, 0.25, shape)
+    masked = gs.MaskedLinear(shape[1], shape[0], density=density, pattern=pattern)
+    packed = gs.SparseLinear(shape[1], shape[0], density=density, pattern=pattern)
+    packed.assign(masked.topology, masked.unit_values().reshape(-1))
+    for _ in range(2):
+        assert packed.connections == int(masked.mask.sum()) == masked.connections
+        assert torch.equal(packed.unit_values(), masked.unit_values())
+        x = torch.randn(3, shape[1])
+        torch.testing.assert_close(packed(x), masked(x))
+        fewer = packed.topology
+        kept = torch.arange(fewer.positions.numel()) % 2 == 0
+        if fewer.pattern.check_counts(fewer.pattern.count(fewer.positions[kept], fewer.grid), fewer.grid):
+            break  # this pattern has one count only
+        change = TopologyChange.between(fewer, replace(fewer, positions=fewer.positions[kept]))
+        packed.carry(change)
+        masked.carry(change)
+
+
+def test_whole_neurons_on_the_fan_in_layout_by_hand() -> None:
+    """Four neurons of six inputs: 24 connections."""
+    layer = gs.SparseLinear(6, 8, density=0.5, pattern=WholeNeurons())
+    assert (layer.connections, layer.unit_values().shape) == (24, (4, 6))
+    assert f"connections={24}" in layer.extra_repr()
+
+
+def test_whole_neurons_train_the_same_in_both_homes() -> None:
+    """Growth by gradient included: a neuron is scored as a whole."""
+    ends = []
+    for home in ("packed", "masked"):
+        model = make_model(home, WholeNeurons(), torch.float64)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        engine = gs.attach(model, optimizer, gs.RigL(every=2), total_steps=12)
+        losses = [train_step(model, optimizer, step, torch.float64) for step in range(12)]
+        assert sum(row.grown for row in engine.history) > 0
+        ends.append((losses, [row.connections for row in engine.history]))
+    assert ends[0][0] == pytest.approx(ends[1][0])
+    assert ends[0][1] == ends[1][1]

@@ -30,8 +30,8 @@ class SNFS(Rule):
     the largest are grown. The mean momentum of a layer is that of its existing connections: the optimizer's (SGD's
     buffer; Adam's ``m / (sqrt(v) + 1e-8)``), and where it keeps none, their gradient in the step just made.
 
-    A layer cannot outgrow the capacity it was built with. So every layer gives up the share ``spare`` of its capacity at
-    its first update; from then on the total of all layers is kept exactly, and they share the spare room. Further
+    A layer cannot outgrow the capacity it was built with. So every layer gives up the share ``spare`` of its capacity
+    at its first update; from then on the total of all layers is kept exactly, and they share the spare room. Further
     deviations: counts are rounded down, not up; no layer is exempt for being nearly dense; no rounding is corrected.
 
     Args:

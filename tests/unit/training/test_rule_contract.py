@@ -1,0 +1,198 @@
+"""What an engine offers to a rule beside one layer's weights: gradients, memory, all layers, a word before the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+import torch
+
+import gossamer as gs
+from gossamer.errors import ConfigError, FormatError, TopologyError
+from gossamer.rules import LayerView, Rule
+from strategies import dense_weight, differences, everything, make_model, train_step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+HOMES = pytest.mark.parametrize("home", ["packed", "masked"])
+PATTERNS = pytest.mark.parametrize(
+    "pattern", [gs.Unstructured(), gs.FanIn(4), gs.NM(1, 4), gs.Block(4)], ids=str
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look(Rule):
+    """Changes nothing and writes down what it sees."""
+
+    name: ClassVar[str] = "look"
+    seen: ClassVar[list[LayerView]] = []
+
+    def update(self, layer: LayerView, fraction: float) -> Tensor:
+        """The positions as they are."""
+        self.seen.append(layer)
+        return layer.positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupLasso(Look):
+    """A penalty on the norm of every unit: its gradient is the unit over its norm."""
+
+    strength: float = 0.1
+
+    def before_step(self, layer: LayerView, gradients: Tensor) -> Tensor:
+        """With the penalty's gradient."""
+        norm = layer.values.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        return gradients + self.strength * layer.values / norm
+
+
+@HOMES
+@PATTERNS
+def test_a_rule_sees_gradient_and_momentum_of_the_step_just_made(home: str, pattern: Any) -> None:
+    """In topology order, as autograd and torch's SGD have them for the dense layer."""
+    Look.seen.clear()
+    model = make_model(home, pattern, torch.float64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
+    engine = gs.attach(model, optimizer, Look(every=2), total_steps=10)
+    kept = {name: torch.zeros_like(layer.unit_values()) for name, layer in engine.layers.items()}
+    for step in range(2):
+        train_step(model, optimizer, step, torch.float64)
+        for name, layer in engine.layers.items():
+            kept[name] = 0.5 * kept[name] + layer.unit_values(layer.weights.grad)
+    for seen in Look.seen:
+        layer = engine.layers[seen.name]
+        assert torch.equal(seen.gradients, layer.unit_values(layer.weights.grad))
+        assert seen.gradients.shape == seen.values.shape
+        torch.testing.assert_close(seen.moment("momentum_buffer"), kept[seen.name])
+        assert seen.moment("exp_avg") is None
+    assert len(Look.seen) == 2
+
+
+@PATTERNS
+def test_a_word_before_the_step_is_the_same_in_both_homes(pattern: Any) -> None:
+    """The penalty is in the step: the weights are those of a step by hand."""
+    ends = []
+    for home in ("packed", "masked"):
+        model = make_model(home, pattern, torch.float64)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        gs.attach(model, optimizer, GroupLasso(every=100), total_steps=10)
+        before = [layer.unit_values().clone() for layer in (model[0], model[3])]
+        plain = make_model(home, pattern, torch.float64)
+        train_step(plain, torch.optim.SGD(plain.parameters(), lr=0.1), 0, torch.float64)
+        train_step(model, optimizer, 0, torch.float64)
+        for layer, other, was in zip((model[0], model[3]), (plain[0], plain[3]), before, strict=True):
+            penalty = 0.1 * 0.1 * was / was.norm(dim=1, keepdim=True)
+            torch.testing.assert_close(layer.unit_values(), other.unit_values() - penalty)
+        ends.append([dense_weight(layer) for layer in (model[0], model[3])])
+    torch.testing.assert_close(*ends)
+
+
+def test_the_hook_before_the_step_is_armed_only_for_rules_that_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others pay nothing; an optimizer that calls its parent's step does not penalize twice."""
+    calls: list[str] = []
+
+    def note(self: GroupLasso, layer: LayerView, gradients: Tensor) -> Tensor:
+        calls.append(layer.name)
+        return gradients
+
+    class Nested(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    monkeypatch.setattr(GroupLasso, "before_step", note)
+    for rule, expected in ((Look(every=3), []), (GroupLasso(every=3), ["0", "3"])):
+        model = make_model("packed", gs.FanIn())
+        optimizer = Nested(model.parameters(), lr=0.1)
+        gs.attach(model, optimizer, rule, total_steps=10)
+        train_step(model, optimizer, 0)
+        assert calls == expected
+
+
+def trained(steps: int, resume: Path | None = None, how: str = "checkpoint") -> tuple[Any, Any, Any]:
+    """A run of a rule that remembers; or one that goes on from a file."""
+    model = make_model("packed", gs.Unstructured(), seed=0 if resume is None else 3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    engine = gs.attach(model, optimizer, gs.SNFS(every=3), total_steps=40)
+    if resume is not None and how == "checkpoint":
+        gs.load_checkpoint(resume, model, optimizer, engine)
+    elif resume is not None:
+        state = torch.load(resume, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    for step in range(engine.step, steps):
+        train_step(model, optimizer, step)
+    return model, optimizer, engine
+
+
+@pytest.mark.parametrize("how", ["checkpoint", "torch.save"])
+def test_what_a_rule_remembers_survives_a_kill(how: str, tmp_path: Path) -> None:
+    """In a checkpoint of ours and in the state of the optimizer that any trainer saves: same bits."""
+    whole = trained(20)
+    model, optimizer, engine = trained(10)
+    assert engine.state_dict()["remembered"]["0"]["positions"].numel() > 0
+    file = tmp_path / "state"
+    if how == "checkpoint":
+        gs.save_checkpoint(file, model, optimizer, engine)
+    else:
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    again = trained(20, file, how)
+    assert differences(everything(*whole[:2]), everything(*again[:2])) == []
+    for name, kept in whole[2].state_dict()["remembered"].items():
+        assert differences(kept, again[2].state_dict()["remembered"][name]) == []
+
+
+@pytest.mark.parametrize(
+    "damaged", [[], {"nobody": {}}, {"0": 3}, {"0": {"positions": "text"}}, {"0": {1: 2}}]
+)
+def test_damaged_memory_is_refused_and_nothing_changes(damaged: Any) -> None:
+    """Whatever a file says."""
+    _, _, engine = trained(4)
+    state = engine.state_dict()
+    before = state["remembered"]
+    with pytest.raises(FormatError, match="remembers"):
+        engine.load_state_dict({**state, "step": 9, "remembered": damaged})
+    assert engine.step == 4
+    assert engine.state_dict()["remembered"] == before or all(
+        differences(before[name], engine.state_dict()["remembered"][name]) == [] for name in before
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Look):
+    """Decides about all layers at once, as it is told."""
+
+    together: ClassVar[bool] = True
+    answer: ClassVar[Any] = None
+
+    def plan(self, layers: Sequence[LayerView], fraction: float) -> dict[str, Tensor]:
+        """Whatever the test wants."""
+        self.seen.extend(layers)
+        found: dict[str, Tensor] = type(self).answer(layers)
+        return found
+
+
+def test_a_plan_over_all_layers_is_checked_before_anything_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All layers are there at once; none may be missing or exceed its capacity."""
+    model = make_model("packed", gs.Unstructured())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    engine = gs.attach(model, optimizer, Whole(every=100), total_steps=200)
+    train_step(model, optimizer, 0)
+    before = everything(model, optimizer)
+    Look.seen.clear()
+    wrong = [
+        (ConfigError, "plan", lambda layers: {layers[0].name: layers[0].positions}),
+        (TopologyError, "capacity", lambda layers: {v.name: torch.arange(v.capacity + 1) for v in layers}),
+        (TopologyError, "ascending", lambda layers: {v.name: v.positions.flip(0) for v in layers}),
+    ]
+    for error, words, answer in wrong:
+        monkeypatch.setattr(Whole, "answer", staticmethod(answer))
+        with pytest.raises(error, match=words):
+            engine.update()
+        assert differences(before, everything(model, optimizer)) == []
+    assert [layer.name for layer in Look.seen[:2]] == ["0", "3"]
