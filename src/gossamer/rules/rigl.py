@@ -43,7 +43,16 @@ class RigL(Rule):
 
 
 def gradient_of(layer: LayerView) -> TileScores:
-    """The layer's gradient scores; raises ConfigError where the engine was not asked for them."""
+    """The dense gradient of a layer, by tiles.
+
+    Args:
+        layer: LayerView.
+    Returns:
+        TileScores - ``select`` finds the largest, ``tiles`` and ``at`` give numbers.
+    Raises:
+        ConfigError: the rule does not say ``needs_gradient = True``.
+    Cost: O(1); see TileScores for what reading it costs.
+    """
     if layer.gradient is None:
         raise ConfigError(
             "grow by gradient",

@@ -1,4 +1,4 @@
-"""The best so far of buckets that are looked at in pieces, in any order."""
+"""The best so far of buckets that are looked at in pieces."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ class Held:
         floors: [buckets], float64 - nothing below is looked at; `BELOW_ALL` looks at everything.
         passes: Passes - whose ``keep`` weeds out.
         room: int - units of the largest tile.
+        ascending: bool - positions of a tile come after those of the one before: equals lose to what is held.
     Cost: 12 bytes (float32) for one and a half times what is wanted and for a tile.
     """
 
-    def __init__(self, want: Tensor, bucket: int, floors: Tensor, passes: Passes, room: int) -> None:
+    def __init__(
+        self, want: Tensor, bucket: int, floors: Tensor, passes: Passes, room: int, ascending: bool
+    ) -> None:
         self.want, self.bucket, self.floors, self.passes, self.room = want, bucket, floors, passes, room
+        self.ascending = ascending
         self.last = torch.full_like(want, -1)  # among equals of a full bucket's floor, earlier ones go before
         self.full, self.count = int(want.sum() * 3 / 2), 0
         self.scores, self.positions = torch.empty(0), torch.empty(0, dtype=torch.int64)
@@ -31,7 +35,7 @@ class Held:
     def floor(self, first: int, after: int) -> float:
         """What a score must exceed to be of interest, for buckets with positions ``first .. after - 1``."""
         least = float(self.floors[first // self.bucket : -(-after // self.bucket)].min())
-        if least == torch.inf or not self.scores.numel():
+        if self.ascending or least == torch.inf or not self.scores.numel():
             return least
         numbers = torch.finfo(self.scores.dtype)
         # A little lower, for equals are of interest.
@@ -46,6 +50,16 @@ class Held:
 
     def add(self, scores: Tensor, positions: Tensor) -> None:
         """Take in scores that were written to the space, at positions of the layer."""
+        if self.ascending:
+            self.positions[self.count : self.count + positions.numel()] = positions
+            self.count += positions.numel()
+        else:
+            self._take(scores, positions)
+        if self.count > self.full:
+            self._weed()
+
+    def _take(self, scores: Tensor, positions: Tensor) -> None:
+        """Take in those that are better than what full buckets hold."""
         at = slice(None) if self.want.numel() == 1 else positions.div(self.bucket, rounding_mode="floor")
         hopeful = (scores > self.floors[at].to(scores.dtype)) | (positions < self.last[at])
         chosen = hopeful.nonzero().squeeze(1)
@@ -53,8 +67,6 @@ class Held:
         self.scores[self.count : end] = scores[chosen]
         self.positions[self.count : end] = positions[chosen]
         self.count = end
-        if end > self.full:
-            self._weed()
 
     def best(self) -> Tensor:
         """The positions of the best of every bucket, ascending; fewer than wanted where a floor was too high."""
@@ -63,12 +75,13 @@ class Held:
 
     def _weed(self) -> None:
         """Bring the best of every bucket to the front, ascending, and raise the floors of those that are full."""
-        positions, order = self.positions[: self.count].sort()
-        self.positions[: self.count] = positions
-        self.scores[: self.count] = self.scores[order]
+        if not self.ascending:
+            positions, order = self.positions[: self.count].sort()
+            self.positions[: self.count] = positions
+            self.scores[: self.count] = self.scores[order]
+            del positions, order
         edges = torch.arange(self.want.numel() + 1) * self.bucket
-        ends, done = torch.searchsorted(positions, edges).tolist(), 0
-        del positions, order
+        ends, done = torch.searchsorted(self.positions[: self.count], edges).tolist(), 0
         for number, want in enumerate(self.want.tolist()):
             here = slice(ends[number], ends[number + 1])
             scores, places = self.scores[here], self.positions[here]

@@ -148,7 +148,7 @@ class TileScores:
 
     def _running(self, tiles: list[Part], taken: Tensor, want: Tensor, bucket: int, floors: Tensor) -> Tensor:
         """Keep the best so far and let later tiles beat its smallest; fewer than wanted where a floor is too high."""
-        held = Held(want, bucket, floors, self.passes, tiles[0].grid.size)
+        held = Held(want, bucket, floors, self.passes, tiles[0].grid.size, tiles[0].whole_rows)
         for part in tiles:
             tile = self._tile(part)
             floor = held.floor(part.rows.start * self.grid.cols, part.rows.stop * self.grid.cols)
