@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import gossamer as gs
 from gossamer.errors import DtypeError, ShapeError
+from gossamer.nn import sparse_batch
 from gossamer.ops import sparse_input
 from strategies import PATTERNS, case
 
@@ -81,7 +82,7 @@ def test_an_update_of_the_topology_is_seen() -> None:
 def test_gradient_growth_works_on_sparse_batches() -> None:
     """The same positions as with the dense batch."""
     grown = []
-    for sparse_batch in (False, True):
+    for sparse_input_too in (False, True):
         torch.manual_seed(0)
         layer = layer_of(gs.FanIn())
         optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
@@ -89,7 +90,7 @@ def test_gradient_growth_works_on_sparse_batches() -> None:
         for _ in range(2):
             x = batch(40)
             optimizer.zero_grad()
-            layer(x.to_sparse_csr() if sparse_batch else x).square().sum().backward()
+            layer(x.to_sparse_csr() if sparse_input_too else x).square().sum().backward()
             optimizer.step()
         grown.append(layer.topology.positions)
     assert torch.equal(*grown)
@@ -190,3 +191,19 @@ def test_transforms_refuse_sparse_batches(form: Any) -> None:
     params = {name: tensor.detach() for name, tensor in layer.named_parameters()}
     with pytest.raises(DtypeError, match="dense batch"):
         torch.func.grad(lambda p: torch.func.functional_call(layer, p, x).square().sum())(params)
+
+
+@pytest.mark.parametrize("cols", [slice(0, 6), slice(2, 5), slice(1, 6, 2), slice(3, 3)], ids=str)
+@pytest.mark.parametrize("width", [1, 3])
+def test_gradient_of_some_columns_of_a_sparse_batch(
+    cols: slice, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the dense product has it, also where few numbers are multiplied at once."""
+    monkeypatch.setattr(sparse_batch, "CHUNK", 4)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 6 * width, generator=generator, dtype=torch.float64)
+    x *= torch.rand(x.shape, generator=generator) < 0.4
+    outputs = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    expected = (outputs.T @ x).view(3, 6, width)[:, cols].flatten(1)
+    got = sparse_batch.product_of_columns(outputs, x.to_sparse_csr(), cols, width)
+    torch.testing.assert_close(got, expected)
