@@ -116,7 +116,7 @@ class Packed(Indexed):
     def connections(self) -> int:
         """Stored connections, from the index sizes alone."""
         index = list(self.index.values())
-        return ops.stored_connections(index, self.pattern.layout, self.pattern.dims(self.shape))
+        return ops.used_values(self.title, index, self.pattern.layout, self.pattern.dims(self.shape))
 
     def assign(self, topology: Topology, values: Tensor) -> None:
         """Replace topology and values; raises ShapeError where they exceed the budget."""
