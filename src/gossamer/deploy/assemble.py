@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gossamer.deploy.choose import Candidates, choose
+from gossamer.deploy.candidates import Candidates
+from gossamer.deploy.choose import BatchClass, choose
 from gossamer.deploy.dead import Removal, remove_dead
 from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.fuse import fuse
 from gossamer.deploy.graph import Choice, Graph, Layer, Linear, Opaque
 from gossamer.deploy.layouts import layout
 from gossamer.deploy.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
+from gossamer.deploy.repeat import repeated
 from gossamer.deploy.values import EXACT, fitting, narrowed
 from gossamer.measure import machine
 
@@ -25,36 +27,49 @@ if TYPE_CHECKING:
 
 
 def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Frozen:
-    """Remove, fuse, choose, report."""
+    """Remove, fuse, choose or repeat what was chosen, report."""
     before = {node.name: body.connections.shape for node, body in graph.linears()}
     graph, removals = remove_dead(graph)
     graph = fuse(graph, inputs)
-    if wanted.values != EXACT:
-        bodies = {
-            node.name: replace(body, connections=_rounded(body.connections, wanted))
-            for node, body in graph.linears()
-        }
-        graph = graph.replaced(bodies)
-    packed, found, networks = choose(graph, inputs, wanted)
-    until = limits(wanted.batches)
-    batches = [
-        BatchPlan(
-            batch=batch, up_to=limit, seconds=times, chosen=min(times, key=times.__getitem__) if times else ""
-        )
-        for batch, limit, times in zip(wanted.batches, until, networks, strict=True)
-    ]
+    if wanted.plan is not None:
+        packed, batches, tried = repeated(graph, wanted.plan)
+        facts = wanted.plan.machine
+    else:
+        graph = _narrowed(graph, wanted)
+        packed, found, classes = choose(graph, inputs, wanted)
+        sizes = [row.batch for row in classes]
+        batches = [_batch(row, wanted) for row in classes]
+        layers = {node.name: layer for node, layer in packed.layers()}
+        tried = {name: _tried(found[name], layers[name], sizes) for name in found}
+        facts = machine()
     gone = {row.layer: row for row in removals}
-    layers = {node.name: layer for node, layer in packed.layers()}
+    linear = {node.name: body for node, body in graph.linears()}
     rows = [
-        replaced_by(body, layers[node.name], found[node.name], gone.get(node.name)).model_copy(
-            update={"name": node.name, "was": before[node.name], "residual": len(node.inputs) > 1}
+        _row(linear[node.name], layer, gone.get(node.name)).model_copy(
+            update={
+                "name": node.name,
+                "was": before[node.name],
+                "residual": len(node.inputs) > 1,
+                "candidates": tried[node.name],
+            }
         )
-        for node, body in graph.linears()
+        for node, layer in packed.layers()
     ]
     return Frozen(
         packed,
-        Plan(inputs=described(inputs), batches=batches, layers=rows, notes=_notes(graph), machine=machine()),
+        Plan(inputs=described(inputs), batches=batches, layers=rows, notes=_notes(graph), machine=facts),
     )
+
+
+def _narrowed(graph: Graph, wanted: Wanted) -> Graph:
+    """The graph with values of fewer bits, where that is wanted."""
+    if wanted.values == EXACT:
+        return graph
+    bodies = {
+        node.name: replace(body, connections=_rounded(body.connections, wanted))
+        for node, body in graph.linears()
+    }
+    return graph.replaced(bodies)
 
 
 def _rounded(connections: Connections, wanted: Wanted) -> Connections:
@@ -85,21 +100,40 @@ def limits(batches: tuple[int, ...]) -> list[int | None]:
     return [*between, None]
 
 
-def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | None) -> LayerPlan:
-    """The report of one layer."""
+def _batch(row: BatchClass, wanted: Wanted) -> BatchPlan:
+    """The report of one batch class."""
+    return BatchPlan(
+        batch=row.batch,
+        up_to=row.up_to,
+        chosen=row.run.chosen,
+        why=row.run.why,
+        seconds={way: rounded(taken) for way, taken in row.run.times.items()},
+        asked=row.batch in wanted.batches,
+    )
+
+
+def _tried(found: Candidates, layer: Layer, sizes: list[int]) -> list[Candidate]:
+    """The report of what was tried for a layer, and what was not; ``sizes`` has the batch size of each class."""
     chosen = layer.choices
-    read = [layout(choice.layout).activations for choice in chosen]
     tried = [
         Candidate(
             layout=way.layout,
             engine=way.engine,
-            bytes=found.forms[way.layout].bytes,
-            seconds=found.seconds.get(way, []),
-            why=_why(found, way, chosen.index(way)) if way in chosen else found.unmeasured.get(way, ""),
+            bytes=found.memory(way),
+            seconds=[_time(found, way, size) for size in sizes] if found.seconds else [],
+            why=_why(found, way, sizes[chosen.index(way)])
+            if way in chosen
+            else found.unmeasured.get(way, ""),
         )
         for way in found.ways
     ]
-    tried += [Candidate(layout=name, why=why) for name, why in found.refused.items()]
+    return tried + [Candidate(layout=name, why=why) for name, why in found.refused.items()]
+
+
+def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
+    """The report of one layer, without what was tried."""
+    chosen = layer.choices
+    read = [layout(choice.layout).activations for choice in chosen]
     return LayerPlan(
         name="",
         shape=layer.shape,
@@ -114,13 +148,28 @@ def replaced_by(body: Linear, layer: Layer, found: Candidates, gone: Removal | N
         chosen=chosen[0].layout,
         runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
         bytes=layer.stored.bytes,
-        candidates=tried,
+        stored=layer.stored.layout,
+        memory=layer.memory,
     )
 
 
-def _why(found: Candidates, way: Choice, number: int) -> str:
-    """Why a way runs in a batch class."""
-    if not found.seconds:
-        return "the only one asked for"
-    fastest = found.fastest(number)
-    return "fastest" if way == fastest else "the whole network is faster with it"
+def rounded(seconds: float) -> float:
+    """To the digits that mean something: a file is not larger for the others."""
+    return float(f"{seconds:.3e}")
+
+
+def _time(found: Candidates, way: Choice, size: int) -> float | None:
+    """Seconds of a way at a batch size, where it was measured there."""
+    times = found.seconds.get(size, {})
+    return rounded(times[way]) if way in times else None
+
+
+def _why(found: Candidates, way: Choice, size: int) -> str:
+    """Why a way runs at a batch size."""
+    times = found.seconds.get(size, {})
+    if not times:
+        return "as at another batch size" if found.seconds else "the only one asked for"
+    if way != found.fastest(size):
+        return "the whole network is faster with it"
+    least = min(times, key=times.__getitem__)
+    return "fastest" if way == least else f"as fast as {least.layout}/{least.engine}, and smaller"

@@ -28,6 +28,9 @@ class CoreStep:
 
     Args:
         layers: list of Operands, each reading what the one before computes; a residual is added to the last.
+        rows: bool - give each sample's outputs side by side, as torch's operators want them; else feature by feature;
+            None: side by side where x has more than two dimensions.
+        adds: bool - a residual comes with every call.
 
     Raises:
         TopologyError, ShapeError: an index or sizes that do not fit.
@@ -40,7 +43,12 @@ class CoreStep:
         [[0.0]]
     """
 
-    def __init__(self, layers: list[Operands]) -> None:
+    def __init__(self, layers: list[Operands], *, rows: bool | None = False, adds: bool = False) -> None:
+        self.rows, self.adds, self.last = rows, bool(rows) and adds, layers[-1]
+        if (
+            self.adds
+        ):  # one pass writes the sum as rows; else the residual and the sum are each turned around by one
+            layers = [*layers[:-1], self.last._replace(activation=None)]
         self.layers = layers
         self.held, self.written = written(layers)
         self.n_in, self.n_out, self.dtype = (
@@ -95,26 +103,33 @@ class CoreStep:
         """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
         if isinstance(x, Tensor) and x.dim() == 2:  # the chain checks the rest itself
             try:
-                return self.chain(x, residual)
+                y = self.chain(x, None if self.adds else residual)
             except RuntimeError:  # a layout without strides, or memory that is not there
                 check(x, self.n_in, self.dtype)
                 raise
+            return self._ordered(y, residual)
         return self._flat(self.__call__, x, residual)
 
     def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """The same as one operator that tracers see."""
         if isinstance(x, Tensor) and x.dim() == 2:
             check(x, self.n_in, self.dtype)
-            y: Tensor = torch.ops.gossamer.chain(x, residual, self.held, self.written)
-            return y
+            more = None if self.adds else residual
+            return self._ordered(torch.ops.gossamer.chain(x, more, self.held, self.written), residual)
         return self._flat(self.recorded, x, residual)
+
+    def _ordered(self, y: Tensor, residual: Tensor | None) -> Tensor:
+        """The result of the core in the order in which it is read, with the residual that it was not given."""
+        if self.adds and residual is not None:
+            y = activated(residual + y, self.last.activation, self.last.slope)
+        return y.contiguous() if self.rows else y
 
     def _flat(self, run: Step, x: Tensor, residual: Tensor | None) -> Tensor:
         """Leading dimensions as one."""
         check(x, self.n_in, self.dtype)
         flat = None if residual is None else residual.reshape(-1, self.n_out)
         y: Tensor = run(x.reshape(-1, self.n_in), flat)
-        return y.reshape(*x.shape[:-1], self.n_out)
+        return (y.contiguous() if self.rows is None else y).reshape(*x.shape[:-1], self.n_out)
 
 
 def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,14 +14,18 @@ from gossamer.deploy.calling import Example
 from gossamer.deploy.graph import Graph
 from gossamer.deploy.in_place import freeze_in_place, left_as_it_is
 from gossamer.deploy.private import private
+from gossamer.deploy.repeat import Source, plan_of
 from gossamer.deploy.trace import trace
 from gossamer.deploy.wanted import Wanted
-from gossamer.errors import DtypeError, ShapeError
+from gossamer.errors import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gossamer.deploy.frozen import Frozen
+
+
+UNSAID = ("fastest", None, (), "exact", "exact", "speed")  # what is asked for beside a plan: nothing
 
 
 def freeze(
@@ -33,6 +38,7 @@ def freeze(
     values: str = "exact",
     activations: str = "exact",
     prefer: str = "speed",
+    plan: Source | None = None,
 ) -> Frozen:
     """Make a trained model small and fast: dead neurons gone, every layer in the form measured fastest.
 
@@ -51,17 +57,21 @@ def freeze(
         activations: "exact" reads inputs as they are; "int8", with int8 values, also tries layouts that round the
             inputs of a layer to 127 steps of either sign, sample by sample ("nm_bytes"). Which layers do is measured.
         prefer: "speed" takes what is fastest; "size" the smallest form of each layer, the faster one of two as small.
+        plan: a Plan, a frozen network, its ``plan``, or a file that holds one (what ``save`` wrote, or JSON): repeats
+            it. Nothing is measured, and the same model gives the same bits. It says all that the arguments above do.
 
     Returns:
         Frozen - an nn.Module in evaluation, without gradient; ``explain()`` says what was chosen and why.
 
     Raises:
-        ConfigError: unknown layout, layer, batch size, input, preference, or type of values or activations.
+        ConfigError: unknown layout, layer, batch size, input, preference, or type of values or activations;
+            a plan of another network.
         PatternError: a layout that cannot hold its layer exactly.
         DtypeError: parameters elsewhere than on the CPU; other than float32 where values are rounded.
         ShapeError: an example without a batch dimension. StateError: a model that cannot be copied.
 
-    Cost: a copy of the model, one pass over its connections, 0.1 s of measuring a layer, about 2 s at most.
+    Cost: a copy of the model, one pass over its connections, 0.1 s of measuring a layer, about 2 s at most, and as
+    much at batch sizes that were not asked for.
 
     Example:
         >>> import gossamer as gs
@@ -72,13 +82,22 @@ def freeze(
         >>> bool(torch.allclose(frozen(x), model(x), atol=1e-5)), frozen.plan["layers"][0]["chosen"]
         (True, 'csr')
     """
+    wishes = (keep, candidates, tuple(batch_sizes), values, activations, prefer)
+    if plan is not None and wishes != UNSAID:
+        raise ConfigError(
+            "freeze(plan=)",
+            expected="no other wish",
+            got="one that the plan says",
+            hint="leave one of them out",
+        )
     model = getattr(model, "_orig_mod", model)  # what torch.compile was given
     example = Example.of(model, example_input)
     _check(model, example.values)
     twin = private(model)
     names = [name for name, _ in twin.named_modules()]
-    sizes = tuple(batch_sizes) or (example.values[0].shape[0],)
+    sizes = wishes[2] or (example.values[0].shape[0],)
     wanted = Wanted.of(keep, candidates, sizes, names, values, activations, prefer)
+    wanted = replace(wanted, plan=None if plan is None else plan_of(plan))
     with torch.no_grad():
         expected, again = example.call(twin, example.values), example.call(twin, example.values)
         if not same(expected, again):

@@ -88,6 +88,14 @@ class Layer:
     choices: tuple[Choice, ...]
     slope: float = 0.0
 
+    @property
+    def memory(self) -> int:
+        """Bytes of the weight in all its forms: the stored one, those that run, and wide ones that torch is handed."""
+        forms = {self.stored.layout: self.stored} | self.forms
+        torch_runs = {choice.layout for choice in self.choices if choice.engine == "torch"}
+        wide = (forms[name].wide_bytes for name in torch_runs if forms[name].reads is not None)
+        return sum(form.bytes for form in forms.values()) + sum(wide)
+
     def __getstate__(self) -> dict[str, Any]:
         """The bias as bytes, as weights are."""
         return {**self.__dict__, "bias": packed(self.bias)}

@@ -62,12 +62,13 @@ def _whole(model: nn.Module, example: Example, wanted: Wanted, rows: list[LayerP
     run = TracedCall(model, example.args, example.kwargs)
     what = f"the model ({type(model).__name__}), which could not be traced,"
     node = Node("model", example.names, Opaque(what, run))
+    batches = [
+        BatchPlan(batch=batch, up_to=until)
+        for batch, until in zip(wanted.batches, limits(wanted.batches), strict=True)
+    ]
     report = Plan(
         inputs=described(example.values),
-        batches=[
-            BatchPlan(batch=batch, up_to=until)
-            for batch, until in zip(wanted.batches, limits(wanted.batches), strict=True)
-        ],
+        batches=batches if wanted.plan is None else wanted.plan.batches,
         layers=rows,
         notes=[note[:2000]],
         machine=machine(),
@@ -78,12 +79,13 @@ def _whole(model: nn.Module, example: Example, wanted: Wanted, rows: list[LayerP
 def _linears(model: nn.Module, example: Example, wanted: Wanted) -> dict[str, Frozen]:
     """Every linear layer, frozen by itself on the input it got."""
     found = by_layer(model, example)
-    each = replace(wanted, seconds=wanted.seconds / max(1, len(found)))
+    each = replace(wanted, seconds=wanted.seconds / max(1, len(found)), guarded=False)
     parts = {}
     for name, (connections, x) in found.items():
         sample = x if x.dim() > 1 and x.shape[0] else x.new_zeros(1, connections.shape[1])
+        own = each if each.plan is None else replace(each, plan=each.plan.of_layer(name))
         parts[name] = freeze_graph(
-            Graph(("x",), (Node(name, ("x",), Linear(connections)),), name), (sample,), each
+            Graph(("x",), (Node(name, ("x",), Linear(connections)),), name), (sample,), own
         )
     return parts
 

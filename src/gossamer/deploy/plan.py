@@ -46,15 +46,22 @@ class LayerPlan(_Row):
     chosen: Text
     runs: list[Text] = Few
     bytes: Count = 0
+    stored: Text = ""
+    memory: Count = 0
     candidates: list[Candidate] = Few
 
 
 class BatchPlan(_Row):
-    """One batch class: the size measured, the largest it is used for (None: any), the network's times."""
+    """One batch class: the size measured, the largest it is used for (None: any), the network's times.
+
+    ``asked``: whether the size was asked for, or there because what was chosen for others is slower than dense.
+    """
 
     batch: Annotated[int, Field(ge=1, le=1 << 31)]
     up_to: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
     chosen: Text = ""
+    why: Text = ""
+    asked: bool = True
     seconds: dict[Text, Seconds] = Field(default_factory=dict, max_length=16)
 
 
@@ -86,6 +93,10 @@ class Plan(_Row):
     notes: list[Text] = Few
     machine: dict[Text, Fact] = Field(default_factory=dict, max_length=64)
 
+    def of_layer(self, name: str) -> Plan:
+        """The plan of one layer by itself."""
+        return self.model_copy(update={"layers": [row for row in self.layers if row.name == name]})
+
     def __str__(self) -> str:
         lines = [f"note: {note}" for note in self.notes]
         for layer in self.layers:
@@ -108,7 +119,12 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
         (layer.unread, "neurons that nothing read removed"),
         (layer.unused_inputs, "inputs unused"),
     ]
-    lines = [head, *(f"  {number:,} {what}" for number, what in gone if number)]
+    form = f", as {layer.stored}" if layer.stored else ""
+    lines = [
+        head,
+        f"  {layer.bytes:,} bytes in a file{form}; {layer.memory:,} in memory",
+        *(f"  {number:,} {what}" for number, what in gone if number),
+    ]
     titles = "".join(f"{f'us at {batch}':>14}" for batch in batches)
     lines.append(f"  {'layout':<12}{'by':<8}{'bytes':>12}{titles}")
     tried = [row for row in layer.candidates if row.engine]
@@ -135,5 +151,7 @@ def _batch_line(row: BatchPlan) -> str:
         return f"batch {row.batch} ({until}): not measured"
     times = ", ".join(f"{way} {seconds * 1e6:.1f} us" for way, seconds in row.seconds.items())
     against = row.seconds.get("dense", 0.0) / max(row.seconds.get(row.chosen, 0.0), 1e-12)
+    reason = f" ({row.why})" if row.why else ""
+    until += "" if row.asked else "; not asked for, but slower than dense with another choice"
     gain = f"; {against:.2f}x dense torch" if "dense" in row.seconds else ""
-    return f"batch {row.batch} ({until}): whole network {times}; chosen: {row.chosen}{gain}"
+    return f"batch {row.batch} ({until}): whole network {times}; chosen: {row.chosen}{reason}{gain}"

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from gossamer.deploy.core_step import CoreStep, Step, check
 from gossamer.deploy.graph import Graph, Layer, Linear, Node, activated
+from gossamer.deploy.order import read_by_core
 from gossamer.deploy.written import Operands
 
 
@@ -146,7 +147,8 @@ def _step(
         reads += residual
         node = following
         done.add(node.name)
-    return CoreStep(layers), reads, node.name
+    rows = None if node.name == graph.output else not read_by_core(graph, node.name, batch_class)
+    return CoreStep(layers, rows=rows, adds=len(reads) > 1), reads, node.name
 
 
 def _operands(body: Layer, batch_class: int) -> Operands:

@@ -35,9 +35,10 @@ def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
     """
     if len(forms) == 1 and _crowded(connections, forms):
         return forms["dense"]
-    able = [form for form in _explicit(connections) if not _lost(form, connections, forms)]
+    able = [form for form in _explicit(connections) if not lost(form, connections, forms)]
     able += forms.values() if len(forms) == 1 else []
-    return min(able, key=lambda form: (form.bytes, form.layout not in forms))
+    least = min(able, key=lambda form: (form.bytes, form.layout not in forms))
+    return forms.get(least.layout, least)
 
 
 def smallest(connections: Connections, forms: dict[str, Packed]) -> tuple[Packed, set[str]]:
@@ -61,10 +62,7 @@ def smallest(connections: Connections, forms: dict[str, Packed]) -> tuple[Packed
     """
     if _crowded(connections, forms):
         return forms["dense"], {"dense"}
-    found = []
-    for form in _explicit(connections):
-        lost = _lost(form, connections, forms)
-        found.append((form, {name for name in forms if name not in lost}))
+    found = [(form, set(forms) - lost(form, connections, forms)) for form in _explicit(connections)]
     found += [(form, {name}) for name, form in forms.items()]
     return min(
         ((form, made) for form, made in found if made), key=lambda each: (each[0].bytes, -len(each[1]))
@@ -85,8 +83,8 @@ def _explicit(connections: Connections) -> Iterator[Packed]:
             yield kind.pack(connections, fits)
 
 
-def _lost(stored: Packed, connections: Connections, forms: dict[str, Packed]) -> set[str]:
-    """Which forms cannot be made from a stored one."""
+def lost(stored: Packed, connections: Connections, forms: dict[str, Packed]) -> set[str]:
+    """Which forms cannot be made to the bit from a stored one."""
     back = layout(stored.layout).unpack(stored)
     if not torch.equal(back.positions, connections.positions):
         return set(forms)

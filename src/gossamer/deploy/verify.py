@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gossamer.deploy.connections import Connections
-    from gossamer.deploy.plan import InputPlan
+    from gossamer.deploy.plan import InputPlan, Plan
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 DTYPES = {
@@ -53,10 +53,8 @@ def check_graph(document: Document) -> None:
 def check_report(document: Document) -> None:
     """As many inputs as the graph has; batch classes ascend, the last is open; layers run in each."""
     report = document.report
-    limits = [row.up_to for row in report.batches]
-    closed = [limit for limit in limits[:-1] if limit is not None]
-    if limits[-1] is not None or len(closed) != len(limits) - 1 or sorted(set(closed)) != closed:
-        raise FormatError("load", expected="ascending batch limits, the last one open", got=str(limits))
+    check_batches(report)
+    limits = report.batches
     if len(report.inputs) != len(document.inputs):
         raise FormatError(
             "load", expected=f"{len(document.inputs)} described inputs", got=str(len(report.inputs))
@@ -64,6 +62,14 @@ def check_report(document: Document) -> None:
     for part in document.nodes:
         if isinstance(part, LinearPart) and len(part.run) != len(limits):
             raise FormatError(f"load {part.name}", expected=f"{len(limits)} runs", got=str(len(part.run)))
+
+
+def check_batches(report: Plan) -> None:
+    """Batch classes ascend, and the last is open."""
+    limits = [row.up_to for row in report.batches]
+    closed = [limit for limit in limits[:-1] if limit is not None]
+    if limits[-1] is not None or len(closed) != len(limits) - 1 or sorted(set(closed)) != closed:
+        raise FormatError("plan", expected="ascending batch limits, the last one open", got=str(limits))
 
 
 def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connections:

@@ -12,6 +12,8 @@ from gossamer.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from gossamer.deploy.plan import Plan
+
 SPEED: Final = "speed"
 SIZE: Final = "size"
 LARGEST_NUMBER_OF_BATCHES = 16
@@ -29,6 +31,8 @@ class Wanted:
         values: "exact", or the type that values are rounded to.
         activations: "exact", or "int8": layers may round their inputs.
         prefer: "speed", or "size": of forms of different sizes only the smallest may run.
+        plan: what to repeat instead of measuring, or None.
+        guarded: bool - whether batch sizes beyond those asked for are looked at.
     """
 
     keep: str | Mapping[str, str] = "fastest"
@@ -38,6 +42,8 @@ class Wanted:
     values: str = EXACT
     activations: str = EXACT
     prefer: str = SPEED
+    plan: Plan | None = None
+    guarded: bool = True
 
     @classmethod
     def of(

@@ -14,11 +14,12 @@ from torch import nn
 
 import gossamer as gs
 from gossamer.deploy import Frozen
-from gossamer.deploy.choose import candidates, with_choices
+from gossamer.deploy.candidates import candidates
 from gossamer.deploy.connections import read
 from gossamer.deploy.graph import Graph, Linear, Node
 from gossamer.deploy.layouts import layouts
 from gossamer.deploy.plan import BatchPlan, InputPlan, Plan
+from gossamer.deploy.race import with_choices
 from gossamer.errors import ConfigError, FormatError
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from itertools import groupby
 
 import pytest
 import torch
@@ -27,6 +29,14 @@ def test_fast_calls_are_repeated_within_a_run():
     timing = alternate({"nothing": lambda: None}, seconds=0.05)["nothing"]
     assert 0 < timing.p10 <= timing.median <= timing.p90 < 1e-4
     assert timing.runs >= 3
+
+
+def test_a_short_call_is_made_once_before_it_is_timed():
+    """Each run of a short call directly follows another call of the same candidate."""
+    order: list[str] = []
+    alternate({name: partial(order.append, name) for name in "ab"}, seconds=0.002, repeats=5)
+    turns = [sum(1 for _ in group) for _, group in groupby(order)]
+    assert min(turns[2:]) >= 2
 
 
 def test_times_are_in_seconds():

@@ -38,6 +38,9 @@ def freeze(
         str, typer.Option(help="exact, or int8: layers may round their inputs; needs --values int8.")
     ] = "exact",
     prefer: Annotated[str, typer.Option(help="speed, or size: the smallest form of each layer.")] = "speed",
+    plan: Annotated[
+        Path | None, typer.Option(help="Repeat the plan of a frozen file, or of JSON, instead of measuring.")
+    ] = None,
 ) -> None:
     """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here."""
     import torch
@@ -62,10 +65,11 @@ def freeze(
             found.model,
             example,
             keep=keep,
-            batch_sizes=sizes,
+            batch_sizes=sizes if plan is None else (),
             values=values,
             activations=activations,
             prefer=prefer,
+            plan=plan,
         )
     gs.save(frozen, path)
     n_bytes = path.stat().st_size

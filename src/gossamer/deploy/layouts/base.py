@@ -78,6 +78,12 @@ class Packed:
         return replace(self, values=values.view(-1), scale=None, reads=None)
 
     @property
+    def wide_bytes(self) -> int:
+        """Bytes of ``wide``."""
+        index = sum(tensor.numel() * tensor.element_size() for tensor in self.index.values())
+        return self.values.numel() * self.dtype.itemsize + index
+
+    @property
     def dims(self) -> list[int]:
         """The integers the kernels take: the shape, then the layout's own."""
         return [*self.shape, *self.parameters.values()]
