@@ -217,7 +217,9 @@ void forward_only() {
   CHECK(gs_linear_grad_input(&g.call) == GS_LAYOUT);
   CHECK(gs_linear_grad_values(&g.call) == GS_LAYOUT);
   g.call.w.narrow = GS_BF16;
-  CHECK(gs_linear(&g.call) == GS_DTYPE);
+  CHECK(gs_linear(&g.call) == GS_OK);
+  g.call.w.narrow = GS_I8;
+  CHECK(gs_linear(&g.call) == GS_NULL);  // no scales
   Good csr;
   csr.call.w.narrow = GS_BF16;
   CHECK(gs_linear_grad_input(&csr.call) == GS_DTYPE);

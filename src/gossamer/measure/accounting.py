@@ -158,7 +158,7 @@ def _shape(module: Any) -> tuple[int, int]:
 
 def _row(name: str, module: Any, positions: int | None) -> LayerCount:
     """The count of one layer."""
-    shape, sparse = _shape(module), hasattr(module, "topology")
+    shape, sparse, packed = _shape(module), hasattr(module, "topology"), hasattr(module, "densified")
     weights: Tensor = module.weights if sparse else module.weight
     index = [*getattr(module, "index", {}).values()] if sparse else []
     if sparse and hasattr(module, "mask"):
@@ -175,8 +175,8 @@ def _row(name: str, module: Any, positions: int | None) -> LayerCount:
         _bytes([] if module.bias is None else [module.bias]),
         positions,
         dict(sorted(Counter(module.topology.fan_in().tolist()).items())) if sparse else {shape[1]: shape[0]},
-        _bytes(getattr(module, "transposed", ())),
-        _bytes(getattr(module, "densified", ())),
+        _bytes(module.transposed if packed else ()),
+        _bytes(module.densified if packed else ()),
     )
 
 

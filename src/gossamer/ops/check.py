@@ -130,7 +130,7 @@ def _check_panel(operation: str, name: str, x: Tensor, width: int, values: Tenso
     """One row a sample."""
     _check_like(operation, name, x, values)
     if x.ndim != 2 or x.shape[1] != width:
-        raise ShapeError(operation, expected=f"{name} [batch, {width}]", got=f"{tuple(x.shape)}")
+        raise ShapeError(operation, expected=f"{name} [..., {width}]", got=f"{tuple(x.shape)}")
 
 
 def _check_bias(operation: str, bias: Tensor, n_out: int, values: Tensor) -> None:
