@@ -98,11 +98,10 @@ def ways(
 def measure(found: dict[str, Trained], seconds: float) -> Row:
     """Microseconds of the parts of a step and bytes, of every way."""
     samples: dict[str, list[list[float]]] = {name: [] for name in found}
-    for trained in found.values():
-        trained.step()
     stop = time.perf_counter() + seconds
     while time.perf_counter() < stop or len(samples["born"]) < 8:
         for name, trained in found.items():
+            trained.step()  # what the layer before it left in the caches is not its own
             samples[name].append(trained.seconds())
     rows = {}
     for name, times in samples.items():
