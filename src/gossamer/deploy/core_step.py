@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +12,13 @@ from torch._C import _get_tracing_state
 
 from gossamer import ops
 from gossamer.deploy.graph import activated
+from gossamer.deploy.layouts import Packed
 from gossamer.deploy.values import widened
-from gossamer.deploy.written import Operands, reread, written
+from gossamer.deploy.written import Operands, described, reread, written
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateError
 from gossamer.kernels.cpu import Chain
 from gossamer.kernels.reference import coordinates
+from gossamer.kernels.scanned import scanned
 
 CORE_DTYPES = (torch.float32, torch.float64)
 Step = Callable[..., Any]
@@ -63,6 +64,8 @@ class CoreStep:
             DtypeError,
         ):  # no core here, or not for this dtype: the operators say so themselves
             self.chain = self._one_by_one
+            for form, *_ in layers:
+                _scan(form)
 
     def _compiled(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         if self.dtype not in CORE_DTYPES:
@@ -127,16 +130,29 @@ class CoreStep:
     def _flat(self, run: Step, x: Tensor, residual: Tensor | None) -> Tensor:
         """Leading dimensions as one."""
         check(x, self.n_in, self.dtype)
+        if residual is not None:
+            check(residual, self.n_out, self.dtype)
         flat = None if residual is None else residual.reshape(-1, self.n_out)
         y: Tensor = run(x.reshape(-1, self.n_in), flat)
         return (y.contiguous() if self.rows is None else y).reshape(*x.shape[:-1], self.n_out)
+
+
+def _scan(form: Packed) -> None:
+    """Refuse what the reference would follow out of its operands; raises ShapeError, DtypeError or TopologyError."""
+    scanned("Chain", form.values, list(form.index.values()), form.layout, form.dims)
+    if form.scale is not None and form.scale.shape != form.shape[:1]:
+        got = f"{tuple(form.scale.shape)}"
+        raise ShapeError("Chain", expected=f"scale [{form.shape[0]}]", got=got)
 
 
 def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
     """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
     if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu or x.layout is not torch.strided:
         got = f"{x.dtype} on {x.device}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
-        hint = "x.to_dense() makes one of a sparse tensor" if isinstance(x, Tensor) and x.is_cpu else ""
+        hint = "torch.as_tensor(x) makes one of an array or a list"
+        if isinstance(x, Tensor):
+            dense = x.layout is torch.strided
+            hint = f"call x.to('cpu', {dtype})" if dense else "x.to_dense() makes one of a sparse tensor"
         raise DtypeError("Frozen", expected=f"a strided tensor of {dtype} on the CPU", got=got, hint=hint)
     # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
     if x.dim() < 1 or (_get_tracing_state() is None and x.shape[-1] != n_in):
@@ -152,8 +168,10 @@ _guard = threading.Lock()
 
 
 def _chain(x: Tensor, residual: Tensor | None, held: list[Tensor], text: str) -> Tensor:
-    """Run a step that is made once for the same memory, and keeps it alive."""
-    key = (text, *((tensor.data_ptr(), tensor.numel()) for tensor in held))
+    """Run a step that is made once for the same memory since the last write to it, and keeps it alive."""
+    if any(tensor.is_inference() or tensor.layout is not torch.strided for tensor in held):
+        return CoreStep(reread(held, text))(x, residual)  # inference tensors count no writes
+    key = (text, *map(_mark, held))
     with _guard:
         step = _steps.get(key)
         if step is None:
@@ -163,9 +181,14 @@ def _chain(x: Tensor, residual: Tensor | None, held: list[Tensor], text: str) ->
     return step(x, residual)
 
 
+def _mark(tensor: Tensor) -> tuple[object, ...]:
+    """What tells a tensor from others in the same memory, and from itself before a write."""
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor._version  # noqa: SLF001
+
+
 def _chain_fake(x: Tensor, residual: Tensor | None, held: list[Tensor], text: str) -> Tensor:
     del residual, held
-    return x.new_empty((json.loads(text)[-1]["shape"][0], x.shape[0])).t()
+    return x.new_empty((described(text)[-1].shape[0], x.shape[0])).t()
 
 
 def _chain_vmap(

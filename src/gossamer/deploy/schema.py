@@ -14,6 +14,7 @@ from gossamer.errors import FormatError
 KIND, VERSION = "network", 1
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+Parameters = Annotated[dict[Name, Annotated[int, Field(ge=1, le=65536)]], Field(max_length=4)]
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -36,7 +37,7 @@ class LinearPart(_Part):
     inputs: tuple[Name] | tuple[Name, Name]
     shape: tuple[Size, Size]
     layout: Name
-    parameters: dict[Name, Annotated[int, Field(ge=1, le=65536)]] = Field(max_length=4)
+    parameters: Parameters
     activation: Literal["relu", "leaky_relu"] | None
     slope: Number
     values: Literal["bfloat16", "int8"] | None

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from gossamer.deploy.layouts import Packed
+from gossamer.deploy.layouts import Packed, layout, layouts
+from gossamer.deploy.operators.base import Number, Size
+from gossamer.deploy.schema import Name, Parameters, parse
+from gossamer.errors import FormatError
+
+OPERATION: Final = "gossamer::chain"
+
+
+class _Row(BaseModel):
+    """One layer, without its numbers."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    layout: Name
+    shape: tuple[Size, Size]
+    parameters: Parameters
+    reads: Literal["float32"] | None
+    activation: Literal["relu", "leaky_relu"] | None
+    slope: Number
+    tensors: list[Name]
+
+
+class _Text(BaseModel):
+    layers: Annotated[list[_Row], Field(min_length=1)]
 
 
 class Operands(NamedTuple):
@@ -52,14 +76,41 @@ def written(layers: list[Operands]) -> tuple[list[Tensor], str]:
 
 
 def reread(held: list[Tensor], text: str) -> list[Operands]:
-    """The inverse."""
+    """The inverse; raises FormatError for text that is none, or that other tensors go with."""
+    rows = described(text)
+    if sum(len(row.tensors) for row in rows) != len(held):
+        names = [name for row in rows for name in row.tensors]
+        raise FormatError(OPERATION, expected=f"one tensor for each of {names}", got=f"{len(held)} tensors")
     left = iter(held)
-    layers = []
-    for row in json.loads(text):
-        own = {name: next(left) for name in row["tensors"]}
-        values, scale, bias = own.pop("values"), own.pop("scale", None), own.pop("bias", None)
-        reads = None if row["reads"] is None else getattr(torch, row["reads"])
-        shape = (row["shape"][0], row["shape"][1])
-        form = Packed(row["layout"], shape, row["parameters"], values, own, scale, reads)
-        layers.append(Operands(form, bias, row["activation"], row["slope"]))
-    return layers
+    return [_operands(row, {name: next(left) for name in row.tensors}) for row in rows]
+
+
+def described(text: str) -> list[_Row]:
+    """What the text says of each layer; raises FormatError.
+
+    Example:
+        >>> described("")
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.FormatError: gossamer::chain: expected a text that gossamer wrote, got Expecting value: ...
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(OPERATION, expected="a text that gossamer wrote", got=str(error)) from None
+    return parse(_Text, {"layers": data}, OPERATION).layers
+
+
+def _operands(row: _Row, own: dict[str, Tensor]) -> Operands:
+    """One layer of its row and its tensors."""
+    if row.layout not in layouts or not layout(row.layout).kernel:
+        raise FormatError(OPERATION, expected="a layout that the core runs", got=repr(row.layout))
+    if set(row.parameters) != set(layout(row.layout).parameters):
+        expected = f"parameters {layout(row.layout).parameters} of {row.layout}"
+        raise FormatError(OPERATION, expected=expected, got=f"{row.parameters}")
+    if "values" not in own or len(own) != len(row.tensors):
+        raise FormatError(OPERATION, expected="values, and each tensor once", got=f"{row.tensors}")
+    values, scale, bias = own.pop("values"), own.pop("scale", None), own.pop("bias", None)
+    reads = torch.float32 if row.reads else None
+    form = Packed(row.layout, row.shape, row.parameters, values, own, scale, reads)
+    return Operands(form, bias, row.activation, row.slope)
