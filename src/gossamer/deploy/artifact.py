@@ -11,6 +11,7 @@ from gossamer import storage
 from gossamer.deploy.frozen import Frozen
 from gossamer.deploy.graph import Call, Choice, Graph, Layer, Node, Opaque
 from gossamer.deploy.layouts import Packed, layout, layouts
+from gossamer.deploy.onlookers import on_cpu
 from gossamer.deploy.operators import operators
 from gossamer.deploy.room import room
 from gossamer.deploy.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
@@ -66,7 +67,8 @@ def save(frozen: Frozen, path: str | Path) -> None:
         "output": frozen.graph.output,
         "report": frozen.plan,
     }
-    check_shapes(frozen.graph, frozen.report.inputs)
+    with on_cpu():
+        check_shapes(frozen.graph, frozen.report.inputs)
     storage.write(path, tensors, document, room(document))
 
 
@@ -117,7 +119,8 @@ def load(path: str | Path) -> Frozen:
     tensors, raw = storage.read(path, KIND, (VERSION,))
     name = Path(path).name
     try:
-        return _checked(parse(Document, raw, f"load {name}"), tensors)
+        with on_cpu():
+            return _checked(parse(Document, raw, f"load {name}"), tensors)
     except (FormatError, KernelUnavailable, MemoryShortage):
         raise
     except GossamerError as error:  # a part that refused what the file says

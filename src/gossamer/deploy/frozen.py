@@ -6,14 +6,14 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx, is_autocast_enabled, nn
 from torch.compiler import is_compiling, is_exporting
 from torch.nn.modules import module as torch_module
 
 from gossamer.deploy.calling import arranged
 from gossamer.deploy.graph import Call, Graph, Layer, Opaque
 from gossamer.deploy.layouts import layout
-from gossamer.deploy.onlookers import onlookers, refuse
+from gossamer.deploy.onlookers import on_cpu, onlookers, refuse
 from gossamer.deploy.opaque import Attribute, TracedCall
 from gossamer.deploy.program import Program
 from gossamer.errors import StateError
@@ -47,7 +47,8 @@ class Frozen(nn.Module):
         for number in range(len(report.batches)):
             picks = tuple(body.choices[number] for _, body in graph.layers())
             if picks not in known:
-                known[picks] = Program(graph, number)
+                with on_cpu():
+                    known[picks] = Program(graph, number)
             self.programs.append(known[picks])
             self.runs.append(known[picks].shortest())
         self.limits = [row.up_to for row in report.batches if row.up_to is not None]
@@ -67,7 +68,9 @@ class Frozen(nn.Module):
 
     def forward(self, x: Any = None, /, *more: Any, **named: Any) -> Any:
         """What the model computed, in evaluation, called by position or by name; the result belongs to no graph."""
-        if type(x) is Tensor and not (self.several or more or named or is_compiling() or onlookers()):
+        if type(x) is Tensor and not (
+            self.several or more or named or is_compiling() or onlookers() or is_autocast_enabled("cpu")
+        ):
             run = self.runs[bisect_left(self.limits, _batch(x))] if self.limits else self.runs[0]
             return run(x.detach() if x.requires_grad else x)
         if more or named or x is None or self.several:
@@ -76,6 +79,9 @@ class Frozen(nn.Module):
 
     def _call(self, given: tuple[Any, ...]) -> Any:
         """With inputs of any kind and number; where somebody looks on, out of operators that they know."""
+        if is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return self._call(self._own(given))
         inputs = [x.detach() if isinstance(x, Tensor) else x for x in given]
         compiling = is_compiling()
         seen = (
@@ -89,6 +95,16 @@ class Frozen(nn.Module):
         fixed = isinstance(batch, int) and not is_exporting()
         program = self.programs[sum([limit < batch for limit in self.limits]) if fixed else 0]
         return program.recorded(*inputs) if seen else program(*inputs)
+
+    def _own(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Numbers as they were in the example: under autocast a network gets what others made narrow."""
+
+        def cast(x: Any, dtype: Any) -> Any:
+            able = isinstance(x, Tensor) and x.is_floating_point() and dtype is not None
+            return x.to(dtype) if able and dtype.is_floating_point else x
+
+        types = [getattr(torch, row.dtype, None) for row in self.report.inputs]
+        return tuple(cast(x, dtype) for x, dtype in zip(given, types, strict=True))
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -125,7 +141,7 @@ class Frozen(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> Frozen:
         """Torch's way to move and cast: what leaves every tensor where and what it is may pass, and does nothing."""
         for dtype in {tensor.dtype for tensor in self._tensors()}:
-            moved = fn(torch.zeros(1, dtype=dtype))
+            moved = fn(torch.zeros(1, dtype=dtype, device="cpu"))
             if moved.dtype != dtype or not moved.is_cpu:
                 raise StateError(
                     "Frozen",
@@ -139,7 +155,7 @@ class Frozen(nn.Module):
         """One tensor of every type that the network computes with."""
         for node in self.graph.nodes:
             if isinstance(node.body, Layer):
-                yield torch.empty(0, dtype=node.body.stored.dtype)
+                yield torch.empty(0, dtype=node.body.stored.dtype, device="cpu")
             elif isinstance(node.body, Call):
                 yield from node.body.tensors.values()
             elif isinstance(node.body, Opaque):
@@ -159,7 +175,8 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
     """One linear layer as stored; zeros of a dense form are no connections."""
     form, bias = body.stored, body.bias
     kind = layout(form.layout)
-    connections = kind.unpack(form)
+    with on_cpu():
+        connections = kind.unpack(form)
     if not kind.explicit:
         connections = connections.only(connections.values != 0)
     fan_in, number = connections.fan_in().unique(return_counts=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import fx
 from torch._C import _functorch, _get_tracing_state, _len_torch_dispatch_stack
 
@@ -20,6 +22,17 @@ def onlookers() -> bool:
         False
     """
     return bool(_len_torch_dispatch_stack()) or _peek() is not None or _get_tracing_state() is not None
+
+
+def on_cpu() -> AbstractContextManager[object]:
+    """Makes new tensors on the CPU, whatever torch's default device is; costs nothing where that is the CPU.
+
+    Example:
+        >>> with torch.device("meta"), on_cpu():
+        ...     torch.zeros(1).device
+        device(type='cpu')
+    """
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 def refuse(inputs: list[Any]) -> None:

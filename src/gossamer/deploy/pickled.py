@@ -32,4 +32,4 @@ def restored(held: Bytes | None) -> Tensor | None:
     if held is None:
         return None
     array, dtype, shape = held
-    return torch.tensor(array).view(dtype).view(shape)
+    return torch.tensor(array, device="cpu").view(dtype).view(shape)

@@ -165,7 +165,7 @@ class Chain:
 def _empty(like: Any, batch: int, n_out: int) -> tuple[Any, int]:
     """Uninitialised [batch, n_out] in feature-major memory, of the same kind, and its address."""
     if hasattr(like, "data_ptr"):
-        out = _empty_strided()((batch, n_out), (1, batch), dtype=like.dtype)
+        out = _empty_strided()((batch, n_out), (1, batch), dtype=like.dtype, device=like.device)
         return out, out.data_ptr()
     import numpy as np
 
