@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from gossamer.deploy.opaque import Slot, TracedCall
 from gossamer.errors import ConfigError, ShapeError
@@ -84,8 +84,17 @@ class Example:
         return cls(tuple(names), tuple(values), bound.args, bound.kwargs)
 
     def call(self, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-        """Call a function as the model was called, with other values of the inputs."""
-        return TracedCall(function, self.args, self.kwargs)(*values)
+        """Call a function as the model was called, with copies of other values: a model may write into its inputs."""
+        return TracedCall(function, self.args, self.kwargs)(*(_fresh(value) for value in values))
+
+
+def _fresh(value: Any) -> Any:
+    """A value with copies of its tensors, through dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) is dict:
+        return {key: _fresh(each) for key, each in value.items()}
+    return type(value)(map(_fresh, value)) if type(value) in (list, tuple) else value
 
 
 def arranged(names: tuple[str, ...], given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:

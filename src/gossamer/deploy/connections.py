@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from gossamer.deploy.values import widened
-from gossamer.nn import DenseLinear, MaskedLinear, SparseLinear, SparseModule
+from gossamer.nn import DenseLinear, MaskedLinear, SparseLinear
 
 if TYPE_CHECKING:
     from gossamer.patterns import Grid, Pattern
@@ -147,18 +147,22 @@ def read(module: nn.Module) -> Connections | None:
         >>> read(nn.Linear(3, 2)).shape, read(nn.ReLU())
         ((2, 3), None)
     """
-    if has_hooks(module):
+    if has_hooks(module) or not linear(module):
         return None
-    if type(module) is nn.Linear or type(module) is DenseLinear:
+    if isinstance(module, (nn.Linear, DenseLinear)):
         weight = module.weight.detach()
         positions = weight.reshape(-1).nonzero().squeeze(1)
         shape = (module.out_features, module.in_features)
         return Connections(shape, positions, weight.reshape(-1)[positions].clone(), _bias(module.bias))
-    if type(module) in (SparseLinear, MaskedLinear) and isinstance(module, SparseModule):
-        topology = module.topology
-        positions, values = singles(topology.positions, module.unit_values(), topology.grid)
-        return Connections(module.shape, positions, values, _bias(module.bias), module.pattern)
-    return None
+    layer = cast("SparseLinear | MaskedLinear", module)
+    topology = layer.topology
+    positions, values = singles(topology.positions, layer.unit_values(), topology.grid)
+    return Connections(layer.shape, positions, values, _bias(layer.bias), layer.pattern)
+
+
+def linear(module: nn.Module) -> bool:
+    """Whether a module is a linear layer of a class that is known exactly."""
+    return type(module) in (nn.Linear, DenseLinear, SparseLinear, MaskedLinear)
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from gossamer.deploy.agreement import same
 from gossamer.deploy.assemble import freeze_graph
 from gossamer.deploy.calling import Example
+from gossamer.deploy.connections import linear
 from gossamer.deploy.graph import Graph
 from gossamer.deploy.in_place import freeze_in_place, left_as_it_is
+from gossamer.deploy.onlookers import on_cpu
 from gossamer.deploy.private import private
 from gossamer.deploy.repeat import Source, plan_of
-from gossamer.deploy.trace import trace
-from gossamer.deploy.wanted import Wanted
+from gossamer.deploy.trace import known, trace
+from gossamer.deploy.wanted import Wanted, sizes
 from gossamer.errors import ConfigError, DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -82,7 +84,8 @@ def freeze(
         >>> bool(torch.allclose(frozen(x), model(x), atol=1e-5)), frozen.plan["layers"][0]["chosen"]
         (True, 'csr')
     """
-    wishes = (keep, candidates, tuple(batch_sizes), values, activations, prefer)
+    asked = sizes(batch_sizes)
+    wishes = (keep, candidates, asked, values, activations, prefer)
     if plan is not None and wishes != UNSAID:
         raise ConfigError(
             "freeze(plan=)",
@@ -90,15 +93,23 @@ def freeze(
             got="one that the plan says",
             hint="leave one of them out",
         )
+    if not isinstance(model, nn.Module):
+        raise ConfigError("freeze", expected="a torch.nn.Module", got=repr(model)[:80])
     model = getattr(model, "_orig_mod", model)  # what torch.compile was given
     example = Example.of(model, example_input)
     _check(model, example.values)
     twin = private(model)
-    names = [name for name, _ in twin.named_modules()]
-    sizes = wishes[2] or (example.values[0].shape[0],)
-    wanted = Wanted.of(keep, candidates, sizes, names, values, activations, prefer)
+    if known(twin) or linear(twin):
+        twin = nn.Sequential(twin)  # a layer by itself, which gets the name "0"
+    names = [name for name, module in twin.named_modules() if linear(module)]
+    batches = asked or (example.values[0].shape[0],)
+    wanted = Wanted.of(keep, candidates, batches, names, values, activations, prefer)
     wanted = replace(wanted, plan=None if plan is None else plan_of(plan))
-    with torch.no_grad():
+    with (
+        torch.no_grad(),
+        on_cpu(),
+        torch.autocast("cpu", enabled=False),
+    ):  # a frozen network computes in its own types
         expected, again = example.call(twin, example.values), example.call(twin, example.values)
         if not same(expected, again):
             why = "two runs on the example differ: it adds noise, or keeps dropout on, or counts its calls"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.weight_norm import WeightNorm
@@ -35,7 +36,8 @@ def private(model: nn.Module) -> nn.Module:
     # torch copies no tensor that has a history; its number does here
     computed = {id(tensor): tensor.detach().clone() for tensor in _kept(model) if not tensor.is_leaf}
     try:
-        twin = copy.deepcopy(model, computed)
+        with torch.no_grad():  # TorchScript's copies of parameters would have a history
+            twin = copy.deepcopy(model, computed)
     except (RuntimeError, TypeError, AttributeError, ValueError, NotImplementedError) as error:
         raise StateError(
             "freeze",

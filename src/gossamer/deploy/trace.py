@@ -58,7 +58,7 @@ def trace(model: nn.Module, example: Example, expected: Any) -> Graph | str:
         return "the model carries forward hooks"
     if not isinstance(expected, Tensor):
         return f"it returns {type(expected).__name__} and not one tensor"
-    tracer = Tracer(model, {module for module in model.modules() if _known(module)})
+    tracer = Tracer(model, {module for module in model.modules() if known(module)})
     try:
         traced = tracer.follow(example)
     except REFUSED as error:
@@ -74,8 +74,13 @@ def trace(model: nn.Module, example: Example, expected: Any) -> Graph | str:
     return graph if same(expected, got) else "its trace does not reproduce it"
 
 
-def _known(module: nn.Module) -> bool:
-    """Whether a module becomes one node."""
+def known(module: nn.Module) -> bool:
+    """Whether a module becomes one node.
+
+    Example:
+        >>> known(nn.ReLU()), known(nn.Sequential())
+        (True, False)
+    """
     return isinstance(module, (SparseModule, DenseLinear)) or find_module(module) is not None
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from gossamer.deploy.rebind import Rebinder
+from gossamer.nn import SparseModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +100,13 @@ class Tracer(fx.Tracer):
         def attribute(module: Any, name: str) -> Any:
             return tracer.getattr(name, base.__getattr__(module, name), cache)
 
-        names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+        names: dict[str, Any] = {
+            "__call__": call,
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+        }
+        if not issubclass(cls, SparseModule):  # its weight is computed from parameters, and has to read them
+            names["__getattr__"] = attribute
         order: list[
             type
         ] = []  # empty while the class is made: a class of the model may do things when it is extended
@@ -107,9 +114,7 @@ class Tracer(fx.Tracer):
         meta: Any = type(
             kind, (type(cls),), {"mro": lambda made: [made, *order] if order else type.mro(made)}
         )
-        watching: type = meta(
-            cls.__name__, (nn.Module,), {"__call__": call, "__getattr__": attribute, **names}
-        )
+        watching: type = meta(cls.__name__, (nn.Module,), names)
         order += rebinder.order(cls)
         watching.__bases__ = (cls,)
         return watching

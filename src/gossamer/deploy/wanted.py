@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 from gossamer.deploy.layouts import layouts
 from gossamer.deploy.values import ACTIVATIONS, EXACT, NARROW
 from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from gossamer.deploy.plan import Plan
 
 SPEED: Final = "speed"
 SIZE: Final = "size"
 LARGEST_NUMBER_OF_BATCHES = 16
+MOST = 2**24  # samples of a batch that is measured
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,22 @@ class Wanted:
         cls,
         keep: str | Mapping[str, str],
         allowed: Iterable[str] | None,
-        batches: Iterable[int],
+        batches: tuple[int, ...],
         layers: Iterable[str],
         values: str = EXACT,
         activations: str = EXACT,
         prefer: str = SPEED,
     ) -> Wanted:
-        """Check the names first; raises ConfigError."""
-        named = [] if keep == "fastest" else [keep] if isinstance(keep, str) else list(keep.values())
-        if unknown := sorted({*named, *(allowed or ())} - set(layouts)):
+        """Check all that was asked for; raises ConfigError."""
+        _check_layouts([] if keep == "fastest" else _values(keep))
+        allowed = None if allowed is None else _listed("freeze(candidates=)", "layouts", allowed)
+        _check_layouts(allowed or ())
+        layers = list(layers)
+        if not isinstance(keep, str) and (unknown := [name for name in keep if name not in layers]):
             raise ConfigError(
-                "freeze", expected=f"layouts among {', '.join(layouts)}", got=", ".join(unknown)
-            )
-        if not isinstance(keep, str) and (unknown := sorted(set(keep) - set(layers))):
-            raise ConfigError(
-                "freeze(keep=)", expected=f"layers among {', '.join(layers)}", got=", ".join(unknown)
+                "freeze(keep=)",
+                expected=f"linear layers among {', '.join(layers)}",
+                got=", ".join(map(repr, unknown)),
             )
         if values not in (EXACT, *NARROW):
             raise ConfigError(
@@ -78,17 +80,10 @@ class Wanted:
             )
         if prefer not in (SPEED, SIZE):
             raise ConfigError("freeze(prefer=)", expected=f"{SPEED} or {SIZE}", got=repr(prefer))
-        sizes = tuple(sorted(set(batches)))
-        if sizes[0] < 1 or len(sizes) > LARGEST_NUMBER_OF_BATCHES:
-            raise ConfigError(
-                "freeze(batch_sizes=)",
-                expected=f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 on",
-                got=str(sizes),
-            )
         return cls(
             keep,
             None if allowed is None else frozenset(allowed),
-            sizes,
+            batches,
             values=values,
             activations=activations,
             prefer=prefer,
@@ -99,3 +94,46 @@ class Wanted:
         if isinstance(self.keep, str):
             return None if self.keep == "fastest" else self.keep
         return self.keep.get(name, self.keep.get(name.rpartition(":")[0]))  # "fc:2" is the second use of "fc"
+
+
+def _values(keep: Any) -> list[Any]:
+    """The layouts that are named."""
+    if not isinstance(keep, (str, Mapping)):
+        expected = "fastest, a layout, or a mapping layer -> layout"
+        raise ConfigError("freeze(keep=)", expected=expected, got=repr(keep)[:80])
+    return [keep] if isinstance(keep, str) else list(keep.values())
+
+
+def _check_layouts(named: Iterable[Any]) -> None:
+    if unknown := [name for name in named if not isinstance(name, str) or name not in layouts]:
+        raise ConfigError(
+            "freeze", expected=f"layouts among {', '.join(layouts)}", got=", ".join(map(repr, unknown))
+        )
+
+
+def _listed(operation: str, of: str, given: Any) -> list[Any]:
+    """What several things are given as."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(operation, expected=f"a list of {of}", got=repr(given)[:80])
+    return list(given)
+
+
+def sizes(given: Any) -> tuple[int, ...]:
+    """Batch sizes that somebody asked for, ascending, each once; raises ConfigError.
+
+    Example:
+        >>> sizes([256, 1, 1])
+        (1, 256)
+    """
+    operation, expected = (
+        "freeze(batch_sizes=)",
+        f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 to {MOST:,}",
+    )
+    found: set[int] = set()
+    for size in _listed(operation, "sizes", given):
+        if isinstance(size, bool) or not isinstance(size, SupportsIndex) or not 1 <= index(size) <= MOST:
+            raise ConfigError(operation, expected=expected, got=repr(size)[:80])
+        found.add(index(size))
+    if len(found) > LARGEST_NUMBER_OF_BATCHES:
+        raise ConfigError(operation, expected=expected, got=f"{len(found)} sizes")
+    return tuple(sorted(found))
