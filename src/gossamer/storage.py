@@ -127,7 +127,7 @@ def write(
     from safetensors.torch import save_file
 
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(document, allow_nan=False).ljust(room)
+    text = json.dumps(document, allow_nan=False, separators=(",", ":")).ljust(room)
     with atomic(path) as part:
         try:
             save_file(own, part, metadata={KEY: text})

@@ -65,7 +65,7 @@ def save(frozen: Frozen, path: str | Path) -> None:
         "inputs": list(frozen.graph.inputs),
         "nodes": nodes,
         "output": frozen.graph.output,
-        "report": frozen.plan,
+        "report": frozen.report.model_dump(mode="json", exclude_defaults=True),
     }
     with on_cpu():
         check_shapes(frozen.graph, frozen.report.inputs)

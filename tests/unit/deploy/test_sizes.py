@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import gossamer as gs
 from gossamer.deploy.layouts import layout
+from gossamer.deploy.room import room
 from gossamer.errors import ConfigError
 from gossamer.measure import count
 
@@ -116,3 +119,39 @@ def test_a_dense_layer_of_few_connections_is_stored_dense_where_the_file_could_n
     layer = gs.SparseLinear(1 << 14, 1 << 11, density=0.0001)
     frozen = gs.freeze(nn.Sequential(layer), torch.randn(1, 1 << 14), keep="dense")
     assert frozen.graph.layers()[0][1].stored.layout == "dense"
+
+
+def stored_text(path: Path) -> str:
+    with safe_open(path, framework="pt") as file:
+        return str(file.metadata()["gossamer"])
+
+
+@pytest.mark.parametrize("name", ["pruned", "dense", "narrow", "tiles", "blocks"])
+def test_a_document_has_room_for_every_batch_class_that_measuring_may_add(tmp_path: Path, name: str) -> None:
+    make, shape = NETWORKS[name]
+    frozen = gs.freeze(make(), torch.randn(1, *shape), batch_sizes=(1, 8, 32, 128))
+    for row in frozen.report.batches[1:]:
+        row.asked = False
+    gs.save(frozen, tmp_path / "net")
+    text = stored_text(tmp_path / "net")
+    assert room(json.loads(text)) >= len(text.rstrip())
+
+
+def test_what_is_kept_free_is_less_than_what_leaving_out_the_usual_saves(tmp_path: Path) -> None:
+    """Spaces for choices that were not made take less than spelling out every field would."""
+    torch.manual_seed(0)
+    for widths in ((784, 300, 100, 10), (256, 256, 10)):
+        frozen = gs.freeze(perceptron(*widths, density=0.1), torch.randn(1, widths[0]), values="int8")
+        gs.save(frozen, tmp_path / "net")
+        text = stored_text(tmp_path / "net")
+        assert len(text) < len(json.dumps(json.loads(text) | {"report": frozen.plan})) + 300
+        assert len(text) - len(text.rstrip()) < 2048
+
+
+def test_a_network_without_a_connection_is_no_larger_with_fewer_bits(tmp_path: Path) -> None:
+    model, sizes = perceptron(8, 8, 4), []
+    nn.init.zeros_(model[0].weight)
+    for values in VALUES:
+        gs.save(gs.freeze(model, torch.randn(1, 8), values=values), tmp_path / values)
+        sizes.append((tmp_path / values).stat().st_size)
+    assert sizes == sorted(sizes)
