@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -276,6 +277,116 @@ def test_a_copy_may_be_trained_by_itself(attached: bool) -> None:
         for m, optimizer in zip((model, twin), optimizers, strict=True):
             train_step(m, optimizer, step)
     assert not torch.equal(model[0].topology.positions, twin[0].topology.positions)
+
+
+def step_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The half of a step that comes after backward."""
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def left_behind(**frozen: bool) -> nn.Module:
+    """A model whose copy has trained on, to other connections."""
+    initial = make_model("packed", gs.Unstructured())
+    for parameter in initial.parameters():
+        parameter.requires_grad_(not frozen)
+    moved = copy.deepcopy(initial).requires_grad_(True)
+    optimizer = torch.optim.SGD(moved.parameters(), lr=0.1)
+    gs.attach(moved, optimizer, gs.SET(every=1), total_steps=9)
+    train_step(moved, optimizer, 0)
+    assert not torch.equal(moved[0].topology.positions, initial[0].topology.positions)
+    return initial
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],  # noqa: S301 (made here)
+    ids=["copy", "pickle"],
+)
+def test_a_copy_of_a_copy_that_was_left_behind_trains(again: Callable[[nn.Module], nn.Module]) -> None:
+    """The folds of a cross-validation: the first moved, the next begin with copies of the initial model."""
+    fold = again(left_behind())
+    optimizer = torch.optim.SGD(fold.parameters(), lr=0.1)
+    for step in range(3):
+        train_step(fold, optimizer, step)
+
+
+def test_a_frozen_copy_that_was_left_behind_trains_when_it_is_thawed() -> None:
+    """A teacher that is tuned later."""
+    teacher = left_behind(frozen=True).requires_grad_(True)
+    optimizer = torch.optim.SGD(teacher.parameters(), lr=0.1)
+    for step in range(3):
+        train_step(teacher, optimizer, step)
+
+
+def test_gradients_that_are_asked_for_train_a_copy_as_well() -> None:
+    """No backward: torch.autograd.grad, and a step by hand."""
+    model, x = left_behind(), torch.randn(3, IN)
+    for _ in range(3):
+        found = torch.autograd.grad(model(x).square().mean(), list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), found, strict=True):
+                parameter.sub_(0.1 * gradient)
+
+
+def test_two_copies_may_step_after_both_have_gradients() -> None:
+    """The first moves between the gradient of the second and its step."""
+    models = [make_model("packed", gs.Unstructured())]
+    models.append(copy.deepcopy(models[0]))
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.1) for m in models]
+    gs.attach(models[0], optimizers[0], gs.SET(every=1), total_steps=9)
+    for _ in range(3):
+        for m in models:
+            m(torch.randn(3, IN)).square().mean().backward()
+        for m, optimizer in zip(models, optimizers, strict=True):
+            step_of(m, optimizer)
+
+
+def test_functional_training_of_a_copy_that_was_left_behind() -> None:
+    """Values that are lent for a call are nobody's average; gradients of one sample each go through as well."""
+    model, x = left_behind(), torch.randn(3, IN)
+    before = [parameter.clone() for parameter in model.parameters()]
+
+    def loss(values: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(model, values, x).square().mean()
+
+    values = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    for _ in range(3):
+        found = torch.func.grad(loss)(values, x)
+        values = {name: value - 0.1 * found[name] for name, value in values.items()}
+    each = torch.vmap(torch.func.grad(loss), in_dims=(None, 0))(values, x[:, None])
+    torch.testing.assert_close(
+        {name: grad.mean(0) for name, grad in each.items()}, torch.func.grad(loss)(values, x)
+    )
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_parameters_lent_by_a_layer_that_moved_on_find_its_connections_for_that_call() -> None:
+    """The copy stays what it was."""
+    model = left_behind()
+    moved, x = copy.deepcopy(model), torch.randn(3, IN)
+    expected = output(model, x)
+    optimizer = torch.optim.SGD(moved.parameters(), lr=0.1)
+    gs.attach(moved, optimizer, gs.SET(every=1), total_steps=9)
+    train_step(moved, optimizer, 1)
+    lent = torch.func.functional_call(model, dict(moved.named_parameters()), x)
+    assert torch.equal(lent, moved(x))
+    assert torch.equal(output(model, x), expected)
+
+
+def test_values_written_by_hand_are_taken_as_the_error_says() -> None:
+    """Noise in the weights of a copy looks like an average; ``assign`` says that it is none."""
+    model, x = left_behind(), torch.randn(3, IN)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+    with pytest.raises(TopologyError, match=r"without a gradient.*layer\.assign"):
+        model(x)
+    values = model[0].values.detach().clone()
+    for layer in (module for module in model if isinstance(module, gs.SparseLinear)):
+        layer.assign(layer.topology, layer.values[: layer.connections])
+    model(x)
+    assert torch.equal(model[0].values, values)
 
 
 # --- copies -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,15 @@ from torch.compiler import is_compiling
 from gossamer import ops
 from gossamer.errors import TopologyError
 from gossamer.nn import living
-from gossamer.nn.fingerprint import NAME, SHAPE, code_of, number_in, number_of, readable, sum_of
+from gossamer.nn.fingerprint import NAME, SHAPE, code_of, number_in, number_of, readable
+from gossamer.nn.leaving import WRITTEN, Left
 from gossamer.nn.seen import Seen
 from gossamer.nn.sparse import HINT, SparseModule
 from gossamer.topology import Topology
 
 UNSET = -1  # the number of an index that has only memory
+UNKNOWN = ("values that were never set", "call reset_parameters() or load_state_dict()")
+OTHERS = ("values averaged with, or copied from, those of other connections", HINT)
 
 
 class Indexed(SparseModule):
@@ -33,7 +35,7 @@ class Indexed(SparseModule):
 
     values: nn.Parameter
     number: int  # of the index, as the fingerprint says it
-    left: int | None  # check sum of the values when layers with the same connections moved to others
+    left: Left | None  # layers with the same connections moved to others
     fingerprint: Tensor
     _ones: Tensor  # where the fingerprint has them
 
@@ -42,7 +44,6 @@ class Indexed(SparseModule):
         self._index_names: tuple[str, ...] = ()
         self.number, self._versions = UNSET, list[int]()  # of the index when it was last known to be valid
         self._seen: Seen | None = None
-        self._hook: Any = None
         self.left = None
         self._by_input: ops.ByInput | None = None
         with torch.inference_mode(mode=False):  # tensors made inside of it cannot be written to outside
@@ -95,19 +96,14 @@ class Indexed(SparseModule):
             return index
         number = number_in(code)
         if number == self.number and not self._strayed():
-            if self.fingerprint is self._held:
+            if not self._lent():
                 self._remember()
             return index
         if number is None or (twin := self._twin(number)) is None:
-            raise TopologyError(
-                self.title,
-                expected="values of the connections in its index",
-                got="values that were never set"
-                if self.number == UNSET
-                else "values averaged with, or copied from, those of other connections",
-                hint="call reset_parameters() or load_state_dict()" if self.number == UNSET else HINT,
-            )
-        if self.fingerprint is not self._held:  # lent for a call, as torch.func.functional_call does
+            got, hint = UNKNOWN if self.number == UNSET else OTHERS if number != self.number else WRITTEN
+            expected = "values of the connections in its index"
+            raise TopologyError(self.title, expected=expected, got=got, hint=hint)
+        if self._lent():
             return list(twin.index.values())
         self._set_index(twin.topology)
         return list(self.index.values())
@@ -134,13 +130,25 @@ class Indexed(SparseModule):
 
     def _strayed(self) -> bool:
         """Whether the values were written to since the layer was left behind, by no training."""
-        if self.left is not None and self.tape.followed:
+        left, values = self.left, self.values
+        if left is None:
+            return False
+        if not left.speaks_of(values):  # nobody wrote to mine
+            return self._twin(self.number) is not None
+        if self.tape.followed or left.trained(values):
             self.left = None
-        return self.left is not None and self.left != sum_of(self.values)
+            return False
+        return left.strayed(values)
+
+    def _lent(self) -> bool:
+        """Whether fingerprint or values are others for a call, as torch.func.functional_call has them."""
+        mine = self.left is None or self.left.speaks_of(self.values)
+        return self.fingerprint is not self._held or not mine
 
     def _twin(self, number: int) -> Indexed | None:
         """A living layer with other connections and exactly these values: they were copied from there."""
-        mine = self.values.detach()
+        if (mine := readable(self.values)) is None:
+            return None
         for other in living.alike(self):
             if other.number != self.number and number in (self.number, other.number):
                 theirs = other.values.detach()
@@ -149,21 +157,9 @@ class Indexed(SparseModule):
         return None
 
     def leave_behind(self) -> None:
-        """Note that another layer with these connections moved to others: values averaged with its are no values now.
-
-        Parameters alone say nothing of connections, so it is looked at whether they are written to, and by whom: what
-        gets gradients is trained by itself.
-        """
-        if self.left is None and not self.tape.followed:
-            self.left, self._seen = sum_of(self.values), None
-            if self.values.requires_grad and self._hook is None:
-                me = ref(self)  # torch would keep the layer alive as long as its values
-
-                def trained(_: Tensor) -> None:
-                    if (layer := me()) is not None:
-                        layer.left = None
-
-                self._hook = self.values.register_post_accumulate_grad_hook(trained)
+        """Note that another layer with these connections moved to others: averages with its values are refused now."""
+        if self.left is None and not self.tape.followed and self.values.grad is None:
+            self.left, self._seen = Left(self.values), None
 
     # --- holding ----------------------------------------------------------------------------------------------------
     def _set_index(self, topology: Topology) -> None:
@@ -209,7 +205,7 @@ class Indexed(SparseModule):
                 elif place != mine.device:
                     self.__dict__[name] = mine.to(place)
         if left:
-            self.left = sum_of(self.values)
+            self.left = Left(self.values)
         self._by_input, self._versions = None, [] if written else _versions(self.index.values())
         self._remember()
         return self
@@ -222,7 +218,7 @@ class Indexed(SparseModule):
             "_by_input": None,
             "_seen": None,
             "_held": None,
-            "_hook": None,
+            "left": self.left and self.left.check_sum,
             "_versions": [] if written else None,
         }
         return {**self.__dict__, **index, **mine}
@@ -235,6 +231,8 @@ class Indexed(SparseModule):
                 self.__dict__[name] = torch.tensor(state[name], device=self.values.device)
         if state["_versions"] is None:  # nobody had written to it
             self._versions = _versions(self.index.values())
+        if self.left is not None:
+            self.left = Left(self.values, state["left"])
         self._remember()
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

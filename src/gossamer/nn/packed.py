@@ -128,8 +128,8 @@ class Packed(Indexed):
             )
         self._set_index(topology)
         with torch.no_grad():
-            self.values.zero_()
-            self.values[: values.numel()] = values.to(self.values.device, self.values.dtype)
+            self.values[: values.numel()] = values.to(self.values.device, self.values.dtype)  # may be its own
+            self.values[values.numel() :] = 0
 
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
