@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.recording = False
-        self.followed = False  # an engine updates this layer
+        self._follower: ref[object] | None = None  # the engine that updates this layer
         self.unfollowed = ""  # why no engine does, although one updates its like: said once, when it trains
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self._added: int | None = (
@@ -31,9 +32,21 @@ class Tape:
         """A copy holds no passes, and no engine follows it: hooks do not survive deepcopy or pickle."""
         return {**Tape().__dict__, "unfollowed": COPY if self.followed else self.unfollowed}
 
-    def follow(self) -> None:
-        """An engine updates this layer from now on."""
-        self.followed, self.unfollowed = True, ""
+    @property
+    def followed(self) -> bool:
+        """Whether an engine updates this layer: one that is gone, with its optimizer, does not."""
+        return self._follower is not None and self._follower() is not None
+
+    def follow(self, engine: object) -> None:
+        """This engine updates the layer from now on."""
+        self._follower, self.unfollowed = ref(engine), ""
+
+    def let_go(self, engine: object) -> bool:
+        """This engine does not any more; False where it did not before."""
+        if self._follower is None or self._follower() is not engine:
+            return False
+        self._follower = None
+        return True
 
     def arm(self, weights: Tensor, recording: bool) -> None:
         """Forget all passes; record the coming ones, or none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from operator import index
 from typing import Any
@@ -131,11 +132,13 @@ def _check_layers(layers: dict[str, SparseModule], held: set[int], rule: Rule) -
                 hint="create the optimizer after sparsify, from model.parameters()",
             )
         if layer.tape.followed:
+            gc.collect()  # an engine and its optimizer hold each other, also when nobody else does any more
+        if layer.tape.followed:
             raise ConfigError(
                 "attach",
                 expected="layers no other engine follows",
-                got=name,
-                hint="call engine.detach() first",
+                got=f"{name}, which one does",
+                hint="keep what attach returned, and call its detach() first; or attach to a copy of the model",
             )
 
 

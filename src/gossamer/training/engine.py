@@ -15,7 +15,7 @@ from gossamer.nn import SparseModule
 from gossamer.nn.chain import Link
 from gossamer.rules import Rule, describe
 from gossamer.training.history import Standing, Update, parse_state
-from gossamer.training.optimizers import inside_another_step, refuse_flattened_state
+from gossamer.training.optimizers import inside_another_step, nested, refuse_flattened_state
 from gossamer.training.plain import to_plain
 from gossamer.training.planning import Planner
 from gossamer.training.ranks import Ranks, digest
@@ -29,7 +29,7 @@ class Engine:
 
     Args:
         layers: name -> SparseModule - the layers that follow the rule.
-        optimizer: Optimizer - whose steps are counted.
+        optimizer: Optimizer - whose steps are counted; where it holds another one that makes them, that one's.
         rule: Rule.
         total_steps: int - optimizer steps of the whole training.
         seed: int - of every random choice; drawn afresh from (seed, step, layer), so that resuming needs no state.
@@ -60,21 +60,22 @@ class Engine:
         self.resting: dict[str, str] = {}
         self._graded: set[int] | None = None  # parameters that had a gradient in the step being followed
         self._rests = Rests()
-        self._optimizer = optimizer
+        around = nested(optimizer)
+        self._optimizer = optimizer = around[-1]
         self._expected: dict[str, str] | None = (
             None  # digests in a state that was loaded, until they are compared
         )
         self._steps = Steps(optimizer)
-        self._planner = Planner(layers, optimizer, rule, total_steps, seed, self.outputs, links)
+        self._planner = Planner(layers, around, rule, total_steps, seed, self.outputs, links)
         claim(optimizer, self.load_state_dict)
         hidden = torch.compiler.disable  # a compiled optimizer calls the hooks, which are not for its graph
         self._hooks = [
             optimizer.register_step_pre_hook(hidden(self._before_step)),
             optimizer.register_step_post_hook(hidden(self._after_step)),
-            *ride(optimizer, self),
+            *(hook for each in around for hook in ride(each, self)),
         ]
         for layer in layers.values():
-            layer.tape.follow()
+            layer.tape.follow(self)
         self._arm()
 
     def detach(self) -> None:
@@ -82,8 +83,8 @@ class Engine:
         for hook in self._hooks:
             hook.remove()
         for layer in self.layers.values():
-            layer.tape.followed = False
-            layer.tape.arm(layer.weights, recording=False)
+            if layer.tape.let_go(self):  # else another engine may have it by now
+                layer.tape.arm(layer.weights, recording=False)
 
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Look at the parameters as they are."""

@@ -82,6 +82,35 @@ def unwrapped(optimizer: Any) -> Optimizer:
     return optimizer
 
 
+def nested(optimizer: Optimizer) -> list[Optimizer]:
+    """An optimizer, and those it holds over the same parameters; the last one makes the steps.
+
+    So are the two steps of SAM and the slow weights of Lookahead made: around another optimizer.
+
+    Args:
+        optimizer: Optimizer.
+    Example:
+        >>> import torch
+        >>> base = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        >>> around = torch.optim.SGD(base.param_groups, lr=0.1)
+        >>> around.base_optimizer = base
+        >>> nested(around) == [around, base]
+        True
+    """
+    found = [optimizer]
+    while inner := [
+        held
+        for held in vars(found[-1]).values()
+        if isinstance(held, Optimizer) and held not in found and _parameters(held) == _parameters(optimizer)
+    ]:
+        found.append(inner[0])
+    return found
+
+
+def _parameters(optimizer: Optimizer) -> set[int]:
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
 def warn_where_decay_misses(layers: Mapping[str, SparseModule], optimizer: Optimizer) -> None:
     """Warn where groups made by the number of dimensions leave the flat values of all packed layers without decay.
 

@@ -39,13 +39,14 @@ class Planner:
     """Asks the rule about layers, and carries out what it decided.
 
     Args:
-        layers, optimizer, rule, total_steps, seed, outputs, links: see Engine.
+        layers, rule, total_steps, seed, outputs, links: see Engine.
+        optimizers: those with state of the layers, the one that makes the steps last.
     """
 
     def __init__(
         self,
         layers: Mapping[str, SparseModule],
-        optimizer: Optimizer,
+        optimizers: Sequence[Optimizer],
         rule: Rule,
         total_steps: int,
         seed: int,
@@ -59,7 +60,7 @@ class Planner:
             seed,
             outputs,
         )
-        self._optimizer = optimizer
+        self._optimizers = optimizers  # the last one makes the steps
         self.remembered: dict[str, dict[str, Any]] = {}  # by layer, what the rule asked to keep
         self._links = [link for link in links if link.source in layers and link.reader in layers]
 
@@ -126,8 +127,13 @@ class Planner:
         change = TopologyChange.between(view.topology, Topology(layer.pattern, layer.shape, positions))
         if self.rule.draws_values():
             change = change.forgetting(self.rule.keep(view, fraction))
-        states = following_state(self._optimizer, layer.weights, view.name)
-        return Plan(layer, change.edit(), view.generator, states, view.state)
+        states = {
+            state.data_ptr(): state  # each memory once: optimizers share state, gradients, and weights kept as state
+            for each in self._optimizers
+            for state in following_state(each, layer.weights, view.name)
+        }
+        states.pop(layer.weights.data_ptr(), None)
+        return Plan(layer, change.edit(), view.generator, [*states.values()], view.state)
 
     def _fold(self, changes: Mapping[str, TopologyChange]) -> None:
         """Move the constants of neurons that lose their last connections; reads the layers as they were."""
@@ -163,7 +169,7 @@ class Planner:
             name in self.outputs,
             step,
             self.total_steps,
-            stored=StepState(layer, self._optimizer),
+            stored=StepState(layer, self._optimizers[-1]),
             state=dict(self.remembered.get(name, {})),
         )
 

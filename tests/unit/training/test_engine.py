@@ -500,6 +500,31 @@ def test_attaching_twice_is_refused_until_detached() -> None:
     assert (engine.step, again.step) == (0, 1)
 
 
+def test_detaching_twice_leaves_the_next_engine_its_layers() -> None:
+    """An engine lets go of what it holds, not of what another holds by now."""
+    model, optim, engine = attached()
+    engine.detach()
+    again = gs.attach(model, optim, gs.RigL(every=1), total_steps=10)
+    engine.detach()
+    with pytest.raises(ConfigError, match="no other engine"):
+        gs.attach(model, optim, gs.RigL(), total_steps=10)
+    train_step(model, optim, 0, torch.float64)
+    assert (again.step, len(again.history) > 0) == (1, True)
+
+
+def test_layers_of_an_engine_that_is_gone_can_be_attached_again() -> None:
+    """Two phases of training, each in a function that keeps its optimizer to itself."""
+    model = make_model("packed", gs.FanIn())
+
+    def phase() -> int:
+        optim = torch.optim.SGD(model.parameters(), lr=0.1)
+        engine = gs.attach(model, optim, gs.SET(every=1), total_steps=10)
+        train_step(model, optim, 0)
+        return engine.step
+
+    assert [phase(), phase()] == [1, 1]
+
+
 def test_a_detached_engine_does_nothing_any_more() -> None:
     """The topology stays, nothing is recorded, the optimizer goes on."""
     model, optim, engine = attached()

@@ -155,6 +155,80 @@ def test_a_wrapped_optimizer_is_followed_inside() -> None:
     assert engine.step == 1
 
 
+class TwoSteps(torch.optim.Optimizer):
+    """As sharpness-aware minimisation is published: up, back, and a step of another optimizer inside."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+        self.base_optimizer = torch.optim.SGD(self.param_groups, lr=lr, momentum=0.9)
+        self.param_groups = self.base_optimizer.param_groups
+
+    def graded(self) -> list[Tensor]:
+        """Parameters with a gradient."""
+        return [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+
+    @torch.no_grad()
+    def first_step(self) -> None:
+        """Up the gradient."""
+        for parameter in self.graded():
+            self.state[parameter]["old"] = parameter.data.clone()
+            parameter.add_(parameter.grad, alpha=0.01)
+        self.zero_grad()
+
+    @torch.no_grad()
+    def second_step(self) -> None:
+        """Back, and the step; what was kept is the parameter's own memory from here on."""
+        for parameter in self.graded():
+            parameter.data = self.state[parameter]["old"]
+        self.base_optimizer.step()
+        self.zero_grad()
+
+    def step(self, closure: Any = None) -> None:
+        """Both."""
+        self.first_step()
+        with torch.enable_grad():
+            closure()
+        self.second_step()
+
+
+@pytest.mark.parametrize("closure", [False, True], ids=["two calls", "closure"])
+@pytest.mark.parametrize("rule", [gs.RigL(every=2), gs.SET(every=2)], ids=lambda r: r.name)
+def test_an_optimizer_around_another_counts_its_steps_and_carries_the_state_of_both(
+    rule: Any, closure: bool
+) -> None:
+    """Whether its own step is called or not; packed as masked, and resumed from either state."""
+
+    def run(home: str, steps: int) -> tuple[nn.Module, TwoSteps, gs.Engine]:
+        model = make_model(home, gs.Unstructured(), dtype=torch.float64)
+        optim = TwoSteps(model.parameters(), lr=0.1)
+        engine = gs.attach(model, optim, rule, total_steps=20)
+        for step in range(steps):
+            x, y = batch(step, torch.float64)
+
+            def loss(x: Tensor = x, y: Tensor = y) -> None:
+                (model(x) - y).square().mean().backward()
+
+            loss()
+            if closure:
+                optim.step(loss)
+            else:
+                optim.first_step()
+                loss()
+                optim.second_step()
+        return model, optim, engine
+
+    packed, masked = (run(home, 7) for home in ("packed", "masked"))
+    assert packed[2].step == 7
+    assert {row.step for row in packed[2].history} == {2, 4, 6}
+    x = batch(9, torch.float64)[0]
+    torch.testing.assert_close(packed[0](x), masked[0](x))
+    for number in (0, 1):
+        fresh = run("packed", 0)
+        both = [(each, each.base_optimizer) for each in (fresh[1], packed[1])]
+        both[0][number].load_state_dict(both[1][number].state_dict())
+        assert fresh[2].step == 7
+
+
 @pytest.mark.parametrize("given", [None, "sgd", nn.Linear(2, 2)], ids=["none", "text", "module"])
 def test_what_is_no_optimizer_is_refused(given: Any) -> None:
     """By its type."""
