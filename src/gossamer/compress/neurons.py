@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import nan
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,9 +37,7 @@ def prune_neurons(
         >>> [row.active for row in prune_neurons(model, 0.3)]
         [7, 10]
     """
-    if not 0 <= share <= 1:
-        raise ConfigError("prune_neurons", expected="a share in [0, 1]", got=str(share))
-    rule = ImportancePruning(every=1, drop=float(share), published=published)
+    rule = ImportancePruning(every=1, drop=_share(share), published=published)
     carrier = torch.optim.SGD(model.parameters())  # an engine needs one; it never takes a step
     engine = attach(model, carrier, rule, total_steps=2, outputs=outputs)
     try:
@@ -46,3 +46,15 @@ def prune_neurons(
     finally:
         engine.detach()
     return engine.history
+
+
+def _share(given: Any) -> float:
+    """A number in [0, 1], of whatever library; raises ConfigError."""
+    number = not isinstance(given, (str, bytes, bool)) and hasattr(given, "__float__")
+    try:
+        share = float(given) if number else nan
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # several numbers, or one beyond floats
+        share = nan
+    if not 0 <= share <= 1:
+        raise ConfigError("prune_neurons", expected="a share in [0, 1]", got=repr(given))
+    return share

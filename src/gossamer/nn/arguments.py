@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gossamer.errors import ConfigError, DensityError, GossamerError
+from gossamer.errors import ConfigError, DensityError, DtypeError, GossamerError
 from gossamer.patterns import FanIn, Pattern, parse
 from gossamer.registry import did_you_mean
 
@@ -51,7 +51,7 @@ def refuse_unknown(unknown: Mapping[str, object]) -> None:
         )
 
 
-def pattern_of(given: Any) -> Pattern:
+def pattern_of(given: Any, where: str = "sparsify(pattern=)") -> Pattern:
     """The pattern meant by an instance, by the short name that the command line takes, or by None.
 
     Raises:
@@ -65,10 +65,10 @@ def pattern_of(given: Any) -> Pattern:
         try:
             return parse(given)
         except GossamerError as error:
-            raise error.within("sparsify(pattern=)") from None
+            raise error.within(where) from None
     named = isinstance(given, type) and issubclass(given, Pattern)
     raise ConfigError(
-        "sparsify(pattern=)",
+        where,
         expected='a pattern such as FanIn(), or its short name such as "fanin", "unstructured" or "nm:2:4"',
         got=f"the class {given.__name__}" if named else repr(given),
         hint=f"make one: {given.__name__}({'2, 4' if given.__name__ == 'NM' else ''})" if named else "",
@@ -96,6 +96,12 @@ def density_of(given: Any, where: str = "sparsify(density=)") -> float:
     if not 0 < value <= 1:
         raise DensityError(where, expected="a density in (0, 1]", got=repr(given), hint=hint)
     return value
+
+
+def check_real(dtype: Any, where: str) -> None:
+    """Refuse numbers that cannot be trained, or that no kernel knows; raises DtypeError."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise DtypeError(where, expected="a floating-point dtype such as torch.float32", got=repr(dtype))
 
 
 def densities_of(given: Any) -> float | dict[str, float] | None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
 from gossamer.nn.masked import Masked
-from gossamer.patterns import FanIn, Pattern
+from gossamer.patterns import Pattern
 from gossamer.topology import TileScores
 
 
@@ -23,7 +23,7 @@ class MaskedConv2d(Masked):
     Args:
         conv: nn.Conv2d - gives shape, stride, padding, dilation, groups, device and dtype; its values are not kept.
         density: float in (0, 1].
-        pattern: Pattern - FanIn() by default.
+        pattern: Pattern, or its short name such as "fanin:4" - FanIn() by default.
         generator: torch.Generator or None.
         fan_in, law: see SparseLinear.
     Cost: that of nn.Conv2d plus one product with the mask.
@@ -38,13 +38,13 @@ class MaskedConv2d(Masked):
         conv: nn.Conv2d,
         *,
         density: float,
-        pattern: Pattern | None = None,
+        pattern: Pattern | str | None = None,
         generator: torch.Generator | None = None,
         fan_in: str = "sparse",
         law: str = "he_normal",
     ) -> None:
         out, inner, kh, kw = conv.weight.shape
-        super().__init__((out, inner * kh * kw), pattern or FanIn(), density, fan_in, law)
+        super().__init__((out, inner * kh * kw), pattern, density, fan_in, law, conv.weight.dtype)
         self.settings: dict[str, Any] = {
             "stride": conv.stride,
             "padding": conv.padding,

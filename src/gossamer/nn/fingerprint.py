@@ -30,7 +30,7 @@ def number_of(pattern: Pattern, shape: tuple[int, int], index: Mapping[str, Tens
     digest = blake2b(f"{pattern} {shape}".encode(), digest_size=BITS // 8)
     for name, tensor in index.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(tensor).numpy().tobytes())
     return int.from_bytes(digest.digest(), "little")
 
 
@@ -77,4 +77,10 @@ def readable(tensor: Tensor) -> Tensor | None:
 
 def sum_of(tensor: Tensor) -> int:
     """A check sum of a tensor; one pass over it."""
-    return crc32(tensor.detach().contiguous().view(-1).view(torch.uint8).cpu().numpy().tobytes())
+    return crc32(bytes_of(tensor).cpu().numpy().tobytes())
+
+
+def bytes_of(tensor: Tensor) -> Tensor:
+    """[bytes], uint8: a tensor as it lies in memory, whatever its dtype, and where it is empty, too."""
+    flat = tensor.detach().contiguous().view(-1)
+    return flat.view(torch.uint8) if flat.numel() else flat.new_empty(0, dtype=torch.uint8)

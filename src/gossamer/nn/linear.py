@@ -16,7 +16,7 @@ from gossamer.nn.sparse import SparseModule
 from gossamer.nn.sparse_batch import batch_of, product_of_columns
 from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.ops.growth import growth_factors, growth_passes
-from gossamer.patterns import FanIn, Pattern
+from gossamer.patterns import Pattern
 from gossamer.topology import TileScores
 
 
@@ -30,14 +30,14 @@ class _Linear(SparseModule):
         bias: bool = True,
         *,
         density: float,
-        pattern: Pattern | None = None,
+        pattern: Pattern | str | None = None,
         generator: torch.Generator | None = None,
         fan_in: str = "sparse",
         law: str = "he_normal",
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__((out_features, in_features), pattern or FanIn(), density, fan_in, law)
+        super().__init__((out_features, in_features), pattern, density, fan_in, law, dtype)
         self.in_features, self.out_features = in_features, out_features
         self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
         self._make_home((out_features, in_features), device, dtype)
@@ -81,7 +81,7 @@ class SparseLinear(_Linear, Packed):
         out_features: int.
         bias: bool - a dense bias; an ablated neuron outputs it.
         density: float in (0, 1] - share of connections.
-        pattern: Pattern - FanIn() by default.
+        pattern: Pattern, or its short name such as "fanin:4" - FanIn() by default.
         generator: torch.Generator or None - draws topology and values.
         fan_in: "sparse" or "dense" - which fan-in the initial values are scaled for.
         law: str - of the initial values: "he_normal", "he_uniform", "xavier_uniform", "normal" (see draw_values).

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.nn import living
+from gossamer.nn.arguments import check_real, density_of, pattern_of
 from gossamer.nn.init import check_law, draw_values
 from gossamer.nn.tape import Tape
 from gossamer.ops.growth import growth_passes
@@ -38,13 +39,18 @@ class SparseModule(nn.Module, ABC):
     def __init__(
         self,
         shape: tuple[int, int],
-        pattern: Pattern,
+        pattern: Pattern | str | None,
         density: float,
         fan_in: str = "sparse",
         law: str = "he_normal",
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_law(law, fan_in)
+        kind = type(self).__name__
+        pattern = pattern_of(pattern, f"{kind}(pattern=)")
+        density = density_of(density, f"{kind}(density=)")
+        check_real(dtype, f"{kind}(dtype=)")
         self.pattern, self.shape, self.fan_in, self.law = pattern, shape, fan_in, law
         self.capacity = pattern.budget(density, shape)
         self.tape = Tape()

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gossamer.errors import ConfigError, TopologyError
+from gossamer.errors import TopologyError
 from gossamer.nn import SparseModule
 from gossamer.nn.chain import Link, fold
 from gossamer.rules import LayerView, Rule
 from gossamer.topology import Edit, Topology, TopologyChange
+from gossamer.training.contract import checked_gradients, checked_memory, checked_plan
 from gossamer.training.history import Update
 from gossamer.training.optimizers import following_state
 from gossamer.training.stored import StepState
@@ -99,19 +100,13 @@ class Planner:
         """Let the rule change the gradients that the coming step will use."""
         for name, layer in self.layers.items():
             if (gradient := layer.weights.grad) is not None:
-                view = self._alone(name, step)
-                layer.place(gradient, self.rule.before_step(view, layer.unit_values(gradient)))
+                units = layer.unit_values(gradient)
+                layer.place(gradient, checked_gradients(self.rule, self._alone(name, step), units))
 
     def _decide(self, names: Sequence[str], step: int, fraction: float, links: list[Link]) -> dict[str, Plan]:
         """What will become of layers that the rule sees at once."""
         views = {name: self._view(name, step, links) for name in names}
-        decided = self.rule.plan(list(views.values()), fraction)
-        if set(decided) != set(names):
-            raise ConfigError(
-                f"{type(self.rule).__name__}.plan",
-                expected=f"positions for {', '.join(names)}",
-                got=", ".join(decided) or "none",
-            )
+        decided = checked_plan(self.rule, list(views.values()), fraction)
         return {name: self._planned(views[name], decided[name], fraction) for name in names}
 
     def _planned(self, view: LayerView, positions: Tensor, fraction: float) -> Plan:
@@ -133,7 +128,13 @@ class Planner:
             for state in following_state(each, layer.weights, view.name)
         }
         states.pop(layer.weights.data_ptr(), None)
-        return Plan(layer, change.edit(), view.generator, [*states.values()], view.state)
+        return Plan(
+            layer,
+            change.edit(),
+            view.generator,
+            [*states.values()],
+            checked_memory(self.rule, view.name, view.state),
+        )
 
     def _fold(self, changes: Mapping[str, TopologyChange]) -> None:
         """Move the constants of neurons that lose their last connections; reads the layers as they were."""

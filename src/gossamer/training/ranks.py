@@ -16,6 +16,7 @@ from torch import distributed as dist
 from gossamer import __version__
 from gossamer.errors import ConfigError, RankError
 from gossamer.nn import SparseModule
+from gossamer.nn.fingerprint import bytes_of
 
 _SOURCE = re.compile(r"^\[[^\]]*\] ")  # the line of gloo's own source in front of its messages
 Form = tuple[torch.Size, torch.dtype]
@@ -68,7 +69,7 @@ class Ranks:
             return
         layers = list(layers)
         forms = [[(_form(x), _form(dy)) for x, dy in layer.tape.pairs] for layer in layers]
-        flat = [_bytes(tensor) for layer in layers for pair in layer.tape.pairs for tensor in pair]
+        flat = [bytes_of(tensor) for layer in layers for pair in layer.tape.pairs for tensor in pair]
         everyones: list[Any] = [None] * self.count
         with talking("growth by gradient"):
             dist.all_gather_object(everyones, (forms, sum(part.numel() for part in flat)))
@@ -131,16 +132,11 @@ def facts_of(model: nn.Module) -> dict[str, str]:
 
 def digest(tensor: Tensor) -> str:
     """A fingerprint of a tensor's bits, dtype and shape."""
-    return sha256(repr(_form(tensor)).encode() + _bytes(tensor).cpu().numpy().tobytes()).hexdigest()
+    return sha256(repr(_form(tensor)).encode() + bytes_of(tensor).cpu().numpy().tobytes()).hexdigest()
 
 
 def _form(tensor: Tensor) -> Form:
     return tensor.shape, tensor.dtype
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    """[bytes], uint8: so that every dtype travels on every backend."""
-    return tensor.detach().contiguous().view(-1).view(torch.uint8)
 
 
 def _unpacked(box: Tensor, forms: Iterable[Form]) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 import gossamer as gs
-from gossamer.errors import ConfigError, GossamerError, ShapeError
+from gossamer.errors import ConfigError, DensityError, DtypeError, GossamerError, ShapeError
 from gossamer.topology import Topology
 from strategies import PATTERNS, case, dense_weight
 
@@ -170,3 +170,27 @@ def test_an_unknown_law_is_refused() -> None:
     """With the ones there are."""
     with pytest.raises(ConfigError, match="he_uniform"):
         gs.SparseLinear(8, 8, density=0.5, law="orthogonal")
+
+
+@pytest.mark.parametrize("kind", [gs.SparseLinear, gs.MaskedLinear])
+def test_a_layer_takes_its_pattern_by_name_and_refuses_what_is_no_setting(kind: type) -> None:
+    """As sparsify does; an own tensor may be assigned, which changes nothing."""
+    layer = kind(8, 8, density=0.5, pattern="nm:2:4")
+    assert str(layer.pattern) == "nm:2:4"
+    before = layer.to_dense().clone()
+    values = layer.unit_values().reshape(-1) if kind is gs.MaskedLinear else layer.values[: layer.connections]
+    layer.assign(layer.topology, values)
+    assert torch.equal(layer.to_dense(), before)
+    wrong = [
+        ({"density": "0.5"}, DensityError, "without quotes"),
+        ({"density": None}, DensityError, "got None"),
+        ({"pattern": "fan"}, ConfigError, "fanin"),
+        ({"pattern": ""}, ConfigError, r"pattern"),
+        ({"pattern": gs.FanIn}, ConfigError, "the class FanIn"),
+        ({"pattern": 3}, ConfigError, "got 3"),
+        ({"dtype": torch.int32}, DtypeError, "torch.int32"),
+        ({"dtype": torch.complex64}, DtypeError, "complex64"),
+    ]
+    for settings, error, words in wrong:
+        with pytest.raises(error, match=f"{kind.__name__}.*{words}"):
+            kind(8, 8, **{"density": 0.5, **settings})

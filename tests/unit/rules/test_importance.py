@@ -199,8 +199,9 @@ def test_what_cannot_be_pruned_is_refused() -> None:
     with pytest.raises(ConfigError, match="biases"):
         gs.prune_neurons(model, 0.1)
     gs.prune_neurons(model, 0.1, published=True)
-    with pytest.raises(ConfigError, match="share"):
-        gs.prune_neurons(model, 1.5)
+    for wrong in (1.5, -1, float("nan"), "0.3", None, True, [0.1, 0.2], 10**400):
+        with pytest.raises(ConfigError, match="share"):
+            gs.prune_neurons(model, wrong)
     other = nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 8))
     gs.sparsify(other, 0.5, gs.FanIn())
     with pytest.raises(PatternError, match="fanin"):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
 import gossamer as gs
 from gossamer.errors import ConfigError, FormatError, TopologyError
 from gossamer.rules import LayerView, Rule
+from gossamer.topology import Topology
 from strategies import dense_weight, differences, everything, make_model, train_step
 
 if TYPE_CHECKING:
@@ -112,6 +115,75 @@ def test_the_hook_before_the_step_is_armed_only_for_rules_that_have_one(
         gs.attach(model, optimizer, rule, total_steps=10)
         train_step(model, optimizer, 0)
         assert calls == expected
+
+
+SLIPS: list[tuple[dict[str, Any], str]] = [
+    ({"before_step": lambda *_: None}, r"before_step for 0: .*shape \(\d+, 1\).*got NoneType"),
+    (
+        {"before_step": lambda _, layer, gradients: gradients[:1]},
+        r"before_step for 0: .*got a tensor \(1, 1\)",
+    ),
+    ({"before_step": lambda _, layer, gradients: gradients.numpy()}, "before_step for 0: .*ndarray"),
+    ({"plan": lambda *_: None}, "plan: expected positions for 0, got NoneType"),
+    (
+        {"plan": lambda _, layers, share: {layers[0].name: [1, 2]}},
+        "plan for 0: .*tensor of positions, got list",
+    ),
+    ({"new_state": lambda *_: ["a"]}, "remembers of 0: .*by name, got list"),
+    ({"new_state": lambda *_: {"a": "text"}}, "remembers of 0: .*got str under 'a'"),
+    ({"new_state": lambda *_: {3: 1.0}}, "remembers of 0: .*got the key 3"),
+]
+
+
+@pytest.mark.parametrize(("slip", "words"), SLIPS, ids=[words[:22] for _, words in SLIPS])
+def test_a_slip_in_a_rule_is_refused_in_words_and_changes_nothing(slip: dict[str, Any], words: str) -> None:
+    """Before a gradient is written in part, or a checkpoint is written that could not be loaded."""
+    rule = dataclass(frozen=True, kw_only=True)(type("Slip", (gs.SET,), slip))(every=1)
+    model = make_model("packed", gs.Unstructured())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    engine = gs.attach(model, optimizer, rule, total_steps=10)
+    before = model[0].topology.positions
+    with pytest.raises(ConfigError, match=words):
+        train_step(model, optimizer, 0)
+    assert torch.equal(model[0].topology.positions, before)
+    assert engine.state_dict().get("remembered") is None
+
+
+def test_numbers_of_numpy_are_remembered_as_pythons_own() -> None:
+    """So that the optimizer's state, in which they ride, loads without pickled objects."""
+    kept = {"n": np.int64(2), "x": np.float32(0.5), "yes": True}
+    rule = dataclass(frozen=True, kw_only=True)(
+        type("Counts", (gs.SET,), {"new_state": lambda *_: dict(kept)})
+    )
+    model = make_model("packed", gs.Unstructured())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    gs.attach(model, optimizer, rule(every=1), total_steps=10)
+    train_step(model, optimizer, 0)
+    torch.save(optimizer.state_dict(), box := io.BytesIO())
+    box.seek(0)
+    state = torch.load(box, weights_only=True)["param_groups"][0]["gossamer"][0]
+    assert state["remembered"]["0"] == {"n": 2, "x": 0.5, "yes": 1}
+
+
+def test_layers_without_any_connection_left_are_saved_and_resumed(tmp_path: Path) -> None:
+    """Pruning takes them all, sometimes; their topology has no bytes."""
+    model = make_model("packed", gs.Unstructured())
+    for layer in (model[0], model[3]):
+        none = Topology(layer.pattern, layer.shape, layer.topology.positions[:0])
+        layer.assign(none, layer.values[:0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    engine = gs.attach(model, optimizer, gs.SET(every=1), total_steps=10)
+    train_step(model, optimizer, 0)
+    gs.save_checkpoint(tmp_path / "a.safetensors", model, optimizer, engine)
+    again = make_model("packed", gs.Unstructured(), seed=1)
+    optimizer2 = torch.optim.SGD(again.parameters(), lr=0.1, momentum=0.9)
+    engine2 = gs.attach(again, optimizer2, gs.SET(every=1), total_steps=10)
+    gs.load_checkpoint(tmp_path / "a.safetensors", again, optimizer2, engine2)
+    for m, o in ((model, optimizer), (again, optimizer2)):
+        train_step(m, o, 1)
+    assert differences(everything(model, optimizer), everything(again, optimizer2)) == []
+    assert engine2.state_dict() == engine.state_dict()
+    assert again[0].connections == 0
 
 
 def trained(steps: int, resume: Path | None = None, how: str = "checkpoint") -> tuple[Any, Any, Any]:
