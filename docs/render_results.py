@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import estimator_tables  # noqa: F401 - registers its views
+import freeze_tables  # noqa: F401 - same
 import layer_tables  # noqa: F401 - same
 import parallel_tables
 import peer_tables  # noqa: F401 - same
