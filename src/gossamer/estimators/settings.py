@@ -12,6 +12,7 @@ from gossamer.bounds import LARGEST_DECAY, LARGEST_RATE, LARGEST_SLOPE
 from gossamer.errors import ConfigError, PatternError
 from gossamer.estimators.network import ACTIVATIONS
 from gossamer.patterns import NM, Pattern, parse
+from gossamer.registry import did_you_mean
 from gossamer.rules import Rule, rules
 from gossamer.rules.base import is_number, is_whole
 from gossamer.training import OPTIMIZERS
@@ -53,6 +54,12 @@ def _device(value: Any) -> bool:
     except (RuntimeError, TypeError):
         return False
     return kind == "cpu" or (hasattr(torch, kind) and bool(getattr(torch, kind).is_available()))
+
+
+def _seed(value: Any) -> bool:
+    """What sklearn.utils.check_random_state takes."""
+    own = value is None or value is np.random or isinstance(value, np.random.RandomState)
+    return own or (isinstance(value, (int, np.integer)) and 0 <= int(value) < 1 << 32)
 
 
 def widths(value: Any) -> tuple[int, ...] | None:
@@ -110,6 +117,7 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "early_stopping": ("True or False", _flag),
     "warm_start": ("True or False", _flag),
     "device": ("a device that torch has here", _device),
+    "random_state": ("None, an integer from 0 to 2**32 - 1, or a numpy.random.RandomState", _seed),
     "class_weight": (
         '"balanced", a dict of a number >= 0 for each class, or None',
         lambda v: (
@@ -119,6 +127,7 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         ),
     ),
 }
+WORDS: dict[str, Iterable[str]] = {"activation": ACTIVATIONS, "rule": rules, "optimizer": OPTIMIZERS}
 NAMED = ("unstructured", "fanin", "nm:1:8", "block:4")  # one of each kind, for hints
 
 
@@ -140,9 +149,34 @@ def check_settings(name: str, parameters: dict[str, Any]) -> None:
     """
     for parameter, (expected, fits) in CHECKS.items():
         if parameter in parameters and not fits(parameters[parameter]):
-            raise ConfigError(f"{name}({parameter}=)", expected=expected, got=repr(parameters[parameter]))
+            value = parameters[parameter]
+            raise ConfigError(
+                f"{name}({parameter}=)", expected=expected, got=repr(value), hint=_meant(parameter, value)
+            )
+    if {"density", "epsilon"} <= parameters.keys():
+        _check_counted(name, parameters)
     if {"rule", "pattern"} <= parameters.keys():
         _check_together(name, parameters)
+
+
+def _meant(parameter: str, value: Any) -> str:
+    """What a word, or a class in the place of an object, was probably meant to be; an empty string where nothing."""
+    if isinstance(value, type) and issubclass(value, (Rule, Pattern)):
+        return f"make one: {value.__name__}({'2, 4' if value is NM else ''})"
+    return did_you_mean(value, WORDS[parameter]) if parameter in WORDS and isinstance(value, str) else ""
+
+
+def _check_counted(name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse settings that leave open how many connections there are."""
+    pattern = parameters.get("pattern")
+    fixed = isinstance(parse(pattern) if isinstance(pattern, str) else pattern, NM)
+    if parameters["density"] is None and parameters["epsilon"] is None and not fixed:
+        raise ConfigError(
+            f"{name}(epsilon=)",
+            expected="density or epsilon, which say how many connections there are",
+            got="None for both",
+            hint="only N:M patterns bring their own density",
+        )
 
 
 def _check_together(name: str, parameters: Mapping[str, Any]) -> None:

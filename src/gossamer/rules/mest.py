@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from gossamer.bounds import LARGEST_WEIGHT
 from gossamer.errors import ConfigError
 from gossamer.rules.base import Rule, is_number, rules
 from gossamer.rules.view import LayerView
@@ -38,8 +38,8 @@ class MEST(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (is_number(self.lam) and 0 <= self.lam < inf):
-            raise ConfigError("MEST", expected="a finite lam >= 0", got=repr(self.lam))
+        if not (is_number(self.lam) and 0 <= self.lam <= LARGEST_WEIGHT):
+            raise ConfigError("MEST", expected=f"lam from 0 to {LARGEST_WEIGHT:g}", got=repr(self.lam))
 
     def keep(self, layer: LayerView, fraction: float) -> Tensor:
         """[units], bool: the largest scores."""

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -570,3 +571,29 @@ def test_a_wide_sparse_table_with_few_rows():
     model = SparseMLPClassifier((64,), max_iter=20, epsilon=5, random_state=0).fit(X, y)
     assert model.score(X, y) == 1.0
     assert model.feature_importances_.shape == (20_000,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"rule": "mestt"}, "did you mean 'mest'"),
+        ({"rule": "SNFS"}, "did you mean 'snfs'"),
+        ({"rule": gs.MEST}, r"make one: MEST\(\)"),
+        ({"pattern": gs.NM}, r"make one: NM\(2, 4\)"),
+        ({"optimizer": "adamm"}, "did you mean 'adam'"),
+        ({"activation": "Relu"}, "did you mean 'relu'"),
+        ({"epsilon": None}, "density or epsilon.*None for both"),
+        ({"random_state": -1}, r"random_state=\).*2\*\*32"),
+        ({"random_state": 1.0}, r"random_state=\).*got 1.0"),
+        ({"random_state": np.random.default_rng(0)}, r"random_state=\).*Generator"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_setting_that_is_nearly_right_is_refused_with_what_was_meant(
+    settings: dict[str, Any], words: str
+) -> None:
+    """Before anything is built; numbers of other kinds are no seeds."""
+    model = SparseMLPClassifier((8,), max_iter=1, **settings)
+    with pytest.raises(ConfigError, match=words):
+        model.fit(np.zeros((8, 4)), np.arange(8) % 2)
+    assert not hasattr(model, "network_")

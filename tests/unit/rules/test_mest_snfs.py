@@ -91,7 +91,7 @@ def test_no_gradient_is_said() -> None:
         _ = view(gs.MEST(), PLACES, WEIGHTS, Given()).gradients
 
 
-@pytest.mark.parametrize("lam", [-1, float("nan"), float("inf"), "1", True])
+@pytest.mark.parametrize("lam", [-1, float("nan"), float("inf"), 1e308, "1", True])
 def test_settings_of_mest_are_checked(lam: Any) -> None:
     """One number, not negative."""
     with pytest.raises(ConfigError, match="lam"):
