@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -157,6 +157,10 @@ class Rule(ABC):
         an update: what belongs to a connection is kept beside its position.
         """
         return {}
+
+    def wrong_in(self, state: Mapping[str, Any]) -> str:
+        """What is wrong with what a checkpoint holds for ``layer.state``; an empty string where nothing is."""
+        return ""
 
     def before_step(self, layer: LayerView, gradients: Tensor) -> Tensor:
         """Gradients of the existing connections that the coming optimizer step shall use, e.g. with a penalty added.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -104,6 +104,16 @@ class SNFS(Rule):
         return {
             layer.name: merge(kept, new) for layer, kept, new in zip(layers, survivors, grown, strict=True)
         }
+
+    def wrong_in(self, state: Mapping[str, Any]) -> str:
+        """One smoothed gradient for each of ascending positions, and a surplus."""
+        positions, smoothed = state.get("positions"), state.get("smoothed")
+        if not (isinstance(positions, Tensor) and isinstance(smoothed, Tensor)) or "surplus" not in state:
+            return f"only {', '.join(state) or 'nothing'}, for positions, smoothed and surplus"
+        if positions.dim() != 1 or smoothed.dim() != 2 or len(positions) != len(smoothed):
+            return f"positions {tuple(positions.shape)} for smoothed gradients {tuple(smoothed.shape)}"
+        fine = bool((positions.diff() > 0).all() and smoothed.isfinite().all())
+        return "" if fine else "positions that do not ascend, or gradients that are not finite"
 
     @staticmethod
     def _give_up(layers: Sequence[LayerView], units: int) -> None:

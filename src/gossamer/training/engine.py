@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gossamer.errors import ConfigError
+from gossamer.errors import ConfigError, FormatError
 from gossamer.nn import SparseModule
 from gossamer.nn.chain import Link
 from gossamer.rules import Rule, describe
@@ -176,7 +176,12 @@ class Engine:
 
     def parse(self, state: Any) -> Standing:
         """What a state says; raises ConfigError where it is of another run, FormatError where damaged."""
-        return parse_state(state, self._settings())
+        standing = parse_state(state, self._settings())
+        for name, kept in standing.remembered.items():
+            if wrong := self.rule.wrong_in(kept):
+                what = f"what {self.rule.name} remembers of {name}"
+                raise FormatError("Engine.load_state_dict", expected=what, got=wrong)
+        return standing
 
     def _check_topologies(self) -> None:
         """Refuse to go on with connections that are not those of the state that was loaded."""

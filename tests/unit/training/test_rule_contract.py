@@ -165,6 +165,24 @@ def test_numbers_of_numpy_are_remembered_as_pythons_own() -> None:
     assert state["remembered"]["0"] == {"n": 2, "x": 0.5, "yes": 1}
 
 
+@pytest.mark.parametrize("damage", ["short", "flipped", "nan", "missing"])
+def test_a_damaged_memory_is_refused_when_it_is_loaded(damage: str) -> None:
+    """Not at the next update, in torch's words."""
+    _, _, engine = trained(4)
+    kept = engine.state_dict()["remembered"]["0"]
+    wrong = {
+        "short": {**kept, "positions": kept["positions"][:-1]},
+        "flipped": {**kept, "positions": kept["positions"].flip(0)},
+        "nan": {**kept, "smoothed": kept["smoothed"] * float("nan")},
+        "missing": {"positions": kept["positions"]},
+    }[damage]
+    state = engine.state_dict()
+    state["remembered"] = {**state["remembered"], "0": wrong}
+    with pytest.raises(FormatError, match="snfs remembers of 0"):
+        engine.load_state_dict(state)
+    engine.load_state_dict(engine.state_dict())
+
+
 def test_layers_without_any_connection_left_are_saved_and_resumed(tmp_path: Path) -> None:
     """Pruning takes them all, sometimes; their topology has no bytes."""
     model = make_model("packed", gs.Unstructured())
