@@ -137,15 +137,13 @@ def test_a_document_has_room_for_every_batch_class_that_measuring_may_add(tmp_pa
     assert room(json.loads(text)) >= len(text.rstrip())
 
 
-def test_what_is_kept_free_is_less_than_what_leaving_out_the_usual_saves(tmp_path: Path) -> None:
-    """Spaces for choices that were not made take less than spelling out every field would."""
-    torch.manual_seed(0)
+def test_little_room_is_kept_free(tmp_path: Path) -> None:
     for widths in ((784, 300, 100, 10), (256, 256, 10)):
         frozen = gs.freeze(perceptron(*widths, density=0.1), torch.randn(1, widths[0]), values="int8")
         gs.save(frozen, tmp_path / "net")
         text = stored_text(tmp_path / "net")
-        assert len(text) < len(json.dumps(json.loads(text) | {"report": frozen.plan})) + 300
         assert len(text) - len(text.rstrip()) < 2048
+        assert '": ' not in text
 
 
 def test_a_network_without_a_connection_is_no_larger_with_fewer_bits(tmp_path: Path) -> None:
