@@ -161,8 +161,11 @@ def read(module: nn.Module) -> Connections | None:
 
 
 def linear(module: nn.Module) -> bool:
-    """Whether a module is a linear layer of a class that is known exactly."""
-    return type(module) in (nn.Linear, DenseLinear, SparseLinear, MaskedLinear)
+    """Whether a module is a linear layer of a class that is known exactly; one without inputs or neurons is none."""
+    if type(module) not in (nn.Linear, DenseLinear, SparseLinear, MaskedLinear):
+        return False
+    layer = cast("nn.Linear | SparseLinear", module)
+    return layer.in_features > 0 and layer.out_features > 0
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -55,6 +55,16 @@ def test_the_same_bits_from_every_home_of_a_plan(mlp, ablate, tmp_path, unmeasur
             assert torch.equal(again(y), frozen(y))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_of_other_types_are_repeated(mlp, unmeasured, tmp_path, dtype):
+    model, x = mlp("fanin").to(dtype), torch.randn(2, 32, dtype=dtype)
+    frozen = gs.freeze(model, x)
+    gs.save(frozen, tmp_path / "net.safetensors")
+    unmeasured()
+    for source in (frozen, tmp_path / "net.safetensors"):
+        assert torch.equal(gs.freeze(model, x, plan=source)(x), frozen(x))
+
+
 def test_rounded_inputs_are_repeated(mlp, unmeasured):
     model, x = mlp("nm:1:4", widths=(64, 48, 16)), torch.randn(2, 64)
     frozen = gs.freeze(model, x, keep="nm_bytes", values="int8", activations="int8")

@@ -187,3 +187,16 @@ def test_wishes_of_another_kind_get_a_sentence(wish, said):
 def test_what_is_no_model_gets_a_sentence(thing):
     with pytest.raises(ConfigError, match=r"a torch\.nn\.Module"):
         gs.freeze(thing, torch.randn(2, 16))
+
+
+@pytest.mark.parametrize("widths", [(8, 4, 0), (0, 4, 2), (8, 0, 3)])
+@pytest.mark.parametrize("wish", [{}, {"keep": "csr"}, {"values": "int8"}, {"prefer": "size"}])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layers_without_inputs_or_neurons_stay_torch(widths, wish):
+    first, second, third = widths
+    net = nn.Sequential(nn.Linear(first, second), nn.ReLU(), nn.Linear(second, third))
+    x = torch.randn(2, first)
+    frozen = gs.freeze(net, x, **wish)
+    assert frozen(x).shape == (2, third)
+    assert torch.allclose(frozen(x), net(x), atol=0.05)
+    assert "stays torch" in frozen.explain()
