@@ -111,9 +111,10 @@ class SparseLinear(_Linear, Packed):
     def compute(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         held: dict[str, Any] = self._parameters  # every product comes here, and getattr of a module is slow
-        if not held.keys() >= {"values", "bias"}:  # a parametrization takes its own out
-            held = {"values": self.values, "bias": self.bias}
-        values, bias = held["values"], held["bias"]
+        try:
+            values, bias = held["values"], held["bias"]
+        except KeyError:  # a parametrization takes its own out
+            values, bias = self.values, self.bias
         if x.layout is not torch.strided:
             return ops.linear_of_sparse(x, values, self.by_input, bias, self.out_features)
         pattern = self.pattern
