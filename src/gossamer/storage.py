@@ -119,7 +119,8 @@ def write(
         path: str or PathLike.
         tensors: name -> tensor, any strides, shared memory allowed (each is written whole).
         document: dict - JSON-ready; NaN is refused.
-        room: int - characters that the document takes at least; it is filled up with spaces.
+        room: int - characters that the document takes at least, as ``written_length`` counts; it is filled up with
+            spaces.
     Raises:
         As ``atomic``.
     Cost: one copy of each tensor.
@@ -127,7 +128,8 @@ def write(
     from safetensors.torch import save_file
 
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    text = json.dumps(document, allow_nan=False, separators=(",", ":")).ljust(room)
+    text = compact(document)
+    text += " " * (room - written_length(text))
     with atomic(path) as part:
         try:
             save_file(own, part, metadata={KEY: text})
@@ -135,6 +137,21 @@ def write(
             code = re.search(r"os error (\d+)", str(error))
             number = int(code[1]) if code else errno.EIO
             raise OSError(number, os.strerror(number) if code else str(error), str(path)) from error
+
+
+def compact(document: Any) -> str:
+    """A JSON document without spaces; raises ValueError for NaN."""
+    return json.dumps(document, allow_nan=False, separators=(",", ":"))
+
+
+def written_length(text: str) -> int:
+    """Characters that a document takes in a file, whose header holds it as a string: quotes take two.
+
+    Example:
+        >>> written_length('{"a":1}')
+        9
+    """
+    return len(json.dumps(text)) - 2
 
 
 def kind_of(path: Path) -> str | None:

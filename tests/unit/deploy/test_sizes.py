@@ -16,6 +16,7 @@ from gossamer.deploy.layouts import layout
 from gossamer.deploy.room import room
 from gossamer.errors import ConfigError
 from gossamer.measure import count
+from gossamer.storage import written_length
 
 VALUES = ("int8", "bfloat16", "exact")
 
@@ -134,7 +135,7 @@ def test_a_document_has_room_for_every_batch_class_that_measuring_may_add(tmp_pa
         row.asked = False
     gs.save(frozen, tmp_path / "net")
     text = stored_text(tmp_path / "net")
-    assert room(json.loads(text)) >= len(text.rstrip())
+    assert room(json.loads(text)) >= written_length(text.rstrip())
 
 
 def test_little_room_is_kept_free(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_little_room_is_kept_free(tmp_path: Path) -> None:
         frozen = gs.freeze(perceptron(*widths, density=0.1), torch.randn(1, widths[0]), values="int8")
         gs.save(frozen, tmp_path / "net")
         text = stored_text(tmp_path / "net")
-        assert len(text) - len(text.rstrip()) < 2048
+        assert len(text) - len(text.rstrip()) < 3072
         assert '": ' not in text
 
 
