@@ -9,6 +9,7 @@ and the largest memory that one load took beyond ten times its file.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import resource
@@ -17,7 +18,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -97,6 +101,15 @@ def everywhere(tree: object, path: tuple = ()) -> list[tuple]:
     return [path, *(way for key, child in items for way in everywhere(child, (*path, key)))]
 
 
+def put(tree: Any, way: Sequence[Any], value: Any) -> None:
+    """Replace a value, unless a change before has taken the way to it."""
+    *above, last = way
+    with suppress(LookupError, TypeError):
+        for key in above:
+            tree = tree[key]
+        tree[last] = value
+
+
 def mutated(source: Path, target: Path, draw: random.Random) -> None:
     """A file with one to four bytes, values or tensors changed."""
     how = draw.choice(("bytes", "document", "document", "tensors"))
@@ -111,15 +124,15 @@ def mutated(source: Path, target: Path, draw: random.Random) -> None:
     with safe_open(source, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
         document = json.loads(file.metadata()["gossamer"])
-    for _ in range(draw.randint(1, 3)):
+    roots = (
+        (document, ()),
+        (document["nodes"], ("nodes",)),
+        (document["report"]["inputs"], ("report", "inputs")),
+    )
+    ways = [way for way in (draw.choice(everywhere(*draw.choice(roots))) for _ in range(3)) if way]
+    for number in range(draw.randint(1, 3)):
         if how == "document":
-            part = draw.choice(
-                (document, {"nodes": document["nodes"]}, {"inputs": document["report"]["inputs"]})
-            )
-            *way, last = draw.choice(everywhere(part)[1:])
-            for key in way:
-                part = part[key]
-            part[last] = draw.choice(NASTY)
+            put(document, ways[number % len(ways)] if ways else ("kind",), copy.deepcopy(draw.choice(NASTY)))
         else:
             name = draw.choice(sorted(tensors))
             flat = tensors[name].reshape(-1).clone()
