@@ -115,7 +115,7 @@ def candidates(
         elif forced is None and allowed is not None and name not in allowed:
             refused[name] = "not among the candidates"
         elif forced is None and allowed is None and kind.explicit and connections.density > crowded:
-            refused[name] = f"density {connections.density:.2f} is above {crowded}"
+            refused[name] = f"density {connections.density:.2f} is above {crowded:.2f}"
         else:
             forms[name] = kind.pack(connections, fits)
     if forced is not None and forced not in forms:

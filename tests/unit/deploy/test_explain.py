@@ -57,7 +57,7 @@ def test_the_table_in_words(mlp, ablate):
 
 def test_dense_layers_say_why_sparse_layouts_were_not_tried():
     rows = gs.freeze(nn.Sequential(nn.Linear(8, 4)), torch.randn(2, 8)).plan["layers"][0]["candidates"]
-    assert {row["layout"]: row["why"] for row in rows}["csr"] == "density 1.00 is above 0.5"
+    assert {row["layout"]: row["why"] for row in rows}["csr"] == "density 1.00 is above 0.50"
 
 
 def test_frozen_networks_are_counted_as_stored(mlp, ablate):

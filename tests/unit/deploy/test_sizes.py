@@ -154,3 +154,15 @@ def test_a_network_without_a_connection_is_no_larger_with_fewer_bits(tmp_path: P
         gs.save(gs.freeze(model, torch.randn(1, 8), values=values), tmp_path / values)
         sizes.append((tmp_path / values).stat().st_size)
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("density", [None, 0.1])
+def test_preferring_size_never_makes_a_larger_file(
+    tmp_path: Path, density: float | None, values: str
+) -> None:
+    model, sizes = perceptron(64, 32, 10, density=density), {}
+    for prefer in ("speed", "size"):
+        gs.save(gs.freeze(model, torch.randn(1, 64), values=values, prefer=prefer), tmp_path / prefer)
+        sizes[prefer] = (tmp_path / prefer).stat().st_size
+    assert sizes["size"] <= sizes["speed"]
