@@ -67,6 +67,12 @@ def save(frozen: Frozen, path: str | Path) -> None:
         "output": frozen.graph.output,
         "report": frozen.report.model_dump(mode="json", exclude_defaults=True),
     }
+    check_dense_forms(  # what load would refuse is not written
+        (body.shape[0] * body.shape[1], body.stored.values.numel())
+        for _, body in frozen.graph.layers()
+        for name in {choice.layout for choice in body.choices} - {body.stored.layout}
+        if not layout(name).explicit
+    )
     with on_cpu():
         check_shapes(frozen.graph, frozen.report.inputs)
     storage.write(path, tensors, document, room(document))

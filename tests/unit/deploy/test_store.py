@@ -9,13 +9,14 @@ import pytest
 import torch
 
 import gossamer as gs
-from gossamer.deploy import Frozen
+from gossamer.deploy import Frozen, verify
 from gossamer.deploy.connections import Connections, read
 from gossamer.deploy.graph import Choice, Graph, Layer, Node
 from gossamer.deploy.layouts import Packed, layout, layouts
 from gossamer.deploy.plan import BatchPlan, InputPlan, Plan
 from gossamer.deploy.store import to_store
 from gossamer.deploy.values import narrowed
+from gossamer.errors import FormatError
 
 PATTERNS = ("unstructured", "fanin", "fanin:2", "nm:1:4", "block:2:4")
 
@@ -107,3 +108,15 @@ def test_files_that_store_csr_beside_other_runs_still_load(mlp, tmp_path, patter
     forms = {name: form for name, form in forms_of(connections).items() if name != "block"}
     stored = layout("csr").pack(replace(connections, pattern=None), {})
     check_round_trip(connections, forms, stored, tmp_path / "net.safetensors")
+
+
+def test_a_file_that_load_would_refuse_is_not_written(tmp_path, monkeypatch):
+    """Dense forms out of proportion to what is stored: each layer may be in proportion, and all together not."""
+    model = torch.nn.Sequential(*(torch.nn.Linear(40, 40) for _ in range(3)))
+    gs.sparsify(model, density=0.05, pattern="unstructured")
+    frozen = gs.freeze(model, torch.randn(1, 40), keep="dense")
+    monkeypatch.setattr(verify, "SMALL_MATRIX", 2 * 1600)
+    monkeypatch.setattr(verify, "LARGEST_BLOWUP", 1)
+    with pytest.raises(FormatError, match="in proportion"):
+        gs.save(frozen, tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
