@@ -110,13 +110,16 @@ def test_files_that_store_csr_beside_other_runs_still_load(mlp, tmp_path, patter
     check_round_trip(connections, forms, stored, tmp_path / "net.safetensors")
 
 
-def test_a_file_that_load_would_refuse_is_not_written(tmp_path, monkeypatch):
-    """Dense forms out of proportion to what is stored: each layer may be in proportion, and all together not."""
-    model = torch.nn.Sequential(*(torch.nn.Linear(40, 40) for _ in range(3)))
-    gs.sparsify(model, density=0.05, pattern="unstructured")
-    frozen = gs.freeze(model, torch.randn(1, 40), keep="dense")
-    monkeypatch.setattr(verify, "SMALL_MATRIX", 2 * 1600)
-    monkeypatch.setattr(verify, "LARGEST_BLOWUP", 1)
+def test_a_file_that_load_would_refuse_is_not_written(mlp, tmp_path, monkeypatch):
+    """Each dense form may be in proportion to what is stored, and all together not."""
+    connections = layer_of(mlp, "unstructured")
+    forms = {name: forms_of(connections)[name] for name in ("csr", "dense")}
+    frozen = network(connections, forms, to_store(connections, forms))
+    gs.save(frozen, tmp_path / "net.safetensors")
+    for name, most in (("SMALL_MATRIX", 159), ("LARGEST_BLOWUP", 1)):
+        monkeypatch.setattr(verify, name, most)
     with pytest.raises(FormatError, match="in proportion"):
-        gs.save(frozen, tmp_path / "net.safetensors")
-    assert not list(tmp_path.iterdir())
+        gs.load(tmp_path / "net.safetensors")
+    with pytest.raises(FormatError, match="in proportion"):
+        gs.save(frozen, tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
