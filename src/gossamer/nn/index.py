@@ -29,7 +29,7 @@ class Indexed(SparseModule):
     They are no buffers, so that averages, broadcasts and casts of a model's state pass them by. What averages do reach
     is ``fingerprint``, a buffer that says which index the values belong to; a product with others is refused.
 
-    Cost: half a microsecond a product; a state dict takes a copy of the index. A layer with the old connections of one
+    Cost: about a microsecond a product; a state dict takes a copy of the index. A layer with the old connections of one
         that moved on reads its values once a product, until an engine or a gradient shows that it trains by itself.
     """
 

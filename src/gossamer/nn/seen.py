@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seen:
-    """Fingerprint and index as they were found in order: a later look at both costs less than a microsecond.
+    """Fingerprint and index as they were found in order: a later look at both costs about a microsecond.
 
     The bytes are compared, not only torch's count of writes, which writes through ``.data`` leave as it is.
     """
