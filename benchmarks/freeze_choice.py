@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gossamer as gs
-from gossamer.deploy.layouts import layouts
 from gossamer.errors import PatternError
+from gossamer.layouts import layouts
 from gossamer.measure import alternate
 
 FREEZES, BATCHES = 10, (2, 8, 32, 128)
@@ -87,7 +87,7 @@ NETWORKS = {
 }
 
 
-def forced(model: nn.Sequential, x: Tensor) -> dict[str, gs.deploy.Frozen]:
+def forced(model: nn.Sequential, x: Tensor) -> dict[str, gs.freezing.Frozen]:
     """The network in every form that can be forced: for all layers, or for all but the last, which is then dense."""
     names = [name for name, _ in model.named_children() if name.isdigit() and int(name) % 2 == 0]
     made = {}

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 import gossamer as gs
-from gossamer.deploy.connections import Connections, read
-from gossamer.deploy.layouts import Packed, layout, layouts
-from gossamer.deploy.values import narrowed
 from gossamer.kernels import pick, transposing
 from gossamer.kernels.cpu.pack import row_dtype
+from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts.connections import Connections
+from gossamer.layouts.values import narrowed
 from gossamer.patterns import parse
+from gossamer.trace.read import read
 
 Call = Callable[[], Any]
 

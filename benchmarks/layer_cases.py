@@ -14,7 +14,7 @@ from layer_rates import peaks, with_shares
 from layer_rivals import INSTALLING, versions
 from torch import Tensor
 
-from gossamer.deploy.layouts import Packed
+from gossamer.layouts import Packed
 from gossamer.measure import threads
 from gossamer.patterns import NM, parse
 

@@ -20,8 +20,8 @@ from layer_rates import row
 from layer_rivals import RIVALS
 from layer_timing import warm
 
-from gossamer.deploy.connections import Connections
-from gossamer.deploy.layouts import Packed, layout, layouts
+from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts.connections import Connections
 
 FILE = "dlmc_small.npz"
 AGAINST = ("torch dense", "torch CSR", "ONNX Runtime int8", "SparseLab", "DeepSparse")

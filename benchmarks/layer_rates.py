@@ -8,7 +8,7 @@ import torch
 from layer_rivals import RIVALS
 from torch import Tensor
 
-from gossamer.deploy.layouts import Packed
+from gossamer.layouts import Packed
 from gossamer.measure import alternate
 
 

@@ -20,7 +20,7 @@ from layer_timing import Elsewhere, Worker
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.cli.rivals import torch_csr, torch_dense, torch_int8
+from gossamer.freezing.rivals import torch_csr, torch_dense, torch_int8
 
 INSTALLING = """Rivals that are not installed are left out:
   torch compile   needs a C++ compiler

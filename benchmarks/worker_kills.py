@@ -23,8 +23,8 @@ from harness import RUNS, arguments, gather, pin, record
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from gossamer.cli.config import read_config
-from gossamer.cli.folder import begin
+from gossamer.runs.config import read_config
+from gossamer.runs.folder import begin
 
 KILLS, WORKERS = 20, 2
 DISTURBED, UNDISTURBED = 1, 5  # seeds

@@ -18,7 +18,7 @@ PATIENCE = 60.0  # seconds until a rank counts as hanging: far beyond any time l
 context = multiprocessing.get_context("forkserver")
 # What takes long to import; torch itself imports its compiler when the first optimizer is made.
 context.set_forkserver_preload(
-    ["gossamer.cli.launch", "hypothesis.strategies", "torch._dynamo", "torch.utils.tensorboard"]
+    ["gossamer.runs.launch", "hypothesis.strategies", "torch._dynamo", "torch.utils.tensorboard"]
 )
 
 

@@ -359,8 +359,8 @@ class Stopped(GossamerError):
 
 def begin_together(group: Group, folder: str, settings: dict[str, Any]) -> dict[str, Any] | None:
     """What a process that torchrun started does: rank 0 makes the run folder while the others wait."""
-    from gossamer.cli.config import read_config
-    from gossamer.cli.folder import begin
+    from gossamer.runs.config import read_config
+    from gossamer.runs.folder import begin
 
     def first() -> None:
         if group.rank == 0:
@@ -372,12 +372,12 @@ def begin_together(group: Group, folder: str, settings: dict[str, Any]) -> dict[
 
 def joined_twice(group: Group, folder: str, settings: dict[str, Any]) -> list[str]:
     """A run that is refused, in a process that torchrun starts twice."""
-    from gossamer.cli.config import read_config
-    from gossamer.cli.launch import join
     from gossamer.cli.output import Output
+    from gossamer.runs.config import read_config
+    from gossamer.runs.launch import join
 
     said = []
-    with mock.patch("gossamer.cli.launch.connect", return_value=nullcontext(group)):
+    with mock.patch("gossamer.runs.launch.connect", return_value=nullcontext(group)):
         for _ in range(2):
             try:
                 join(
@@ -394,8 +394,8 @@ def joined_twice(group: Group, folder: str, settings: dict[str, Any]) -> list[st
 
 def unlike_run(group: Group, folder: str, way: str) -> None:
     """Rank 1 has other samples, or another configuration, than rank 0."""
-    from gossamer.cli.folder import reopen
-    from gossamer.cli.modes import loop_of
+    from gossamer.runs.folder import reopen
+    from gossamer.runs.modes import loop_of
 
     config, samples = reopen(Path(folder))
     if group.rank == 1 and way == "data":
@@ -407,10 +407,10 @@ def unlike_run(group: Group, folder: str, way: str) -> None:
 
 def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, Any] | None:
     """What a process of ``gossamer train --workers`` does; all of them leave after step ``stop``."""
-    from gossamer.cli.folder import reopen
-    from gossamer.cli.launch import train_in
-    from gossamer.cli.modes import loop_of
     from gossamer.cli.output import Output
+    from gossamer.runs.folder import reopen
+    from gossamer.runs.launch import train_in
+    from gossamer.runs.modes import loop_of
 
     loop = loop_of(*reopen(Path(folder)), group)
     steps = loop._epoch

@@ -8,10 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gossamer.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from gossamer.compress import compact, prune_neurons
-    from gossamer.deploy import freeze, load, save
     from gossamer.errors import GossamerError
+    from gossamer.freezing import freeze, load, save
     from gossamer.nn import AllReLU, Dropout, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
     from gossamer.patterns import NM, Block, FanIn, Unstructured
     from gossamer.rules import (
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "gossamer.compress": ("compact", "prune_neurons"),
-    "gossamer.deploy": ("freeze", "load", "save"),
+    "gossamer.freezing": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.nn": (
         "AllReLU",
@@ -60,7 +62,6 @@ _HOME = {
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
-__version__ = "0.1.0.dev0"
 __all__ = [
     "MEST",
     "NM",

@@ -24,7 +24,7 @@ from gossamer.errors import FormatError, GossamerError
 from gossamer.patterns import parse
 
 if TYPE_CHECKING:
-    from gossamer.deploy import Frozen
+    from gossamer.freezing import Frozen
 
 LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice", "block")
 
@@ -365,7 +365,7 @@ def test_a_described_vector_takes_no_memory(tmp_path):
     save_file({}, path, {"gossamer": json.dumps(calls([2**31], ("relu", {}), ("tanh", {}), ("gelu", {})))})
     script = f"""
         import resource, gossamer as gs
-        from gossamer.deploy import load
+        from gossamer.freezing import load
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         gs.load({str(path)!r})
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)

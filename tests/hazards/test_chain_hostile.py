@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import gossamer as gs
-from gossamer.deploy.written import Operands, written
 from gossamer.errors import FormatError, GossamerError, ShapeError
+from gossamer.network.written import Operands, written
 
 chain = torch.ops.gossamer.chain
 X = torch.linspace(-1, 1, 64).view(2, 32)

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "gossamer"
-LEAVES = {"bounds", "errors", "registry", "storage", "measure"}
+LEAVES = {"bounds", "errors", "registry", "storage", "measure", "version"}
 STRUCTURE = {"patterns", "topology", "rules"}
 ARITHMETIC = {"kernels", "ops", "nn"}
-JOBS = {"training", "parallel", "compress", "deploy"}
+SHIPPING = {"layouts", "network"}
+JOBS = {"training", "parallel", "compress", "freezing"}
 
 # room -> rooms below it; leaves may be imported from everywhere.
 MAY_IMPORT: dict[str, set[str]] = {
     "bounds": set(),
+    "version": set(),
     "errors": set(),
     "registry": {"errors"},
     "storage": {"errors"},
@@ -30,22 +32,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "topology": {"patterns"} | LEAVES,
     "rules": {"topology", "patterns"} | LEAVES,
     "nn": {"ops", "topology", "patterns"} | LEAVES,
-    "training": ARITHMETIC | STRUCTURE | LEAVES,
+    "layouts": {"topology", "patterns"} | LEAVES,
+    "network": {"layouts", "kernels", "ops", "nn"} | LEAVES,
+    "trace": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES,
+    "training": ARITHMETIC | STRUCTURE | LEAVES | {"trace"},
     "parallel": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "compress": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
-    "deploy": ARITHMETIC | STRUCTURE | LEAVES,
-    "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "deploy", "data"},
-    "hardware": ARITHMETIC | STRUCTURE | LEAVES | {"deploy"},
-    "report": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data"},
-    "cli": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "report", "hardware"},
+    "freezing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
+    "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "freezing", "data"},
+    "hardware": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"freezing"},
+    "runs": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data"},
+    "report": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "runs"},
+    "cli": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "report", "runs", "hardware"},
     "__init__": {
         "compress",
-        "deploy",
         "errors",
+        "freezing",
         "nn",
         "patterns",
         "rules",
         "training",
+        "version",
     },  # the public names, loaded on first use
     "__main__": {"cli"},
 }

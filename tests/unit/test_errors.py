@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import gossamer
-from gossamer.deploy.operators import Unsupported
-from gossamer.deploy.reader import UnreadableError
 from gossamer.errors import ConfigError, GossamerError, SparseEfficiencyWarning, TrainingWarning
+from gossamer.network.operators import Unsupported
 from gossamer.registry import Registry
+from gossamer.trace.reader import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from gossamer import __version__, errors
+from gossamer import errors
 from gossamer.cli.output import Output
+from gossamer.version import __version__
 
 USAGE_ERRORS = (errors.ConfigError, errors.DensityError, errors.PatternError)
 Command = Callable[..., None]

@@ -9,11 +9,11 @@ import torch
 
 import gossamer as gs
 from gossamer import measure
-from gossamer.cli.folder import restored
-from gossamer.cli.journal import write_json
 from gossamer.cli.methods import DENSE_METHOD
-from gossamer.cli.rivals import INT8, int8_rival
-from gossamer.report import run as layout
+from gossamer.freezing.rivals import INT8, int8_rival
+from gossamer.runs import record as layout
+from gossamer.runs.folder import restored
+from gossamer.runs.journal import write_json
 from gossamer.storage import write
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from gossamer.cli.build import Samples
+    from gossamer.runs.build import Samples
 
 DENSE_KIND = "dense network"  # of a file that holds an ordinary state dict
 BATCHES = (1, 256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gossamer.cli.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
+from gossamer.runs.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 
 DENSITY = 0.125  # of every layer and every method: what 1:8 fixes
 DENSE_METHOD = "dense"

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from gossamer.runs.progress import progress_bar
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from rich.progress import Progress
 
 NO_BREAK = "\u00a0"
 PIPE_WIDTH = 120  # columns where stdout is no terminal
@@ -61,15 +64,7 @@ class Output:
 
     def progress(self) -> Progress:
         """A progress display on stderr; a context manager. Silent when quiet or without a terminal."""
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self._stderr,
-            disable=self.quiet or not self._stderr.is_terminal,
-        )
+        return progress_bar(self._stderr, quiet=self.quiet)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> Group:

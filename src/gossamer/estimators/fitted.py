@@ -13,12 +13,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from gossamer.deploy import freeze
-from gossamer.deploy.frozen import Frozen
 from gossamer.estimators.network import input_strength
 from gossamer.estimators.settings import check_settings
 from gossamer.estimators.structure import check_structure
 from gossamer.estimators.table import outputs
+from gossamer.freezing import freeze
+from gossamer.freezing.frozen import Frozen
 from gossamer.measure import count
 
 

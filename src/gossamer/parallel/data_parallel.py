@@ -9,10 +9,10 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gossamer import __version__
 from gossamer.nn import SparseModule
 from gossamer.topology import Topology
 from gossamer.training.ranks import Ranks, refuse_shards, talking
+from gossamer.version import __version__
 
 
 def data_parallel(model: nn.Module, **settings: Any) -> DistributedDataParallel:

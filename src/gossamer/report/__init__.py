@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gossamer.report.document import write_report
-    from gossamer.report.run import Run, read_run
+    from gossamer.runs.record import Run, read_run
 
 _HOME = {
-    "Run": "gossamer.report.run",
-    "read_run": "gossamer.report.run",
+    "Run": "gossamer.runs.record",
+    "read_run": "gossamer.runs.record",
     "write_report": "gossamer.report.document",
 }
 __all__ = ["Run", "read_run", "write_report"]

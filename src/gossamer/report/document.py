@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gossamer.errors import ConfigError
 from gossamer.report import figures as draw
 from gossamer.report import page
-from gossamer.report.run import Run, read_run
 from gossamer.report.words import duration, many, percent, size
+from gossamer.runs.record import Run, read_run
 from gossamer.storage import atomic
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from gossamer.report.run import Change, Run
+    from gossamer.runs.record import Change, Run
 
 FOREGROUND = "#010203"  # stands for the reader's text colour; becomes currentColor
 COLOURS = ("#3b82c4", "#d9622b", "#2a9d74", "#b8619b", "#c99512", "#7a7fd1", "#8a8a8a", "#4fb3d9")

@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError
 from gossamer.nn import SparseModule
-from gossamer.nn.chain import links
 from gossamer.rules import Rule, describe, rule_of
+from gossamer.trace.links import links
 from gossamer.training.engine import Engine
 from gossamer.training.optimizers import unwrapped, warn_where_decay_misses
 from gossamer.training.ranks import Ranks, facts_of, refuse_shards

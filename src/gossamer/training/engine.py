@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError, FormatError
 from gossamer.nn import SparseModule
-from gossamer.nn.chain import Link
 from gossamer.rules import Rule, describe
+from gossamer.trace.links import Link
 from gossamer.training.history import Standing, Update, parse_state
 from gossamer.training.optimizers import inside_another_step, nested, refuse_flattened_state
 from gossamer.training.plain import to_plain

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from gossamer.errors import TopologyError
 from gossamer.nn import SparseModule
-from gossamer.nn.chain import Link, fold
 from gossamer.rules import LayerView, Rule
 from gossamer.topology import Edit, Topology, TopologyChange
+from gossamer.trace.links import Link, fold
 from gossamer.training.contract import checked_gradients, checked_memory, checked_plan
 from gossamer.training.history import Update
 from gossamer.training.optimizers import following_state

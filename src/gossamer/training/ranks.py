@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from gossamer import __version__
 from gossamer.errors import ConfigError, RankError
 from gossamer.nn import SparseModule
 from gossamer.nn.fingerprint import bytes_of
+from gossamer.version import __version__
 
 _SOURCE = re.compile(r"^\[[^\]]*\] ")  # the line of gloo's own source in front of its messages
 Form = tuple[torch.Size, torch.dtype]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gossamer.cli.build import build_engine, build_model, build_optimizer, build_rule, learning_rate
-from gossamer.cli.config import OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.errors import ConfigError, DensityError, PatternError
+from gossamer.runs.build import build_engine, build_model, build_optimizer, build_rule, learning_rate
+from gossamer.runs.config import OptimizerConfig, RunConfig, ScheduleConfig
 
 
 def test_a_model_depends_on_its_configuration_alone():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.cli.config import RunConfig, checked_config, parse_settings, read_config
 from gossamer.errors import ConfigError
+from gossamer.runs.config import RunConfig, checked_config, parse_settings, read_config
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.toml"))
 
@@ -21,7 +21,7 @@ def test_flags_win_over_the_file(tmp_path):
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_is_valid(path):
-    from gossamer.cli.build import build_model, build_rule
+    from gossamer.runs.build import build_model, build_rule
 
     config = read_config(path, {})
     if config.pattern != "dense":

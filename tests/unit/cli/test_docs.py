@@ -26,7 +26,7 @@ def test_commands_of_a_page(call, page, tmp_path, monkeypatch):
 
 
 def test_the_configuration_shown_is_complete():
-    from gossamer.cli.config import RunConfig, checked_config
+    from gossamer.runs.config import RunConfig, checked_config
 
     (text,) = re.findall(r"```toml\n(.*?)```", (HOWTO / "train.md").read_text("utf-8"), re.DOTALL)
     document = tomllib.loads(text)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from safetensors.torch import load_file
 
-from gossamer.cli.config import read_config
-from gossamer.cli.folder import begin
+from gossamer.runs.config import read_config
+from gossamer.runs.folder import begin
 from hosts import network, why_not
 from processes import run_ranks
 from rank_programs import run_member

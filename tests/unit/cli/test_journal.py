@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer.cli.journal import Journal, write_json
 from gossamer.errors import FormatError
+from gossamer.runs.journal import Journal, write_json
 
 
 def test_rows_after_the_step_and_a_torn_line_are_cut(tmp_path):

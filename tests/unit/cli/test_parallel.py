@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.cli.config import read_config
-from gossamer.cli.folder import begin
+from gossamer.runs.config import read_config
+from gossamer.runs.folder import begin
 from processes import run_ranks
 from rank_programs import begin_together, joined_twice, many, run_member, unlike_run
 from run_folders import contents, rows, same_bits

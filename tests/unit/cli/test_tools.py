@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import gossamer as gs
-from gossamer.cli.folder import restored
-from gossamer.cli.rivals import CSR, DENSE, INT8, contenders
+from gossamer.freezing.rivals import CSR, DENSE, INT8, contenders
+from gossamer.runs.folder import restored
 
 
 def test_freeze_writes_a_file_that_computes_the_same(finished, frozen):

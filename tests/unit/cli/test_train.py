@@ -324,9 +324,9 @@ def test_a_diverging_training_says_so(call, tmp_path):
 
 def test_a_run_stopped_in_an_epoch_resumes_with_the_same_bits(call, tmp_path):
     """The stop is an exception in the middle of epoch 2; the checkpoint before it is two steps older."""
-    from gossamer.cli.folder import begin, reopen
-    from gossamer.cli.loop import Loop
-    from gossamer.cli.recorder import Recorder
+    from gossamer.runs.folder import begin, reopen
+    from gossamer.runs.loop import Loop
+    from gossamer.runs.recorder import Recorder
 
     class StopHereError(Exception):
         pass

@@ -232,7 +232,7 @@ def test_dead_neurons_are_folded_without_dropout() -> None:
     """What a neuron without inputs gives on is its activated bias, in training too."""
     first, second = (gs.SparseLinear(8, 8, density=0.5, pattern=gs.Unstructured()) for _ in range(2))
     model = nn.Sequential(first, gs.AllReLU(0.5, dropout=0.9), second)
-    from gossamer.nn.chain import links
+    from gossamer.trace.links import links
 
     (link,) = links(model)
     assert torch.equal(link.constants(torch.tensor([2.0, -2.0])), torch.tensor([2.0, 1.0]))

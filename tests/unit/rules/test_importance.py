@@ -11,9 +11,9 @@ from torch import nn
 
 import gossamer as gs
 from gossamer.errors import ConfigError, PatternError
-from gossamer.nn.chain import links
 from gossamer.rules import LayerView
 from gossamer.topology import Topology
+from gossamer.trace.links import links
 from strategies import dense_weight
 
 

@@ -15,7 +15,7 @@ from gossamer.report.words import duration, many, size
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from gossamer.deploy import Frozen
+    from gossamer.freezing import Frozen
 
 
 @command()
@@ -39,7 +39,7 @@ def bench(
     import torch
 
     from gossamer import measure
-    from gossamer.cli.rivals import contenders, race, verdict
+    from gossamer.freezing.rivals import contenders, race, verdict
 
     torch.manual_seed(seed)
     with measure.threads(threads):

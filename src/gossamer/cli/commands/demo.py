@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.progress import Progress
 
-    from gossamer.cli.build import Samples
-    from gossamer.cli.config import RunConfig
+    from gossamer.runs.build import Samples
+    from gossamer.runs.config import RunConfig
 
 NAMES = {
     "dense": "dense torch",
@@ -43,12 +43,12 @@ def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")] = False,
 ) -> None:
     """Train a network dense and five ways sparse; print accuracy, size and speed in one table."""
-    from gossamer.cli.build import load_samples
     from gossamer.cli.compare import compare, freeze_all
     from gossamer.cli.methods import methods
     from gossamer.cli.target import check_target
     from gossamer.report import write_report
     from gossamer.report.page import is_page
+    from gossamer.runs.build import load_samples
 
     began = time.monotonic()
     samples = load_samples(data)
@@ -82,9 +82,9 @@ def _train(
     folder: Path, config: RunConfig, samples: Samples, progress: Progress, label: str, *, fresh: bool
 ) -> None:
     """Train a method, go on with it, or leave it as it is where it is finished."""
-    from gossamer.cli.execute import execute
-    from gossamer.cli.folder import begin, decide
-    from gossamer.report import run as layout
+    from gossamer.runs import record as layout
+    from gossamer.runs.execute import execute
+    from gossamer.runs.folder import begin, decide
 
     if fresh or not (folder / layout.CONFIG).is_file():
         config, _ = begin(folder, config, fresh=fresh, samples=samples)

@@ -13,8 +13,8 @@ from gossamer.cli.output import Output
 from gossamer.report.words import percent, size
 
 if TYPE_CHECKING:
-    from gossamer.cli.folder import Restored
-    from gossamer.deploy import Frozen
+    from gossamer.freezing import Frozen
+    from gossamer.runs.folder import Restored
 
 
 @command()
@@ -48,11 +48,11 @@ def freeze(
     import gossamer as gs
     from gossamer import measure
     from gossamer.cli.compare import DENSE_KIND
-    from gossamer.cli.folder import restored
     from gossamer.cli.target import check_target
-    from gossamer.deploy.schema import KIND
-    from gossamer.deploy.values import EXACT
-    from gossamer.report import run as layout
+    from gossamer.layouts.values import EXACT
+    from gossamer.network.schema import KIND
+    from gossamer.runs import record as layout
+    from gossamer.runs.folder import restored
     from gossamer.storage import kind_of
 
     path = target or (source if source.is_dir() else source.parent) / layout.NETWORK
@@ -86,8 +86,8 @@ def freeze(
 
 def _accuracy(found: Restored, frozen: Frozen, values: str) -> dict[str, float]:
     """Share of right answers on the run's test samples, before and after rounding."""
-    from gossamer.cli.build import load_samples
-    from gossamer.cli.loop import evaluate
+    from gossamer.runs.build import load_samples
+    from gossamer.runs.loop import evaluate
 
     samples = load_samples(found.config.data, found.config.data_root)
     models = {"exact": found.model, values: frozen}

@@ -26,8 +26,8 @@ def inspect(
 ) -> None:
     """Count connections, bytes and operations, layer by layer, and show the fan-in of the neurons."""
     import gossamer as gs
-    from gossamer.cli.facts import layer_facts
-    from gossamer.cli.folder import is_checkpoint, restored
+    from gossamer.runs.facts import layer_facts
+    from gossamer.runs.folder import is_checkpoint, restored
 
     if not source.exists():
         raise ConfigError(

@@ -15,7 +15,7 @@ from gossamer.report.words import duration, many, size
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from gossamer.cli.config import RunConfig
+    from gossamer.runs.config import RunConfig
 
 FLAGS = (
     Flag("data", str, "Data set by name, or best.", "data"),
@@ -54,10 +54,10 @@ def train(
     ] = None,
 ) -> None:
     """Train a sparse network; kill it whenever you like and go on with --resume."""
-    from gossamer.cli.config import parse_settings, read_config
-    from gossamer.cli.execute import execute
-    from gossamer.cli.folder import begin, reopen
-    from gossamer.cli.launch import join, launch, started_by_torchrun
+    from gossamer.runs.config import parse_settings, read_config
+    from gossamer.runs.execute import execute
+    from gossamer.runs.folder import begin, reopen
+    from gossamer.runs.launch import join, launch, started_by_torchrun
 
     if "widths" in overrides:
         overrides["widths"] = overrides["widths"].replace(" ", "").split(",")
@@ -72,7 +72,7 @@ def train(
         wanted = read_config(config, overrides)
         folder = run or _default_folder(wanted)
     if started_by_torchrun():
-        answer = join(folder, wanted, fresh=fresh, checkpoint_every=checkpoint_every, out=out)
+        answer = join(folder, wanted, fresh=fresh, checkpoint_every=checkpoint_every, quiet=out.quiet)
         if answer is not None:
             out.result({"run": str(folder), **answer}, lambda: _view(folder, answer))
         return

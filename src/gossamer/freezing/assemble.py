@@ -1,0 +1,175 @@
+"""The steps of freezing a traced graph, and the report of what they did."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from gossamer.freezing.candidates import Candidates
+from gossamer.freezing.choose import BatchClass, choose
+from gossamer.freezing.frozen import Frozen
+from gossamer.freezing.passes.fuse_activation import fuse
+from gossamer.freezing.passes.remove_dead import Removal, remove_dead
+from gossamer.freezing.repeat import repeated
+from gossamer.layouts import layout
+from gossamer.layouts.values import EXACT, fitting, narrowed
+from gossamer.measure import machine
+from gossamer.network.graph import Choice, Graph, Layer, Linear, Opaque
+from gossamer.network.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
+
+if TYPE_CHECKING:
+    from gossamer.freezing.wanted import Wanted
+    from gossamer.layouts.connections import Connections
+
+
+def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Frozen:
+    """Remove, fuse, choose or repeat what was chosen, report."""
+    before = {node.name: body.connections.shape for node, body in graph.linears()}
+    graph, removals = remove_dead(graph)
+    graph = fuse(graph, inputs)
+    if wanted.plan is not None:
+        packed, batches, tried = repeated(graph, wanted.plan)
+        facts = wanted.plan.machine
+    else:
+        graph = _narrowed(graph, wanted)
+        packed, found, classes = choose(graph, inputs, wanted)
+        sizes = [row.batch for row in classes]
+        batches = [_batch(row, wanted) for row in classes]
+        layers = {node.name: layer for node, layer in packed.layers()}
+        tried = {name: _tried(found[name], layers[name], sizes) for name in found}
+        facts = machine()
+    gone = {row.layer: row for row in removals}
+    linear = {node.name: body for node, body in graph.linears()}
+    rows = [
+        _row(linear[node.name], layer, gone.get(node.name)).model_copy(
+            update={
+                "name": node.name,
+                "was": before[node.name],
+                "residual": len(node.inputs) > 1,
+                "candidates": tried[node.name],
+            }
+        )
+        for node, layer in packed.layers()
+    ]
+    return Frozen(
+        packed,
+        Plan(inputs=described(inputs), batches=batches, layers=rows, notes=_notes(graph), machine=facts),
+    )
+
+
+def _narrowed(graph: Graph, wanted: Wanted) -> Graph:
+    """The graph with values of fewer bits, where that is wanted."""
+    if wanted.values == EXACT:
+        return graph
+    bodies = {
+        node.name: replace(body, connections=_rounded(body.connections, wanted))
+        for node, body in graph.linears()
+    }
+    return graph.replaced(bodies)
+
+
+def _rounded(connections: Connections, wanted: Wanted) -> Connections:
+    """With values of fewer bits; int8 where rounded inputs need it, else in the type that takes the fewest bytes."""
+    keeps = wanted.activations != EXACT
+    return narrowed(connections, wanted.values if keeps else fitting(connections, wanted.values))
+
+
+def described(inputs: tuple[Any, ...]) -> list[InputPlan]:
+    """Shape and dtype of each input of the example."""
+    return [
+        InputPlan(dtype=str(x.dtype).removeprefix("torch."), shape=list(x.shape))
+        if isinstance(x, Tensor)
+        else InputPlan()
+        for x in inputs
+    ]
+
+
+def _notes(graph: Graph) -> list[str]:
+    """What stays torch."""
+    what = [node.body.what for node in graph.nodes if isinstance(node.body, Opaque)]
+    return [f"{each} stays torch: it runs, but the network cannot be saved" for each in what[:60]]
+
+
+def limits(batches: tuple[int, ...]) -> list[int | None]:
+    """Up to which batch size each measured one is used: half-way to the next on a logarithmic scale."""
+    between: list[int | None] = [math.isqrt(a * b) for a, b in pairwise(batches)]
+    return [*between, None]
+
+
+def _batch(row: BatchClass, wanted: Wanted) -> BatchPlan:
+    """The report of one batch class."""
+    return BatchPlan(
+        batch=row.batch,
+        up_to=row.up_to,
+        chosen=row.run.chosen,
+        why=row.run.why,
+        seconds={way: rounded(taken) for way, taken in row.run.times.items()},
+        asked=row.batch in wanted.batches,
+    )
+
+
+def _tried(found: Candidates, layer: Layer, sizes: list[int]) -> list[Candidate]:
+    """The report of what was tried for a layer, and what was not; ``sizes`` has the batch size of each class."""
+    chosen = layer.choices
+    tried = [
+        Candidate(
+            layout=way.layout,
+            engine=way.engine,
+            bytes=found.memory(way),
+            seconds=[_time(found, way, size) for size in sizes] if found.seconds else [],
+            why=_why(found, way, sizes[chosen.index(way)])
+            if way in chosen
+            else found.unmeasured.get(way, ""),
+        )
+        for way in found.ways
+    ]
+    return tried + [Candidate(layout=name, why=why) for name, why in found.refused.items()]
+
+
+def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
+    """The report of one layer, without what was tried."""
+    chosen = layer.choices
+    read = [layout(choice.layout).activations for choice in chosen]
+    return LayerPlan(
+        name="",
+        shape=layer.shape,
+        was=layer.shape,
+        connections=body.connections.positions.numel(),
+        constant=gone.constant if gone else 0,
+        unread=gone.unread if gone else 0,
+        unused_inputs=int((body.connections.fan_out() == 0).sum()),
+        activation=layer.activation,
+        values=str(layer.stored.values.dtype).removeprefix("torch."),
+        activations=next((kind for kind in read if kind != EXACT), EXACT),
+        chosen=chosen[0].layout,
+        runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
+        bytes=layer.stored.bytes,
+        stored=layer.stored.layout,
+        memory=layer.memory,
+    )
+
+
+def rounded(seconds: float) -> float:
+    """To the digits that mean something: a file is not larger for the others."""
+    return float(f"{seconds:.3e}")
+
+
+def _time(found: Candidates, way: Choice, size: int) -> float | None:
+    """Seconds of a way at a batch size, where it was measured there."""
+    times = found.seconds.get(size, {})
+    return rounded(times[way]) if way in times else None
+
+
+def _why(found: Candidates, way: Choice, size: int) -> str:
+    """Why a way runs at a batch size."""
+    times = found.seconds.get(size, {})
+    if not times:
+        return "as at another batch size" if found.seconds else "the only one asked for"
+    if way != found.fastest(size):
+        return "the whole network is faster with it"
+    least = min(times, key=times.__getitem__)
+    return "fastest" if way == least else f"as fast as {least.layout}/{least.engine}, and smaller"

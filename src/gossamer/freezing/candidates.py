@@ -1,0 +1,155 @@
+"""What may run a layer: every layout that holds it exactly, dense included, and why the others are out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from gossamer.errors import PatternError
+from gossamer.freezing.wanted import SIZE, SPEED
+from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts.values import EXACT
+from gossamer.network.graph import Choice
+from gossamer.network.store import smallest, to_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gossamer.layouts.connections import Connections
+
+# above these densities sparse layouts are not tried: none has been seen to win; an index of any kind makes it larger
+CROWDED, NEARLY_COMPLETE = 0.5, 0.99
+TIE: Final = 1.03  # times that differ by less are equal: repeated measurements differ as much
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The exact forms of one layer.
+
+    Args:
+        connections: Connections - what they hold.
+        forms: layout -> Packed.
+        refused: layout -> why it was not tried.
+        ways: what may run the layer; one where the caller left no choice.
+        named: bool - the caller left few layouts: they are measured at every batch size.
+        settled: bool - the caller left one layout, which is then stored as well.
+        seconds: batch size -> way -> seconds; a way that was not worth measuring is missing.
+        unmeasured: way -> why it has no time at some batch size.
+        stores: layouts that run -> what is stored for them, as far as it has been asked for.
+    """
+
+    connections: Connections
+    forms: dict[str, Packed]
+    refused: dict[str, str]
+    ways: list[Choice]
+    named: bool = False
+    settled: bool = False
+    seconds: dict[int, dict[Choice, float]] = field(default_factory=dict)
+    unmeasured: dict[Choice, str] = field(default_factory=dict)
+    stores: dict[frozenset[str], Packed] = field(default_factory=dict)
+
+    def fastest(self, batch: int, engine: str | None = None) -> Choice | None:
+        """The fastest way at a batch size, of one engine or both; of those as fast the smallest; None: unmeasured."""
+        times = {way: s for way, s in self.seconds.get(batch, {}).items() if engine in (None, way.engine)}
+        least = min(times.values(), default=0.0)
+        equal = [way for way, taken in times.items() if taken <= TIE * least]
+        return min(equal, key=self.memory, default=None)
+
+    def memory(self, way: Choice) -> int:
+        """Bytes of the weight as it is read when it runs: torch has no narrow values, so it is handed wide ones."""
+        form = self.forms[way.layout]
+        return form.wide_bytes if way.engine == "torch" else form.bytes
+
+    def stored(self, names: Iterable[str]) -> Packed:
+        """What goes into a file where these layouts run."""
+        key = frozenset(names)
+        if key not in self.stores:
+            forms = {name: self.forms[name] for name in sorted(key)}
+            self.stores[key] = (
+                next(iter(forms.values())) if self.settled else to_store(self.connections, forms)
+            )
+        return self.stores[key]
+
+
+def candidates(
+    connections: Connections,
+    forced: str | None,
+    allowed: frozenset[str] | None,
+    activations: str = EXACT,
+    prefer: str = SPEED,
+) -> Candidates:
+    """Every layout that holds a layer exactly and may read its inputs as it does, and why the others are out.
+
+    Args:
+        connections: Connections.
+        forced: the layout it has to take, or None.
+        allowed: layouts that may be tried, or None for all.
+        activations: "exact", or "int8": inputs may be rounded.
+        prefer: "speed", or "size": only the smallest forms are in. Where values are narrow, layouts that a file holds
+            in more bytes than others are out.
+
+    Raises:
+        PatternError: the forced layout cannot hold it.
+
+    Example:
+        >>> import torch
+        >>> from gossamer.layouts.connections import Connections
+        >>> c = Connections((2, 2), torch.tensor([0, 3]), torch.ones(2))
+        >>> found = candidates(c, None, None)
+        >>> list(found.forms), found.refused["nm"]
+        (['csr', 'csr_bands', 'dense', 'fanin'], 'not trained under an N:M pattern')
+    """
+    forms, refused = {}, {}
+    crowded = NEARLY_COMPLETE if prefer == SIZE else CROWDED
+    for name in layouts:
+        kind = layout(name)
+        fits = kind.fit(connections)
+        if forced is not None and name != forced:
+            refused[name] = f"{forced} is forced"
+        elif kind.activations not in (EXACT, activations):
+            refused[name] = (
+                f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
+            )
+        elif isinstance(fits, str):
+            refused[name] = fits
+        elif forced is None and allowed is not None and name not in allowed:
+            refused[name] = "not among the candidates"
+        elif forced is None and allowed is None and kind.explicit and connections.density > crowded:
+            refused[name] = f"density {connections.density:.2f} is above {crowded:.2f}"
+        else:
+            forms[name] = kind.pack(connections, fits)
+    if forced is not None and forced not in forms:
+        raise PatternError("freeze(keep=)", expected=f"a layer that {forced} can hold", got=refused[forced])
+    if not forms:
+        forms["dense"] = layout("dense").pack(connections, {})
+        refused["dense"] = "no candidate holds the layer"
+    _drop_large(connections, forms, refused, prefer)
+    ways = _ways_to_run(forms)
+    settled = len(forms) == 1 and (forced is not None or allowed is not None)
+    named = allowed is not None or prefer == SIZE
+    return Candidates(
+        connections, forms, refused, ways[-1:] if settled else ways, named=named, settled=settled
+    )
+
+
+def _drop_large(
+    connections: Connections, forms: dict[str, Packed], refused: dict[str, str], prefer: str
+) -> None:
+    """Move forms that cost bytes from those that may run to those that are refused."""
+    if prefer == SIZE:
+        least = min(form.bytes for form in forms.values())
+        stays, what = {name for name, form in forms.items() if form.bytes == least}, f"{least:,} do"
+    elif connections.reads is not None:
+        stored, stays = smallest(connections, forms)
+        what = f"{stored.bytes:,} hold it as {stored.layout}"
+    else:
+        return
+    for name in set(forms) - stays:
+        refused[name] = f"larger: {forms[name].bytes:,} bytes, and {what}"
+        del forms[name]
+
+
+def _ways_to_run(forms: Iterable[str]) -> list[Choice]:
+    """The core takes all layouts but slices; torch takes dense and slices, which is what "dense" means."""
+    core = [Choice(name, "core") for name in forms if layout(name).kernel]
+    return core + [Choice(name, "torch") for name in ("dense", "slice") if name in forms]

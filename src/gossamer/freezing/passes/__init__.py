@@ -1,0 +1,1 @@
+"""Rewrites of a graph that is being frozen, one file each."""

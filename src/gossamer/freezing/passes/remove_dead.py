@@ -1,0 +1,135 @@
+"""Neurons that compute nothing, removed for good and exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gossamer.network.graph import Call, Graph, Linear, Node
+from gossamer.network.operators import operators
+from gossamer.patterns import NM
+
+if TYPE_CHECKING:
+    from gossamer.layouts.connections import Connections
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was removed behind one layer.
+
+    Args:
+        layer: str - the layer whose neurons are gone.
+        constant: int - neurons without inputs, whose constant output moved into the next layer's bias.
+        unread: int - neurons that nothing read.
+    """
+
+    layer: str
+    constant: int
+    unread: int
+
+
+def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
+    """Remove dead hidden neurons until none is left; outputs stay equal up to rounding.
+
+    A neuron without inputs gives a constant ``f(bias)``, which moves into the bias of the layer that reads
+    it; a neuron that no connection leaves is dropped with its own inputs, which may kill neurons before it.
+    Done where a linear layer feeds exactly one other linear layer through activations that act number by
+    number; elsewhere the full width stays and a dead neuron gives its bias. Weights are never looked at:
+    connections that are zero or cancel are connections.
+    Where the layout needs it only whole parts go: groups of a grouped layer, whole input tiles of an
+    N:M layer, whole blocks of a block layer.
+
+    Args:
+        graph: Graph.
+
+    Returns:
+        (Graph, removals) - one row for each layer that lost neurons.
+
+    Cost: O(connections) a sweep, at most one sweep a layer and direction.
+    Source: RigL (Evci et al. 2020), appendix B, with biases folded; SRigL (Lasby et al. 2024), section 4.4.
+
+    Example:
+        >>> from gossamer.layouts.connections import Connections
+        >>> from gossamer.network.graph import Node
+        >>> first = Connections((2, 1), torch.tensor([0]), torch.ones(1), torch.tensor([0.0, 3.0]))
+        >>> second = Connections((1, 2), torch.tensor([0, 1]), torch.tensor([1.0, 10.0]))
+        >>> graph = Graph(("x",), (Node("a", ("x",), Linear(first)), Node("b", ("a",), Linear(second))), "b")
+        >>> smaller, rows = remove_dead(graph)
+        >>> rows, smaller.nodes[1].body.connections.bias
+        ([Removal(layer='a', constant=1, unread=0)], tensor([30.]))
+    """
+    totals: dict[str, Removal] = {}
+    changed = True
+    while changed:
+        changed = False
+        for node, _ in graph.linears():
+            found = _sweep(graph, node.name)
+            if found is not None:
+                graph, removal = found
+                old = totals.get(node.name, Removal(node.name, 0, 0))
+                totals[node.name] = Removal(
+                    node.name, old.constant + removal.constant, old.unread + removal.unread
+                )
+                changed = True
+    return graph, [totals[node.name] for node, _ in graph.linears() if node.name in totals]
+
+
+def _sweep(graph: Graph, name: str) -> tuple[Graph, Removal] | None:
+    """Remove the dead neurons of one layer; None where there is none, or its surroundings do not allow it."""
+    between = _reader(graph, name)
+    if between is None:
+        return None
+    activations, reader = between
+    bodies = {node.name: body for node, body in graph.linears()}
+    producer, consumer = bodies[name].connections, bodies[reader].connections
+    if producer.shape[0] != consumer.shape[1]:
+        return None
+    constant, unread = producer.fan_in() == 0, consumer.fan_out() == 0
+    gone = _whole(constant | unread, producer, consumer).nonzero().squeeze(1)
+    if not gone.numel():
+        return None
+    output = producer.values.new_zeros(producer.shape[0]) if producer.bias is None else producer.bias
+    for activation in activations:
+        output = activation(output)
+    folded = torch.zeros_like(output)
+    folded[gone] = torch.where(unread[gone], 0, output[gone])
+    if bool(folded.any()):
+        consumer = consumer.add_constant(folded)
+    new = {
+        name: replace(bodies[name], connections=producer.without(neurons=gone)),
+        reader: replace(bodies[reader], connections=consumer.without(inputs=gone)),
+    }
+    lost = int(unread[gone].sum())
+    return graph.replaced(new), Removal(name, gone.numel() - lost, lost)
+
+
+def _reader(graph: Graph, name: str) -> tuple[list[Call], str] | None:
+    """The activations behind a layer and the one linear layer that reads them, or None."""
+    activations: list[Call] = []
+    node: Node | None = graph.only_consumer(name)
+    while node is not None:
+        if isinstance(node.body, Linear):
+            return activations, node.name
+        if not isinstance(node.body, Call) or not operators[node.body.op].elementwise:
+            return None
+        activations.append(node.body)
+        node = graph.only_consumer(node.name)
+    return None
+
+
+def _whole(dead: Tensor, producer: Connections, consumer: Connections) -> Tensor:
+    """[neurons], bool: the dead ones that can go without breaking a layout; at least one neuron stays."""
+    part = producer.pattern.unit[0] if producer.pattern else 1
+    if consumer.pattern:
+        inputs = consumer.pattern.m if isinstance(consumer.pattern, NM) else consumer.pattern.unit[1]
+        part = math.lcm(part, inputs)
+    if dead.numel() % part:
+        return torch.zeros_like(dead)
+    parts = dead.view(-1, part).all(1)
+    if bool(parts.all()):
+        parts[0] = False
+    return parts.repeat_interleave(part)

@@ -1,0 +1,139 @@
+"""What the caller of ``freeze`` asked for, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex
+
+from gossamer.errors import ConfigError
+from gossamer.layouts import layouts
+from gossamer.layouts.values import ACTIVATIONS, EXACT, NARROW
+
+if TYPE_CHECKING:
+    from gossamer.network.plan import Plan
+
+SPEED: Final = "speed"
+SIZE: Final = "size"
+LARGEST_NUMBER_OF_BATCHES = 16
+MOST = 2**24  # samples of a batch that is measured
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller asked for.
+
+    Args:
+        keep: "fastest", a layout for all layers, or layer -> layout.
+        allowed: layouts that may be tried, or None for all.
+        batches: batch sizes measured, ascending.
+        seconds: float - to spend on measuring, about.
+        values: "exact", or the type that values are rounded to.
+        activations: "exact", or "int8": layers may round their inputs.
+        prefer: "speed", or "size": of forms of different sizes only the smallest may run.
+        plan: what to repeat instead of measuring, or None.
+        guarded: bool - whether batch sizes beyond those asked for are looked at.
+    """
+
+    keep: str | Mapping[str, str] = "fastest"
+    allowed: frozenset[str] | None = None
+    batches: tuple[int, ...] = (1,)
+    seconds: float = 1.8
+    values: str = EXACT
+    activations: str = EXACT
+    prefer: str = SPEED
+    plan: Plan | None = None
+    guarded: bool = True
+
+    @classmethod
+    def of(
+        cls,
+        keep: str | Mapping[str, str],
+        allowed: Iterable[str] | None,
+        batches: tuple[int, ...],
+        layers: Iterable[str],
+        values: str = EXACT,
+        activations: str = EXACT,
+        prefer: str = SPEED,
+    ) -> Wanted:
+        """Check all that was asked for; raises ConfigError."""
+        _check_layouts([] if keep == "fastest" else _values(keep))
+        allowed = None if allowed is None else _listed("freeze(candidates=)", "layouts", allowed)
+        _check_layouts(allowed or ())
+        layers = list(layers)
+        if not isinstance(keep, str) and (unknown := [name for name in keep if name not in layers]):
+            raise ConfigError(
+                "freeze(keep=)",
+                expected=f"linear layers among {', '.join(layers)}",
+                got=", ".join(map(repr, unknown)),
+            )
+        if values not in (EXACT, *NARROW):
+            raise ConfigError(
+                "freeze(values=)", expected=f"one of {EXACT}, {', '.join(NARROW)}", got=repr(values)
+            )
+        if activations not in ACTIVATIONS or activations not in (EXACT, values):
+            raise ConfigError(
+                "freeze(activations=)",
+                expected=f"one of {', '.join(ACTIVATIONS)}, and int8 with values='int8' only",
+                got=f"{activations!r} with {values} values",
+            )
+        if prefer not in (SPEED, SIZE):
+            raise ConfigError("freeze(prefer=)", expected=f"{SPEED} or {SIZE}", got=repr(prefer))
+        return cls(
+            keep,
+            None if allowed is None else frozenset(allowed),
+            batches,
+            values=values,
+            activations=activations,
+            prefer=prefer,
+        )
+
+    def for_layer(self, name: str) -> str | None:
+        """The layout a layer has to take, or None."""
+        if isinstance(self.keep, str):
+            return None if self.keep == "fastest" else self.keep
+        return self.keep.get(name, self.keep.get(name.rpartition(":")[0]))  # "fc:2" is the second use of "fc"
+
+
+def _values(keep: Any) -> list[Any]:
+    """The layouts that are named."""
+    if not isinstance(keep, (str, Mapping)):
+        expected = "fastest, a layout, or a mapping layer -> layout"
+        raise ConfigError("freeze(keep=)", expected=expected, got=repr(keep)[:80])
+    return [keep] if isinstance(keep, str) else list(keep.values())
+
+
+def _check_layouts(named: Iterable[Any]) -> None:
+    if unknown := [name for name in named if not isinstance(name, str) or name not in layouts]:
+        raise ConfigError(
+            "freeze", expected=f"layouts among {', '.join(layouts)}", got=", ".join(map(repr, unknown))
+        )
+
+
+def _listed(operation: str, of: str, given: Any) -> list[Any]:
+    """What several things are given as."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(operation, expected=f"a list of {of}", got=repr(given)[:80])
+    return list(given)
+
+
+def sizes(given: Any) -> tuple[int, ...]:
+    """Batch sizes that somebody asked for, ascending, each once; raises ConfigError.
+
+    Example:
+        >>> sizes([256, 1, 1])
+        (1, 256)
+    """
+    operation, expected = (
+        "freeze(batch_sizes=)",
+        f"up to {LARGEST_NUMBER_OF_BATCHES} sizes from 1 to {MOST:,}",
+    )
+    found: set[int] = set()
+    for size in _listed(operation, "sizes", given):
+        if isinstance(size, bool) or not isinstance(size, SupportsIndex) or not 1 <= index(size) <= MOST:
+            raise ConfigError(operation, expected=expected, got=repr(size)[:80])
+        found.add(index(size))
+    if len(found) > LARGEST_NUMBER_OF_BATCHES:
+        raise ConfigError(operation, expected=expected, got=f"{len(found)} sizes")
+    return tuple(sorted(found))

@@ -1,0 +1,35 @@
+"""All weights, zeros included: what everything else has to beat."""
+
+from __future__ import annotations
+
+import torch
+
+from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.connections import Connections
+
+
+@layouts.register("dense")
+class Dense(Layout):
+    """``values`` [out * in], row by row; always possible."""
+
+    explicit = False
+
+    def fit(self, connections: Connections) -> Parameters | str:
+        """Always."""
+        return {}
+
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+        """O(dense size)."""
+        flat = connections.values.new_zeros(connections.shape[0] * connections.shape[1])
+        flat[connections.positions] = connections.values
+        return Packed(self.name, connections.shape, parameters, flat, {})
+
+    def restore(self, packed: Packed) -> Connections:
+        """Every number is taken for a connection."""
+        size = packed.shape[0] * packed.shape[1]
+        self.expect(packed, size)
+        return Connections(packed.shape, torch.arange(size), packed.values)
+
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+        """No index."""
+        return {}

@@ -1,0 +1,96 @@
+"""N:M in bytes: int8 values for inputs that are rounded to int8, sixteen neurons and two tiles side by side."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import FormatError
+from gossamer.layouts.base import Packed, Parameters, Spec, layouts
+from gossamer.layouts.connections import Connections
+from gossamer.layouts.nm import NmLayout
+
+NEURONS = 16
+LARGEST_TILE = 16  # a pair of tiles fills a look-up of 32 inputs
+MOST = 1 << 17  # connections of a neuron: so many products of two bytes always fit 32 bits
+
+
+@layouts.register("nm_bytes")
+class NmBytes(NmLayout):
+    """``offset`` [ceil(out / 16), ceil(in / m / 2), n, 16, 2]: from the first input of each pair of tiles.
+
+    Padded with zeros to whole blocks of neurons and pairs of tiles. Int8 values only; inputs are rounded when read.
+    """
+
+    activations = "int8"
+
+    def fit(self, connections: Connections) -> Parameters | str:
+        """As nm; int8 values, tiles of up to 16 inputs."""
+        if connections.values.dtype != torch.int8:
+            return f"{str(connections.values.dtype).removeprefix('torch.')} values instead of int8"
+        fits = super().fit(connections)
+        if isinstance(fits, dict) and fits["m"] > LARGEST_TILE:
+            return f"tiles of {fits['m']} inputs, more than {LARGEST_TILE}"
+        if isinstance(fits, dict) and _per_neuron(connections.shape, fits) > MOST:
+            return f"{_per_neuron(connections.shape, fits)} connections a neuron, more than {MOST}"
+        return fits
+
+    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+        """O(connections)."""
+        plain = super().arrange(connections, parameters)
+        offset = plain.index["offset"]
+        values = _bytes(plain.values.view(offset.shape))
+        places = _bytes(offset, first=parameters["m"])
+        return Packed(self.name, plain.shape, parameters, values.view(-1), {"offset": places})
+
+    def restore(self, packed: Packed) -> Connections:
+        """The rows and tiles that exist, once the padded ones are known to be zero."""
+        (n_out, n_in), m, offset = packed.shape, packed.parameters["m"], packed.index["offset"]
+        self.expect(packed, offset.numel())
+        values, places = (_rows(t) for t in (packed.values.view(offset.shape), offset.to(torch.int16)))
+        places[:, 1::2] -= m
+        padding = torch.ones(places.shape, dtype=torch.bool)
+        padding[:n_out, : n_in // m] = False
+        if bool((values != 0)[padding].any()) or bool(
+            (places != torch.arange(places.shape[2]))[padding].any()
+        ):
+            raise FormatError(
+                "layout nm_bytes", expected="padding of zeros at the first offsets", got="something else"
+            )
+        if bool((places < 0).any()):
+            raise FormatError("layout nm_bytes", expected="offsets within their tiles", got="others")
+        held = (t[:n_out, : n_in // m].contiguous() for t in (values, places.to(torch.uint8)))
+        flat, plain = next(held).view(-1), {"offset": next(held)}
+        return super().restore(Packed("nm", packed.shape, packed.parameters, flat, plain))
+
+    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+        """Offsets of sixteen neurons side by side, two tiles each."""
+        dtype, (rows, tiles, n) = super().spec(shape, parameters)["offset"]
+        if parameters["m"] > LARGEST_TILE or _per_neuron(shape, parameters) > MOST:
+            raise FormatError(
+                "layout nm_bytes",
+                expected=f"tiles of up to {LARGEST_TILE} inputs, {MOST} connections a neuron",
+                got=f"{parameters}",
+            )
+        return {"offset": (dtype, (-(-rows // NEURONS), -(-tiles // 2), n, NEURONS, 2))}
+
+
+def _per_neuron(shape: tuple[int, int], parameters: Parameters) -> int:
+    return shape[1] // parameters["m"] * parameters["n"]
+
+
+def _bytes(rows: Tensor, first: int | None = None) -> Tensor:
+    """[out, tiles, n] to [blocks, pairs, n, 16, 2]; offsets, where ``first`` begins a second tile, or values."""
+    n_out, tiles, n = rows.shape
+    full = rows.new_zeros(-(-n_out // NEURONS) * NEURONS, -(-tiles // 2) * 2, n)
+    if first is not None:
+        full += torch.arange(n, dtype=rows.dtype)
+    full[:n_out, :tiles] = rows
+    full[:, 1::2] += first or 0
+    return full.view(-1, NEURONS, full.shape[1] // 2, 2, n).permute(0, 2, 4, 1, 3).contiguous()
+
+
+def _rows(packed: Tensor) -> Tensor:
+    """The inverse of ``_bytes``, padding included; offsets stay as they are."""
+    blocks, pairs, n, _, _ = packed.shape
+    return packed.permute(0, 3, 1, 4, 2).reshape(blocks * NEURONS, pairs * 2, n)

@@ -1,0 +1,213 @@
+"""Linear layers that follow each other, in one call into the core; and the operator that stands for it in a trace."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _get_tracing_state
+
+from gossamer import ops
+from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateError
+from gossamer.kernels.cpu import Chain
+from gossamer.kernels.reference import coordinates
+from gossamer.kernels.scanned import scanned
+from gossamer.layouts import Packed
+from gossamer.layouts.values import widened
+from gossamer.network.graph import activated
+from gossamer.network.written import Operands, described, reread, written
+
+CORE_DTYPES = (torch.float32, torch.float64)
+Step = Callable[..., Any]
+
+
+class CoreStep:
+    """Linear layers in one call into the core; where it is missing, one operator call a layer.
+
+    Args:
+        layers: list of Operands, each reading what the one before computes; a residual is added to the last.
+        rows: bool - give each sample's outputs side by side, as torch's operators want them; else feature by feature;
+            None: side by side where x has more than two dimensions.
+        adds: bool - a residual comes with every call.
+
+    Raises:
+        TopologyError, ShapeError: an index or sizes that do not fit.
+
+    Example:
+        >>> from gossamer.layouts.connections import Connections
+        >>> from gossamer.layouts import layout
+        >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> CoreStep([Operands(packed, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
+        [[0.0]]
+    """
+
+    def __init__(self, layers: list[Operands], *, rows: bool | None = False, adds: bool = False) -> None:
+        self.rows, self.adds, self.last = rows, bool(rows) and adds, layers[-1]
+        if (
+            self.adds
+        ):  # one pass writes the sum as rows; else the residual and the sum are each turned around by one
+            layers = [*layers[:-1], self.last._replace(activation=None)]
+        self.layers = layers
+        self.held, self.written = written(layers)
+        self.n_in, self.n_out, self.dtype = (
+            layers[0].form.shape[1],
+            layers[-1].form.shape[0],
+            layers[0].form.dtype,
+        )
+        try:
+            self.chain: Callable[[Tensor, Tensor | None], Tensor] = self._compiled()
+        except (
+            KernelUnavailable,
+            DtypeError,
+        ):  # no core here, or not for this dtype: the operators say so themselves
+            self.chain = self._one_by_one
+            for form, *_ in layers:
+                _scan(form)
+
+    def _compiled(self) -> Callable[[Tensor, Tensor | None], Tensor]:
+        if self.dtype not in CORE_DTYPES:
+            raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
+        if self.dtype == torch.float64 and any(
+            each.form.layout in ("dense", "nm_lanes") for each in self.layers
+        ):
+            raise DtypeError("CoreStep", expected="float32 for dense and nm_lanes", got="float64")
+        return Chain(
+            [
+                {
+                    "layout": form.layout,
+                    "shape": form.dims,
+                    "values": form.values,
+                    "index": list(form.index.values()),
+                    "bias": bias,
+                    "activation": activation,
+                    "slope": slope,
+                    "scale": form.scale,
+                }
+                for form, bias, activation, slope in self.layers
+            ]
+        )
+
+    def _one_by_one(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        for number, (form, bias, activation, slope) in enumerate(self.layers, 1):
+            index = list(form.index.values())
+            values = form.values
+            if form.reads is not None:
+                row, _ = coordinates(index, form.layout, form.dims)
+                values = widened(values, row.clamp(max=form.shape[0] - 1), form.scale, form.reads)
+            x = ops.linear(x, values, index, bias, form.layout, form.dims)
+            x = x if residual is None or number < len(self.layers) else x + residual
+            x = activated(x, activation, slope)
+        return x
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
+        if isinstance(x, Tensor) and x.dim() == 2:  # the chain checks the rest itself
+            try:
+                y = self.chain(x, None if self.adds else residual)
+            except RuntimeError:  # a layout without strides, or memory that is not there
+                check(x, self.n_in, self.dtype)
+                raise
+            return self._ordered(y, residual)
+        return self._flat(self.__call__, x, residual)
+
+    def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """The same as one operator that tracers see."""
+        if isinstance(x, Tensor) and x.dim() == 2:
+            check(x, self.n_in, self.dtype)
+            more = None if self.adds else residual
+            return self._ordered(torch.ops.gossamer.chain(x, more, self.held, self.written), residual)
+        return self._flat(self.recorded, x, residual)
+
+    def _ordered(self, y: Tensor, residual: Tensor | None) -> Tensor:
+        """The result of the core in the order in which it is read, with the residual that it was not given."""
+        if self.adds and residual is not None:
+            y = activated(residual + y, self.last.activation, self.last.slope)
+        return y.contiguous() if self.rows else y
+
+    def _flat(self, run: Step, x: Tensor, residual: Tensor | None) -> Tensor:
+        """Leading dimensions as one."""
+        check(x, self.n_in, self.dtype)
+        if residual is not None:
+            check(residual, self.n_out, self.dtype)
+        flat = None if residual is None else residual.reshape(-1, self.n_out)
+        y: Tensor = run(x.reshape(-1, self.n_in), flat)
+        return (y.contiguous() if self.rows is None else y).reshape(*x.shape[:-1], self.n_out)
+
+
+def _scan(form: Packed) -> None:
+    """Refuse what the reference would follow out of its operands; raises ShapeError, DtypeError or TopologyError."""
+    scanned("Chain", form.values, list(form.index.values()), form.layout, form.dims)
+    if form.scale is not None and form.scale.shape != form.shape[:1]:
+        got = f"{tuple(form.scale.shape)}"
+        raise ShapeError("Chain", expected=f"scale [{form.shape[0]}]", got=got)
+
+
+def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
+    """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
+    if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu or x.layout is not torch.strided:
+        got = f"{x.dtype} on {x.device}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
+        hint = "torch.as_tensor(x) makes one of an array or a list"
+        if isinstance(x, Tensor):
+            dense = x.layout is torch.strided
+            hint = f"call x.to('cpu', {dtype})" if dense else "x.to_dense() makes one of a sparse tensor"
+        raise DtypeError("Frozen", expected=f"a strided tensor of {dtype} on the CPU", got=got, hint=hint)
+    # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
+    if x.dim() < 1 or (_get_tracing_state() is None and x.shape[-1] != n_in):
+        raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
+
+
+LIBRARY = torch.library.Library("gossamer", "FRAGMENT")
+LIBRARY.define("chain(Tensor x, Tensor? residual, Tensor[] held, str written) -> Tensor")
+LARGEST_NUMBER_OF_STEPS = 256  # kept from one call of the operator to the next
+
+_steps: dict[tuple[object, ...], CoreStep] = {}
+_guard = threading.Lock()
+
+
+def _chain(x: Tensor, residual: Tensor | None, held: list[Tensor], text: str) -> Tensor:
+    """Run a step that is made once for the same memory since the last write to it, and keeps it alive."""
+    if any(tensor.is_inference() or tensor.layout is not torch.strided for tensor in held):
+        return CoreStep(reread(held, text))(x, residual)  # inference tensors count no writes
+    key = (text, *map(_mark, held))
+    with _guard:
+        step = _steps.get(key)
+        if step is None:
+            if len(_steps) == LARGEST_NUMBER_OF_STEPS:
+                del _steps[next(iter(_steps))]
+            step = _steps[key] = CoreStep(reread(held, text))
+    return step(x, residual)
+
+
+def _mark(tensor: Tensor) -> tuple[object, ...]:
+    """What tells a tensor from others in the same memory, and from itself before a write."""
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor._version  # noqa: SLF001
+
+
+def _chain_fake(x: Tensor, residual: Tensor | None, held: list[Tensor], text: str) -> Tensor:
+    del residual, held
+    return x.new_empty((described(text)[-1].shape[0], x.shape[0])).t()
+
+
+def _chain_vmap(
+    info: Any, dims: Any, x: Tensor, residual: Tensor | None, held: list[Tensor], text: str
+) -> tuple[Tensor, int]:
+    """Samples of an outer batch as more samples of the inner one."""
+    if any(dim is not None for dim in dims[2]):
+        raise StateError(
+            "vmap", expected="weights that all samples share", got="a batch of networks", hint="call each"
+        )
+
+    def outer(tensor: Tensor, dim: int | None) -> Tensor:
+        return tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+    x = outer(x, dims[0])
+    more = None if residual is None else outer(residual, dims[1]).flatten(0, 1)
+    return torch.ops.gossamer.chain(x.flatten(0, 1), more, held, text).unflatten(0, x.shape[:2]), 0
+
+
+LIBRARY.impl("chain", _chain, "CPU")
+torch.library.register_fake("gossamer::chain", _chain_fake, lib=LIBRARY)
+torch.library.register_vmap("gossamer::chain", _chain_vmap, lib=LIBRARY)

@@ -1,0 +1,208 @@
+"""The frozen graph: nodes in order of computation, operators, linear layers, or known to torch only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gossamer.layouts.pickled import packed, restored
+from gossamer.network.operators import Settings, operators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gossamer.layouts import Packed
+    from gossamer.layouts.connections import Connections
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node of the whitelist other than a linear layer."""
+
+    op: str
+    settings: Settings = field(default_factory=Settings)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """What the operator computes."""
+        return operators[self.op].compute(inputs, self.settings, self.tensors)
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A node that stays torch: it runs, but cannot be saved. ``what`` says in words what it is."""
+
+    what: str
+    run: Callable[..., Any]
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run it."""
+        return self.run(*inputs)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a linear layer runs in one batch class: its layout, and whether the core or torch computes it."""
+
+    layout: str
+    engine: str  # "core" | "torch"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer while it is being frozen.
+
+    Args:
+        connections: Connections - what it computes; its bias too.
+        activation: None, "relu" or "leaky_relu", applied last.
+        slope: float - of a leaky ReLU.
+    """
+
+    connections: Connections
+    activation: str | None = None
+    slope: float = 0.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A frozen linear layer: one packed form for every layout that was chosen.
+
+    Args:
+        shape: (int, int) - out_features, in_features.
+        bias: [out_features] or None.
+        activation: None, "relu" or "leaky_relu", applied last.
+        stored: Packed - what goes into a file; every form is made from it, to the bit.
+        forms: layout -> Packed, for every layout that runs.
+        choices: one for each batch class.
+        slope: float - of a leaky ReLU.
+    """
+
+    shape: tuple[int, int]
+    bias: Tensor | None
+    activation: str | None
+    stored: Packed
+    forms: dict[str, Packed]
+    choices: tuple[Choice, ...]
+    slope: float = 0.0
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the weight in all its forms: the stored one, those that run, and wide ones that torch is handed."""
+        forms = {self.stored.layout: self.stored} | self.forms
+        torch_runs = {choice.layout for choice in self.choices if choice.engine == "torch"}
+        wide = (forms[name].wide_bytes for name in torch_runs if forms[name].reads is not None)
+        return sum(form.bytes for form in forms.values()) + sum(wide)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The bias as bytes, as weights are."""
+        return {**self.__dict__, "bias": packed(self.bias)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+        self.__dict__.update(state, bias=restored(state["bias"]))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of the graph.
+
+    Args:
+        name: str - unique; the layer's name in the model where it has one.
+        inputs: names of the values it is computed from; a linear layer's second one is added before its activation.
+        body: Call, Linear, Layer or Opaque.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    body: Call | Linear | Layer | Opaque
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in order of computation.
+
+    Args:
+        inputs: names of the graph's inputs.
+        nodes: tuple of Node.
+        output: name of the value that is returned.
+
+    Example:
+        >>> g = Graph(("x",), (Node("a", ("x",), Call("relu")), Node("b", ("a",), Call("tanh"))), "b")
+        >>> g.consumers("a")[0].name, g.only_consumer("b"), g.without("a").nodes[0].inputs
+        ('b', None, ('x',))
+    """
+
+    inputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    output: str
+
+    def consumers(self, name: str) -> list[Node]:
+        """Nodes that read a value."""
+        return [node for node in self.nodes if name in node.inputs]
+
+    def only_consumer(self, name: str) -> Node | None:
+        """The node that reads a value, where it is the only reader and reads it once."""
+        if name == self.output:
+            return None
+        readers = [node for node in self.nodes for read in node.inputs if read == name]
+        return readers[0] if len(readers) == 1 else None
+
+    def linears(self) -> list[tuple[Node, Linear]]:
+        """The linear nodes that are being frozen, in order."""
+        return [(node, node.body) for node in self.nodes if isinstance(node.body, Linear)]
+
+    def layers(self) -> list[tuple[Node, Layer]]:
+        """The frozen linear nodes, in order."""
+        return [(node, node.body) for node in self.nodes if isinstance(node.body, Layer)]
+
+    def replaced(self, bodies: Mapping[str, Linear | Layer]) -> Graph:
+        """The same graph with other bodies."""
+        nodes = (replace(node, body=bodies.get(node.name, node.body)) for node in self.nodes)
+        return replace(self, nodes=tuple(nodes))
+
+    def without(self, name: str) -> Graph:
+        """The graph with a node of one input left out; its readers read what it read."""
+        (source,) = next(node.inputs for node in self.nodes if node.name == name)
+        nodes = tuple(
+            replace(node, inputs=tuple(source if read == name else read for read in node.inputs))
+            for node in self.nodes
+            if node.name != name
+        )
+        return Graph(self.inputs, nodes, source if self.output == name else self.output)
+
+    def run(
+        self, inputs: tuple[Any, ...], watch: Callable[[Node, tuple[Any, ...]], None] | None = None
+    ) -> Any:
+        """Compute node by node, linear layers dense: slow, and what an unpacked graph means by definition.
+
+        Args:
+            inputs: one for each of the graph's inputs.
+            watch: called with every node and its inputs, or None.
+        """
+        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes:
+            given = tuple(values[name] for name in node.inputs)
+            if watch is not None:
+                watch(node, given)
+            values[node.name] = _compute(node.body, given)
+        return values[self.output]
+
+
+def _compute(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> Any:
+    if isinstance(body, Layer):
+        raise TypeError("a packed layer is run by a Program")
+    if not isinstance(body, Linear):
+        return body(*given)
+    y = torch.nn.functional.linear(given[0], body.connections.dense(), body.connections.bias)
+    y = y + given[1] if len(given) > 1 else y
+    return activated(y, body.activation, body.slope)
+
+
+def activated(y: Tensor, activation: str | None, slope: float) -> Tensor:
+    """What follows the sums of a linear layer, written over them."""
+    if activation is None:
+        return y
+    return torch.relu_(y) if activation == "relu" else torch.nn.functional.leaky_relu_(y, slope)

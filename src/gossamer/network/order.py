@@ -1,0 +1,42 @@
+"""Who reads a value feature by feature: core layers do, torch's operators want each sample's numbers side by side."""
+
+from __future__ import annotations
+
+from gossamer.network.graph import Call, Graph, Layer, Linear, Node
+from gossamer.network.operators import operators
+
+
+def read_by_core(graph: Graph, name: str, batch_class: int) -> bool:
+    """Whether nothing but core layers reads a value, also through activations.
+
+    Example:
+        >>> chain = Graph(("x",), (Node("a", ("x",), Call("relu")), Node("b", ("a",), Call("softmax"))), "b")
+        >>> read_by_core(chain, "a", 0), read_by_core(chain, "b", 0)
+        (False, True)
+    """
+    for reader in graph.consumers(name):
+        if isinstance(reader.body, Layer):
+            if reader.body.choices[batch_class].engine != "core":
+                return False
+        elif not _elementwise(reader) or not read_by_core(graph, reader.name, batch_class):
+            return False
+    return True
+
+
+def fed_by_core(graph: Graph, node: Node) -> bool:
+    """Whether a layer reads what another linear layer computes, at most through activations.
+
+    Example:
+        >>> node = Node("b", ("a",), Call("relu"))
+        >>> fed_by_core(Graph(("x",), (Node("a", ("x",), Call("relu")), node), "b"), node)
+        False
+    """
+    made = {other.name: other for other in graph.nodes}
+    before = made.get(node.inputs[0])
+    while before is not None and _elementwise(before):
+        before = made.get(before.inputs[0])
+    return before is not None and isinstance(before.body, (Linear, Layer))
+
+
+def _elementwise(node: Node) -> bool:
+    return isinstance(node.body, Call) and operators[node.body.op].elementwise

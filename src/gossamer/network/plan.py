@@ -1,0 +1,157 @@
+"""What freezing did and why, ready for JSON and for eyes."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gossamer.layouts.values import EXACT, NARROW
+
+Text = Annotated[str, Field(max_length=2000)]
+Count = Annotated[int, Field(ge=0, le=1 << 62)]
+Seconds = Annotated[float, Field(ge=0.0)]
+Few: Any = Field(default_factory=list, max_length=64)
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Candidate(_Row):
+    """One way to run a layer: layout, who computes it, bytes, seconds by batch class (None: unmeasured), or why not."""
+
+    layout: Text
+    engine: Text = ""
+    bytes: Count = 0
+    seconds: list[Seconds | None] = Few
+    why: Text = ""
+
+
+class LayerPlan(_Row):
+    """One linear layer: what it was, what was removed, what was tried, and what runs in each batch class."""
+
+    name: Text
+    shape: tuple[Count, Count]
+    was: tuple[Count, Count]
+    connections: Count
+    constant: Count = 0
+    unread: Count = 0
+    unused_inputs: Count = 0
+    activation: Text | None = None
+    values: Text = ""
+    activations: Text = EXACT
+    residual: bool = False
+    chosen: Text
+    runs: list[Text] = Few
+    bytes: Count = 0
+    stored: Text = ""
+    memory: Count = 0
+    candidates: list[Candidate] = Few
+
+
+class BatchPlan(_Row):
+    """One batch class: the size measured, the largest it is used for (None: any), the network's times.
+
+    ``asked``: whether the size was asked for, or there because what was chosen for others is slower than dense.
+    """
+
+    batch: Annotated[int, Field(ge=1, le=1 << 31)]
+    up_to: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    chosen: Text = ""
+    why: Text = ""
+    asked: bool = True
+    seconds: dict[Text, Seconds] = Field(default_factory=dict, max_length=16)
+
+
+class InputPlan(_Row):
+    """An input of the example: its dtype ("" where it is no tensor) and shape."""
+
+    dtype: Text = ""
+    shape: Annotated[list[Annotated[int, Field(ge=0, le=1 << 31)]], Field(max_length=8)] = Field(
+        default_factory=list
+    )
+
+
+Fact = Text | Count | list[Text] | dict[Text, Text]
+
+
+class Plan(_Row):
+    """Everything ``explain`` prints.
+
+    Example:
+        >>> print(Plan(batches=[BatchPlan(batch=1)], notes=["nothing to freeze"]))
+        note: nothing to freeze
+        <BLANKLINE>
+        batch 1 (any batch): not measured
+    """
+
+    inputs: list[InputPlan] = Few
+    batches: Annotated[list[BatchPlan], Field(min_length=1, max_length=16)]
+    layers: Annotated[list[LayerPlan], Field(max_length=100_000)] = Field(default_factory=list)
+    notes: list[Text] = Few
+    machine: dict[Text, Fact] = Field(default_factory=dict, max_length=64)
+
+    def of_layer(self, name: str) -> Plan:
+        """The plan of one layer by itself."""
+        return self.model_copy(update={"layers": [row for row in self.layers if row.name == name]})
+
+    def __str__(self) -> str:
+        lines = [f"note: {note}" for note in self.notes]
+        for layer in self.layers:
+            lines += ["", *_layer_lines(layer, [row.batch for row in self.batches])]
+        lines.append("")
+        lines += [_batch_line(row) for row in self.batches]
+        return "\n".join(lines)
+
+
+def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
+    """A heading and one line a candidate, fastest first."""
+    (out, inp), density = layer.shape, layer.connections / max(1, layer.shape[0] * layer.shape[1])
+    head = f"{layer.name}: {inp} -> {out}, {layer.connections:,} connections ({density:.1%})"
+    head += " + residual" if layer.residual else ""
+    head += f" + {layer.activation}" if layer.activation else ""
+    head += f", values {layer.values}" if layer.values in NARROW else ""
+    head += f", activations {layer.activations}" if layer.activations != EXACT else ""
+    gone = [
+        (layer.constant, "constant neurons folded into the next layer"),
+        (layer.unread, "neurons that nothing read removed"),
+        (layer.unused_inputs, "inputs unused"),
+    ]
+    form = f", as {layer.stored}" if layer.stored else ""
+    lines = [
+        head,
+        f"  {layer.bytes:,} bytes in a file{form}; {layer.memory:,} in memory",
+        *(f"  {number:,} {what}" for number, what in gone if number),
+    ]
+    titles = "".join(f"{f'us at {batch}':>14}" for batch in batches)
+    lines.append(f"  {'layout':<12}{'by':<8}{'bytes':>12}{titles}")
+    tried = [row for row in layer.candidates if row.engine]
+    for row in sorted(tried, key=lambda row: [math.inf if s is None else s for s in row.seconds]):
+        times = "".join(map(_time, row.seconds)) or _time(None) * len(batches)
+        used = [
+            str(batch)
+            for batch, run in zip(batches, layer.runs, strict=False)
+            if run == f"{row.layout}/{row.engine}"
+        ]
+        mark = f"  <- chosen for batch {', '.join(used)}: {row.why}" if used else f"  {row.why}".rstrip()
+        lines.append(f"  {row.layout:<12}{row.engine:<8}{row.bytes:>12,}{times}{mark}")
+    return lines + [f"  {row.layout:<12}not tried: {row.why}" for row in layer.candidates if not row.engine]
+
+
+def _time(seconds: float | None) -> str:
+    """A column of the table, in microseconds."""
+    return f"{'-':>14}" if seconds is None else f"{seconds * 1e6:>14.1f}"
+
+
+def _batch_line(row: BatchPlan) -> str:
+    until = "any batch" if row.up_to is None else f"used up to {row.up_to}"
+    if not row.seconds:
+        return f"batch {row.batch} ({until}): not measured"
+    times = ", ".join(f"{way} {seconds * 1e6:.1f} us" for way, seconds in row.seconds.items())
+    against = row.seconds.get("dense", 0.0) / max(row.seconds.get(row.chosen, 0.0), 1e-12)
+    reason = f" ({row.why})" if row.why else ""
+    until += "" if row.asked else "; not asked for, but slower than dense with another choice"
+    gain = f"; {against:.2f}x dense torch" if "dense" in row.seconds else ""
+    return f"batch {row.batch} ({until}): whole network {times}; chosen: {row.chosen}{reason}{gain}"

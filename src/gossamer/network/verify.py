@@ -1,0 +1,208 @@
+"""The checks of an artifact that go beyond types: graph, report, layers, and shapes from input to output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gossamer.errors import FormatError, GossamerError
+from gossamer.layouts import Packed, layout
+from gossamer.layouts.values import NARROW
+from gossamer.network.graph import Call, Graph, Layer, Node
+from gossamer.network.schema import Document, LinearPart
+from gossamer.network.store import LARGEST_BLOWUP, SMALL_MATRIX, in_proportion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gossamer.layouts.connections import Connections
+    from gossamer.network.plan import InputPlan, Plan
+
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (*FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool)
+}
+
+
+def check_graph(document: Document) -> None:
+    """Names are unique, nodes read what stands before them (so there is no cycle), every value is read."""
+    known = set(document.inputs)
+    if len(known) != len(document.inputs):
+        raise FormatError("load", expected="inputs with names of their own", got=str(document.inputs))
+    read = {document.output}
+    for part in document.nodes:
+        if part.name in known:
+            raise FormatError("load", expected="nodes with names of their own", got=f"{part.name!r} twice")
+        if missing := [name for name in part.inputs if name not in known]:
+            raise FormatError(
+                f"load {part.name}", expected="inputs that are computed before it", got=repr(missing[0])
+            )
+        known.add(part.name)
+        read.update(part.inputs)
+    if unread := known - read - set(document.inputs):
+        differ = min(unread)
+        raise FormatError(
+            "load", expected="a graph whose values are all read and all there", got=f"{differ!r} dangling"
+        )
+
+
+def check_report(document: Document) -> None:
+    """As many inputs as the graph has; batch classes ascend, the last is open; layers run in each."""
+    report = document.report
+    check_batches(report)
+    limits = report.batches
+    if len(report.inputs) != len(document.inputs):
+        raise FormatError(
+            "load", expected=f"{len(document.inputs)} described inputs", got=str(len(report.inputs))
+        )
+    for part in document.nodes:
+        if isinstance(part, LinearPart) and len(part.run) != len(limits):
+            raise FormatError(f"load {part.name}", expected=f"{len(limits)} runs", got=str(len(part.run)))
+
+
+def check_batches(report: Plan) -> None:
+    """Batch classes ascend, and the last is open."""
+    limits = [row.up_to for row in report.batches]
+    closed = [limit for limit in limits[:-1] if limit is not None]
+    if limits[-1] is not None or len(closed) != len(limits) - 1 or sorted(set(closed)) != closed:
+        raise FormatError("plan", expected="ascending batch limits, the last one open", got=str(limits))
+
+
+def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connections:
+    """Values, bias and index of a linear layer, and whether its runs can be had without exhausting memory."""
+    values = stored.values
+    expected = FLOATS if part.values is None else (NARROW[part.values],)
+    if values.dtype not in expected:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in expected)
+        raise FormatError(f"load {part.name}", expected=f"values of {names}", got=str(values.dtype))
+    _check_vector(part, "bias", bias, stored.dtype)
+    _check_vector(part, "scale", stored.scale, torch.float32)
+    if (stored.scale is not None) != (values.dtype == torch.int8):
+        got = "none" if stored.scale is None else f"one with {values.dtype}"
+        raise FormatError(f"load {part.name}", expected="a scale with int8 values, and only there", got=got)
+    if stored.scale is not None and not bool(stored.scale.isfinite().all()):
+        raise FormatError(f"load {part.name}", expected="finite scales", got="an infinity or NaN")
+    try:
+        connections = layout(stored.layout).check(stored)
+    except FormatError:
+        raise
+    except GossamerError as error:
+        raise FormatError(
+            f"load {part.name}", expected=error.expected, got=error.got, hint="the file is damaged"
+        ) from None
+    for run in part.run:
+        _check_run(part, run.layout, run.engine, connections)
+    return connections
+
+
+def _check_vector(part: LinearPart, name: str, vector: Tensor | None, dtype: torch.dtype) -> None:
+    """One number for each neuron, where there are any."""
+    if vector is not None and (vector.dtype != dtype or tuple(vector.shape) != (part.shape[0],)):
+        raise FormatError(
+            f"load {part.name}",
+            expected=f"{name} [{part.shape[0]}] of {dtype}",
+            got=f"{list(vector.shape)} of {vector.dtype}",
+        )
+
+
+def _check_run(part: LinearPart, name: str, engine: str, connections: Connections) -> None:
+    """An engine that runs the layout, from a form that knows its connections, of a size in proportion."""
+    if name not in (("dense", "slice") if engine == "torch" else [n for n in (name,) if layout(n).kernel]):
+        raise FormatError(
+            f"load {part.name}",
+            expected="dense or slice by torch, any but slice by the core",
+            got=f"{name} by {engine}",
+        )
+    if name == part.layout:
+        return
+    if not layout(part.layout).explicit:
+        raise FormatError(f"load {part.name}", expected=f"runs of the stored layout {part.layout}", got=name)
+    if not (layout(name).explicit or in_proportion(connections)):
+        raise FormatError(
+            f"load {part.name}",
+            expected="a dense form in proportion to its connections",
+            got=f"{part.shape[0] * part.shape[1]} numbers",
+        )
+
+
+def check_dense_forms(layers: Iterable[tuple[int, int]]) -> None:
+    """Refuse dense forms that together are out of proportion to what is stored, before any of them is made.
+
+    Args:
+        layers: numbers of the dense form and stored values, of each layer that runs dense from another form.
+    """
+    numbers, stored = (sum(each) for each in zip((0, 0), *layers, strict=True))
+    if numbers > max(SMALL_MATRIX, LARGEST_BLOWUP * stored):
+        raise FormatError(
+            "artifact", expected="dense forms in proportion to their connections", got=f"{numbers:,} numbers"
+        )
+
+
+def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
+    """Follow shapes and dtypes through the graph on an empty batch: torch checks, and has nothing to compute.
+
+    An input of one dimension has no batch that could be empty; then shapes alone are computed.
+
+    Args:
+        graph: Graph - of calls and layers.
+        inputs: what the example was; its first dimension is the batch, where an input has more than one.
+
+    Raises:
+        FormatError: two nodes that do not fit each other.
+
+    Cost: O(nodes); no kernel of ours runs.
+    """
+    device = "cpu" if all(len(described.shape) > 1 for described in inputs) else "meta"
+    values: dict[str, Tensor] = {}
+    for name, described in zip(graph.inputs, inputs, strict=True):
+        if described.dtype not in DTYPES:
+            raise FormatError("load", expected=f"inputs of {', '.join(DTYPES)}", got=repr(described.dtype))
+        shape = described.shape if len(described.shape) < 2 else [0, *described.shape[1:]]
+        try:
+            values[name] = torch.empty(shape, dtype=DTYPES[described.dtype], device=device)
+        except RuntimeError as error:
+            got = f"{shape}: {str(error)[:200]}"
+            raise FormatError(f"load {name}", expected="an input that memory can hold", got=got) from None
+    for node in graph.nodes:
+        given = tuple(values[name] for name in node.inputs)
+        try:
+            values[node.name] = _empty(node, given)
+        except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+            if isinstance(error, GossamerError):
+                raise
+            raise FormatError(
+                f"load {node.name}", expected="a node that fits its inputs", got=str(error)[:200]
+            ) from None
+
+
+def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
+    """A node's value for an empty batch."""
+    body = node.body
+    if isinstance(body, Layer):
+        x, dtype = given[0], body.stored.dtype
+        if x.dim() < 1 or x.shape[-1] != body.shape[1] or x.dtype != dtype:
+            raise FormatError(
+                f"load {node.name}",
+                expected=f"an input [..., {body.shape[1]}] of {dtype}",
+                got=f"{list(x.shape)} of {x.dtype}",
+            )
+        y = x.new_empty((*x.shape[:-1], body.shape[0]))
+        for residual in given[1:]:
+            if residual.shape != y.shape or residual.dtype != dtype:
+                raise FormatError(
+                    f"load {node.name}",
+                    expected=f"a residual {list(y.shape)} of {dtype}",
+                    got=f"{list(residual.shape)} of {residual.dtype}",
+                )
+        return y
+    if not isinstance(body, Call):
+        raise TypeError("artifacts hold calls and layers only")
+    if strangers := {str(tensor.dtype) for tensor in body.tensors.values()} - {str(given[0].dtype)}:
+        got = ", ".join(sorted(strangers))
+        raise FormatError(f"load {node.name}", expected=f"tensors of {given[0].dtype}", got=got)
+    tensors = {name: tensor.to(given[0].device) for name, tensor in body.tensors.items()}
+    return replace(body, tensors=tensors)(*given)

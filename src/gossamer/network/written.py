@@ -1,0 +1,116 @@
+"""The layers of a chain as tensors and text, which is what an operator takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from gossamer.errors import FormatError
+from gossamer.layouts import Packed, layout, layouts
+from gossamer.network.operators.base import Number, Size
+from gossamer.network.schema import Name, Parameters, parse
+
+OPERATION: Final = "gossamer::chain"
+
+
+class _Row(BaseModel):
+    """One layer, without its numbers."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    layout: Name
+    shape: tuple[Size, Size]
+    parameters: Parameters
+    reads: Literal["float32"] | None
+    activation: Literal["relu", "leaky_relu"] | None
+    slope: Number
+    tensors: list[Name]
+
+
+class _Text(BaseModel):
+    layers: Annotated[list[_Row], Field(min_length=1)]
+
+
+class Operands(NamedTuple):
+    """One linear layer as it runs: what it holds, and what follows its sums."""
+
+    form: Packed
+    bias: Tensor | None = None
+    activation: str | None = None
+    slope: float = 0.0
+
+
+def written(layers: list[Operands]) -> tuple[list[Tensor], str]:
+    """Tensors of some layers in order, and JSON that says what each of them is.
+
+    Example:
+        >>> from gossamer.layouts.connections import Connections
+        >>> from gossamer.layouts import layout
+        >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> tensors, text = written([Operands(packed, None, "relu")])
+        >>> len(tensors), reread(tensors, text)[0].form.shape, reread(tensors, text)[0].activation
+        (3, (1, 2), 'relu')
+    """
+    held: list[Tensor] = []
+    rows: list[dict[str, Any]] = []
+    for form, bias, activation, slope in layers:
+        named = {"values": form.values, **form.index, "scale": form.scale, "bias": bias}
+        own = {name: tensor for name, tensor in named.items() if tensor is not None}
+        held += own.values()
+        rows.append(
+            {
+                "layout": form.layout,
+                "shape": list(form.shape),
+                "parameters": form.parameters,
+                "reads": None if form.reads is None else str(form.reads).removeprefix("torch."),
+                "activation": activation,
+                "slope": slope,
+                "tensors": list(own),
+            }
+        )
+    return held, json.dumps(rows)
+
+
+def reread(held: list[Tensor], text: str) -> list[Operands]:
+    """The inverse; raises FormatError for text that is none, or that other tensors go with."""
+    rows = described(text)
+    if sum(len(row.tensors) for row in rows) != len(held):
+        names = [name for row in rows for name in row.tensors]
+        raise FormatError(OPERATION, expected=f"one tensor for each of {names}", got=f"{len(held)} tensors")
+    left = iter(held)
+    return [_operands(row, {name: next(left) for name in row.tensors}) for row in rows]
+
+
+def described(text: str) -> list[_Row]:
+    """What the text says of each layer; raises FormatError.
+
+    Example:
+        >>> described("")
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.FormatError: gossamer::chain: expected a text that gossamer wrote, got Expecting value: ...
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(OPERATION, expected="a text that gossamer wrote", got=str(error)) from None
+    return parse(_Text, {"layers": data}, OPERATION).layers
+
+
+def _operands(row: _Row, own: dict[str, Tensor]) -> Operands:
+    """One layer of its row and its tensors."""
+    if row.layout not in layouts or not layout(row.layout).kernel:
+        raise FormatError(OPERATION, expected="a layout that the core runs", got=repr(row.layout))
+    if set(row.parameters) != set(layout(row.layout).parameters):
+        expected = f"parameters {layout(row.layout).parameters} of {row.layout}"
+        raise FormatError(OPERATION, expected=expected, got=f"{row.parameters}")
+    if "values" not in own or len(own) != len(row.tensors):
+        raise FormatError(OPERATION, expected="values, and each tensor once", got=f"{row.tensors}")
+    values, scale, bias = own.pop("values"), own.pop("scale", None), own.pop("bias", None)
+    reads = torch.float32 if row.reads else None
+    form = Packed(row.layout, row.shape, row.parameters, values, own, scale, reads)
+    return Operands(form, bias, row.activation, row.slope)

@@ -1,0 +1,193 @@
+"""Run folders: begun, reopened, and read back as the training that wrote them."""
+
+from __future__ import annotations
+
+import os
+import re
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from gossamer.runs.build import Samples, build_model, build_optimizer, build_rule, load_samples
+from gossamer.runs.config import DENSE, RunConfig, checked_config
+from gossamer.runs.journal import write_json
+from gossamer.runs.loop import Loop
+from gossamer.runs.modes import check_parallel
+from gossamer.errors import ConfigError, DataError, FormatError
+from gossamer.runs import record as layout
+from gossamer.rules import describe
+from gossamer.training import load_checkpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+
+def begin(
+    folder: Path, config: RunConfig, *, fresh: bool = False, samples: Samples | None = None
+) -> tuple[RunConfig, Samples]:
+    """Load the data and make a run folder, with all that the configuration leaves open decided.
+
+    Args:
+        folder: Path.
+        config: RunConfig.
+        fresh: bool - delete the run that is there, and nothing else.
+        samples: Samples or None - where they are loaded already.
+
+    Returns:
+        (config, samples): the configuration as recorded.
+
+    Raises:
+        ConfigError: there is a run already, or something that is no run where files of a run would be.
+        DataError: no such data set at hand.
+    """
+    _check_free(folder, fresh=fresh)
+    samples = samples or load_samples(config.data, config.data_root)
+    decided = decide(config, samples.name)
+    # What cannot be trained is refused before anything is written or deleted.
+    check_parallel(decided, Loop(decided, samples).model)
+    _clear(folder)
+    write_json(
+        folder / layout.CONFIG,
+        {"version": 1, "config": decided.model_dump(mode="json"), "data": samples.describe()},
+    )
+    return decided, samples
+
+
+def decide(config: RunConfig, data: str) -> RunConfig:
+    """The configuration with all it leaves open decided: data set, threads, and every setting of the rule.
+
+    Args:
+        config: RunConfig.
+        data: str - the data set that "best" stands for.
+
+    Returns:
+        RunConfig - to record; a later default changes nothing in it.
+
+    Raises:
+        ConfigError: no such rule, or a setting it does not take.
+
+    Example:
+        >>> decide(RunConfig(rule={"name": "set"}, threads=1), "digits").rule["until"]
+        1.0
+    """
+    rule = None if config.pattern == DENSE else describe(build_rule(config))
+    threads = config.threads or torch.get_num_threads()
+    return config.model_copy(update={"data": data, "threads": threads, "rule": rule})
+
+
+def reopen(folder: Path) -> tuple[RunConfig, Samples]:
+    """Configuration and data of a run that is there.
+
+    Raises:
+        FileNotFoundError: no run.
+        FormatError, ConfigError: a damaged one.
+        DataError: the data set is gone, or another.
+    """
+    document = layout.read_document(folder)
+    config = checked_config(document.config, str(folder / layout.CONFIG))
+    samples = load_samples(config.data, config.data_root)
+    if samples.sha256 != document.data.sha256:
+        raise DataError(f"resume {folder}", expected=f"the {samples.name} it began with", got="other content")
+    return config, samples
+
+
+class Restored(NamedTuple):
+    """A model as a checkpoint left it."""
+
+    model: nn.Module
+    config: RunConfig
+    inputs: int  # features of a sample
+    step: int
+
+
+def restored(path: Path, checkpoint: str = layout.LAST) -> Restored:
+    """The model of a run, for freezing and inspecting; its data set is not needed.
+
+    Args:
+        path: Path - a run folder, or one of the checkpoints in it.
+        checkpoint: str - which one of a folder: ``last.safetensors`` or ``best.safetensors``.
+
+    Returns:
+        Restored.
+
+    Raises:
+        FormatError: no such checkpoint, or a damaged one. ConfigError: no such path, or a damaged configuration.
+        FileNotFoundError: a folder without a run.
+    """
+    if not path.is_dir() and not (path.is_file() and (path.parent / layout.CONFIG).is_file()):
+        got = "a file outside of one" if path.exists() else "no such file or folder"
+        raise ConfigError(f"open {path}", expected="a run folder, or a checkpoint in one", got=got)
+    folder, name = (path, checkpoint) if path.is_dir() else (path.parent, path.name)
+    document = layout.read_document(folder)
+    config = checked_config(document.config, str(folder / layout.CONFIG))
+    if not (folder / name).is_file():
+        raise FormatError(
+            f"open {folder}", expected=f"a checkpoint {name}", got="none", hint="train it first"
+        )
+    inputs = prod(document.data.shape)
+    model = build_model(config, inputs, document.data.classes)
+    progress = load_checkpoint(folder / name, model, build_optimizer(config.optimizer, model))
+    return Restored(model.eval(), config, inputs, int(progress.get("step", 0)))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a run folder, or a file that lies in one under a checkpoint's name."""
+    return path.is_dir() or (
+        path.name in (layout.LAST, layout.BEST) and (path.parent / layout.CONFIG).is_file()
+    )
+
+
+def forget_workers(folder: Path) -> None:
+    """Delete the checkpoints of workers that trained alone."""
+    for own in _of_workers(folder):
+        own.unlink()
+
+
+def _of_workers(folder: Path) -> list[Path]:
+    name = re.compile(re.escape(layout.WORKER).replace(r"\{\}", r"\d+-[0-9a-f]{16}"))
+    return [path for path in folder.glob(layout.WORKER.format("*")) if name.fullmatch(path.name)]
+
+
+def _check_free(folder: Path, *, fresh: bool) -> None:
+    """Refuse a folder in which a new run would hide, replace or delete what is there."""
+    where = f"run folder {folder}"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(where, expected="a folder", got="a file")
+    there = [folder / name for name in layout.FILES if os.path.lexists(folder / name)]
+    if _is_run(folder):
+        if not fresh:
+            hint = "go on with --resume, or delete it with --fresh"
+            raise ConfigError(where, expected="a new folder", got="a run", hint=hint)
+        in_the_way = [path for path in there if path.is_dir()]
+    else:
+        events = folder / layout.TENSORBOARD
+        in_the_way = there + _of_workers(folder) + [events] * os.path.lexists(events)
+    if in_the_way:
+        names = ", ".join(path.name for path in in_the_way)
+        hint = "choose another folder, or move them away yourself: only files of a run are ever deleted"
+        raise ConfigError(where, expected="no foreign files under the names of a run", got=names, hint=hint)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder holds a run of ours; a foreign ``config.json`` is none."""
+    try:
+        layout.read_document(folder)
+    except (FormatError, FileNotFoundError):
+        return False
+    return True
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a run consists of, and nothing else that may be in its folder; the caller replaces its first file."""
+    for name in layout.FILES:
+        if name != layout.CONFIG:
+            (folder / name).unlink(missing_ok=True)
+    forget_workers(folder)
+    events = folder / layout.TENSORBOARD
+    for own in events.glob(f"*{layout.EVENTS}"):
+        own.unlink()
+    if events.is_dir() and not events.is_symlink() and not any(events.iterdir()):
+        events.rmdir()

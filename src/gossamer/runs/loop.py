@@ -1,0 +1,255 @@
+"""The training loop: can stop after any step and go on with the same bits."""
+
+from __future__ import annotations
+
+import time
+from math import ceil
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gossamer import data
+from gossamer.runs.build import Samples, build_engine, build_model, build_optimizer, learning_rate
+from gossamer.errors import ConfigError, FormatError
+from gossamer.runs import record as layout
+from gossamer.training import Extras, check_finite, gradients, load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gossamer.runs.config import RunConfig
+    from gossamer.training import Engine
+
+EVALUATION_BATCH = 1000
+Row = dict[str, Any]
+Note = tuple[float, float, float]  # of a step: sum of losses, right answers, samples
+
+
+class Watcher(Protocol):
+    """What is told about a training."""
+
+    def after_step(self, loop: Loop) -> None:
+        """After every optimizer step; may save a checkpoint."""
+
+    def after_epoch(self, loop: Loop, row: Row) -> None:
+        """After every epoch, with its metrics; ``loop`` stands at the start of the next."""
+
+
+class Loop:
+    """One training: model, optimizer and engine, and where it stands.
+
+    The order of the data depends on (seed, epoch), the learning rate on the step, and the engine draws from
+    (seed, step, layer): a checkpoint and three integers are all there is to resume.
+
+    Args:
+        config: RunConfig.
+        samples: Samples.
+
+    Raises:
+        ConfigError, DensityError, PatternError: a configuration that cannot be built.
+
+    Example:
+        >>> from gossamer.runs.build import load_samples
+        >>> from gossamer.runs.config import RunConfig
+        >>> loop = Loop(RunConfig(widths=(16,), density=0.5, epochs=1), load_samples("digits"))
+        >>> loop.total, loop.step
+        (15, 0)
+    """
+
+    part, parts = 0, 1  # of the training samples, where several processes share them
+
+    def __init__(self, config: RunConfig, samples: Samples) -> None:
+        self.config, self.samples = config, samples
+        self.per_epoch = self._steps_per_epoch()
+        self.total = self.per_epoch * config.epochs
+        torch.manual_seed(config.seed)  # the state rides in checkpoints, and has to be the run's own
+        self.model: nn.Module = build_model(config, samples.x_train.shape[1], samples.classes)
+        self.forward = self._wrapped(self.model)
+        self.optimizer = build_optimizer(config.optimizer, self.model)
+        self.engine = self._attached()
+        self.step = 0
+        self.loss_sum, self.right, self.seen = 0.0, 0, 0  # of the epoch under way
+        self.best: Row = {"epoch": 0, "accuracy": 0.0}
+        self.seconds = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.step // self.per_epoch
+
+    # --- what training with several processes does otherwise; see gossamer.runs.modes ---------------------------
+    def _steps_per_epoch(self) -> int:
+        return ceil(len(self.samples.x_train) // self.parts / self.config.batch)
+
+    def _wrapped(self, model: nn.Module) -> nn.Module:
+        """What computes the output in training."""
+        return model
+
+    def _attached(self) -> Engine | None:
+        """The engine of the rule."""
+        return build_engine(self.config, self.model, self.optimizer, self.total)
+
+    def _rate(self) -> float:
+        """Learning rate of the coming step."""
+        return learning_rate(
+            self.config.optimizer, self.config.schedule, self.step, self.total, self.per_epoch
+        )
+
+    def _shared(self, note: Note) -> Note:
+        """The note of a step, over all processes."""
+        return note
+
+    def _advance(self, note: Note) -> None:
+        """Use the gradients."""
+        self.optimizer.step()
+
+    def _threads(self) -> int:
+        return self.config.threads or torch.get_num_threads()
+
+    def _workers(self) -> list[int]:
+        """Steps of every worker, where there are several processes."""
+        return []
+
+    def _resumed(self, workers: list[int]) -> None:
+        """Where every worker stood."""
+
+    def resume(self, folder: Path, checkpoint_every: int | None) -> None:
+        """Stand where the last checkpoint of a run folder was written, where another process keeps the folder."""
+        if (last := folder / layout.LAST).is_file():
+            self.restore(last)
+
+    # --- what all do -------------------------------------------------------------------------------------------
+    def run(self, watcher: Watcher | None) -> None:
+        """Train to the end from wherever the loop stands.
+
+        Args:
+            watcher: Watcher or None - None: another process tells the story; nothing is evaluated.
+
+        Raises:
+            NonFiniteError: the loss is NaN or infinite.
+        Cost: the training; one evaluation of the test set an epoch.
+        """
+        torch.set_num_threads(self._threads())
+        self.model.train()
+        while self.step < self.total:
+            for loss, right, seen in self._epoch():
+                self.step += 1
+                self.loss_sum += loss
+                self.right += int(right)
+                self.seen += int(seen)
+                if watcher and self.step % self.per_epoch:
+                    watcher.after_step(self)
+            row = self._finish_epoch() if watcher else {}
+            self.loss_sum, self.right, self.seen = 0.0, 0, 0
+            if watcher:
+                watcher.after_epoch(self, row)
+
+    def _epoch(self) -> Iterator[Note]:
+        """Take the steps that are left of an epoch, and tell of each."""
+        own = data.part_of(len(self.samples.x_train), self.part, self.parts)
+        x, y = self.samples.x_train[own], self.samples.y_train[own]
+        order = data.epoch_generator(self.config.seed, self.epoch, self.part)
+        for pair in data.batches(x, y, self.config.batch, order, start=self.step % self.per_epoch):
+            began = time.perf_counter()
+            note = self._train_step(*pair)
+            self.seconds += time.perf_counter() - began
+            yield note
+
+    def _set_rate(self) -> None:
+        rate = self._rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _train_step(self, x: Tensor, y: Tensor) -> Note:
+        """One optimizer step."""
+        self._set_rate()
+        loss, output = gradients(self.forward, self.optimizer, x, y, F.cross_entropy)
+        right = int((output.argmax(1) == y).sum())
+        note = self._shared((loss * len(y), right, len(y)))
+        check_finite(note[0] / note[2], self.step + 1)
+        self._advance(note)
+        return note
+
+    def _finish_epoch(self) -> Row:
+        """Evaluate, and remember the best; the row of metrics."""
+        test_loss, accuracy = evaluate(self.model, self.samples.x_test, self.samples.y_test)
+        row = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "train_loss": self.loss_sum / self.seen,
+            "train_accuracy": self.right / self.seen,
+            "test_loss": test_loss,
+            "test_accuracy": accuracy,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "seconds": round(self.seconds, 3),
+        }
+        if accuracy > self.best["accuracy"]:
+            self.best = {"epoch": self.epoch, "accuracy": accuracy}
+        return row
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a kill while writing leaves the one before."""
+        progress = {
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "right": self.right,
+            "seen": self.seen,
+            "best": self.best,
+            "seconds": self.seconds,
+            "workers": self._workers(),
+        }
+        save_checkpoint(path, self.model, self.optimizer, self.engine, Extras(progress=progress))
+
+    def restore(self, path: Path) -> None:
+        """Stand where a checkpoint was written; raises FormatError or ConfigError where it cannot."""
+        progress = load_checkpoint(path, self.model, self.optimizer, self.engine)
+        try:
+            self.step, self.right, self.seen = (int(progress[name]) for name in ("step", "right", "seen"))
+            self.loss_sum, self.seconds = float(progress["loss_sum"]), float(progress["seconds"])
+            best, workers = progress["best"], progress.get("workers", [])
+            self.best = {"epoch": int(best["epoch"]), "accuracy": float(best["accuracy"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(
+                f"resume from {path}", expected="a checkpoint of this command", got=repr(error)
+            ) from None
+        if len(workers) != (wanted := len(self._workers())):
+            raise ConfigError(
+                f"resume from {path}",
+                expected=f"a checkpoint of {wanted} workers",
+                got=f"one of {len(workers)}",
+            )
+        self._resumed(workers)
+        if not 0 <= self.step <= self.total:
+            raise FormatError(
+                f"resume from {path}", expected=f"a step up to {self.total}", got=str(self.step)
+            )
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Mean loss and accuracy of a model; it is left in training mode if it was.
+
+    Args:
+        model: nn.Module.
+        x: [n, features].
+        y: [n], int64.
+
+    Returns:
+        (loss, accuracy).
+
+    Example:
+        >>> evaluate(nn.Identity(), torch.eye(3), torch.arange(3))[1]
+        1.0
+    """
+    training = model.training
+    model.eval()
+    loss, right = 0.0, 0
+    for part, labels in data.batches(x, y, EVALUATION_BATCH, shuffle=False):
+        output = model(part)
+        loss += F.cross_entropy(output, labels, reduction="sum").item()
+        right += int((output.argmax(1) == labels).sum())
+    model.train(training)
+    return loss / len(y), right / len(y)

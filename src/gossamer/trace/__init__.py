@@ -1,0 +1,1 @@
+"""From a model of torch to a network of ours."""

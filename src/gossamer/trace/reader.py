@@ -1,0 +1,179 @@
+"""From a traced fx graph to ours: linear layers, operators of the list, and what stays torch."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from torch import Tensor, fx, nn
+
+from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
+from gossamer.network.operators import Operator, Unsupported, operators
+from gossamer.trace.opaque import Attribute, Method, Slot, TracedCall
+from gossamer.trace.read import find_module, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Read = tuple[list[fx.Node], Call | Linear]
+
+
+class UnreadableError(Exception):
+    """A trace that a graph of values cannot say; the message is the reason. Nothing else means that."""
+
+
+class Reader:
+    """Turns fx nodes into ours, one by one.
+
+    Args:
+        model: nn.Module - what was traced.
+        traced: fx.Graph.
+    """
+
+    def __init__(self, model: nn.Module, traced: fx.Graph) -> None:
+        self.modules = dict(model.named_modules())
+        self.traced = traced
+        self.names: dict[fx.Node, str] = {}
+        self.taken: set[str] = set()
+
+    def graph(self) -> Graph:
+        """The whole graph, nodes that do nothing left out; raises UnreadableError."""
+        inputs: list[str] = []
+        nodes: list[Node] = []
+        output: Any = None
+        for node in self.traced.nodes:
+            if node.op == "output":
+                output = node.args[0]
+            elif node.op == "placeholder":
+                inputs.append(self._name(node))
+            else:
+                name = self._name(node)
+                nodes.append(Node(name, *self._read(node)))
+        if not isinstance(output, fx.Node):
+            raise UnreadableError("it returns more than one tensor, or none that depends on its inputs")
+        graph = Graph(tuple(inputs), tuple(nodes), self.names[output])
+        for each in nodes:
+            if isinstance(each.body, Call) and each.body.op == "identity":
+                graph = graph.without(each.name)
+        return _used(graph)
+
+    def _name(self, node: fx.Node) -> str:
+        """The layer's or the input's name in the model, or fx's own; made unique, for a layer may be used twice."""
+        wanted = str(node.target) if node.op in ("call_module", "placeholder") else node.name
+        name, number = wanted, 1
+        while name in self.taken:
+            number += 1
+            name = f"{wanted}:{number}"
+        self.taken.add(name)
+        self.names[node] = name
+        return name
+
+    def _read(self, node: fx.Node) -> tuple[tuple[str, ...], Call | Linear | Opaque]:
+        """Inputs and body of a node."""
+        known = None
+        if node.op == "call_module":
+            known = self._module(node)
+        elif node.op in ("call_function", "call_method"):
+            known = self._call(node)
+        if known is None:
+            return self._opaque(node)
+        return tuple(self.names[each] for each in known[0]), known[1]
+
+    def _module(self, node: fx.Node) -> Read | None:
+        """A linear layer or a module of the list, called with one tensor."""
+        module = self.modules[str(node.target)]
+        if node.kwargs or len(node.args) != 1 or not isinstance(node.args[0], fx.Node):
+            return None
+        inputs = [node.args[0]]
+        if (connections := read(module)) is not None:
+            return inputs, Linear(connections)
+        entry = find_module(module)
+        if entry is None:
+            return None
+        self._not_in_place(node, inputs, bool(getattr(module, "inplace", False)))
+        return _settled(entry, inputs, lambda: entry.modules[type(module)](module))
+
+    def _call(self, node: fx.Node) -> Read | None:
+        """A function or tensor method of the list: tensors first, then numbers."""
+        entry = next((each for each in operators.values() if node.target in each.calls), None)
+        if entry is None:
+            return None
+        args, kwargs = list(node.args), dict(node.kwargs)
+        if "input" in kwargs:
+            args.insert(0, kwargs.pop("input"))
+        tensors, rest = args[: entry.arity], args[entry.arity :]
+        inputs = [each for each in tensors if isinstance(each, fx.Node)]
+        reads = entry.calls[node.target]
+        if len(inputs) != entry.arity or _has_nodes((rest, kwargs)) or not _takes(reads, rest, kwargs):
+            return None
+        in_place = str(getattr(node.target, "__name__", node.target)).endswith("_")
+        self._not_in_place(node, inputs, in_place or bool(kwargs.get("inplace")))
+        return _settled(entry, inputs, lambda: (reads(*rest, **kwargs), {}))
+
+    @staticmethod
+    def _not_in_place(node: fx.Node, inputs: list[fx.Node], in_place: bool) -> None:
+        """Refuse to write over a value that something else reads: a graph of values cannot say that."""
+        if in_place and any(len(each.users) > 1 or each.op == "placeholder" for each in inputs[:1]):
+            raise UnreadableError(f"{node.name} writes over a value that is used elsewhere")
+
+    def _opaque(self, node: fx.Node) -> tuple[tuple[str, ...], Opaque]:
+        """Whatever else: called as traced, with our values put in for fx's."""
+        inputs, target = node.all_input_nodes, node.target
+        writes = target is operator.setitem or str(target).rstrip("_") != str(target)
+        if writes or node.kwargs.get("inplace") or node.kwargs.get("out") is not None:
+            raise UnreadableError(f"{node.name} writes over a value")
+        call, what = self._callable(node.op, target)
+        slots: dict[fx.Node, Any] = {each: Slot(number) for number, each in enumerate(inputs)}
+        arguments = () if node.op == "get_attr" else node.args
+        args, kwargs = fx.node.map_arg((arguments, node.kwargs), slots.__getitem__)
+        return tuple(self.names[each] for each in inputs), Opaque(what, TracedCall(call, args, kwargs))
+
+    def _callable(self, op: str, target: Any) -> tuple[Callable[..., Any], str]:
+        """What to call, and how to speak of it."""
+        if op == "call_module":
+            module = self.modules[target]
+            return module, f"module {target!r} ({type(module).__name__})"
+        if op == "call_method":
+            return Method(target), f"tensor method {target!r}"
+        if op == "get_attr":
+            holder, _, attribute = target.rpartition(".")
+            return Attribute(self.modules[holder], attribute), f"tensor {target!r}"
+        return target, f"function {getattr(target, '__name__', str(target))!r}"
+
+
+def _settled(
+    entry: Operator, inputs: list[fx.Node], reader: Callable[[], tuple[Any, dict[str, Tensor]]]
+) -> Read | None:
+    """The call, or None where its arguments are not ones the operator knows."""
+    try:
+        settings, tensors = reader()
+    except (Unsupported, ValidationError):
+        return None
+    return inputs, Call(entry.name, settings, tensors)
+
+
+def _takes(reads: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether an operator knows arguments of these names."""
+    try:
+        inspect.signature(reads).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _has_nodes(arguments: Any) -> bool:
+    found: list[fx.Node] = []
+    fx.node.map_arg(arguments, found.append)
+    return bool(found)
+
+
+def _used(graph: Graph) -> Graph:
+    """Without nodes that nothing reads."""
+    needed, kept = {graph.output}, []
+    for node in reversed(graph.nodes):
+        if node.name in needed:
+            needed.update(node.inputs)
+            kept.append(node)
+    return Graph(graph.inputs, tuple(reversed(kept)), graph.output)

@@ -1,0 +1,125 @@
+"""Every layout holds a layer exactly, and says so when it cannot."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossamer.errors import ConfigError, FormatError, GossamerError
+from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts.connections import Connections, group
+from gossamer.layouts.values import narrowed
+from gossamer.patterns import NM, FanIn, parse
+
+
+def drawn(pattern: str, shape: tuple[int, int], density: float = 0.5) -> Connections:
+    """A layer of single connections under a pattern."""
+    kind = parse(pattern)
+    if isinstance(kind, NM):
+        density = kind.n / kind.m
+    grid = kind.grid(shape)
+    units = kind.sample(kind.budget(density, shape), grid)
+    dense = kind.unpack(torch.randn(units.numel() * grid.members), units, grid)
+    positions = (
+        kind.unpack(torch.ones(units.numel() * grid.members), units, grid).view(-1).nonzero().squeeze(1)
+    )
+    return Connections(shape, positions, dense.view(-1)[positions], pattern=kind)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8), (17, 16), (24, 40)])
+@pytest.mark.parametrize(
+    "pattern", ["unstructured", "fanin", "fanin:4", "nm:1:4", "nm:3:8", "block:1:4", "block:4"]
+)
+@pytest.mark.parametrize("name", sorted(layouts))
+def test_pack_then_check_gives_the_layer_back(name, pattern, shape):
+    if shape[0] % parse(pattern).unit[0]:
+        pytest.skip("groups or blocks do not divide it")
+    layer = drawn(pattern, shape)
+    kind = layout(name)
+    fits = kind.fit(layer)
+    if isinstance(fits, str):
+        assert fits
+        return
+    packed = kind.pack(layer, fits)
+    assert torch.equal(kind.check(packed).dense(), layer.dense())
+    assert packed.bytes == sum(t.numel() * t.element_size() for t in (packed.values, *packed.index.values()))
+    assert packed.dims == [*shape, *fits.values()]
+    assert all(t.is_contiguous() for t in (packed.values, *packed.index.values()))
+
+
+@given(st.data())
+def test_fan_in_filled_up_with_zeros(data):
+    rows, cols = data.draw(st.integers(1, 6)) * 4, data.draw(st.integers(2, 12))
+    layer = drawn("fanin", (rows, cols), 1.0 if cols < 3 else 0.6)
+    gone = data.draw(st.sets(st.integers(0, cols - 1), max_size=max(1, cols // 4)))
+    smaller = layer.without(inputs=torch.tensor(sorted(gone), dtype=torch.int64))
+    if smaller.shape[1] == 0 or not isinstance(fits := layout("fanin").fit(smaller), dict):
+        return
+    packed = layout("fanin").pack(smaller, fits)
+    back = layout("fanin").check(packed)
+    assert torch.equal(back.dense(), smaller.dense())
+    assert back.positions.numel() <= 1.25 * smaller.positions.numel()
+
+
+def test_uneven_fan_ins_do_not_fit():
+    layer = Connections((2, 8), torch.tensor([0, 8, 9, 10, 11, 12]), torch.ones(6))
+    assert layout("fanin").fit(layer) == "fan-ins from 1 to 5 would need 4 zeros"
+
+
+def test_largest_group_is_found():
+    positions = torch.tensor([r * 8 + c for r in range(8) for c in ((1, 4) if r < 4 else (0, 7))])
+    layer = Connections((8, 8), positions, torch.arange(1.0, 17.0))
+    assert layout("fanin").fit(layer) == {"group": 4}
+    assert group(layer, FanIn(8).grid((8, 8))) is None
+
+
+def test_whole_blocks_are_found():
+    layer = drawn("block:8", (32, 48), 0.3)
+    plain = Connections(layer.shape, layer.positions, layer.values)
+    assert layout("block").fit(plain) == {"h": 8, "w": 8}
+    broken = plain.only(torch.arange(plain.positions.numel()) > 0)
+    assert layout("block").fit(broken) == (
+        "connections do not come in whole blocks of 32 x 32 or 16 x 16 or 8 x 8 or 4 x 4"
+    )
+
+
+def test_no_connection_at_all():
+    layer = Connections((3, 4), torch.empty(0, dtype=torch.int64), torch.empty(0))
+    assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
+        "block": False, "csr": True, "csr_bands": True, "dense": True, "fanin": False, "nm": False,
+        "nm_bytes": False, "nm_lanes": False, "slice": False
+    }  # fmt: skip
+    assert layout("csr").check(layout("csr").pack(layer, {})).positions.numel() == 0
+
+
+def test_lanes_put_eight_neurons_side_by_side():
+    layer = drawn("nm:1:4", (9, 8))
+    plain, lanes = (layout(name).pack(layer, {"n": 1, "m": 4}) for name in ("nm", "nm_lanes"))
+    assert lanes.index["offset"].shape == (2, 2, 1, 8)
+    for row in range(9):
+        assert torch.equal(lanes.index["offset"][row // 8, :, :, row % 8], plain.index["offset"][row])
+    assert not lanes.values.view(2, 2, 1, 8)[1, ..., 1:].any()
+
+
+@pytest.mark.parametrize("name", sorted(layouts))
+def test_values_of_another_number_are_refused(name):
+    layer = drawn("block:4" if name == "block" else "nm:1:4", (8, 8))
+    if name == "slice":
+        layer = layer.without(inputs=torch.tensor([0]))
+        layer = Connections((8, 8), layer.positions, layer.values)
+    layer = narrowed(layer, "int8") if name == "nm_bytes" else layer
+    kind = layout(name)
+    packed = kind.pack(layer, kind.fit(layer))
+    short = Packed(name, packed.shape, packed.parameters, packed.values[:-1], packed.index)
+    with pytest.raises(FormatError, match="values"):
+        kind.check(short)
+    missing = Packed(name, packed.shape, packed.parameters, packed.values, {"what": packed.values})
+    with pytest.raises(GossamerError):
+        kind.check(missing)
+
+
+def test_unknown_layout():
+    with pytest.raises(ConfigError, match="csr"):
+        layout("coo")
