@@ -186,30 +186,28 @@ def update() -> Drawing:
 
 
 def house() -> Drawing:
-    """Who may import whom: two wings under one roof."""
-    picture = Drawing(860, 300, "Two wings under one roof: arithmetic and structure")
+    """Who may import whom: downwards only."""
+    picture = Drawing(860, 376, "Who may import whom: structure, arithmetic, shipping")
     rooms = (
-        (30, 20, 800, "cli · report", "the face: commands, plots, the report"),
-        (
-            30,
-            84,
-            800,
-            "training · parallel · compress · deploy · estimators",
-            "whole jobs",
-        ),
-        (30, 160, 390, "nn", "layers in two homes"),
-        (30, 206, 390, "ops", "operators on flat tensors"),
-        (30, 252, 390, "kernels", "one table: reference, cpu"),
-        (440, 160, 390, "rules", "how connections come and go"),
-        (440, 206, 390, "topology", "which exist now, and how that changes"),
-        (440, 252, 390, "patterns", "which zeros are allowed"),
+        (30, 20, 800, "cli · report · runs", "commands, plots, recorded trainings"),
+        (30, 66, 800, "training · parallel · compress · estimators · freezing", "whole jobs"),
+        (30, 112, 800, "trace", "a model of torch as a network of ours"),
+        (30, 186, 255, "rules", "how they come and go"),
+        (30, 232, 255, "topology", "which exist now"),
+        (30, 278, 255, "patterns", "which are allowed"),
+        (302, 186, 255, "nn", "layers"),
+        (302, 232, 255, "ops", "operators"),
+        (302, 278, 255, "kernels", "one table"),
+        (575, 186, 255, "runtime", "arrays, no torch"),
+        (575, 232, 255, "network", "graph, operators, file"),
+        (30, 324, 800, "layouts", "how the connections of a layer are stored, one file each"),
     )
     for x, y, width, name, says in rooms:
         picture.box(x, y, width, 38, KEPT, PALE)
         picture.heading(x + 14, y + 24, name)
         picture.text(x + width - 14, y + 24, says, SOFT, "end", 12)
-    picture.text(225, 148, "arithmetic", SOFT, "middle", 12)
-    picture.text(635, 148, "structure", SOFT, "middle", 12)
+    for x, wing in ((157, "structure"), (429, "arithmetic"), (702, "shipping")):
+        picture.text(x, 174, wing, SOFT, "middle", 12)
     return picture
 
 
