@@ -6,7 +6,7 @@ from gossamer.rules.config import build, describe, rule_of
 from gossamer.rules.importance import ImportancePruning
 from gossamer.rules.mest import MEST
 from gossamer.rules.rigl import RigL, gradient_of
-from gossamer.rules.schedules import Constant, Cosine, Cubic, Linear, Schedule, schedules
+from gossamer.rules.schedules import Constant, CosineDecay, CubicDecay, LinearDecay, Schedule, schedules
 from gossamer.rules.set import SET
 from gossamer.rules.snfs import SNFS
 from gossamer.rules.srigl import SRigL
@@ -20,11 +20,11 @@ __all__ = [
     "SET",
     "SNFS",
     "Constant",
-    "Cosine",
-    "Cubic",
+    "CosineDecay",
+    "CubicDecay",
     "ImportancePruning",
     "LayerView",
-    "Linear",
+    "LinearDecay",
     "RigL",
     "Rule",
     "SRigL",

@@ -13,7 +13,7 @@ from torch import Tensor
 from gossamer.errors import ConfigError, PatternError
 from gossamer.patterns import Pattern
 from gossamer.registry import Registry
-from gossamer.rules.schedules import Cosine, Schedule
+from gossamer.rules.schedules import CosineDecay, Schedule
 from gossamer.rules.view import LayerView
 from gossamer.topology import top_mask
 
@@ -77,7 +77,7 @@ class Rule(ABC):
 
     def schedule(self) -> Schedule:
         """The drop fraction over time."""
-        return self.drop if isinstance(self.drop, Schedule) else Cosine(float(self.drop))
+        return self.drop if isinstance(self.drop, Schedule) else CosineDecay(float(self.drop))
 
     def due(self, step: int, total_steps: int) -> bool:
         """Whether the topology is updated after optimizer step ``step`` (1-based)."""

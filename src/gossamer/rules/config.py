@@ -41,7 +41,7 @@ def build(config: dict[str, Any]) -> Rule:
     Cost: O(1).
     Example:
         >>> build({"name": "rigl", "every": 50, "drop": {"name": "linear", "start": 0.4}}).drop
-        Linear(start=0.4, end=0.0)
+        LinearDecay(start=0.4, end=0.0)
     """
     return _make(
         rules, {key: _part(value) if isinstance(value, dict) else value for key, value in config.items()}

@@ -43,12 +43,12 @@ class Schedule(ABC):
 
 
 @schedules.register("cosine")
-class Cosine(Schedule):
+class CosineDecay(Schedule):
     """Half a cosine wave; RigL's default for the drop fraction.
 
     Source: RigL (Evci et al. 2020): f(t) = alpha / 2 (1 + cos(pi t / T_end)).
     Example:
-        >>> round(Cosine(0.3)(5000, 0, 25000), 6)
+        >>> round(CosineDecay(0.3)(5000, 0, 25000), 6)
         0.271353
     """
 
@@ -58,12 +58,12 @@ class Cosine(Schedule):
 
 
 @schedules.register("linear")
-class Linear(Schedule):
+class LinearDecay(Schedule):
     """A straight line.
 
     Source: RigL, appendix G, k = 1.
     Example:
-        >>> Linear(0.4)(25, 0, 100)
+        >>> LinearDecay(0.4)(25, 0, 100)
         0.30000000000000004
     """
 
@@ -73,12 +73,12 @@ class Linear(Schedule):
 
 
 @schedules.register("cubic")
-class Cubic(Schedule):
+class CubicDecay(Schedule):
     """Fast first, slow at the end: a drop fraction (RigL, appendix G, k = 3) or a sparsity ramp.
 
     Source: Zhu and Gupta 2017: s_t = s_f + (s_i - s_f) (1 - (t - t0) / (t1 - t0))^3.
     Example:
-        >>> round(Cubic(0.0, 0.9)(13, 10, 25), 4)
+        >>> round(CubicDecay(0.0, 0.9)(13, 10, 25), 4)
         0.4392
     """
 

@@ -14,7 +14,7 @@ from gossamer.patterns import Pattern, Unstructured
 from gossamer.patterns.base import merge
 from gossamer.rules.base import Rule, is_number, rules
 from gossamer.rules.rigl import gradient_of
-from gossamer.rules.schedules import Cosine, Schedule
+from gossamer.rules.schedules import CosineDecay, Schedule
 from gossamer.rules.view import LayerView
 from gossamer.topology import top_mask
 
@@ -63,7 +63,9 @@ class SNFS(Rule):
     def schedule(self) -> Schedule:
         """A float calms down to a hundredth."""
         return (
-            self.drop if isinstance(self.drop, Schedule) else Cosine(float(self.drop), float(self.drop) / 100)
+            self.drop
+            if isinstance(self.drop, Schedule)
+            else CosineDecay(float(self.drop), float(self.drop) / 100)
         )
 
     def undefined_on(self, pattern: Pattern) -> str:

@@ -11,9 +11,9 @@ from gossamer.errors import ConfigError
 from gossamer.rules import (
     SET,
     Constant,
-    Cosine,
-    Cubic,
-    Linear,
+    CosineDecay,
+    CubicDecay,
+    LinearDecay,
     RigL,
     SRigL,
     Static,
@@ -36,15 +36,15 @@ from gossamer.rules import (
 )
 def test_cosine_goldens(step: int, fraction: float, digits: int) -> None:
     """alpha 0.3, T_end 25,000, directly and as the drop fraction of RigL over 33,334 steps."""
-    assert round(Cosine(0.3)(step, 0, 25000), digits) == fraction
+    assert round(CosineDecay(0.3)(step, 0, 25000), digits) == fraction
     assert round(RigL(until=0.75).fraction(step, 100_000 // 3 + 1), 3) == round(fraction, 3)
 
 
 def test_cosine_ends_at_zero_and_stays_there() -> None:
     """f(0) = alpha, f(T_end) = 0."""
-    assert Cosine(0.3)(25000, 0, 25000) == 0
-    assert Cosine(0.3)(99999, 0, 25000) == 0
-    assert Cosine(0.3)(-5, 0, 25000) == 0.3
+    assert CosineDecay(0.3)(25000, 0, 25000) == 0
+    assert CosineDecay(0.3)(99999, 0, 25000) == 0
+    assert CosineDecay(0.3)(-5, 0, 25000) == 0.3
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_cosine_ends_at_zero_and_stays_there() -> None:
 )
 def test_cubic_goldens_of_gradual_magnitude_pruning(step: float, sparsity: float) -> None:
     """t0 = 10, length 15, from 0 to 0.9: the ratio is over t_end - t_start and clamped."""
-    assert round(Cubic(0.0, 0.9)(step, 10, 25), 5) == sparsity
+    assert round(CubicDecay(0.0, 0.9)(step, 10, 25), 5) == sparsity
 
 
 @pytest.mark.parametrize("name", sorted(schedules))
@@ -69,7 +69,7 @@ def test_every_schedule_goes_from_start_to_end_without_turning_back(name: str) -
 
 def test_shapes_of_the_alternatives() -> None:
     """Appendix G of RigL: linear, and the third power of what is left; and a constant."""
-    assert [round(s(25, 0, 100), 9) for s in (Linear(0.4), Cubic(0.4), Constant(0.4))] == [
+    assert [round(s(25, 0, 100), 9) for s in (LinearDecay(0.4), CubicDecay(0.4), Constant(0.4))] == [
         0.3, round(0.4 * 0.75**3, 9), 0.4,
     ]  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_the_drop_fraction_starts_at_begin() -> None:
     assert rule.fraction(300, 1000) == pytest.approx(0.2)
     assert rule.fraction(500, 1000) == pytest.approx(0.0)
     assert SET(drop=0.25).fraction(999, 1000) == 0.25
-    assert SET(drop=Linear(0.5)).fraction(500, 1000) == 0.25
+    assert SET(drop=LinearDecay(0.5)).fraction(500, 1000) == 0.25
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,6 @@ def test_hostile_configs_are_refused(config: dict) -> None:
 
 def test_describe_keeps_schedules() -> None:
     """A schedule inside a rule is data too."""
-    rule = SRigL(drop=Linear(0.4, 0.1), gamma=None, every=7)
+    rule = SRigL(drop=LinearDecay(0.4, 0.1), gamma=None, every=7)
     assert build(describe(rule)) == rule
     assert describe(rule)["drop"] == {"name": "linear", "start": 0.4, "end": 0.1}
