@@ -13,7 +13,7 @@ from torch import Tensor
 import gossamer as gs
 from gossamer.kernels import pick, transposing
 from gossamer.kernels.cpu.pack import row_dtype
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import narrowed
 from gossamer.patterns import parse
@@ -57,31 +57,31 @@ def connections_of(layer: gs.SparseLinear) -> Connections:
     return connections
 
 
-def layouts_of(layer: gs.SparseLinear) -> dict[str, Packed]:
+def layouts_of(layer: gs.SparseLinear) -> dict[str, Encoded]:
     """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bytes, bands, int8."""
     own, shape = layer.pattern.layout, layer.shape
     parameters = dict(zip(layout(own).parameters, layer.pattern.dims(shape)[2:], strict=True))
     index = {str(number): tensor for number, tensor in enumerate(layer.operands())}
     name, connections = str(layer.pattern), connections_of(layer)
-    held = {name: Packed(own, shape, parameters, layer.values.detach(), index)}
+    held = {name: Encoded(own, shape, parameters, layer.values.detach(), index)}
     small = narrowed(connections, "int8")
     if isinstance(fits := layout("nm_bytes").fit(small), dict):
-        held[f"{name} bytes int8"] = layout("nm_bytes").pack(small, fits)  # inputs rounded to int8 as well
+        held[f"{name} bytes int8"] = layout("nm_bytes").encode(small, fits)  # inputs rounded to int8 as well
     for kind, label in ((own, name), (f"{own}_lanes", f"{name} lanes"), ("csr_bands", f"{name} bands")):
         banded = kind == "csr_bands" and (layer.grid.members > 1 or own == "nm")  # has something faster
         if kind in layouts and not banded and isinstance(fits := layout(kind).fit(connections), dict):
-            held.setdefault(label, layout(kind).pack(connections, fits))
-            held[f"{label} int8"] = layout(kind).pack(small, fits)
+            held.setdefault(label, layout(kind).encode(connections, fits))
+            held[f"{label} int8"] = layout(kind).encode(small, fits)
     return held
 
 
-def forward(packed: Packed, x: Tensor) -> Call:
+def forward(encoded: Encoded, x: Tensor) -> Call:
     """The product of the compiled core."""
-    run = pick("linear", packed.layout, row_dtype(packed.values), "cpu").call
-    return partial(run, x, packed.values, list(packed.index.values()), None, packed.dims, packed.scale)
+    run = pick("linear", encoded.layout, row_dtype(encoded.values), "cpu").call
+    return partial(run, x, encoded.values, list(encoded.index.values()), None, encoded.dims, encoded.scale)
 
 
-def copy(packed: Packed) -> Packed:
+def copy(encoded: Encoded) -> Encoded:
     """The same layer in memory of its own."""
-    index = {name: tensor.clone() for name, tensor in packed.index.items()}
-    return replace(packed, values=packed.values.clone(), index=index)
+    index = {name: tensor.clone() for name, tensor in encoded.index.items()}
+    return replace(encoded, values=encoded.values.clone(), index=index)

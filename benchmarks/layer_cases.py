@@ -14,7 +14,7 @@ from layer_rates import peaks, with_shares
 from layer_rivals import INSTALLING, versions
 from torch import Tensor
 
-from gossamer.layouts import Packed
+from gossamer.layouts import Encoded
 from gossamer.measure import threads
 from gossamer.patterns import NM, parse
 
@@ -28,7 +28,7 @@ Case = dict[str, Any]
 
 
 @lru_cache(maxsize=1)
-def layers(inputs: int, outputs: int, sparsity: float) -> tuple[Tensor, dict[str, tuple[int, Packed]]]:
+def layers(inputs: int, outputs: int, sparsity: float) -> tuple[Tensor, dict[str, tuple[int, Encoded]]]:
     """The dense weight of the unstructured layer for rivals, and name -> (connections, layout) of ours."""
     density, names = 1 - sparsity / 100, filter(None, (*PATTERNS, TILES.get(sparsity)))
     made = [random_layer(name, density, inputs, outputs) for name in names if divides(name, inputs, outputs)]

@@ -20,7 +20,7 @@ from layer_rates import row
 from layer_rivals import RIVALS
 from layer_timing import warm
 
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 
 FILE = "dlmc_small.npz"
@@ -44,14 +44,14 @@ def patterns() -> dict[str, Connections]:
     return matrices
 
 
-def held(connections: Connections) -> dict[str, tuple[int, Packed]]:
+def held(connections: Connections) -> dict[str, tuple[int, Encoded]]:
     """Name -> (connections, layout), of every sparse layout that the core runs and that holds the pattern."""
     made = {}
     for name in layouts:
         kind = layout(name)
         parameters = kind.fit(connections)
         if kind.kernel and kind.explicit and not isinstance(parameters, str):
-            made[name] = (connections.positions.numel(), kind.pack(connections, parameters))
+            made[name] = (connections.positions.numel(), kind.encode(connections, parameters))
     return made
 
 

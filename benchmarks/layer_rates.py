@@ -8,12 +8,12 @@ import torch
 from layer_rivals import RIVALS
 from torch import Tensor
 
-from gossamer.layouts import Packed
+from gossamer.layouts import Encoded
 from gossamer.measure import alternate
 
 
 def row(
-    times: dict[str, float], ours: dict[str, tuple[int, Packed]], w: Tensor, batch: int
+    times: dict[str, float], ours: dict[str, tuple[int, Encoded]], w: Tensor, batch: int
 ) -> dict[str, Any]:
     """All contenders of a case: what each took, what it executed and read.
 

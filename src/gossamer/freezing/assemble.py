@@ -32,14 +32,14 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     graph, removals = remove_dead(graph)
     graph = fuse(graph, inputs)
     if wanted.plan is not None:
-        packed, batches, tried = repeated(graph, wanted.plan)
+        chosen, batches, tried = repeated(graph, wanted.plan)
         facts = wanted.plan.machine
     else:
         graph = _narrowed(graph, wanted)
-        packed, found, classes = choose(graph, inputs, wanted)
+        chosen, found, classes = choose(graph, inputs, wanted)
         sizes = [row.batch for row in classes]
         batches = [_batch(row, wanted) for row in classes]
-        layers = {node.name: layer for node, layer in packed.layers()}
+        layers = {node.name: layer for node, layer in chosen.layers()}
         tried = {name: _tried(found[name], layers[name], sizes) for name in found}
         facts = machine()
     gone = {row.layer: row for row in removals}
@@ -53,10 +53,10 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
                 "candidates": tried[node.name],
             }
         )
-        for node, layer in packed.layers()
+        for node, layer in chosen.layers()
     ]
     return Frozen(
-        packed,
+        chosen,
         Plan(inputs=described(inputs), batches=batches, layers=rows, notes=_notes(graph), machine=facts),
     )
 

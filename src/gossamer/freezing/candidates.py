@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import PatternError
 from gossamer.freezing.wanted import SIZE, SPEED
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.values import EXACT
 from gossamer.network.graph import Choice
 from gossamer.network.store import smallest, to_store
@@ -28,7 +28,7 @@ class Candidates:
 
     Args:
         connections: Connections - what they hold.
-        forms: layout -> Packed.
+        forms: layout -> Encoded.
         refused: layout -> why it was not tried.
         ways: what may run the layer; one where the caller left no choice.
         named: bool - the caller left few layouts: they are measured at every batch size.
@@ -39,14 +39,14 @@ class Candidates:
     """
 
     connections: Connections
-    forms: dict[str, Packed]
+    forms: dict[str, Encoded]
     refused: dict[str, str]
     ways: list[Choice]
     named: bool = False
     settled: bool = False
     seconds: dict[int, dict[Choice, float]] = field(default_factory=dict)
     unmeasured: dict[Choice, str] = field(default_factory=dict)
-    stores: dict[frozenset[str], Packed] = field(default_factory=dict)
+    stores: dict[frozenset[str], Encoded] = field(default_factory=dict)
 
     def fastest(self, batch: int, engine: str | None = None) -> Choice | None:
         """The fastest way at a batch size, of one engine or both; of those as fast the smallest; None: unmeasured."""
@@ -60,7 +60,7 @@ class Candidates:
         form = self.forms[way.layout]
         return form.wide_bytes if way.engine == "torch" else form.bytes
 
-    def stored(self, names: Iterable[str]) -> Packed:
+    def stored(self, names: Iterable[str]) -> Encoded:
         """What goes into a file where these layouts run."""
         key = frozenset(names)
         if key not in self.stores:
@@ -117,11 +117,11 @@ def candidates(
         elif forced is None and allowed is None and kind.explicit and connections.density > crowded:
             refused[name] = f"density {connections.density:.2f} is above {crowded:.2f}"
         else:
-            forms[name] = kind.pack(connections, fits)
+            forms[name] = kind.encode(connections, fits)
     if forced is not None and forced not in forms:
         raise PatternError("freeze(keep=)", expected=f"a layer that {forced} can hold", got=refused[forced])
     if not forms:
-        forms["dense"] = layout("dense").pack(connections, {})
+        forms["dense"] = layout("dense").encode(connections, {})
         refused["dense"] = "no candidate holds the layer"
     _drop_large(connections, forms, refused, prefer)
     ways = _ways_to_run(forms)
@@ -133,7 +133,7 @@ def candidates(
 
 
 def _drop_large(
-    connections: Connections, forms: dict[str, Packed], refused: dict[str, str], prefer: str
+    connections: Connections, forms: dict[str, Encoded], refused: dict[str, str], prefer: str
 ) -> None:
     """Move forms that cost bytes from those that may run to those that are refused."""
     if prefer == SIZE:

@@ -176,7 +176,7 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
     form, bias = body.stored, body.bias
     kind = layout(form.layout)
     with on_cpu():
-        connections = kind.unpack(form)
+        connections = kind.decode(form)
     if not kind.explicit:
         connections = connections.only(connections.values != 0)
     fan_in, number = connections.fan_in().unique(return_counts=True)

@@ -9,7 +9,7 @@ from typing import Any
 from gossamer import storage
 from gossamer.errors import ConfigError, FormatError
 from gossamer.freezing.frozen import Frozen
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import NARROW, narrowed
 from gossamer.network.graph import Choice, Graph, Layer
@@ -120,14 +120,14 @@ def _as_planned(connections: Connections, row: LayerPlan) -> Connections:
     raise _misfit(f"{row.name!r} of {row.values}", name)
 
 
-def _form(connections: Connections, row: LayerPlan, name: str) -> Packed:
+def _form(connections: Connections, row: LayerPlan, name: str) -> Encoded:
     fits = layout(name).fit(connections)
     if isinstance(fits, str):
         raise _misfit(f"{row.name!r} in layout {name}", fits)
-    return layout(name).pack(connections, fits)
+    return layout(name).encode(connections, fits)
 
 
-def _stored(connections: Connections, row: LayerPlan, forms: dict[str, Packed]) -> Packed:
+def _stored(connections: Connections, row: LayerPlan, forms: dict[str, Encoded]) -> Encoded:
     """The form of the file that the plan was made with."""
     if row.stored not in layouts:
         raise _misfit(f"a stored layout of {row.name!r}", repr(row.stored))

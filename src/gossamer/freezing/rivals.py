@@ -84,19 +84,19 @@ def _layouts(graph: Graph, example: Tensor) -> list[Contender]:
     made = []
     for name in layouts:
         wanted = Wanted("fastest", frozenset({name}), (example.shape[0],))
-        packed, *_ = choose(linear, (example,), wanted)
-        bodies = [body for _, body in packed.layers()]
+        chosen, *_ = choose(linear, (example,), wanted)
+        bodies = [body for _, body in chosen.layers()]
         if name in {body.choices[0].layout for body in bodies}:
             forms = [body.forms[body.choices[0].layout] for body in bodies]
             size = sum(form.bytes for form in forms) + sum(_bytes([body.bias]) for body in bodies)
             flops = sum(2 * form.values.numel() for form in forms)
-            made.append(Contender(f"gossamer {name}", True, Program(packed, 0), size, flops))
+            made.append(Contender(f"gossamer {name}", True, Program(chosen, 0), size, flops))
     return made
 
 
 def _as_linear(body: Layer) -> Linear:
-    """The layer before it was packed."""
-    connections = layout(body.stored.layout).unpack(body.stored)
+    """The layer before a layout was chosen."""
+    connections = layout(body.stored.layout).decode(body.stored)
     return Linear(replace(connections, bias=body.bias), body.activation, body.slope)
 
 

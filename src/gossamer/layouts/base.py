@@ -1,4 +1,4 @@
-"""A layout: when it holds a layer exactly, how the layer is packed, and how tensors of a file are checked."""
+"""A layout: when it holds a layer exactly, how the layer is held, and how tensors of a file are checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import FormatError
-from gossamer.layouts.pickled import packed, restored
+from gossamer.layouts.pickled import as_bytes, restored
 from gossamer.layouts.values import EXACT, widened
 from gossamer.registry import Registry
 
@@ -24,7 +24,7 @@ layouts: Registry[Layout] = Registry("layout")
 
 
 @dataclass(frozen=True)
-class Packed:
+class Encoded:
     """A layer's weight in one layout; the bias is not part of it.
 
     Args:
@@ -47,8 +47,13 @@ class Packed:
 
     def __getstate__(self) -> dict[str, Any]:
         """Tensors as bytes."""
-        index = {name: packed(tensor) for name, tensor in self.index.items()}
-        return {**self.__dict__, "values": packed(self.values), "scale": packed(self.scale), "index": index}
+        index = {name: as_bytes(tensor) for name, tensor in self.index.items()}
+        return {
+            **self.__dict__,
+            "values": as_bytes(self.values),
+            "scale": as_bytes(self.scale),
+            "index": index,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The inverse."""
@@ -68,7 +73,7 @@ class Packed:
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
     @property
-    def wide(self) -> Packed:
+    def wide(self) -> Encoded:
         """Itself, or a dense form with the numbers that its narrow values stand for; made anew at every call."""
         if self.reads is None:
             return self
@@ -111,11 +116,11 @@ class Layout(ABC):
         """The parameters under which the layout holds this layer exactly, or the reason why it cannot."""
 
     @abstractmethod
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """Values and index in this layout's order; values are of any type, and zeros may be added to them."""
 
     @abstractmethod
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """The inverse of ``arrange``, after checking the index in full; raises a GossamerError."""
 
     @abstractmethod
@@ -130,20 +135,20 @@ class Layout(ABC):
             return f"worth measuring up to batch {self.up_to_batch}"
         return ""
 
-    def pack(self, connections: Connections, parameters: Parameters) -> Packed:
+    def encode(self, connections: Connections, parameters: Parameters) -> Encoded:
         """The layer in this layout; ``parameters`` from ``fit``."""
-        packed = self.arrange(connections, parameters)
-        return replace(packed, scale=connections.scale, reads=connections.reads)
+        encoded = self.arrange(connections, parameters)
+        return replace(encoded, scale=connections.scale, reads=connections.reads)
 
-    def unpack(self, packed: Packed) -> Connections:
-        """The connections of a packed layer, after checking the index in full; raises a GossamerError."""
-        return replace(self.restore(packed), scale=packed.scale, reads=packed.reads)
+    def decode(self, encoded: Encoded) -> Connections:
+        """The connections of an encoded layer, after checking the index in full; raises a GossamerError."""
+        return replace(self.restore(encoded), scale=encoded.scale, reads=encoded.reads)
 
-    def check(self, packed: Packed) -> Connections:
-        """Check a packed layer of unknown origin: dtypes, shapes, then every index.
+    def check(self, encoded: Encoded) -> Connections:
+        """Check an encoded layer of unknown origin: dtypes, shapes, then every index.
 
         Args:
-            packed: Packed.
+            encoded: Encoded.
 
         Returns:
             Connections.
@@ -153,13 +158,13 @@ class Layout(ABC):
 
         Cost: O(stored).
         """
-        spec = self.spec(packed.shape, packed.parameters)
-        if list(spec) != list(packed.index):
+        spec = self.spec(encoded.shape, encoded.parameters)
+        if list(spec) != list(encoded.index):
             raise FormatError(
-                f"layout {self.name}", expected=f"tensors {list(spec)}", got=str(list(packed.index))
+                f"layout {self.name}", expected=f"tensors {list(spec)}", got=str(list(encoded.index))
             )
         for name, (dtype, shape) in spec.items():
-            tensor = packed.index[name]
+            tensor = encoded.index[name]
             fits = len(shape) == tensor.dim() and all(
                 w in (-1, g) for w, g in zip(shape, tensor.shape, strict=True)
             )
@@ -169,17 +174,17 @@ class Layout(ABC):
                     expected=f"{name} of {dtype} and shape {list(shape)}",
                     got=f"{tensor.dtype} and {list(tensor.shape)}",
                 )
-        if packed.values.dim() != 1:
+        if encoded.values.dim() != 1:
             raise FormatError(
-                f"layout {self.name}", expected="flat values", got=f"{list(packed.values.shape)}"
+                f"layout {self.name}", expected="flat values", got=f"{list(encoded.values.shape)}"
             )
-        return self.unpack(packed)
+        return self.decode(encoded)
 
-    def expect(self, packed: Packed, stored: int) -> None:
+    def expect(self, encoded: Encoded, stored: int) -> None:
         """Refuse values of another number than the index says."""
-        if packed.values.numel() != stored:
+        if encoded.values.numel() != stored:
             raise FormatError(
-                f"layout {self.name}", expected=f"{stored} values", got=str(packed.values.numel())
+                f"layout {self.name}", expected=f"{stored} values", got=str(encoded.values.numel())
             )
 
 

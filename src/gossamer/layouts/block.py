@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections, group, singles
 from gossamer.patterns import Block
 from gossamer.patterns.base import narrow
@@ -31,7 +31,7 @@ class BlockLayout(Layout):
                 return {"h": pattern.h, "w": pattern.w}
         return f"connections do not come in whole blocks of {' or '.join(f'{p.h} x {p.w}' for p in tried)}"
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections log connections)."""
         pattern = Block(**parameters)
         units = group(connections, pattern.grid(connections.shape))
@@ -39,16 +39,16 @@ class BlockLayout(Layout):
             raise AssertionError("fit() said that the blocks are whole")
         positions, values = units
         index = Topology(pattern, connections.shape, positions).index()
-        return Packed(self.name, connections.shape, parameters, values.reshape(-1), index)
+        return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """Through the pattern's own checks."""
-        pattern = Block(**packed.parameters)
-        topology = Topology.from_index(pattern, packed.shape, packed.index)
-        self.expect(packed, topology.connections)
-        values = packed.values.view(-1, topology.grid.members)
+        pattern = Block(**encoded.parameters)
+        topology = Topology.from_index(pattern, encoded.shape, encoded.index)
+        self.expect(encoded, topology.connections)
+        values = encoded.values.view(-1, topology.grid.members)
         positions, flat = singles(topology.positions, values, topology.grid)
-        return Connections(packed.shape, positions, flat, pattern=pattern)
+        return Connections(encoded.shape, positions, flat, pattern=pattern)
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Row pointers and columns, of blocks."""

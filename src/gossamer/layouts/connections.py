@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Connections:
-    """The canonical form that dead-neuron removal works on and every layout is packed from.
+    """The canonical form that dead-neuron removal works on and every layout is encoded from.
 
     Args:
         shape: (int, int) - out_features, in_features.

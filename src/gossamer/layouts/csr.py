@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.patterns import Unstructured
 from gossamer.patterns.base import narrow
@@ -19,16 +19,16 @@ class Csr(Layout):
         """Always."""
         return {}
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
         index = Topology(Unstructured(), connections.shape, connections.positions).index()
-        return Packed(self.name, connections.shape, parameters, connections.values.contiguous(), index)
+        return Encoded(self.name, connections.shape, parameters, connections.values.contiguous(), index)
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """Through the pattern's own checks."""
-        topology = Topology.from_index(Unstructured(), packed.shape, packed.index)
-        self.expect(packed, topology.connections)
-        return Connections(packed.shape, topology.positions, packed.values)
+        topology = Topology.from_index(Unstructured(), encoded.shape, encoded.index)
+        self.expect(encoded, topology.connections)
+        return Connections(encoded.shape, topology.positions, encoded.values)
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Row pointers and columns."""

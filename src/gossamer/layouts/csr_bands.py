@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gossamer.errors import ConfigError, TopologyError
-from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections
 
 # A visit of a row to a band is worth its cost from some sixteen connections on; bands of fewer than 128 inputs gain
@@ -28,7 +28,7 @@ class CsrBands(Layout):
         band = min(MOST, n_in, max(LEAST, VISIT * n_in * n_out // max(1, n)))
         return {"band": -(-n_in // _bands(connections.shape, band))}  # of about one size
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections log connections)."""
         (n_out, _), band = connections.shape, parameters["band"]
         part = connections.cols // band * n_out + connections.rows
@@ -38,12 +38,12 @@ class CsrBands(Layout):
         torch.cumsum(torch.bincount(part, minlength=parts), 0, out=starts[1:])
         col = (connections.cols[order] % band).to(_offset(band))
         index = {"starts": starts.to(torch.int32), "col": col}
-        return Packed(self.name, connections.shape, parameters, connections.values[order], index)
+        return Encoded(self.name, connections.shape, parameters, connections.values[order], index)
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """Starts and columns are checked here: no pattern of ours is stored this way."""
-        (n_out, n_in), band = packed.shape, packed.parameters["band"]
-        starts, col = (packed.index[name].to(torch.int64) for name in ("starts", "col"))
+        (n_out, n_in), band = encoded.shape, encoded.parameters["band"]
+        starts, col = (encoded.index[name].to(torch.int64) for name in ("starts", "col"))
         count = starts.diff()
         if int(starts[0]) != 0 or int(starts[-1]) != col.numel() or bool((count < 0).any()):
             raise TopologyError("layout csr_bands", expected=f"starts from 0 to {col.numel()}", got="others")
@@ -52,9 +52,9 @@ class CsrBands(Layout):
         row, column = part % n_out, part // n_out * band + col
         if bool((col >= band).any()) or bool((column >= n_in).any()) or bool((position.diff() <= 0).any()):
             raise TopologyError("layout csr_bands", expected="ascending columns within a band", got="others")
-        self.expect(packed, col.numel())
+        self.expect(encoded, col.numel())
         positions, order = (row * n_in + column).sort()
-        return Connections(packed.shape, positions, packed.values[order])
+        return Connections(encoded.shape, positions, encoded.values[order])
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Starts of every row in every band, and columns within one."""

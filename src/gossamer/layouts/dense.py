@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections
 
 
@@ -18,17 +18,17 @@ class Dense(Layout):
         """Always."""
         return {}
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(dense size)."""
         flat = connections.values.new_zeros(connections.shape[0] * connections.shape[1])
         flat[connections.positions] = connections.values
-        return Packed(self.name, connections.shape, parameters, flat, {})
+        return Encoded(self.name, connections.shape, parameters, flat, {})
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """Every number is taken for a connection."""
-        size = packed.shape[0] * packed.shape[1]
-        self.expect(packed, size)
-        return Connections(packed.shape, torch.arange(size), packed.values)
+        size = encoded.shape[0] * encoded.shape[1]
+        self.expect(encoded, size)
+        return Connections(encoded.shape, torch.arange(size), encoded.values)
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """No index."""

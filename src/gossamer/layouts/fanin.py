@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import FormatError
-from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections, group
 from gossamer.patterns import FanIn, Grid
 from gossamer.patterns.base import narrow
@@ -47,23 +47,23 @@ class FanInLayout(Layout):
                 reason = f"fan-ins from {least} to {int(fan_in.max())} would need {missing} zeros"
         return reason
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections log connections)."""
         pattern = FanIn(**parameters)
         grid = pattern.grid(connections.shape)
         positions, values = _filled(*_units(connections, grid), grid)
         index = Topology(pattern, connections.shape, positions).index()
-        return Packed(self.name, connections.shape, parameters, values.reshape(-1), index)
+        return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """Through the pattern's own checks."""
-        pattern = FanIn(**packed.parameters)
-        topology = Topology.from_index(pattern, packed.shape, packed.index)
+        pattern = FanIn(**encoded.parameters)
+        topology = Topology.from_index(pattern, encoded.shape, encoded.index)
         if not topology.connections:
             raise FormatError("layout fanin", expected="at least one connection", got="none")
-        self.expect(packed, topology.connections)
+        self.expect(encoded, topology.connections)
         positions, order = _singles(topology.positions, topology.grid).sort()
-        return Connections(packed.shape, positions, packed.values[order], pattern=pattern)
+        return Connections(encoded.shape, positions, encoded.values[order], pattern=pattern)
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Active rows and their columns."""

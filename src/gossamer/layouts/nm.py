@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import FormatError
-from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.patterns import NM
 from gossamer.topology import Topology
@@ -32,17 +32,17 @@ class NmLayout(Layout):
             return problem
         return {"n": pattern.n, "m": pattern.m}
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
         index = Topology(NM(**parameters), connections.shape, connections.positions).index()
-        return Packed(self.name, connections.shape, parameters, connections.values.contiguous(), index)
+        return Encoded(self.name, connections.shape, parameters, connections.values.contiguous(), index)
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """Through the pattern's own checks."""
-        pattern = NM(**packed.parameters)
-        topology = Topology.from_index(pattern, packed.shape, packed.index)
-        self.expect(packed, topology.connections)
-        return Connections(packed.shape, topology.positions, packed.values, pattern=pattern)
+        pattern = NM(**encoded.parameters)
+        topology = Topology.from_index(pattern, encoded.shape, encoded.index)
+        self.expect(encoded, topology.connections)
+        return Connections(encoded.shape, topology.positions, encoded.values, pattern=pattern)
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Offsets within a tile."""
@@ -63,7 +63,7 @@ class NmLanes(NmLayout):
             return f"{connections.dtype} instead of torch.float32"
         return super().fit(connections)
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
         plain = super().arrange(connections, parameters)
         shape = plain.index["offset"].shape
@@ -72,21 +72,23 @@ class NmLanes(NmLayout):
             offset[-1, ..., shape[0] % LANES :] = torch.arange(parameters["n"], dtype=torch.uint8).unsqueeze(
                 1
             )
-        return Packed(self.name, plain.shape, parameters, values.view(-1), {"offset": offset})
+        return Encoded(self.name, plain.shape, parameters, values.view(-1), {"offset": offset})
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """The rows that exist, once the padded ones are known to be zero."""
-        n_out, offset = packed.shape[0], packed.index["offset"]
-        self.expect(packed, offset.numel())
-        values = _rows(packed.values.view(offset.shape))
+        n_out, offset = encoded.shape[0], encoded.index["offset"]
+        self.expect(encoded, offset.numel())
+        values = _rows(encoded.values.view(offset.shape))
         padding = _rows(offset)[n_out:].to(torch.int64)
-        if bool((values[n_out:] != 0).any()) or bool((padding != torch.arange(packed.parameters["n"])).any()):
+        if bool((values[n_out:] != 0).any()) or bool(
+            (padding != torch.arange(encoded.parameters["n"])).any()
+        ):
             raise FormatError(
                 "layout nm_lanes", expected="padding of zeros at the first offsets", got="something else"
             )
         plain = {"offset": _rows(offset)[:n_out].contiguous()}
         return super().restore(
-            Packed("nm", packed.shape, packed.parameters, values[:n_out].reshape(-1), plain)
+            Encoded("nm", encoded.shape, encoded.parameters, values[:n_out].reshape(-1), plain)
         )
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:

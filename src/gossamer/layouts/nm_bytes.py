@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import FormatError
-from gossamer.layouts.base import Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.nm import NmLayout
 
@@ -35,19 +35,19 @@ class NmBytes(NmLayout):
             return f"{_per_neuron(connections.shape, fits)} connections a neuron, more than {MOST}"
         return fits
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
         plain = super().arrange(connections, parameters)
         offset = plain.index["offset"]
         values = _bytes(plain.values.view(offset.shape))
         places = _bytes(offset, first=parameters["m"])
-        return Packed(self.name, plain.shape, parameters, values.view(-1), {"offset": places})
+        return Encoded(self.name, plain.shape, parameters, values.view(-1), {"offset": places})
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """The rows and tiles that exist, once the padded ones are known to be zero."""
-        (n_out, n_in), m, offset = packed.shape, packed.parameters["m"], packed.index["offset"]
-        self.expect(packed, offset.numel())
-        values, places = (_rows(t) for t in (packed.values.view(offset.shape), offset.to(torch.int16)))
+        (n_out, n_in), m, offset = encoded.shape, encoded.parameters["m"], encoded.index["offset"]
+        self.expect(encoded, offset.numel())
+        values, places = (_rows(t) for t in (encoded.values.view(offset.shape), offset.to(torch.int16)))
         places[:, 1::2] -= m
         padding = torch.ones(places.shape, dtype=torch.bool)
         padding[:n_out, : n_in // m] = False
@@ -61,7 +61,7 @@ class NmBytes(NmLayout):
             raise FormatError("layout nm_bytes", expected="offsets within their tiles", got="others")
         held = (t[:n_out, : n_in // m].contiguous() for t in (values, places.to(torch.uint8)))
         flat, plain = next(held).view(-1), {"offset": next(held)}
-        return super().restore(Packed("nm", packed.shape, packed.parameters, flat, plain))
+        return super().restore(Encoded("nm", encoded.shape, encoded.parameters, flat, plain))
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Offsets of sixteen neurons side by side, two tiles each."""
@@ -90,7 +90,7 @@ def _bytes(rows: Tensor, first: int | None = None) -> Tensor:
     return full.view(-1, NEURONS, full.shape[1] // 2, 2, n).permute(0, 2, 4, 1, 3).contiguous()
 
 
-def _rows(packed: Tensor) -> Tensor:
+def _rows(encoded: Tensor) -> Tensor:
     """The inverse of ``_bytes``, padding included; offsets stay as they are."""
-    blocks, pairs, n, _, _ = packed.shape
-    return packed.permute(0, 3, 1, 4, 2).reshape(blocks * NEURONS, pairs * 2, n)
+    blocks, pairs, n, _, _ = encoded.shape
+    return encoded.permute(0, 3, 1, 4, 2).reshape(blocks * NEURONS, pairs * 2, n)

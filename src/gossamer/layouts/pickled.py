@@ -14,11 +14,11 @@ from torch import Tensor
 Bytes = tuple[Any, torch.dtype, tuple[int, ...]]
 
 
-def packed(tensor: Tensor | None) -> Bytes | None:
+def as_bytes(tensor: Tensor | None) -> Bytes | None:
     """Bytes, dtype and shape of a tensor.
 
     Example:
-        >>> restored(packed(torch.tensor([[7]], dtype=torch.uint16)))
+        >>> restored(as_bytes(torch.tensor([[7]], dtype=torch.uint16)))
         tensor([[7]], dtype=torch.uint16)
     """
     if tensor is None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import TopologyError
-from gossamer.layouts.base import Layout, Packed, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.patterns.base import narrow
 
@@ -26,7 +26,7 @@ class Slice(Layout):
             return "every neuron and every input is in use"
         return {}
 
-    def arrange(self, connections: Connections, parameters: Parameters) -> Packed:
+    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(size of the slice)."""
         rows = connections.fan_in().nonzero().squeeze(1)
         cols = connections.fan_out().nonzero().squeeze(1)
@@ -35,14 +35,16 @@ class Slice(Layout):
         values[at] = connections.values
         n_out, n_in = connections.shape
         index = {"rows": rows.to(narrow(n_out)), "cols": cols.to(narrow(n_in))}
-        return Packed(self.name, connections.shape, parameters, values.view(-1), index)
+        return Encoded(self.name, connections.shape, parameters, values.view(-1), index)
 
-    def restore(self, packed: Packed) -> Connections:
+    def restore(self, encoded: Encoded) -> Connections:
         """Every number of the slice is taken for a connection."""
-        rows = _ascending(packed.index["rows"], packed.shape[0], "rows")
-        cols = _ascending(packed.index["cols"], packed.shape[1], "cols")
-        self.expect(packed, rows.numel() * cols.numel())
-        return Connections(packed.shape, (rows.unsqueeze(1) * packed.shape[1] + cols).view(-1), packed.values)
+        rows = _ascending(encoded.index["rows"], encoded.shape[0], "rows")
+        cols = _ascending(encoded.index["cols"], encoded.shape[1], "cols")
+        self.expect(encoded, rows.numel() * cols.numel())
+        return Connections(
+            encoded.shape, (rows.unsqueeze(1) * encoded.shape[1] + cols).view(-1), encoded.values
+        )
 
     def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
         """Rows and columns in use."""

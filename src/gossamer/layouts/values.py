@@ -11,7 +11,7 @@ from torch import Tensor
 from gossamer.errors import DtypeError, NonFiniteError
 
 if TYPE_CHECKING:
-    from gossamer.layouts import Packed
+    from gossamer.layouts import Encoded
     from gossamer.layouts.connections import Connections
 
 EXACT: Final = "exact"
@@ -86,6 +86,6 @@ def widened(values: Tensor, rows: Tensor, scale: Tensor | None, dtype: torch.dty
     return wide if scale is None else wide * scale[rows]
 
 
-def narrow_name(packed: Packed) -> str | None:
+def narrow_name(encoded: Encoded) -> str | None:
     """The type of values that are narrower than what the layer reads, by name; else None."""
-    return None if packed.reads is None else str(packed.values.dtype).removeprefix("torch.")
+    return None if encoded.reads is None else str(encoded.values.dtype).removeprefix("torch.")

@@ -9,7 +9,7 @@ import torch
 
 from gossamer import storage
 from gossamer.errors import FormatError, GossamerError, KernelUnavailable, MemoryShortage
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.values import narrow_name
 from gossamer.network.graph import Call, Choice, Graph, Layer, Node, Opaque
 from gossamer.network.onlookers import on_cpu
@@ -186,21 +186,21 @@ def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
         )
     parameters = {name: part.parameters[name] for name in kind.parameters}
     reads = None if part.values is None else torch.float32
-    stored = Packed(part.layout, part.shape, parameters, values, dict(tensors), scale, reads)
+    stored = Encoded(part.layout, part.shape, parameters, values, dict(tensors), scale, reads)
     connections = check_layer(part, stored, bias)
-    forms: dict[str, Packed] = {}
+    forms: dict[str, Encoded] = {}
     for run in part.run:
         if run.layout not in forms:
             forms[run.layout] = (
-                stored if run.layout == part.layout else _repacked(part, run.layout, connections)
+                stored if run.layout == part.layout else _encoded(part, run.layout, connections)
             )
     choices = tuple(Choice(run.layout, run.engine) for run in part.run)
     return Layer(part.shape, bias, part.activation, stored, forms, choices, part.slope)
 
 
-def _repacked(part: LinearPart, name: str, connections: Connections) -> Packed:
+def _encoded(part: LinearPart, name: str, connections: Connections) -> Encoded:
     """Another form of the stored connections."""
     fits = layout(name).fit(connections)
     if isinstance(fits, str):
         raise FormatError(f"load {part.name}", expected=f"a layer that {name} can hold", got=fits)
-    return layout(name).pack(connections, fits)
+    return layout(name).encode(connections, fits)

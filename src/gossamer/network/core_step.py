@@ -15,7 +15,7 @@ from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateErro
 from gossamer.kernels.cpu import Chain
 from gossamer.kernels.reference import coordinates
 from gossamer.kernels.scanned import scanned
-from gossamer.layouts import Packed
+from gossamer.layouts import Encoded
 from gossamer.layouts.values import widened
 from gossamer.network.graph import activated
 from gossamer.network.written import Operands, described, reread, written
@@ -39,8 +39,8 @@ class CoreStep:
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> from gossamer.layouts import layout
-        >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
-        >>> CoreStep([Operands(packed, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
+        >>> encoded = layout("csr").encode(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> CoreStep([Operands(encoded, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
         [[0.0]]
     """
 
@@ -137,7 +137,7 @@ class CoreStep:
         return (y.contiguous() if self.rows is None else y).reshape(*x.shape[:-1], self.n_out)
 
 
-def _scan(form: Packed) -> None:
+def _scan(form: Encoded) -> None:
     """Refuse what the reference would follow out of its operands; raises ShapeError, DtypeError or TopologyError."""
     scanned("Chain", form.values, list(form.index.values()), form.layout, form.dims)
     if form.scale is not None and form.scale.shape != form.shape[:1]:

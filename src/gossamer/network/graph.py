@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gossamer.layouts.pickled import packed, restored
+from gossamer.layouts.pickled import as_bytes, restored
 from gossamer.network.operators import Settings, operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gossamer.layouts import Packed
+    from gossamer.layouts import Encoded
     from gossamer.layouts.connections import Connections
 
 
@@ -68,14 +68,14 @@ class Linear:
 
 @dataclass(frozen=True)
 class Layer:
-    """A frozen linear layer: one packed form for every layout that was chosen.
+    """A frozen linear layer: one form for every layout that was chosen.
 
     Args:
         shape: (int, int) - out_features, in_features.
         bias: [out_features] or None.
         activation: None, "relu" or "leaky_relu", applied last.
-        stored: Packed - what goes into a file; every form is made from it, to the bit.
-        forms: layout -> Packed, for every layout that runs.
+        stored: Encoded - what goes into a file; every form is made from it, to the bit.
+        forms: layout -> Encoded, for every layout that runs.
         choices: one for each batch class.
         slope: float - of a leaky ReLU.
     """
@@ -83,8 +83,8 @@ class Layer:
     shape: tuple[int, int]
     bias: Tensor | None
     activation: str | None
-    stored: Packed
-    forms: dict[str, Packed]
+    stored: Encoded
+    forms: dict[str, Encoded]
     choices: tuple[Choice, ...]
     slope: float = 0.0
 
@@ -98,7 +98,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """The bias as bytes, as weights are."""
-        return {**self.__dict__, "bias": packed(self.bias)}
+        return {**self.__dict__, "bias": as_bytes(self.bias)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The inverse."""
@@ -193,7 +193,7 @@ class Graph:
 
 def _compute(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> Any:
     if isinstance(body, Layer):
-        raise TypeError("a packed layer is run by a Program")
+        raise TypeError("a frozen layer is run by a Program")
     if not isinstance(body, Linear):
         return body(*given)
     y = torch.nn.functional.linear(given[0], body.connections.dense(), body.connections.bias)

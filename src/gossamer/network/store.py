@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 
 # a dense form may have this many numbers, or this many for each connection of the file that it is made from
 SMALL_MATRIX, LARGEST_BLOWUP = 1 << 24, 1024
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gossamer.layouts.connections import Connections
 
 
-def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
+def to_store(connections: Connections, forms: dict[str, Encoded]) -> Encoded:
     """What goes into a file: the smallest form from which every form that runs is made to the bit.
 
     A filled-up fan-in has lost which zeros were added, a dense form which zeros are connections, csr does not say that
@@ -29,7 +29,7 @@ def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> c = Connections((2, 40), torch.tensor([0, 42]), torch.ones(2))
-        >>> forms = {name: layout(name).pack(c, layout(name).fit(c)) for name in ("csr", "dense")}
+        >>> forms = {name: layout(name).encode(c, layout(name).fit(c)) for name in ("csr", "dense")}
         >>> to_store(c, {"dense": forms["dense"]}).layout, to_store(c, forms).layout
         ('fanin', 'fanin')
     """
@@ -41,21 +41,21 @@ def to_store(connections: Connections, forms: dict[str, Packed]) -> Packed:
     return forms.get(least.layout, least)
 
 
-def smallest(connections: Connections, forms: dict[str, Packed]) -> tuple[Packed, set[str]]:
+def smallest(connections: Connections, forms: dict[str, Encoded]) -> tuple[Encoded, set[str]]:
     """The smallest form in which a file may hold the layer, given what may run, and the layouts made from it.
 
     Args:
         connections: Connections.
-        forms: layout -> Packed - what may run.
+        forms: layout -> Encoded - what may run.
 
     Returns:
-        (Packed, names of ``forms``). It depends on the type of values only by their bytes: with fewer bits a value it
+        (Encoded, names of ``forms``). It depends on the type of values only by their bytes: with fewer bits a value it
         is never larger.
 
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> c = Connections((2, 2), torch.arange(4), torch.ones(4))
-        >>> forms = {name: layout(name).pack(c, layout(name).fit(c)) for name in ("csr", "dense")}
+        >>> forms = {name: layout(name).encode(c, layout(name).fit(c)) for name in ("csr", "dense")}
         >>> form, made = smallest(c, forms)
         >>> form.layout, made
         ('dense', {'dense'})
@@ -69,23 +69,23 @@ def smallest(connections: Connections, forms: dict[str, Packed]) -> tuple[Packed
     )
 
 
-def _crowded(connections: Connections, forms: dict[str, Packed]) -> bool:
+def _crowded(connections: Connections, forms: dict[str, Encoded]) -> bool:
     """Whether every number of a dense form is a connection: nothing is smaller, and nothing need be tried."""
     size = connections.shape[0] * connections.shape[1]
     return "dense" in forms and connections.positions.numel() == size
 
 
-def _explicit(connections: Connections) -> Iterator[Packed]:
+def _explicit(connections: Connections) -> Iterator[Encoded]:
     """The layer in every explicit layout that holds it."""
     for kind in map(layout, layouts):
         fits = kind.fit(connections)
         if kind.explicit and not isinstance(fits, str):
-            yield kind.pack(connections, fits)
+            yield kind.encode(connections, fits)
 
 
-def lost(stored: Packed, connections: Connections, forms: dict[str, Packed]) -> set[str]:
+def lost(stored: Encoded, connections: Connections, forms: dict[str, Encoded]) -> set[str]:
     """Which forms cannot be made to the bit from a stored one."""
-    back = layout(stored.layout).unpack(stored)
+    back = layout(stored.layout).decode(stored)
     if not torch.equal(back.positions, connections.positions):
         return set(forms)
     return {

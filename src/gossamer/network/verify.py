@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import FormatError, GossamerError
-from gossamer.layouts import Packed, layout
+from gossamer.layouts import Encoded, layout
 from gossamer.layouts.values import NARROW
 from gossamer.network.graph import Call, Graph, Layer, Node
 from gossamer.network.schema import Document, LinearPart
@@ -72,7 +72,7 @@ def check_batches(report: Plan) -> None:
         raise FormatError("plan", expected="ascending batch limits, the last one open", got=str(limits))
 
 
-def check_layer(part: LinearPart, stored: Packed, bias: Tensor | None) -> Connections:
+def check_layer(part: LinearPart, stored: Encoded, bias: Tensor | None) -> Connections:
     """Values, bias and index of a linear layer, and whether its runs can be had without exhausting memory."""
     values = stored.values
     expected = FLOATS if part.values is None else (NARROW[part.values],)

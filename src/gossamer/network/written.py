@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from gossamer.errors import FormatError
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.network.operators.base import Number, Size
 from gossamer.network.schema import Name, Parameters, parse
 
@@ -38,7 +38,7 @@ class _Text(BaseModel):
 class Operands(NamedTuple):
     """One linear layer as it runs: what it holds, and what follows its sums."""
 
-    form: Packed
+    form: Encoded
     bias: Tensor | None = None
     activation: str | None = None
     slope: float = 0.0
@@ -50,8 +50,8 @@ def written(layers: list[Operands]) -> tuple[list[Tensor], str]:
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> from gossamer.layouts import layout
-        >>> packed = layout("csr").pack(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
-        >>> tensors, text = written([Operands(packed, None, "relu")])
+        >>> encoded = layout("csr").encode(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> tensors, text = written([Operands(encoded, None, "relu")])
         >>> len(tensors), reread(tensors, text)[0].form.shape, reread(tensors, text)[0].activation
         (3, (1, 2), 'relu')
     """
@@ -112,5 +112,5 @@ def _operands(row: _Row, own: dict[str, Tensor]) -> Operands:
         raise FormatError(OPERATION, expected="values, and each tensor once", got=f"{row.tensors}")
     values, scale, bias = own.pop("values"), own.pop("scale", None), own.pop("bias", None)
     reads = torch.float32 if row.reads else None
-    form = Packed(row.layout, row.shape, row.parameters, values, own, scale, reads)
+    form = Encoded(row.layout, row.shape, row.parameters, values, own, scale, reads)
     return Operands(form, bias, row.activation, row.slope)

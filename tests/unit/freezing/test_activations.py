@@ -8,7 +8,7 @@ import torch
 import gossamer as gs
 from gossamer.errors import ConfigError, FormatError, PatternError
 from gossamer.kernels import pick, rows, use
-from gossamer.layouts import Packed, layout
+from gossamer.layouts import Encoded, layout
 from gossamer.layouts.connections import Connections
 from gossamer.patterns import NM
 
@@ -16,29 +16,29 @@ INT8 = {"values": "int8", "activations": "int8"}
 ISAS = [row.isa for row in rows() if row.layout == "nm_bytes"]
 
 
-def run(isa: str, x: torch.Tensor, packed: Packed) -> torch.Tensor:
+def run(isa: str, x: torch.Tensor, encoded: Encoded) -> torch.Tensor:
     dtype = "float32" if isa == "reference" else "float32-int8"
     with use(isa):
         kernel = pick("linear", "nm_bytes", dtype, "cpu").call
-    return kernel(x, packed.values, list(packed.index.values()), None, packed.dims, packed.scale)
+    return kernel(x, encoded.values, list(encoded.index.values()), None, encoded.dims, encoded.scale)
 
 
-def layer(values: torch.Tensor, n_in: int, m: int) -> Packed:
+def layer(values: torch.Tensor, n_in: int, m: int) -> Encoded:
     """Neurons that read the first input of every tile."""
     n_out = values.shape[0]
     positions = (torch.arange(n_out)[:, None] * n_in + torch.arange(0, n_in, m)).view(-1)
     held = Connections(
         (n_out, n_in), positions, values.reshape(-1), None, NM(1, m), torch.ones(n_out), torch.float32
     )
-    return layout("nm_bytes").pack(held, layout("nm_bytes").fit(held))
+    return layout("nm_bytes").encode(held, layout("nm_bytes").fit(held))
 
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_worked_out_by_hand(isa):
-    packed = layer(torch.tensor([[2, 3], [-1, 127]], dtype=torch.int8), 8, 4)
+    encoded = layer(torch.tensor([[2, 3], [-1, 127]], dtype=torch.int8), 8, 4)
     x = torch.tensor([[127.0, 9, 9, 9, 2.5, 9, 9, 9], [0.0] * 8, [63.5, 0, 0, 0, -0.75, 0, 0, 0]])
     # steps of 1: 127 and 2 (2.5 rounds to even); zeros; steps of 0.5: 127 and -2 (-1.5 rounds to even)
-    assert run(isa, x, packed).tolist() == [[260.0, 127.0], [0.0, 0.0], [124.0, -190.5]]
+    assert run(isa, x, encoded).tolist() == [[260.0, 127.0], [0.0, 0.0], [124.0, -190.5]]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -46,8 +46,8 @@ def test_worked_out_by_hand(isa):
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_extremes_do_not_saturate(isa, weight, sign):
     for m in (8, 16):
-        packed = layer(torch.full((18, 101), weight, dtype=torch.int8), 101 * m, m)
-        assert run(isa, torch.full((5, 101 * m), 127 * sign), packed).unique().tolist() == [
+        encoded = layer(torch.full((18, 101), weight, dtype=torch.int8), 101 * m, m)
+        assert run(isa, torch.full((5, 101 * m), 127 * sign), encoded).unique().tolist() == [
             101 * 127 * sign * weight
         ]
 
@@ -55,19 +55,19 @@ def test_extremes_do_not_saturate(isa, weight, sign):
 @pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
 @pytest.mark.parametrize("isa", ISAS)
 def test_a_sample_that_is_not_finite_gives_nan(isa, bad):
-    packed = layer(torch.ones(17, 5, dtype=torch.int8), 40, 8)
+    encoded = layer(torch.ones(17, 5, dtype=torch.int8), 40, 8)
     x = torch.ones(6, 40)
     x[2, 39] = bad
-    y = run(isa, x, packed)
+    y = run(isa, x, encoded)
     assert y[2].isnan().all()
     assert (y[[0, 1, 3, 4, 5]] == 5).all()
 
 
 def test_instruction_sets_agree_to_the_bit():
-    packed = layer(torch.randint(-127, 128, (33, 37), dtype=torch.int8), 37 * 8, 8)
+    encoded = layer(torch.randint(-127, 128, (33, 37), dtype=torch.int8), 37 * 8, 8)
     for batch in (1, 3, 4, 9):
         x = torch.randn(batch, 37 * 8) * 1e3
-        first, *others = (run(isa, x, packed) for isa in ISAS)
+        first, *others = (run(isa, x, encoded) for isa in ISAS)
         assert all(torch.equal(first, other) for other in others)
 
 
@@ -102,14 +102,14 @@ def test_it_runs_only_where_it_is_allowed(mlp):
     [((0, 0, 0, 0, 0), 4), ((0, 0, 0, 0, 1), 3), ((0, 0, 0, 0, 1), 8), ((0, 0, 0, 9, 0), 1)],
 )
 def test_offsets_outside_their_tile_or_in_the_padding_are_refused(spot, value):
-    packed = layer(torch.ones(9, 2, dtype=torch.int8), 8, 4)
-    packed.index["offset"][spot] = value
+    encoded = layer(torch.ones(9, 2, dtype=torch.int8), 8, 4)
+    encoded.index["offset"][spot] = value
     with pytest.raises(Exception, match=r"layout|below|tile|offset"):
-        layout("nm_bytes").check(packed)
+        layout("nm_bytes").check(encoded)
 
 
 def test_padding_that_weighs_something_is_refused():
-    packed = layer(torch.ones(9, 3, dtype=torch.int8), 12, 4)
-    packed.values.view(1, 2, 1, 16, 2)[0, 1, 0, 0, 1] = 1
+    encoded = layer(torch.ones(9, 3, dtype=torch.int8), 12, 4)
+    encoded.values.view(1, 2, 1, 16, 2)[0, 1, 0, 0, 1] = 1
     with pytest.raises(FormatError, match="padding of zeros"):
-        layout("nm_bytes").check(packed)
+        layout("nm_bytes").check(encoded)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.errors import ConfigError, FormatError, GossamerError
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections, group
 from gossamer.layouts.values import narrowed
 from gossamer.patterns import NM, FanIn, parse
@@ -42,11 +42,13 @@ def test_pack_then_check_gives_the_layer_back(name, pattern, shape):
     if isinstance(fits, str):
         assert fits
         return
-    packed = kind.pack(layer, fits)
-    assert torch.equal(kind.check(packed).dense(), layer.dense())
-    assert packed.bytes == sum(t.numel() * t.element_size() for t in (packed.values, *packed.index.values()))
-    assert packed.dims == [*shape, *fits.values()]
-    assert all(t.is_contiguous() for t in (packed.values, *packed.index.values()))
+    encoded = kind.encode(layer, fits)
+    assert torch.equal(kind.check(encoded).dense(), layer.dense())
+    assert encoded.bytes == sum(
+        t.numel() * t.element_size() for t in (encoded.values, *encoded.index.values())
+    )
+    assert encoded.dims == [*shape, *fits.values()]
+    assert all(t.is_contiguous() for t in (encoded.values, *encoded.index.values()))
 
 
 @given(st.data())
@@ -57,8 +59,8 @@ def test_fan_in_filled_up_with_zeros(data):
     smaller = layer.without(inputs=torch.tensor(sorted(gone), dtype=torch.int64))
     if smaller.shape[1] == 0 or not isinstance(fits := layout("fanin").fit(smaller), dict):
         return
-    packed = layout("fanin").pack(smaller, fits)
-    back = layout("fanin").check(packed)
+    encoded = layout("fanin").encode(smaller, fits)
+    back = layout("fanin").check(encoded)
     assert torch.equal(back.dense(), smaller.dense())
     assert back.positions.numel() <= 1.25 * smaller.positions.numel()
 
@@ -91,12 +93,12 @@ def test_no_connection_at_all():
         "block": False, "csr": True, "csr_bands": True, "dense": True, "fanin": False, "nm": False,
         "nm_bytes": False, "nm_lanes": False, "slice": False
     }  # fmt: skip
-    assert layout("csr").check(layout("csr").pack(layer, {})).positions.numel() == 0
+    assert layout("csr").check(layout("csr").encode(layer, {})).positions.numel() == 0
 
 
 def test_lanes_put_eight_neurons_side_by_side():
     layer = drawn("nm:1:4", (9, 8))
-    plain, lanes = (layout(name).pack(layer, {"n": 1, "m": 4}) for name in ("nm", "nm_lanes"))
+    plain, lanes = (layout(name).encode(layer, {"n": 1, "m": 4}) for name in ("nm", "nm_lanes"))
     assert lanes.index["offset"].shape == (2, 2, 1, 8)
     for row in range(9):
         assert torch.equal(lanes.index["offset"][row // 8, :, :, row % 8], plain.index["offset"][row])
@@ -111,11 +113,11 @@ def test_values_of_another_number_are_refused(name):
         layer = Connections((8, 8), layer.positions, layer.values)
     layer = narrowed(layer, "int8") if name == "nm_bytes" else layer
     kind = layout(name)
-    packed = kind.pack(layer, kind.fit(layer))
-    short = Packed(name, packed.shape, packed.parameters, packed.values[:-1], packed.index)
+    encoded = kind.encode(layer, kind.fit(layer))
+    short = Encoded(name, encoded.shape, encoded.parameters, encoded.values[:-1], encoded.index)
     with pytest.raises(FormatError, match="values"):
         kind.check(short)
-    missing = Packed(name, packed.shape, packed.parameters, packed.values, {"what": packed.values})
+    missing = Encoded(name, encoded.shape, encoded.parameters, encoded.values, {"what": encoded.values})
     with pytest.raises(GossamerError):
         kind.check(missing)
 

@@ -136,7 +136,7 @@ def test_residuals_between_layers_of_torch(check_same, keep, last):
 @pytest.mark.parametrize("shape", [(1, 9), (6, 9), (2, 3, 9), (0, 9)])
 def test_rows_are_the_same_bits_side_by_side(shape, activation):
     weight = Connections((14, 9), torch.arange(0, 126, 3), torch.randn(42), torch.randn(14))
-    layers = [Operands(layout("csr").pack(weight, {}), weight.bias, activation, 0.2)]
+    layers = [Operands(layout("csr").encode(weight, {}), weight.bias, activation, 0.2)]
     x, residual = torch.randn(shape), torch.randn(*shape[:-1], 14)
     for more in ((), (residual,), (residual.transpose(0, 1).contiguous().transpose(0, 1),)):
         rows = CoreStep(layers, rows=True, adds=bool(more))(x, *more)

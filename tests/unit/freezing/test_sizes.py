@@ -95,12 +95,12 @@ def test_size_runs_the_smallest_form_of_every_layer(name: str, values: str) -> N
     make, shape = NETWORKS[name]
     frozen = gs.freeze(make(), torch.randn(1, *shape), values=values, prefer="size", batch_sizes=(1, 64))
     for node, body in frozen.graph.layers():
-        connections = layout(body.stored.layout).unpack(body.stored)
+        connections = layout(body.stored.layout).decode(body.stored)
         fits = {
             kind: layout(kind).fit(connections) for kind in ("csr", "csr_bands", "fanin", "dense", "slice")
         }
         others = [
-            layout(kind).pack(connections, fit).bytes for kind, fit in fits.items() if isinstance(fit, dict)
+            layout(kind).encode(connections, fit).bytes for kind, fit in fits.items() if isinstance(fit, dict)
         ]
         assert body.stored.bytes <= min(others), node.name
         assert max(form.bytes for form in body.forms.values()) == body.stored.bytes

@@ -11,7 +11,7 @@ import torch
 import gossamer as gs
 from gossamer.errors import FormatError
 from gossamer.freezing import Frozen
-from gossamer.layouts import Packed, layout, layouts
+from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import narrowed
 from gossamer.network import verify
@@ -29,15 +29,15 @@ def layer_of(mlp, pattern: str, *, uneven: bool = False) -> Connections:
     return connections.without(inputs=torch.tensor([3])) if uneven else connections
 
 
-def forms_of(connections: Connections) -> dict[str, Packed]:
+def forms_of(connections: Connections) -> dict[str, Encoded]:
     """The layer in every layout that holds it and that the core runs."""
     fits = {name: layout(name).fit(connections) for name in layouts if layout(name).kernel}
     return {
-        name: layout(name).pack(connections, fit) for name, fit in fits.items() if not isinstance(fit, str)
+        name: layout(name).encode(connections, fit) for name, fit in fits.items() if not isinstance(fit, str)
     }
 
 
-def network(connections: Connections, forms: dict[str, Packed], stored: Packed) -> Frozen:
+def network(connections: Connections, forms: dict[str, Encoded], stored: Encoded) -> Frozen:
     """A frozen layer with a batch class for every form."""
     choices = tuple(Choice(name, "core") for name in forms)
     layer = Layer(connections.shape, connections.bias, None, stored, forms, choices)
@@ -47,7 +47,7 @@ def network(connections: Connections, forms: dict[str, Packed], stored: Packed) 
     return Frozen(Graph(("x",), (Node("fc", ("x",), layer),), "fc"), report)
 
 
-def check_round_trip(connections: Connections, forms: dict[str, Packed], stored: Packed, path) -> None:
+def check_round_trip(connections: Connections, forms: dict[str, Encoded], stored: Encoded, path) -> None:
     """Every form runs once, before and after."""
     frozen = network(connections, forms, stored)
     gs.save(frozen, path)
@@ -108,7 +108,7 @@ def test_a_form_with_added_zeros_is_made_from_one_without(mlp):
 def test_files_that_store_csr_beside_other_runs_still_load(mlp, tmp_path, pattern):
     connections = layer_of(mlp, pattern)
     forms = {name: form for name, form in forms_of(connections).items() if name != "block"}
-    stored = layout("csr").pack(replace(connections, pattern=None), {})
+    stored = layout("csr").encode(replace(connections, pattern=None), {})
     check_round_trip(connections, forms, stored, tmp_path / "net.safetensors")
 
 
