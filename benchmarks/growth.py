@@ -11,9 +11,9 @@ import torch
 from harness import arguments, record, remembered
 
 from gossamer.measure import threads
-from gossamer.ops.growth import growth_factors, growth_passes
+from gossamer.ops.growth import compiled_selector, growth_factors
 from gossamer.patterns import Pattern, parse
-from gossamer.topology import Passes, TileScores, TorchPasses
+from gossamer.topology import Selector, TileScores, TorchSelector
 
 SHAPES = ((4096, 4096), (2048, 16384), (512, 100_000))  # outputs, inputs
 PATTERNS = {"fanin": 0.05, "nm:1:8": 1 / 8, "nm:2:4": 1 / 2, "unstructured": 0.05}  # and their densities
@@ -34,12 +34,12 @@ class Case:
         self.survivors = positions[torch.rand(positions.numel(), generator=generator) > DROP]
         self.want = self.pattern.count(positions, self.grid) - self.pattern.count(self.survivors, self.grid)
 
-    def scores(self, passes: Passes | None) -> TileScores:
-        """The layer's gradient, made as `SparseLinear` makes it: a matrix, or row by row inside of compiled passes."""
-        if passes is None:
-            return TileScores(self.grid, self.matrix, passes=TorchPasses())
+    def scores(self, selector: Selector | None) -> TileScores:
+        """The layer's gradient, made as `SparseLinear` makes it: a matrix, or row by row inside of a compiled one."""
+        if selector is None:
+            return TileScores(self.grid, self.matrix, selector=TorchSelector())
         given = growth_factors([(self.x, self.dy)], self.grid)
-        return TileScores(self.grid, self.matrix, passes=passes, given=given)
+        return TileScores(self.grid, self.matrix, selector=selector, given=given)
 
     def matrix(self, rows: slice, cols: slice) -> torch.Tensor:
         """A tile of the gradient."""
@@ -50,9 +50,9 @@ class Case:
         for _ in self.scores(None).tiles():
             pass
 
-    def choose(self, passes: Passes | None) -> torch.Tensor:
+    def choose(self, selector: Selector | None) -> torch.Tensor:
         """Product and selection."""
-        return self.scores(passes).select(self.survivors, self.want, self.pattern.bucket(self.grid))
+        return self.scores(selector).select(self.survivors, self.want, self.pattern.bucket(self.grid))
 
 
 def medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -68,11 +68,11 @@ def medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float
 
 def measured(name: str, density: float, shape: tuple[int, int], batch: int, rounds: int) -> dict[str, Any]:
     """Seconds of one case, and ratios to its product."""
-    case, compiled = Case(name, density, shape, batch), growth_passes(torch.float32)
+    case, compiled = Case(name, density, shape, batch), compiled_selector(torch.float32)
     if compiled is None:
         raise SystemExit("growth: expected the compiled core, got none: build it, or unset GOSSAMER_ISA")
     if not torch.equal(case.choose(compiled), case.choose(None)):
-        raise SystemExit("growth: the compiled passes choose other positions than torch's")
+        raise SystemExit("growth: the compiled selector chooses other positions than torch's")
     calls = {
         "product": case.product,
         "compiled": lambda: case.choose(compiled),

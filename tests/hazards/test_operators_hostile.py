@@ -13,7 +13,7 @@ import torch
 from gossamer import ops
 from gossamer.errors import ConfigError, DtypeError, GossamerError, ShapeError, TopologyError
 from gossamer.kernels import use
-from gossamer.kernels.cpu import Chain, GrowthPasses, check_index
+from gossamer.kernels.cpu import Chain, CompiledSelector, check_index
 from kernel_cases import Case, cases
 
 I32, FAR = torch.int32, 2**31 - 1
@@ -283,21 +283,21 @@ def test_dropout_refuses_what_does_not_fit(isa: str | None) -> None:
 
 
 def test_growth_passes_refuse_what_does_not_fit() -> None:
-    passes, grid, none = GrowthPasses("scalar"), (1, 4, 1, 1), torch.empty(0, dtype=torch.int64)
+    selector, grid, none = CompiledSelector("scalar"), (1, 4, 1, 1), torch.empty(0, dtype=torch.int64)
     tile, want = torch.tensor([[1.0, 9.0, 5.0, 0.0]]), torch.tensor([2])
     scores, positions = torch.empty(4), torch.empty(4, dtype=torch.int64)
-    assert passes.in_buckets(tile, grid, none, want, 4).tolist() == [1, 2]
+    assert selector.in_buckets(tile, grid, none, want, 4).tolist() == [1, 2]
     for bad in (
-        lambda: passes.in_buckets(tile.clone(), grid, torch.tensor([1], dtype=I32), want, 4),
-        lambda: passes.in_buckets(tile.clone(), grid, torch.tensor([1]).expand(4), want, 4),
-        lambda: passes.in_buckets(tile.clone(), grid, none, want, 1),
-        lambda: passes.in_buckets(tile.clone(), grid, none, torch.tensor([2**62]), 4),
-        lambda: passes.in_buckets(tile.half(), grid, none, want, 4),
-        lambda: passes.above(tile.double(), grid, none, 0.0, scores, positions),
-        lambda: passes.above(tile.clone(), grid, none, 0.0, scores, positions.int()),
-        lambda: passes.above(tile.clone(), grid, none, 0.0, scores[::2], positions),
-        lambda: passes.keep(scores, positions[:2], 1),
-        lambda: passes.keep(scores.half(), positions, 1),
+        lambda: selector.in_buckets(tile.clone(), grid, torch.tensor([1], dtype=I32), want, 4),
+        lambda: selector.in_buckets(tile.clone(), grid, torch.tensor([1]).expand(4), want, 4),
+        lambda: selector.in_buckets(tile.clone(), grid, none, want, 1),
+        lambda: selector.in_buckets(tile.clone(), grid, none, torch.tensor([2**62]), 4),
+        lambda: selector.in_buckets(tile.half(), grid, none, want, 4),
+        lambda: selector.above(tile.double(), grid, none, 0.0, scores, positions),
+        lambda: selector.above(tile.clone(), grid, none, 0.0, scores, positions.int()),
+        lambda: selector.above(tile.clone(), grid, none, 0.0, scores[::2], positions),
+        lambda: selector.keep(scores, positions[:2], 1),
+        lambda: selector.keep(scores.half(), positions, 1),
     ):
         with pytest.raises(GossamerError):
             bad()

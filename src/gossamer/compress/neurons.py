@@ -11,12 +11,12 @@ from torch import nn
 
 from gossamer.errors import ConfigError
 from gossamer.rules import ImportancePruning
-from gossamer.training import Update, attach
+from gossamer.training import LayerUpdate, attach
 
 
 def prune_neurons(
     model: nn.Module, share: float, *, published: bool = False, outputs: Iterable[str] | None = None
-) -> list[Update]:
+) -> list[LayerUpdate]:
     """Remove the neurons with the weakest incoming connections from every sparse hidden layer, once.
 
     Args:
@@ -25,7 +25,7 @@ def prune_neurons(
         published: bool - leave outgoing connections and biases as they are; see ImportancePruning.
         outputs: names of layers that keep their neurons; None means the model's last linear or convolution.
     Returns:
-        list of Update - what happened to each layer.
+        list of LayerUpdate - what happened to each layer.
     Raises:
         ConfigError, PatternError.
     Cost: O(connections).

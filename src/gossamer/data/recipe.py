@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gossamer.data.formats import Arrays, Layout, Npz, Spec
+from gossamer.data.formats import Arrays, Format, Npz, Spec
 from gossamer.errors import ConfigError
 
 
@@ -69,17 +69,17 @@ class Recipe:
         classes: tuple of str - names of the classes, ``spec.n_classes`` of them.
         licence: str - the terms as the authors state them.
         sha256: str or None - `sha256_of_arrays` of the published content; None if there is no published one.
-        layouts: tuple of Layout - how a folder may hold it, in order of preference.
+        formats: tuple of Format - how a folder may hold it, in order of preference.
         system: tuple of str - folders where operating systems install it.
         embedded: Embedded or None - a package that carries it.
-        remotes: tuple of Remote - files to download; one of the layouts must recognise them in a folder named `name`.
+        remotes: tuple of Remote - files to download; one of the formats must recognise them in a folder named `name`.
 
     Raises:
         ConfigError: the number of class names differs from ``spec.n_classes``.
 
     Example:
         >>> spec = Spec(n_train=4, n_test=2, shape=(2, 2), n_classes=2)
-        >>> Recipe(name="toy", spec=spec, classes=("no", "yes"), licence="CC0").layouts
+        >>> Recipe(name="toy", spec=spec, classes=("no", "yes"), licence="CC0").formats
         (Npz(),)
     """
 
@@ -88,7 +88,7 @@ class Recipe:
     classes: tuple[str, ...]
     licence: str
     sha256: str | None = None
-    layouts: tuple[Layout, ...] = (Npz(),)
+    formats: tuple[Format, ...] = (Npz(),)
     system: tuple[str, ...] = ()
     embedded: Embedded | None = None
     remotes: tuple[Remote, ...] = ()

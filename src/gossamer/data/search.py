@@ -85,9 +85,7 @@ def _find(recipe: Recipe, root: str | Path | None, tried: list[str]) -> Dataset 
         found = _in_folder(recipe, folder, kind)
         if found is not None:
             return found
-        wanted = (
-            ", ".join(layout.wants(recipe.name) for layout in recipe.layouts) or "nothing is kept in files"
-        )
+        wanted = ", ".join(form.wants(recipe.name) for form in recipe.formats) or "nothing is kept in files"
         tried.append(f"{kind} {folder} ({wanted if folder.is_dir() else 'no such folder'})")
     if recipe.embedded is not None:
         return _dataset(recipe, recipe.embedded.read(), "embedded", recipe.embedded.location)
@@ -114,11 +112,11 @@ def _folders(recipe: Recipe, root: str | Path | None) -> Iterator[tuple[str, Pat
 
 
 def _in_folder(recipe: Recipe, folder: Path, kind: str) -> Dataset | None:
-    for layout in recipe.layouts:
-        files = layout.find(folder, recipe.name)
+    for form in recipe.formats:
+        files = form.find(folder, recipe.name)
         if files:
             where = str(files[0] if len(files) == 1 else files[0].parent)
-            return _dataset(recipe, layout.read(files, recipe.spec), kind, where)
+            return _dataset(recipe, form.read(files, recipe.spec), kind, where)
     return None
 
 

@@ -62,7 +62,7 @@ class MaskedConv2d(Masked):
         """[out, kh * kw * in]: channels last."""
         return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
 
-    def from_matrix(self, matrix: Tensor) -> Tensor:
+    def _from_matrix(self, matrix: Tensor) -> Tensor:
         """[out, in, kh, kw]."""
         out, inner, kh, kw = self.weight.shape
         return matrix.view(out, kh, kw, inner).permute(0, 3, 1, 2)

@@ -15,7 +15,7 @@ from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
 from gossamer.nn.sparse_batch import batch_of, product_of_columns
 from gossamer.nn.traced import as_one_call, is_traced
-from gossamer.ops.growth import growth_factors, growth_passes
+from gossamer.ops.growth import compiled_selector, growth_factors
 from gossamer.patterns import Pattern
 from gossamer.topology import TileScores
 
@@ -58,10 +58,10 @@ class _Linear(SparseModule):
         return total.cpu()
 
     def gradient_scores(self, name: str) -> TileScores:
-        """As for every layer; compiled passes make the rows as well, a few at a time, of dense batches on the CPU."""
+        """As for every layer; of dense batches on the CPU the compiled selector makes the rows, a few at a time."""
         scores, weights = super().gradient_scores(name), self.weights
         dense = all(x.layout == torch.strided for x, _ in self.tape.pairs)
-        if weights.device.type != "cpu" or growth_passes(weights.dtype) is None or not dense:
+        if weights.device.type != "cpu" or compiled_selector(weights.dtype) is None or not dense:
             return scores
         pairs = [
             (

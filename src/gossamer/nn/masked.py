@@ -60,23 +60,23 @@ class Masked(SparseModule):
     def place(self, tensor: Tensor, units: Tensor) -> None:
         """Each where its connection is; the rest stays as it is."""
         dense = self.pattern.unpack(units.reshape(-1), self.topology.positions, self.grid)
-        tensor.copy_(torch.where(self.mask, self.from_matrix(dense).to(tensor), tensor))
+        tensor.copy_(torch.where(self.mask, self._from_matrix(dense).to(tensor), tensor))
 
     def assign(self, topology: Topology, values: Tensor) -> None:
         """Replace mask and weight."""
         dense = self.pattern.unpack(values, topology.positions, self.grid)
         with torch.no_grad():
-            self._leave(mask := self.from_matrix(topology.mask()).to(self.mask.device))
+            self._leave(mask := self._from_matrix(topology.mask()).to(self.mask.device))
             self.mask.copy_(mask)
-            self.weight.copy_(self.from_matrix(dense))
+            self.weight.copy_(self._from_matrix(dense))
         self.left = None
 
     @torch.no_grad()
     def carry(self, change: TopologyChange, states: Iterable[Tensor] = ()) -> None:
         """Zero weight and states wherever a connection is not in both topologies."""
-        new = self.from_matrix(change.new.mask()).to(self.mask.device)
+        new = self._from_matrix(change.new.mask()).to(self.mask.device)
         self._leave(new)
-        stays = self.from_matrix(change.part(change.source >= 0).mask()).to(self.mask.device)
+        stays = self._from_matrix(change.part(change.source >= 0).mask()).to(self.mask.device)
         for tensor in (self.weight, *states):
             tensor.masked_fill_(~stays, 0)
         self.mask.copy_(new)
@@ -86,8 +86,8 @@ class Masked(SparseModule):
     def plant(self, change: TopologyChange, values: Tensor) -> None:
         """Write the grown units."""
         dense = self.pattern.unpack(values, change.new.positions, self.grid)
-        grown = self.from_matrix(change.part(change.source < 0).mask()).to(self.mask.device)
-        self.weight.copy_(torch.where(grown, self.from_matrix(dense).to(self.weight), self.weight))
+        grown = self._from_matrix(change.part(change.source < 0).mask()).to(self.mask.device)
+        self.weight.copy_(torch.where(grown, self._from_matrix(dense).to(self.weight), self.weight))
 
     def effective_weight(self) -> Tensor:
         """The weight the layer computes with; gradients reach existing connections only."""

@@ -14,9 +14,9 @@ from gossamer.nn import living
 from gossamer.nn.arguments import check_real, density_of, pattern_of
 from gossamer.nn.init import check_law, draw_values
 from gossamer.nn.tape import Tape
-from gossamer.ops.growth import growth_passes
+from gossamer.ops.growth import compiled_selector
 from gossamer.patterns import Grid, Pattern
-from gossamer.topology import TileScores, Topology, TopologyChange, TorchPasses
+from gossamer.topology import TileScores, Topology, TopologyChange, TorchSelector
 
 HINT = (  # where values and connections do not belong together
     "copy with load_state_dict; average between topology updates and start a new average after one; "
@@ -122,7 +122,7 @@ class SparseModule(nn.Module, ABC):
         """[out, in]: a tensor of the dense weight's shape, as the pattern sees it. A linear layer's is one already."""
         return weight
 
-    def from_matrix(self, matrix: Tensor) -> Tensor:
+    def _from_matrix(self, matrix: Tensor) -> Tensor:
         """The inverse of to_matrix."""
         return matrix
 
@@ -163,8 +163,8 @@ class SparseModule(nn.Module, ABC):
                 got="none",
                 hint="a layer that is not used in the loss cannot be grown by gradient",
             )
-        passes = growth_passes(self.weights.dtype) or TorchPasses()
-        return TileScores(self.grid, self.gradient_tile, f"gradient of {name}", passes)
+        selector = compiled_selector(self.weights.dtype) or TorchSelector()
+        return TileScores(self.grid, self.gradient_tile, f"gradient of {name}", selector)
 
     def _check_budget(self, topology: Topology, name: str, room: int | None = None) -> None:
         """Refuse more connections than the layer has room for, in units."""

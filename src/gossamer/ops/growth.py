@@ -1,4 +1,4 @@
-"""Which passes growth makes over its tiles of gradient."""
+"""What chooses, when layers grow, among tiles of their gradient."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import torch
 from torch import Tensor
 
 from gossamer.kernels import instruction_set
-from gossamer.kernels.cpu import Factors, GrowthPasses, pack_inputs
+from gossamer.kernels.cpu import CompiledSelector, Factors, pack_inputs
 
 COMPILED = (torch.float32, torch.float64)
 
 
-def growth_passes(dtype: torch.dtype) -> GrowthPasses | None:
-    """Compiled passes over tiles of gradient rows.
+def compiled_selector(dtype: torch.dtype) -> CompiledSelector | None:
+    """The compiled selection over tiles of gradient rows.
 
     Args:
         dtype: torch.dtype - of the tiles, which lie on the CPU.
     Returns:
-        GrowthPasses of the instruction set that is forced, or the best one; None where the definition in torch runs:
-        for other dtypes, under ``kernels.use("reference")``, and without a compiled core.
+        CompiledSelector of the instruction set that is forced, or the best one; None where the definition in torch
+        runs: for other dtypes, under ``kernels.use("reference")``, and without a compiled core.
     Cost: O(1).
     Example:
-        >>> growth_passes(torch.bfloat16) is None
+        >>> compiled_selector(torch.bfloat16) is None
         True
     """
     isa = instruction_set()
-    return None if isa == "reference" or dtype not in COMPILED else GrowthPasses(isa)
+    return None if isa == "reference" or dtype not in COMPILED else CompiledSelector(isa)
 
 
 def growth_factors(pairs: Sequence[tuple[Tensor, Tensor]], grid: Sequence[int]) -> Callable[..., Factors]:
-    """Tiles of a dense gradient that compiled passes make themselves, where it is never in memory.
+    """Tiles of a dense gradient that the compiled selector makes itself, where it is never in memory.
 
     Args:
         pairs: ([batch, in], [batch, out]) each, all of one dtype of `COMPILED`, on the CPU - inputs, output gradients.

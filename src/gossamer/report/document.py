@@ -128,8 +128,8 @@ def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _run(run: Run, *, unfolded: bool) -> str:
     """A run's own section."""
     drawn = []
-    if run.changes:
-        drawn.append((draw.changes(run), "Connections gained and lost at each update"))
+    if run.updates:
+        drawn.append((draw.updates(run), "Connections gained and lost at each update"))
         drawn.append((draw.active_neurons(run), "Neurons with at least one connection"))
     if run.summary and any(layer.density < 1 for layer in run.summary.layers):
         drawn.append((draw.fan_in(run), "Fan-in at the end: neurons by number of inputs"))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from gossamer.runs.record import Change, Run
+    from gossamer.runs.record import LayerUpdate, Run
 
 FOREGROUND = "#010203"  # stands for the reader's text colour; becomes currentColor
 COLOURS = ("#3b82c4", "#d9622b", "#2a9d74", "#b8619b", "#c99512", "#7a7fd1", "#8a8a8a", "#4fb3d9")
@@ -66,7 +66,7 @@ def accuracy(runs: Sequence[Run]) -> str:
     return svg[0]
 
 
-def changes(run: Run) -> str:
+def updates(run: Run) -> str:
     """Connections gained (up) and lost (down) at every topology update, one colour a layer."""
     with _figure() as (figure, svg):
         axes = _axes(figure, "step", "lost | gained")
@@ -172,9 +172,9 @@ def _image(run: Run, fan_out: list[int]) -> Any:
     return np.asarray(fan_out).reshape(*channels, height, width).reshape(-1, height, width).sum(0)
 
 
-def _by_layer(run: Run) -> dict[str, list[Change]]:
-    layers: dict[str, list[Change]] = {}
-    for row in run.changes:
+def _by_layer(run: Run) -> dict[str, list[LayerUpdate]]:
+    layers: dict[str, list[LayerUpdate]] = {}
+    for row in run.updates:
         layers.setdefault(row.layer, []).append(row)
     return layers
 

@@ -49,7 +49,7 @@ class Metrics(_Row):
     seconds: NonNegativeFloat
 
 
-class Change(_Row):
+class LayerUpdate(_Row):
     """One topology update of one layer."""
 
     step: PositiveInt
@@ -146,7 +146,7 @@ class Run:
     Args:
         name: str - of the folder; any text, so escape it.
         document: RunDocument.
-        metrics, changes, pixels: rows, by step.
+        metrics, updates, pixels: rows, by step.
         summary: Summary or None while the run is not finished.
         speed: Speed or None where nothing was measured.
     """
@@ -154,7 +154,7 @@ class Run:
     name: str
     document: RunDocument
     metrics: list[Metrics] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
+    updates: list[LayerUpdate] = field(default_factory=list)
     pixels: list[Pixels] = field(default_factory=list)
     summary: Summary | None = None
     speed: Speed | None = None
@@ -179,7 +179,7 @@ def read_run(folder: str | Path) -> Run:
         name=folder.resolve().name,
         document=document,
         metrics=list(_rows(folder / METRICS, Metrics)),
-        changes=list(_rows(folder / TOPOLOGY, Change)),
+        updates=list(_rows(folder / TOPOLOGY, LayerUpdate)),
         pixels=list(_rows(folder / PIXELS, Pixels)),
         summary=_optional(folder / SUMMARY, Summary),
         speed=_optional(folder / SPEED, Speed),

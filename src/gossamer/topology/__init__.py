@@ -2,7 +2,7 @@
 
 from gossamer.topology.allocation import ALLOCATIONS, allocate, erdos_renyi
 from gossamer.topology.change import Edit, TopologyChange
-from gossamer.topology.passes import Passes, TorchPasses
+from gossamer.topology.passes import Selector, TorchSelector
 from gossamer.topology.selection import TileScores
 from gossamer.topology.topk import top_mask
 from gossamer.topology.topology import Topology
@@ -10,11 +10,11 @@ from gossamer.topology.topology import Topology
 __all__ = [
     "ALLOCATIONS",
     "Edit",
-    "Passes",
+    "Selector",
     "TileScores",
     "Topology",
     "TopologyChange",
-    "TorchPasses",
+    "TorchSelector",
     "allocate",
     "erdos_renyi",
     "top_mask",

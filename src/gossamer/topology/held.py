@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gossamer.topology.passes import Passes
+from gossamer.topology.passes import Selector
 
 BELOW_ALL = -0.5  # below every score, above the mark of what is taken
 
@@ -17,16 +17,16 @@ class Held:
         want: [buckets], int64 - how many each bucket will keep.
         bucket: int - positions per bucket.
         floors: [buckets], float64 - nothing below is looked at; `BELOW_ALL` looks at everything.
-        passes: Passes - whose ``keep`` weeds out.
+        selector: Selector - whose ``keep`` weeds out.
         room: int - units of the largest tile.
         ascending: bool - positions of a tile come after those of the one before: equals lose to what is held.
     Cost: 12 bytes (float32) for one and a half times what is wanted and for a tile.
     """
 
     def __init__(
-        self, want: Tensor, bucket: int, floors: Tensor, passes: Passes, room: int, ascending: bool
+        self, want: Tensor, bucket: int, floors: Tensor, selector: Selector, room: int, ascending: bool
     ) -> None:
-        self.want, self.bucket, self.floors, self.passes, self.room = want, bucket, floors, passes, room
+        self.want, self.bucket, self.floors, self.selector, self.room = want, bucket, floors, selector, room
         self.ascending = ascending
         self.last = torch.full_like(want, -1)  # among equals of a full bucket's floor, earlier ones go before
         self.full, self.count = int(want.sum() * 3 / 2), 0
@@ -86,7 +86,7 @@ class Held:
             here = slice(ends[number], ends[number + 1])
             scores, places = self.scores[here], self.positions[here]
             k = min(want, scores.numel())
-            least = self.passes.keep(scores, places, k)
+            least = self.selector.keep(scores, places, k)
             if k == want:
                 self.floors[number] = least if k else torch.inf
                 self.last[number] = places[:k][scores[:k] == least].max() if k else -1

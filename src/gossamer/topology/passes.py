@@ -11,12 +11,12 @@ from gossamer.errors import NonFiniteError
 from gossamer.patterns import Grid
 from gossamer.topology.topk import above, best_of_rows, top_mask
 
-# A tensor; or what stands for one until the passes that know it make its rows: it has the same shape and dtype.
+# A tensor; or what stands for one until a selector that knows it makes its rows: it has the same shape and dtype.
 Tile: TypeAlias = Any
 
 
-class Passes(Protocol):
-    """The passes of a streaming selection; whoever makes the gradient may bring faster ones than `TorchPasses`.
+class Selector(Protocol):
+    """The steps of a streaming selection; whoever makes the gradient may bring a faster one than `TorchSelector`.
 
     A tile is [rows * h, cols * w] gradients of a ``Grid(rows, cols, h, w)``; it may be overwritten. Positions count
     from its first unit. The score of a unit is the sum of its absolute gradients: rows first, then columns, in order.
@@ -41,8 +41,8 @@ class Passes(Protocol):
         """Bring the k best to the front, in order; the smallest of them, 0 for none."""
 
 
-class TorchPasses:
-    """The definition, for every dtype; compiled passes choose the same positions."""
+class TorchSelector:
+    """The definition, for every dtype; the compiled selector chooses the same positions."""
 
     def in_buckets(self, tile: Tensor, grid: Grid, taken: Tensor, want: Tensor, bucket: int) -> Tensor:
         """A selection over all buckets of the tile at once."""

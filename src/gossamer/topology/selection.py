@@ -14,7 +14,7 @@ from gossamer.patterns import Grid, Pattern
 from gossamer.topology import parts
 from gossamer.topology.held import BELOW_ALL, Held
 from gossamer.topology.parts import Part
-from gossamer.topology.passes import Passes, Tile, TorchPasses
+from gossamer.topology.passes import Selector, Tile, TorchSelector
 
 SAMPLE = 32  # one unit in so many is looked at beforehand, at most
 LINES = 512  # rows in a sample of a layer that is one bucket
@@ -29,8 +29,8 @@ class TileScores:
         rows: callable (slice of the grid's rows, slice of its columns) -> [rows * h, columns * w] float, on the CPU -
             their gradient, contiguous and in memory of its own: it is overwritten.
         what: str - named in errors, e.g. "gradient of fc1".
-        passes: Passes - what is done with a tile; the definition in torch, or compiled ones.
-        given: callable like ``rows``, or None - what ``passes`` take in place of that gradient.
+        selector: Selector - chooses in a tile; the definition in torch, or a compiled one.
+        given: callable like ``rows``, or None - what ``selector`` takes in place of that gradient.
     Cost: a pass costs what ``rows`` costs for the whole layer; memory is one tile plus what is selected.
     Source: streaming top-k in place of the dense gradient of RigL (Evci et al. 2020).
     """
@@ -38,7 +38,7 @@ class TileScores:
     grid: Grid
     rows: Callable[[slice, slice], Tensor]
     what: str = "scores"
-    passes: Passes = field(default_factory=TorchPasses)
+    selector: Selector = field(default_factory=TorchSelector)
     given: Callable[[slice, slice], Tile] | None = None
 
     def tiles(self) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -122,7 +122,7 @@ class TileScores:
         )
 
     def _tile(self, part: Part) -> Tile:
-        """What the passes take."""
+        """What the selector takes."""
         return (self.given or self.rows)(part.rows, part.cols)
 
     def _whole(self, tiles: list[Part], taken: Tensor, want: Tensor, bucket: int) -> Tensor:
@@ -133,7 +133,7 @@ class TileScores:
         for part in tiles:
             wanted = across[part.rows, part.cols.start // bucket : part.cols.stop // bucket].reshape(-1)
             inside = part.inside(taken)
-            found = self.passes.in_buckets(self._tile(part), part.grid, inside, wanted, bucket)
+            found = self.selector.in_buckets(self._tile(part), part.grid, inside, wanted, bucket)
             chosen[done : done + found.numel()] = part.in_layer(found)
             done += found.numel()
         return chosen if tiles[0].whole_rows else chosen.sort().values
@@ -148,12 +148,12 @@ class TileScores:
 
     def _running(self, tiles: list[Part], taken: Tensor, want: Tensor, bucket: int, floors: Tensor) -> Tensor:
         """Keep the best so far and let later tiles beat its smallest; fewer than wanted where a floor is too high."""
-        held = Held(want, bucket, floors, self.passes, tiles[0].grid.size, tiles[0].whole_rows)
+        held = Held(want, bucket, floors, self.selector, tiles[0].grid.size, tiles[0].whole_rows)
         for part in tiles:
             tile = self._tile(part)
             floor = held.floor(part.rows.start * self.grid.cols, part.rows.stop * self.grid.cols)
             scores, positions = held.space(tile.dtype)
-            found = self.passes.above(tile, part.grid, part.inside(taken), floor, scores, positions)
+            found = self.selector.above(tile, part.grid, part.inside(taken), floor, scores, positions)
             held.add(scores[:found], part.in_layer(positions[:found]))
         return held.best()
 
@@ -169,7 +169,7 @@ class TileScores:
             torch.empty(grid.size, dtype=tile.dtype),
             torch.empty(grid.size, dtype=torch.int64),
         )
-        found = self.passes.above(tile, grid, part.inside(taken), BELOW_ALL, scores, positions)
+        found = self.selector.above(tile, grid, part.inside(taken), BELOW_ALL, scores, positions)
         edges = torch.arange(want.numel() + 1) * (grid.size // want.numel())
         ends = torch.searchsorted(positions[:found], edges).tolist()
         # A row's scores rise and fall together, and so do a column's: they count as one.
@@ -178,6 +178,6 @@ class TileScores:
             here = slice(ends[number], ends[number + 1])
             rank = ceil(wanted * (1 + spread) + 4 * sqrt(wanted)) + 8
             if rank <= (here.stop - here.start) // 2:
-                least = self.passes.keep(scores[here], positions[here], rank)
+                least = self.selector.keep(scores[here], positions[here], rank)
                 floors[number] = least * (1 - 1 / 64) if least else BELOW_ALL  # equal scores are wanted too
         return floors

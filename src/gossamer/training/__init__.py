@@ -3,7 +3,7 @@
 from gossamer.training.attaching import attach
 from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoint
 from gossamer.training.engine import Engine
-from gossamer.training.history import Update
+from gossamer.training.history import LayerUpdate
 from gossamer.training.named import OPTIMIZERS, named_optimizer
 from gossamer.training.sgdw import SGDW
 from gossamer.training.step import check_finite, gradients, train_step
@@ -13,7 +13,7 @@ __all__ = [
     "SGDW",
     "Engine",
     "Extras",
-    "Update",
+    "LayerUpdate",
     "attach",
     "check_finite",
     "gradients",

@@ -84,8 +84,8 @@ def attach(
         outputs = _last_layer(model)
     else:
         _check_names("outputs", outputs := frozenset(outputs), named)
-    chain = links(model)
-    if rule.folds() and (bare := [link.reader for link in chain if named[link.reader].bias is None]):
+    linked = links(model)
+    if rule.folds() and (bare := [link.reader for link in linked if named[link.reader].bias is None]):
         raise ConfigError(
             f"attach({rule.name})",
             expected="biases, which take in what removed neurons would give",
@@ -94,7 +94,7 @@ def attach(
     ranks = Ranks(in_step=in_step)
     said = {"total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
     ranks.agree("attach", lambda: {**facts_of(model), "rule": describe(rule), **said})
-    engine = Engine(layers, optimizer, rule, total_steps, seed, outputs, chain, ranks)
+    engine = Engine(layers, optimizer, rule, total_steps, seed, outputs, linked, ranks)
     for name in may.keys() - layers.keys():
         may[name].tape.unfollowed = LATE.format(name=name)
     return engine

@@ -14,7 +14,7 @@ from gossamer.errors import ConfigError, FormatError
 from gossamer.nn import SparseModule
 from gossamer.rules import Rule, describe
 from gossamer.trace.links import Link
-from gossamer.training.history import Standing, Update, parse_state
+from gossamer.training.history import LayerUpdate, Standing, parse_state
 from gossamer.training.optimizers import inside_another_step, nested, refuse_flattened_state
 from gossamer.training.plain import to_plain
 from gossamer.training.planning import Planner
@@ -56,7 +56,7 @@ class Engine:
         self.outputs = frozenset(outputs)
         self.ranks = ranks or Ranks(in_step=False)
         self.step = 0
-        self.history: list[Update] = []
+        self.history: list[LayerUpdate] = []
         self.resting: dict[str, str] = {}
         self._graded: set[int] | None = None  # parameters that had a gradient in the step being followed
         self._rests = Rests()

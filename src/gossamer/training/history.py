@@ -12,7 +12,7 @@ from gossamer.errors import ConfigError, FormatError
 
 
 @dataclass(frozen=True)
-class Update:
+class LayerUpdate:
     """What one topology update did to one layer: a row of ``Engine.history``."""
 
     step: int
@@ -24,7 +24,7 @@ class Update:
     fan_in: int  # largest fan-in
 
     @classmethod
-    def parse(cls, row: Any) -> Update:
+    def parse(cls, row: Any) -> LayerUpdate:
         """A row from plain data; raises FormatError where it is anything else."""
         kinds = {field.name: str if field.name == "layer" else int for field in fields(cls)}
         if not isinstance(row, dict) or {key: type(value) for key, value in row.items()} != kinds:
@@ -37,7 +37,7 @@ class Standing:
     """Where an engine stands: what its state says beside its settings."""
 
     step: int
-    history: list[Update]
+    history: list[LayerUpdate]
     topologies: dict[str, str]  # a digest of every layer's connections
     remembered: dict[str, dict[str, Any]]  # what the rule keeps of layers
 
@@ -67,7 +67,7 @@ def parse_state(state: Any, settings: Mapping[str, Any]) -> Standing:
             got=f"step {step!r}, {type(rows).__name__}, {type(topologies).__name__}",
         )
     remembered = _parse_remembered(state.get("remembered", {}), settings["layers"])
-    return Standing(step, [Update.parse(row) for row in rows], topologies, remembered)
+    return Standing(step, [LayerUpdate.parse(row) for row in rows], topologies, remembered)
 
 
 def _parse_remembered(given: Any, layers: Iterable[str]) -> dict[str, dict[str, Any]]:

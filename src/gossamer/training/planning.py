@@ -16,7 +16,7 @@ from gossamer.rules import LayerView, Rule
 from gossamer.topology import Edit, Topology, TopologyChange
 from gossamer.trace.links import Link, fold
 from gossamer.training.contract import checked_gradients, checked_memory, checked_plan
-from gossamer.training.history import Update
+from gossamer.training.history import LayerUpdate
 from gossamer.training.optimizers import following_state
 from gossamer.training.stored import StepState
 
@@ -75,7 +75,7 @@ class Planner:
             plans |= self._decide(names, step, fraction, links)
         return plans
 
-    def carry_out(self, plans: Mapping[str, Plan], step: int) -> list[Update]:
+    def carry_out(self, plans: Mapping[str, Plan], step: int) -> list[LayerUpdate]:
         """Change every layer that has a plan; one row of history each."""
         if self.rule.folds():
             self._fold({name: plan.change() for name, plan in plans.items()})
@@ -175,10 +175,10 @@ class Planner:
         )
 
 
-def _record(step: int, name: str, change: TopologyChange) -> Update:
+def _record(step: int, name: str, change: TopologyChange) -> LayerUpdate:
     """One row of history."""
     fan_in = change.new.fan_in()
-    return Update(
+    return LayerUpdate(
         step,
         name,
         change.dropped,

@@ -150,7 +150,7 @@ def test_a_missing_file_is_a_usage_error(call, tmp_path):
 def test_missing_data_says_where_it_looked(call, tmp_path, monkeypatch):
     monkeypatch.setenv("GOSSAMER_DATA", "")
     monkeypatch.setenv("GOSSAMER_CACHE", str(tmp_path))
-    answer = call("train", *RUN, "--data", "cifar10_small", "--out", tmp_path / "run")
+    answer = call("train", *RUN, "--data", "cifar10-small", "--out", tmp_path / "run")
     assert answer.code == 1
     assert "places searched" in answer.stderr
     assert answer.stderr.index("GOSSAMER_DATA") < answer.stderr.index("places searched")  # the remedy first

@@ -37,7 +37,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def toy(alone: None) -> Iterator[data.Recipe]:
     """Register the toy data set for one test."""
     recipe = data.Recipe(
-        name="toy-set", spec=SPEC, classes=("a", "b", "c"), licence="CC0", layouts=(Npz(), Idx()), system=()
+        name="toy-set", spec=SPEC, classes=("a", "b", "c"), licence="CC0", formats=(Npz(), Idx()), system=()
     )
     data.register(lambda: recipe)
     yield recipe

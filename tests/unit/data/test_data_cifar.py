@@ -30,8 +30,8 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_channels_move_last(home: Path) -> None:
-    layout = CifarBinary()
-    arrays = layout.read(layout.find(home.parent, "cifar10"), SPEC)
+    binary = CifarBinary()
+    arrays = binary.read(binary.find(home.parent, "cifar10"), SPEC)
     assert arrays.x_train.shape == (10, 2, 2, 3)
     assert arrays.x_train[1].tolist() == [[[20, 24, 28], [21, 25, 29]], [[22, 26, 30], [23, 27, 31]]]
     assert arrays.y_train.tolist() == list(range(10))

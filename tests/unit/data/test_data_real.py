@@ -18,7 +18,7 @@ from gossamer.errors import DataError
         ("mnist", [0.1307]),
         ("fashion-mnist", [0.2860]),
         ("cifar10", [0.4914, 0.4822, 0.4465]),
-        ("cifar10_small", None),
+        ("cifar10-small", None),
     ],
 )
 def test_a_real_data_set_is_the_published_one(name: str, mean: list[float] | None) -> None:

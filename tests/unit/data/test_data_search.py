@@ -126,8 +126,8 @@ def test_the_published_content_is_the_only_one_taken(alone: None, tmp_path: Path
 
 def test_cifar10_is_never_the_small_one(alone: None, tmp_path: Path) -> None:
     x, y = np.zeros((5000, 32, 32, 3), np.uint8), np.zeros(5000, np.uint8)
-    np.savez(tmp_path / "cifar10_small.npz", x_train=x, y_train=y, x_test=x[:1000], y_test=y[:1000])
-    assert data.load("cifar10_small", root=tmp_path).shape == (32, 32, 3)
+    np.savez(tmp_path / "cifar10-small.npz", x_train=x, y_train=y, x_test=x[:1000], y_test=y[:1000])
+    assert data.load("cifar10-small", root=tmp_path).shape == (32, 32, 3)
     with pytest.raises(DataError, match="loading cifar10"):
         data.load("cifar10", root=tmp_path, download=False)
 
@@ -141,10 +141,10 @@ def test_best_available_falls_back_to_digits_without_a_network(
 
 
 def test_names_are_unique_and_unknown_ones_are_answered_with_the_list(toy: data.Recipe) -> None:
-    assert {"mnist", "fashion-mnist", "cifar10", "cifar10_small", "digits", "toy-set"} <= set(data.names())
+    assert {"mnist", "fashion-mnist", "cifar10", "cifar10-small", "digits", "toy-set"} <= set(data.names())
     with pytest.raises(ConfigError, match="'toy-set' a second time"):
         data.register(lambda: toy)
-    with pytest.raises(ConfigError, match="one of cifar10, cifar10_small, digits"):
+    with pytest.raises(ConfigError, match="one of cifar10, cifar10-small, digits"):
         data.load("imagenet")
 
 

@@ -143,10 +143,10 @@ def test_groups_of_inputs_run_along_channels(pattern: gs.FanIn) -> None:
 
 
 def test_matrix_and_weight_are_views_of_each_other() -> None:
-    """to_matrix and from_matrix are inverses, channels last."""
+    """to_matrix and _from_matrix are inverses, channels last."""
     layer, _ = pair({"kernel_size": (2, 3)})
     weight = torch.randn(16, 8, 2, 3)
-    assert torch.equal(layer.from_matrix(layer.to_matrix(weight)), weight)
+    assert torch.equal(layer._from_matrix(layer.to_matrix(weight)), weight)
     assert torch.equal(layer.to_matrix(weight)[3, 8:16], weight[3, :, 0, 1])
 
 

@@ -12,7 +12,7 @@ from gossamer.report import read_run
 
 def test_a_run_is_read_whole(make_run):
     run = read_run(make_run())
-    assert (len(run.metrics), len(run.changes), len(run.pixels)) == (3, 4, 4)
+    assert (len(run.metrics), len(run.updates), len(run.pixels)) == (3, 4, 4)
     assert run.summary is not None
     assert run.summary.layers[0].density == 0.25
     assert run.speed is not None
@@ -25,7 +25,7 @@ def test_an_unfinished_run_is_read_as_far_as_it_goes(make_run):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 4, "st')
     run = read_run(folder)
-    assert (len(run.metrics), run.changes, run.summary) == (3, [], None)
+    assert (len(run.metrics), run.updates, run.summary) == (3, [], None)
 
 
 def test_no_run(tmp_path):

@@ -1,4 +1,4 @@
-"""Compiled passes choose, to the position, what their definition in torch chooses; errors are the same too."""
+"""The compiled selector chooses, to the position, what its definition in torch chooses; errors are the same too."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.errors import NonFiniteError, ShapeError
-from gossamer.kernels.cpu import Factors, GrowthPasses, available_isas, pack_inputs
+from gossamer.kernels.cpu import CompiledSelector, Factors, available_isas, pack_inputs
 from gossamer.ops.growth import growth_factors
 from gossamer.patterns import Grid
-from gossamer.topology import TileScores, TorchPasses, parts, selection
+from gossamer.topology import TileScores, TorchSelector, parts, selection
 
 ISAS = available_isas()
 pytestmark = pytest.mark.skipif(not ISAS, reason="no compiled core: build it to compare it")
@@ -72,7 +72,9 @@ def test_the_positions_of_the_definition(isa: str, dtype: torch.dtype, data: st.
 
     with small_tiles(data, grid):
         expected = TileScores(grid, parts_of(dense, grid)).select(taken, want, bucket)
-        got = TileScores(grid, parts_of(dense, grid), passes=GrowthPasses(isa)).select(taken, want, bucket)
+        got = TileScores(grid, parts_of(dense, grid), selector=CompiledSelector(isa)).select(
+            taken, want, bucket
+        )
     assert got.tolist() == expected.tolist()
 
 
@@ -84,7 +86,7 @@ def test_non_finite_gradients_are_refused_wherever_they_are(isa: str, bad: float
     tile = torch.rand(2, 37)
     tile.view(-1)[spot] = bad
     scores = TileScores(
-        Grid(2, 37, 1, 1), lambda rows, cols: tile[rows, cols].clone(), passes=GrowthPasses(isa)
+        Grid(2, 37, 1, 1), lambda rows, cols: tile[rows, cols].clone(), selector=CompiledSelector(isa)
     )
     for want, bucket in ((torch.ones(2, dtype=torch.int64), 37), (torch.ones(1, dtype=torch.int64), 74)):
         with pytest.raises(NonFiniteError, match="nothing was changed"):
@@ -95,8 +97,8 @@ def test_non_finite_gradients_are_refused_wherever_they_are(isa: str, bad: float
 def test_finite_members_whose_sum_is_not_are_refused(isa: str) -> None:
     """The score of a unit is what must be finite."""
     tile = torch.full((4, 9), 2e38)
-    for passes in (TorchPasses(), GrowthPasses(isa)):
-        scores = TileScores(Grid(2, 9, 2, 1), parts_of(tile, Grid(2, 9, 2, 1)), passes=passes)
+    for selector in (TorchSelector(), CompiledSelector(isa)):
+        scores = TileScores(Grid(2, 9, 2, 1), parts_of(tile, Grid(2, 9, 2, 1)), selector=selector)
         with pytest.raises(NonFiniteError):
             scores.select(NONE, torch.ones(2, dtype=torch.int64), 9)
 
@@ -105,10 +107,10 @@ def test_finite_members_whose_sum_is_not_are_refused(isa: str) -> None:
 @pytest.mark.parametrize("width", [5, 64])
 def test_more_than_is_free_is_refused(isa: str, width: int) -> None:
     """And so is more than the bucket holds, or less than nothing."""
-    tile, passes, grid = torch.rand(2, width), GrowthPasses(isa), (2, width, 1, 1)
+    tile, selector, grid = torch.rand(2, width), CompiledSelector(isa), (2, width, 1, 1)
     for taken, want in (([0], [width, 1]), ([], [width + 1, 1]), ([], [-1, 2])):
         with pytest.raises(ShapeError, match=r"kernels.cpu.growth"):
-            passes.in_buckets(tile.clone(), grid, torch.tensor(taken).long(), torch.tensor(want), width)
+            selector.in_buckets(tile.clone(), grid, torch.tensor(taken).long(), torch.tensor(want), width)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -120,7 +122,7 @@ def test_threads_do_not_change_what_is_chosen(isa: str) -> None:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
             grid = Grid(700, 900, 1, 1)
-            scores = TileScores(grid, parts_of(dense, grid), passes=GrowthPasses(isa))
+            scores = TileScores(grid, parts_of(dense, grid), selector=CompiledSelector(isa))
             every = torch.arange(0, 630_000, 11)
             found.append(
                 [
@@ -183,7 +185,7 @@ def test_rows_made_by_the_passes_are_those_of_the_product(
     with small_tiles(data, grid):
         expected = TileScores(grid, parts_of(dense, grid)).select(taken, want, bucket)
         given = growth_factors(pairs, grid)
-        made = TileScores(grid, parts_of(dense, grid), passes=GrowthPasses(isa), given=given)
+        made = TileScores(grid, parts_of(dense, grid), selector=CompiledSelector(isa), given=given)
         assert made.select(taken, want, bucket).tolist() == expected.tolist()
 
 
@@ -192,14 +194,14 @@ def test_rows_do_not_depend_on_tiles_or_threads(isa: str, monkeypatch: pytest.Mo
     """Sums that are rounded: every score has the bits it has in a tile of its own."""
     generator = torch.Generator().manual_seed(0)
     pairs = [(torch.randn(33, 130, generator=generator), torch.randn(33, 210, generator=generator))]
-    passes, grid = GrowthPasses(isa), Grid(210, 130, 1, 1)
+    selector, grid = CompiledSelector(isa), Grid(210, 130, 1, 1)
     made = growth_factors(pairs, grid)
 
     def scores_of(part: slice) -> torch.Tensor:
         tile = made(part, slice(0, 130))
         count = tile.shape[0] * 130
         scores, positions = torch.empty(count), torch.empty(count, dtype=torch.int64)
-        assert passes.above(tile, (tile.shape[0], 130, 1, 1), NONE, -0.5, scores, positions) == count
+        assert selector.above(tile, (tile.shape[0], 130, 1, 1), NONE, -0.5, scores, positions) == count
         return scores
 
     threads, whole = torch.get_num_threads(), scores_of(slice(0, 210))
@@ -212,7 +214,7 @@ def test_rows_do_not_depend_on_tiles_or_threads(isa: str, monkeypatch: pytest.Mo
         chosen = []
         for number in (1, 2, 3):
             torch.set_num_threads(number)
-            scores = TileScores(grid, parts_of(exact, grid), passes=passes, given=made)
+            scores = TileScores(grid, parts_of(exact, grid), selector=selector, given=made)
             chosen.append(
                 scores.select(NONE, torch.tensor([900]), grid.size).tolist()
                 + scores.select(NONE, torch.full((210,), 5), 130).tolist()
@@ -231,7 +233,7 @@ def test_factors_that_are_not_finite_are_refused(isa: str, bad: float, where: tu
     x[where] = bad
     grid = Grid(3, 21, 1, 1)
     given = growth_factors([(x, dy)], grid)
-    scores = TileScores(grid, parts_of(dy.T @ x, grid), passes=GrowthPasses(isa), given=given)
+    scores = TileScores(grid, parts_of(dy.T @ x, grid), selector=CompiledSelector(isa), given=given)
     for want, bucket in ((torch.ones(3, dtype=torch.int64), 21), (torch.ones(1, dtype=torch.int64), 63)):
         with pytest.raises(NonFiniteError, match="nothing was changed"):
             scores.select(NONE, want, bucket)
@@ -240,9 +242,9 @@ def test_factors_that_are_not_finite_are_refused(isa: str, bad: float, where: tu
 @pytest.mark.parametrize("isa", ISAS)
 def test_factors_that_do_not_fit_are_refused(isa: str) -> None:
     """Inputs of another batch, width or type than the kernels would read."""
-    passes, want, dy = GrowthPasses(isa), torch.ones(3, dtype=torch.int64), torch.rand(5, 3)
+    selector, want, dy = CompiledSelector(isa), torch.ones(3, dtype=torch.int64), torch.rand(5, 3)
     for inputs in (torch.rand(4, 21), torch.rand(5, 40), torch.rand(5, 21).double()):
         with pytest.raises(ShapeError, match="inputs packed as"):
-            passes.in_buckets(Factors(dy, pack_inputs([inputs]), 21), (3, 21, 1, 1), NONE, want, 21)
+            selector.in_buckets(Factors(dy, pack_inputs([inputs]), 21), (3, 21, 1, 1), NONE, want, 21)
     with pytest.raises(ShapeError, match="a tile of grid"):
-        passes.in_buckets(Factors(dy, pack_inputs([torch.rand(5, 21)]), 21), (3, 20, 1, 1), NONE, want, 20)
+        selector.in_buckets(Factors(dy, pack_inputs([torch.rand(5, 21)]), 21), (3, 20, 1, 1), NONE, want, 20)

@@ -54,7 +54,7 @@ def scores(layer: Any) -> Tensor:
     scored, grid, none = layer.gradient_scores("layer"), layer.grid, torch.empty(0, dtype=torch.int64)
     found, positions = torch.empty(grid.size, dtype=torch.float64), torch.empty(grid.size, dtype=torch.int64)
     whole = (scored.given or scored.rows)(slice(0, grid.rows), slice(0, grid.cols))
-    assert scored.passes.above(whole, grid, none, -0.5, found, positions) == grid.size
+    assert scored.selector.above(whole, grid, none, -0.5, found, positions) == grid.size
     return found.view(grid.rows, grid.cols)
 
 

@@ -1,6 +1,6 @@
 """Readers of the file formats that data sets come in; every file is hostile until its sizes have been checked."""
 
-from gossamer.data.formats.base import Arrays, Layout, Spec
+from gossamer.data.formats.base import Arrays, Format, Spec
 from gossamer.data.formats.cifar import CifarArchive, CifarBinary
 from gossamer.data.formats.idx import Idx, parse_idx, read_idx
 from gossamer.data.formats.npz import Npz, read_npz
@@ -9,8 +9,8 @@ __all__ = [
     "Arrays",
     "CifarArchive",
     "CifarBinary",
+    "Format",
     "Idx",
-    "Layout",
     "Npz",
     "Spec",
     "parse_idx",

@@ -68,7 +68,7 @@ class Readable(Protocol):
         """Return up to `size` bytes; none at the end."""
 
 
-class Layout(Protocol):
+class Format(Protocol):
     """One way in which a folder can hold a data set."""
 
     def wants(self, name: str) -> str:

@@ -35,6 +35,6 @@ def cifar10() -> Recipe:
         classes=CLASSES,
         licence=LICENCE,
         sha256="80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660",
-        layouts=(Npz(), CifarBinary(), CifarArchive(sha256=_ARCHIVE.sha256)),
+        formats=(Npz(), CifarBinary(), CifarArchive(sha256=_ARCHIVE.sha256)),
         remotes=(_ARCHIVE,),
     )

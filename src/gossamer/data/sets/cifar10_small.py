@@ -10,7 +10,7 @@ from gossamer.data.sets.cifar10 import CLASSES, LICENCE
 
 @register
 def cifar10_small() -> Recipe:
-    """5000 + 1000 images of CIFAR-10 from a local ``cifar10_small.npz``; which ones is up to that file.
+    """5000 + 1000 images of CIFAR-10 from a local ``cifar10-small.npz``; which ones is up to that file.
 
     Returns:
         Recipe - without a published checksum, so what it loads is never marked verified.
@@ -22,7 +22,7 @@ def cifar10_small() -> Recipe:
         True
     """
     return Recipe(
-        name="cifar10_small",
+        name="cifar10-small",
         spec=Spec(n_train=5000, n_test=1000, shape=(32, 32, 3), n_classes=10),
         classes=CLASSES,
         licence=LICENCE,

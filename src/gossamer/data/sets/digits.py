@@ -52,6 +52,6 @@ def digits() -> Recipe:
         classes=tuple("0123456789"),
         licence="CC BY 4.0, Alpaydin and Kaynak",
         sha256="eb16a5b9fcc31197ecd8be8456b687084ffc10eb4cc2efbd406de3cc793713c8",
-        layouts=(),
+        formats=(),
         embedded=Embedded("scikit-learn, sklearn.datasets.load_digits", _read),
     )

@@ -56,7 +56,7 @@ def fashion_mnist() -> Recipe:
         ),
         licence="MIT, Zalando SE",
         sha256="ca3ab2a37f845e1b8ae23cab1b51749a3011ba3bf1d9016176d75cbaabac376f",
-        layouts=(Npz(), Idx()),
+        formats=(Npz(), Idx()),
         system=("/usr/share/datasets/fashion-mnist",),
         remotes=tuple(
             Remote(name, tuple(mirror + name for mirror in _MIRRORS), sha256, size)

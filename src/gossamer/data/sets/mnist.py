@@ -45,7 +45,7 @@ def mnist() -> Recipe:
         classes=tuple("0123456789"),
         licence="LeCun and Cortes; usually given as CC BY-SA 3.0",
         sha256="06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16",
-        layouts=(Npz(), Idx()),
+        formats=(Npz(), Idx()),
         system=("/usr/share/datasets/mnist",),
         remotes=tuple(
             Remote(name, tuple(mirror + name for mirror in _MIRRORS), sha256, size)

@@ -2,7 +2,15 @@
 
 from gossamer.kernels.cpu.chain import Chain
 from gossamer.kernels.cpu.check import check_index
-from gossamer.kernels.cpu.growth import Factors, GrowthPasses, pack_inputs
+from gossamer.kernels.cpu.growth import CompiledSelector, Factors, pack_inputs
 from gossamer.kernels.cpu.library import available_isas, kernel_names
 
-__all__ = ["Chain", "Factors", "GrowthPasses", "available_isas", "check_index", "kernel_names", "pack_inputs"]
+__all__ = [
+    "Chain",
+    "CompiledSelector",
+    "Factors",
+    "available_isas",
+    "check_index",
+    "kernel_names",
+    "pack_inputs",
+]

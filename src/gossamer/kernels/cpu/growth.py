@@ -20,7 +20,7 @@ PANEL: Final = 64  # bytes of inputs that the core takes side by side
 
 
 class Factors:
-    """A tile of a gradient that is not made, by what it is the product of: the passes make its rows in their caches.
+    """A tile of a gradient that is not made, by what it is the product of: the selector makes its rows in the cache.
 
     Args:
         outputs: [batch, rows], float32 or float64 - output gradients, any strides.
@@ -62,16 +62,16 @@ def pack_inputs(parts: Sequence[Tensor]) -> Tensor:
     return packed
 
 
-class GrowthPasses:
-    """The passes of a streaming selection over tiles of gradient rows, as ``topology.Passes`` defines them.
+class CompiledSelector:
+    """The steps of a streaming selection over tiles of gradient rows, as ``topology.Selector`` defines them.
 
     Args:
         isa: str - instruction set.
-    Cost: each pass reads its tile once, or a few times where it is in cache.
+    Cost: each step reads its tile once, or a few times where it is in cache.
     Example:
         >>> import torch
         >>> tile, none = torch.tensor([[1., -9., 5., 0.]]), torch.empty(0, dtype=torch.int64)
-        >>> GrowthPasses("scalar").in_buckets(tile, (1, 4, 1, 1), none, torch.tensor([2]), 4).tolist()
+        >>> CompiledSelector("scalar").in_buckets(tile, (1, 4, 1, 1), none, torch.tensor([2]), 4).tolist()
         [1, 2]
     """
 
@@ -157,7 +157,7 @@ def _factors(tile: Factors) -> tuple[int, int, int, int, int]:
 
 
 def _dtype(scores: Tensor | Factors) -> int:
-    """``gs_dtype``; raises DtypeError where passes are not compiled for it."""
+    """``gs_dtype``; raises DtypeError where no selection is compiled for it."""
     name = dtype_name(scores)
     if name not in {"float32", "float64"}:
         raise DtypeError("growth", expected="float32 or float64", got=name)
