@@ -12,8 +12,7 @@ from torch import Tensor
 from gossamer.freezing.candidates import Candidates
 from gossamer.freezing.choose import BatchClass, choose
 from gossamer.freezing.frozen import Frozen
-from gossamer.freezing.passes.fuse_activation import fuse
-from gossamer.freezing.passes.remove_dead import Removal, remove_dead
+from gossamer.freezing.passes import Removal, rewritten
 from gossamer.freezing.repeat import repeated
 from gossamer.layouts import layout
 from gossamer.layouts.values import EXACT, fitting, narrowed
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Frozen:
     """Remove, fuse, choose or repeat what was chosen, report."""
     before = {node.name: body.connections.shape for node, body in graph.linears()}
-    graph, removals = remove_dead(graph)
-    graph = fuse(graph, inputs)
+    graph, why_not, removals = rewritten(graph, inputs)
     if wanted.plan is not None:
         chosen, batches, tried = repeated(graph, wanted.plan)
         facts = wanted.plan.machine
@@ -57,7 +55,13 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     ]
     return Frozen(
         chosen,
-        Plan(inputs=described(inputs), batches=batches, layers=rows, notes=_notes(graph), machine=facts),
+        Plan(
+            inputs=described(inputs),
+            batches=batches,
+            layers=rows,
+            notes=_notes(graph, why_not),
+            machine=facts,
+        ),
     )
 
 
@@ -88,10 +92,11 @@ def described(inputs: tuple[Any, ...]) -> list[InputPlan]:
     ]
 
 
-def _notes(graph: Graph) -> list[str]:
-    """What stays torch."""
+def _notes(graph: Graph, why_not: tuple[str, ...]) -> list[str]:
+    """What stays torch, and what no pass could change."""
     what = [node.body.what for node in graph.nodes if isinstance(node.body, Opaque)]
-    return [f"{each} stays torch: it runs, but the network cannot be saved" for each in what[:60]]
+    notes = [f"{each} stays torch: it runs, but the network cannot be saved" for each in what]
+    return [*notes, *why_not][:60]
 
 
 def limits(batches: tuple[int, ...]) -> list[int | None]:

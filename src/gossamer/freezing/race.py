@@ -100,7 +100,7 @@ def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, li
         forms = {choice.layout: each.forms[choice.layout] for choice in chosen}
         stored = each.stored(forms)
         bodies[node.name] = Layer(
-            linear.shape, linear.bias, body.activation, stored, forms, chosen, body.slope
+            linear.shape, linear.bias, body.activation, stored, forms, chosen, body.slope, body.flat
         )
     return graph.replaced(bodies)
 

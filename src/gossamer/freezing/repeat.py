@@ -89,7 +89,14 @@ def repeated(graph: Graph, plan: Plan) -> tuple[Graph, list[BatchPlan], dict[str
         forms = {choice.layout: _form(connections, row, choice.layout) for choice in choices}
         stored = _stored(connections, row, forms)
         bodies[node.name] = Layer(
-            connections.shape, connections.bias, body.activation, stored, forms, choices, body.slope
+            connections.shape,
+            connections.bias,
+            body.activation,
+            stored,
+            forms,
+            choices,
+            body.slope,
+            body.flat,
         )
     return graph.replaced(bodies), plan.batches, {name: row.candidates for name, row in rows.items()}
 

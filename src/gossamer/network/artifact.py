@@ -67,7 +67,7 @@ def write(graph: Graph, report: Plan, path: str | Path) -> None:
 def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A linear layer's part of the document, and its tensors."""
     form = body.stored
-    part = {
+    part: dict[str, Any] = {
         "op": "linear",
         "shape": list(form.shape),
         "layout": form.layout,
@@ -77,6 +77,8 @@ def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "values": narrow_name(form),
         "run": [{"layout": choice.layout, "engine": choice.engine} for choice in body.choices],
     }
+    if body.flat:
+        part["flat"] = True
     held = {"values": form.values, **form.index, "scale": form.scale, "bias": body.bias}
     return part, {name: tensor for name, tensor in held.items() if tensor is not None}
 
@@ -195,7 +197,7 @@ def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
                 stored if run.layout == part.layout else _encoded(part, run.layout, connections)
             )
     choices = tuple(Choice(run.layout, run.engine) for run in part.run)
-    return Layer(part.shape, bias, part.activation, stored, forms, choices, part.slope)
+    return Layer(part.shape, bias, part.activation, stored, forms, choices, part.slope, part.flat)
 
 
 def _encoded(part: LinearPart, name: str, connections: Connections) -> Encoded:

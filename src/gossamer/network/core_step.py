@@ -32,6 +32,7 @@ class CoreStep:
         rows: bool - give each sample's outputs side by side, as torch's operators want them; else feature by feature;
             None: side by side where x has more than two dimensions.
         adds: bool - a residual comes with every call.
+        flat: bool - takes x [batch, n_in] only.
 
     Raises:
         TopologyError, ShapeError: an index or sizes that do not fit.
@@ -44,7 +45,10 @@ class CoreStep:
         [[0.0]]
     """
 
-    def __init__(self, layers: list[Operands], *, rows: bool | None = False, adds: bool = False) -> None:
+    def __init__(
+        self, layers: list[Operands], *, rows: bool | None = False, adds: bool = False, flat: bool = False
+    ) -> None:
+        self.flat = flat
         self.rows, self.adds, self.last = rows, bool(rows) and adds, layers[-1]
         if (
             self.adds
@@ -129,7 +133,7 @@ class CoreStep:
 
     def _flat(self, run: Step, x: Tensor, residual: Tensor | None) -> Tensor:
         """Leading dimensions as one."""
-        check(x, self.n_in, self.dtype)
+        check(x, self.n_in, self.dtype, flat=self.flat)
         if residual is not None:
             check(residual, self.n_out, self.dtype)
         flat = None if residual is None else residual.reshape(-1, self.n_out)
@@ -145,7 +149,7 @@ def _scan(form: Encoded) -> None:
         raise ShapeError("Chain", expected=f"scale [{form.shape[0]}]", got=got)
 
 
-def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
+def check(x: Tensor, n_in: int, dtype: torch.dtype, *, flat: bool = False) -> None:
     """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
     if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu or x.layout is not torch.strided:
         got = f"{x.dtype} on {x.device}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
@@ -157,6 +161,13 @@ def check(x: Tensor, n_in: int, dtype: torch.dtype) -> None:
     # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
     if x.dim() < 1 or (_get_tracing_state() is None and x.shape[-1] != n_in):
         raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")
+    if flat and x.dim() != 2:
+        raise ShapeError(
+            "Frozen",
+            expected=f"x [batch, {n_in}], for a batch norm was folded into the layer",
+            got=f"{list(x.shape)}",
+            hint="freeze again with an example of that many dimensions",
+        )
 
 
 LIBRARY = torch.library.Library("gossamer", "FRAGMENT")

@@ -59,11 +59,13 @@ class Linear:
         connections: Connections - what it computes; its bias too.
         activation: None, "relu" or "leaky_relu", applied last.
         slope: float - of a leaky ReLU.
+        flat: bool - takes [batch, in_features] only, for what was folded into it tells more dimensions apart.
     """
 
     connections: Connections
     activation: str | None = None
     slope: float = 0.0
+    flat: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Layer:
         forms: layout -> Encoded, for every layout that runs.
         choices: one for each batch class.
         slope: float - of a leaky ReLU.
+        flat: bool - takes [batch, in_features] only.
     """
 
     shape: tuple[int, int]
@@ -87,6 +90,7 @@ class Layer:
     forms: dict[str, Encoded]
     choices: tuple[Choice, ...]
     slope: float = 0.0
+    flat: bool = False
 
     @property
     def memory(self) -> int:

@@ -14,11 +14,12 @@ from gossamer.network.order import read_by_core
 from gossamer.network.written import Operands
 
 
-def torch_step(operands: Operands) -> Step:
+def torch_step(operands: Operands, *, flat: bool = False) -> Step:
     """One dense layer, or a dense slice of one, through torch.
 
     Args:
         operands: Operands - its form in layout "dense" or "slice".
+        flat: bool - takes x [batch, in] only.
 
     Returns:
         [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
@@ -31,7 +32,7 @@ def torch_step(operands: Operands) -> Step:
         weight = form.values.view(n_out, n_in)
 
         def dense(x: Tensor, residual: Tensor | None = None) -> Tensor:
-            check(x, n_in, weight.dtype)
+            check(x, n_in, weight.dtype, flat=flat)
             y = F.linear(x, weight, bias)
             return activated(y if residual is None else y.add_(residual), activation, slope)
 
@@ -42,7 +43,7 @@ def torch_step(operands: Operands) -> Step:
     base = weight.new_zeros(n_out) if bias is None else bias.clone()
 
     def sliced(x: Tensor, residual: Tensor | None = None) -> Tensor:
-        check(x, n_in, weight.dtype)
+        check(x, n_in, weight.dtype, flat=flat)
         y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
         if rows.numel() < n_out:
             y = base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
@@ -129,8 +130,8 @@ def _step(
         return node.body, node.inputs, node.name
     if node.body.choices[batch_class].engine == "torch":
         done.add(node.name)
-        return torch_step(_operands(node.body, batch_class)), node.inputs, node.name
-    layers, reads = [_operands(node.body, batch_class)], node.inputs
+        return torch_step(_operands(node.body, batch_class), flat=node.body.flat), node.inputs, node.name
+    layers, reads, flat = [_operands(node.body, batch_class)], node.inputs, node.body.flat
     done.add(node.name)
     while len(reads) == 1 and (following := graph.only_consumer(node.name)) is not None:
         body = following.body
@@ -145,10 +146,11 @@ def _step(
             break
         layers.append(_operands(body, batch_class))
         reads += residual
+        flat |= body.flat
         node = following
         done.add(node.name)
     rows = None if node.name == graph.output else not read_by_core(graph, node.name, batch_class)
-    return CoreStep(layers, rows=rows, adds=len(reads) > 1), reads, node.name
+    return CoreStep(layers, rows=rows, adds=len(reads) > 1, flat=flat), reads, node.name
 
 
 def _operands(body: Layer, batch_class: int) -> Operands:

@@ -40,6 +40,7 @@ class LinearPart(_Part):
     parameters: Parameters
     activation: Literal["relu", "leaky_relu"] | None
     slope: Number
+    flat: bool = False
     values: Literal["bfloat16", "int8"] | None
     run: Annotated[list[Run], Field(min_length=1, max_length=16)]
     tensors: Annotated[list[Name], Field(max_length=8)]

@@ -184,7 +184,7 @@ def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
     body = node.body
     if isinstance(body, Layer):
         x, dtype = given[0], body.stored.dtype
-        if x.dim() < 1 or x.shape[-1] != body.shape[1] or x.dtype != dtype:
+        if x.dim() < 1 or (body.flat and x.dim() != 2) or x.shape[-1] != body.shape[1] or x.dtype != dtype:
             raise FormatError(
                 f"load {node.name}",
                 expected=f"an input [..., {body.shape[1]}] of {dtype}",

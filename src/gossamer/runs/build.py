@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from gossamer import data, rules
-from gossamer.runs.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.errors import ConfigError
 from gossamer.measure.room import require_memory
 from gossamer.nn import AllReLU, Dropout, sparsify
 from gossamer.patterns.base import parse
+from gossamer.runs.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.topology import erdos_renyi
 from gossamer.training import Engine, attach, named_optimizer
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from gossamer.errors import ConfigError, DataError, FormatError
+from gossamer.rules import describe
+from gossamer.runs import record as layout
 from gossamer.runs.build import Samples, build_model, build_optimizer, build_rule, load_samples
 from gossamer.runs.config import DENSE, RunConfig, checked_config
 from gossamer.runs.journal import write_json
 from gossamer.runs.loop import Loop
 from gossamer.runs.modes import check_parallel
-from gossamer.errors import ConfigError, DataError, FormatError
-from gossamer.runs import record as layout
-from gossamer.rules import describe
 from gossamer.training import load_checkpoint
 
 if TYPE_CHECKING:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from gossamer.errors import RankError
+from gossamer.parallel import connect
 from gossamer.runs.execute import record
 from gossamer.runs.folder import begin, forget_workers, reopen
 from gossamer.runs.modes import loop_of
 from gossamer.runs.progress import progress_bar
-from gossamer.errors import RankError
-from gossamer.parallel import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gossamer.parallel import Group
     from gossamer.runs.build import Samples
     from gossamer.runs.config import RunConfig
     from gossamer.runs.loop import Loop
-    from gossamer.parallel import Group
 
 
 BEGUN = "gossamer/begun"  # in the launcher's store: processes that are started again go on with the run of the first

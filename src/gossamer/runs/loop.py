@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer import data
-from gossamer.runs.build import Samples, build_engine, build_model, build_optimizer, learning_rate
 from gossamer.errors import ConfigError, FormatError
 from gossamer.runs import record as layout
+from gossamer.runs.build import Samples, build_engine, build_model, build_optimizer, learning_rate
 from gossamer.training import Extras, check_finite, gradients, load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:

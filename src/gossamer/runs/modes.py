@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import distributed as dist
 
-from gossamer.runs.build import build_engine, build_rule, learning_rate
-from gossamer.runs.config import DENSE
-from gossamer.runs.loop import Loop
-from gossamer.runs.recorder import Timer
 from gossamer.errors import ConfigError
 from gossamer.nn.sparse import SparseModule
 from gossamer.parallel import Server, Worker, check_wasap, data_parallel, scaled_rate
 from gossamer.runs import record as layout
+from gossamer.runs.build import build_engine, build_rule, learning_rate
+from gossamer.runs.config import DENSE
+from gossamer.runs.loop import Loop
+from gossamer.runs.recorder import Timer
 from gossamer.training.ranks import Ranks, facts_of, talking
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from gossamer.parallel import Group
+    from gossamer.rules import Rule
     from gossamer.runs.build import Samples
     from gossamer.runs.config import ParallelConfig, RunConfig
     from gossamer.runs.loop import Note, Row, Watcher
-    from gossamer.parallel import Group
-    from gossamer.rules import Rule
     from gossamer.training import Engine
 
 

@@ -6,10 +6,10 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gossamer.runs.facts import layer_facts
-from gossamer.runs.journal import Journal, write_json
 from gossamer.nn.sparse import SparseModule
 from gossamer.runs import record as layout
+from gossamer.runs.facts import layer_facts
+from gossamer.runs.journal import Journal, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from gossamer.freezing.passes.base import Removal, Rewritten, graph_pass
 from gossamer.network.graph import Call, Graph, Linear, Node
 from gossamer.network.operators import operators
 from gossamer.patterns import NM
@@ -17,22 +18,8 @@ if TYPE_CHECKING:
     from gossamer.layouts.connections import Connections
 
 
-@dataclass(frozen=True)
-class Removal:
-    """What was removed behind one layer.
-
-    Args:
-        layer: str - the layer whose neurons are gone.
-        constant: int - neurons without inputs, whose constant output moved into the next layer's bias.
-        unread: int - neurons that nothing read.
-    """
-
-    layer: str
-    constant: int
-    unread: int
-
-
-def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
+@graph_pass(order=30)
+def remove_dead(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     """Remove dead hidden neurons until none is left; outputs stay equal up to rounding.
 
     A neuron without inputs gives a constant ``f(bias)``, which moves into the bias of the layer that reads
@@ -45,9 +32,10 @@ def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
 
     Args:
         graph: Graph.
+        inputs: the example; not looked at.
 
     Returns:
-        (Graph, removals) - one row for each layer that lost neurons.
+        Rewritten - one row for each layer that lost neurons.
 
     Cost: O(connections) a sweep, at most one sweep a layer and direction.
     Source: RigL (Evci et al. 2020), appendix B, with biases folded; SRigL (Lasby et al. 2024), section 4.4.
@@ -58,10 +46,11 @@ def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
         >>> first = Connections((2, 1), torch.tensor([0]), torch.ones(1), torch.tensor([0.0, 3.0]))
         >>> second = Connections((1, 2), torch.tensor([0, 1]), torch.tensor([1.0, 10.0]))
         >>> graph = Graph(("x",), (Node("a", ("x",), Linear(first)), Node("b", ("a",), Linear(second))), "b")
-        >>> smaller, rows = remove_dead(graph)
+        >>> smaller, _, rows = remove_dead(graph, ())
         >>> rows, smaller.nodes[1].body.connections.bias
-        ([Removal(layer='a', constant=1, unread=0)], tensor([30.]))
+        ((Removal(layer='a', constant=1, unread=0),), tensor([30.]))
     """
+    del inputs
     totals: dict[str, Removal] = {}
     changed = True
     while changed:
@@ -75,7 +64,8 @@ def remove_dead(graph: Graph) -> tuple[Graph, list[Removal]]:
                     node.name, old.constant + removal.constant, old.unread + removal.unread
                 )
                 changed = True
-    return graph, [totals[node.name] for node, _ in graph.linears() if node.name in totals]
+    removed = tuple(totals[node.name] for node, _ in graph.linears() if node.name in totals)
+    return Rewritten(graph, removed=removed)
 
 
 def _sweep(graph: Graph, name: str) -> tuple[Graph, Removal] | None:
