@@ -23,7 +23,7 @@ extern "C" {
 #define GS_API __attribute__((visibility("default")))
 #endif
 
-#define GS_ABI_VERSION 4
+#define GS_ABI_VERSION 5
 
 typedef enum gs_status {
   GS_OK = 0,
@@ -167,12 +167,25 @@ typedef struct gs_layer {
 /* Bytes of workspace that gs_chain_forward needs for these layers and this batch. */
 GS_API gs_status gs_chain_workspace(const gs_layer* layers, int64_t n_layers, int64_t batch, size_t* bytes);
 
+/* What is the same in many calls of a network: made once, called with other memory. */
+typedef struct gs_chain {
+  const gs_layer* layers;
+  int64_t n_layers;
+  int64_t isa;              /* gs_isa_id */
+  int64_t batch;            /* >= 0 */
+  int64_t feature_stride;   /* of x, as in gs_panel */
+  int64_t batch_stride;
+  int64_t residual_stride;  /* elements between features of the residual, whose batch_stride is 1 */
+  int64_t out_stride;       /* elements between rows of out, >= batch */
+  void* workspace;          /* any alignment of the element type; may be null if 0 bytes are needed */
+  size_t workspace_bytes;   /* at least those of gs_chain_workspace */
+  gs_parallel_for parallel; /* or null */
+} gs_chain;
+
 /* Runs the layers in order in one call. x: [n_in of the first, batch]; out: [n_out of the last, batch], rows out_stride
- * apart. residual: added to the last layer before its activation, as in gs_call, or null. workspace: at least
- * gs_chain_workspace bytes, any alignment of the element type; may be null if that is 0. */
-GS_API gs_status gs_chain_forward(const gs_layer* layers, int64_t n_layers, int64_t isa, int64_t batch,
-                                  const gs_panel* x, const gs_panel* residual, void* out, int64_t out_stride,
-                                  void* workspace, size_t workspace_bytes, gs_parallel_for parallel);
+ * apart. residual: added to the last layer before its activation, as in gs_call, or null. The workspace is overwritten: one
+ * call at a time may use it. */
+GS_API gs_status gs_chain_forward(const gs_chain* chain, const void* x, const void* residual, void* out);
 
 /* A tile of gradient rows in which connections are to be grown. A unit is h x w gradients and lives or dies as one; its
  * score is the sum of their absolute values, rows first, then columns, in ascending order. Where `gradient` is null the rows

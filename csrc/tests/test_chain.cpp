@@ -32,7 +32,7 @@ void agrees(Net& net, int isa, int batch) {
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 7) - 3;
   for (size_t i = 0; i < more.size(); ++i) more[i] = static_cast<float>(i % 5) - 2;
   const gs_panel none = {}, residual = {more.data(), batch + 1, 1};
-  gs_panel input = {x.data(), 1, 40}, step = input;
+  gs_panel step = {x.data(), 1, 40};
   std::vector<float> held, y;
   for (const gs_layer& layer : net.chain) {
     y.assign(layer.w.n_out * batch, 0);
@@ -47,13 +47,15 @@ void agrees(Net& net, int isa, int batch) {
   const int64_t n = static_cast<int64_t>(net.chain.size());
   CHECK(gs_chain_workspace(net.chain.data(), n, batch, &bytes) == GS_OK);
   Guarded<float> workspace(bytes / 4), out(5 * batch);
-  CHECK(gs_chain_forward(net.chain.data(), n, isa, batch, &input, &residual, out.data(), batch, workspace.data(),
-                         bytes, scattered_for) == GS_OK);
+  gs_chain chain = {net.chain.data(), n, isa, batch, 1, 40, batch + 1, batch, workspace.data(), bytes, scattered_for};
+  CHECK(gs_chain_forward(&chain, x.data(), more.data(), out.data()) == GS_OK);
   CHECK(workspace.intact() && out.intact());
   CHECK(batch == 0 || std::memcmp(out.data(), y.data(), y.size() * 4) == 0);
-  if (bytes)
-    CHECK(gs_chain_forward(net.chain.data(), n, isa, batch, &input, nullptr, out.data(), batch, workspace.data(),
-                           bytes - 1, nullptr) == GS_SIZE);
+  if (!bytes) return;
+  chain.workspace = nullptr;
+  CHECK(gs_chain_forward(&chain, x.data(), nullptr, out.data()) == GS_NULL);
+  chain.workspace = workspace.data(), chain.workspace_bytes = bytes - 1;
+  CHECK(gs_chain_forward(&chain, x.data(), nullptr, out.data()) == GS_SIZE);
 }
 
 }  // namespace
@@ -71,4 +73,14 @@ void test_chain() {
   CHECK(gs_chain_workspace(net.chain.data() + 1, 2, 1, &bytes) == GS_OK);
   std::vector<gs_layer> broken = {net.chain[0], net.chain[2]};
   CHECK(gs_chain_workspace(broken.data(), 2, 1, &bytes) == GS_SIZE);
+  // what only the product itself would find is found before any is made
+  broken = {net.chain[0], net.chain[1]};
+  broken[1].w.layout = -1;
+  CHECK(gs_chain_workspace(broken.data(), 2, 1, &bytes) == GS_LAYOUT);
+  std::vector<float> x(40), room(24), out(17, 7.0f);
+  gs_chain chain = {broken.data(), 2, GS_ISA_AUTO, 1, 1, 40, 0, 1, room.data(), 24 * sizeof(float), nullptr};
+  CHECK(gs_chain_forward(&chain, x.data(), nullptr, out.data()) == GS_LAYOUT);
+  CHECK(gs_chain_forward(&chain, nullptr, nullptr, out.data()) == GS_NULL);
+  CHECK(gs_chain_forward(nullptr, x.data(), nullptr, out.data()) == GS_NULL);
+  for (float value : out) CHECK(value == 7.0f);
 }

@@ -114,7 +114,7 @@ class CoreStep:
             except RuntimeError:  # a layout without strides, or memory that is not there
                 check(x, self.n_in, self.dtype)
                 raise
-            return self._ordered(y, residual)
+            return self._ordered(y, residual) if self.rows else y
         return self._flat(self.__call__, x, residual)
 
     def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
-from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.check import check_index
 from gossamer.kernels.operands import dtype_name, packed
+
+
+class _Sized(NamedTuple):
+    """What calls of one batch size share: how outputs are made, and a workspace."""
+
+    batch: int
+    kind: Any  # of the inputs that may come again; None: arrays, which are read anew in every call
+    empty: Callable[[], Any]
+    address: Callable[[Any], int]
+    room: Any
+    at: int
+    bytes: int
+
+
+class _Ready(NamedTuple):
+    """What the last call leaves to the next one whose input lies in memory in the same way."""
+
+    kind: Any
+    shape: tuple[int, ...]
+    dtype: Any
+    strides: tuple[int, ...]
+    call: bytes  # a ``gs_chain``; the workspace in it lives as long as ``sized``
+    sized: Any  # _Sized; None before the first call
+
+
+class _Own(threading.local):
+    """A thread's own; threads do not meet in one workspace."""
+
+    ready = _Ready(None, (), None, (), b"", None)
 
 
 class Chain:
@@ -52,12 +82,9 @@ class Chain:
         self._isa = -1 if isa is None else library.ISAS[isa]
         self._dtype = pack.computed(layers[0]["values"])
         self._held: list[Any] = []
-        self._packed, self._count = b"".join([self._layer(layer) for layer in layers]), len(layers)
-        self._sizes, self._forward, self._own = (
-            core.gs_chain_workspace,
-            core.gs_chain_forward,
-            threading.local(),
-        )
+        structs = b"".join([self._layer(layer) for layer in layers])
+        self._layers, self._count = ctypes.create_string_buffer(structs, len(structs)), len(layers)
+        self._sizes, self._forward, self._own = core.gs_chain_workspace, core.gs_chain_forward, _Own()
         self._room(1)
         self.n_in, self.n_out = layers[0]["shape"][1], layers[-1]["shape"][0]
 
@@ -105,17 +132,15 @@ class Chain:
         self._held.append(array.detach() if hasattr(array, "detach") else array)
         return self._held[-1]
 
-    def _room(self, batch: int) -> tuple[int, Any, int, int]:
-        """Batch, workspace, its address and bytes: one a thread, for the batch size that came last."""
+    def _room(self, batch: int) -> tuple[Any, int, int]:
+        """Workspace for a batch size, its address and bytes."""
         size = ctypes.c_size_t()
-        status = self._sizes(self._packed, self._count, batch, ctypes.byref(size))
+        status = self._sizes(self._layers, self._count, batch, ctypes.byref(size))
         if status:
             expected, got = "layers that fit each other", library.status_text(status)
             raise ShapeError("Chain", expected=expected, got=got)
         room = ctypes.create_string_buffer(size.value + 64)
-        made = (batch, room, (ctypes.addressof(room) + 63) // 64 * 64, size.value)
-        self._own.room = made
-        return made
+        return room, (ctypes.addressof(room) + 63) // 64 * 64, size.value
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
         """Run the chain.
@@ -131,27 +156,50 @@ class Chain:
             ShapeError: x or residual of another shape.
             DtypeError: x or residual of another dtype.
         """
-        batch = x.shape[0] if x.ndim else 0
-        x, panel = self._panel("x", x, (batch, self.n_in))
-        more = None
-        if residual is not None:
-            residual, more = self._panel("residual", residual, (batch, self.n_out), by_feature=True)
-        out, at_out = _empty(x, batch, self.n_out)
-        room = getattr(self._own, "room", None)
-        if room is None or room[0] != batch:
-            room = self._room(batch)
-        status = self._forward(
-            self._packed, self._count, self._isa, batch, panel, more, at_out, batch, room[2], room[3],
-            library.parallel_for(),
-        )  # fmt: skip
+        ready, more = self._own.ready, 0
+        kind, shape, dtype, strides, call, sized = ready
+        try:
+            same = (
+                residual is None
+                and type(x) is kind
+                and x.shape == shape
+                and x.dtype is dtype
+                and x.is_cpu
+                and x.stride() == strides
+                and not x.is_neg()
+            )
+            at = x.data_ptr() if same else 0
+        except RuntimeError:  # no strides or no memory, which is refused below
+            at = 0
+        if not at:
+            x, residual, call, sized = self._prepared(x, residual)
+            at, more = sized.address(x), 0 if residual is None else sized.address(residual)
+        out = sized.empty()
+        status = self._forward(call, at, more, sized.address(out))
         if status:
             raise ShapeError("Chain", expected="operands that fit", got=library.status_text(status))
         return out
 
-    def _panel(
+    def _prepared(self, x: Any, residual: Any) -> tuple[Any, Any, bytes, _Sized]:
+        """The operands, checked and in a memory order that the core reads; and what this thread keeps of the call."""
+        batch, stride = x.shape[0] if x.ndim else 0, 0
+        x, (along_batch, along) = self._operand("x", x, (batch, self.n_in))
+        if residual is not None:
+            residual, (_, stride) = self._operand("residual", residual, (batch, self.n_out), by_feature=True)
+        sized, kind = self._own.ready.sized, _kind(x)
+        if sized is None or sized.batch != batch or sized.kind is not kind:
+            sized = _Sized(batch, kind, *_outputs(x, batch, self.n_out), *self._room(batch))
+        call = pack.CHAIN.pack(
+            ctypes.addressof(self._layers), self._count, self._isa, batch, along, along_batch, stride, batch, sized.at,
+            sized.bytes, library.parallel_for(),
+        )  # fmt: skip
+        self._own.ready = _Ready(kind, (batch, self.n_in), x.dtype, (along_batch, along), call, sized)
+        return x, residual, call, sized
+
+    def _operand(
         self, name: str, x: Any, shape: tuple[int, int], *, by_feature: bool = False
-    ) -> tuple[Any, bytes]:
-        """A checked operand in a memory order the core reads, copied where it has another, and its ``gs_panel``."""
+    ) -> tuple[Any, tuple[int, ...]]:
+        """A checked operand in a memory order the core reads, copied where it has another, and its strides."""
         if x.shape != shape:
             raise ShapeError("Chain", expected=f"{name} [batch, {shape[1]}]", got=f"{tuple(x.shape)}")
         if pack.name_of(x.dtype) != self._dtype:
@@ -159,23 +207,26 @@ class Chain:
         x, strides = pack.strided(x)
         if (by_feature and strides[0] != 1 and shape[0] > 1) or (1 not in strides and min(shape) > 1):
             x, strides = pack.strided(pack.copied(x.T).T if by_feature else pack.copied(x))
-        return x, pack.PANEL.pack(pack.address(x), strides[1], strides[0])
+        pack.address(x)  # refuses what has no memory
+        return x, strides
 
 
-def _empty(like: Any, batch: int, n_out: int) -> tuple[Any, int]:
-    """Uninitialised [batch, n_out] in feature-major memory, of the same kind, and its address."""
+def _kind(x: Any) -> Any:
+    """torch.Tensor for a tensor of any type, None for an array: this module imports no torch."""
+    return sys.modules["torch"].Tensor if hasattr(x, "data_ptr") else None
+
+
+def _outputs(like: Any, batch: int, n_out: int) -> tuple[Callable[[], Any], Callable[[Any], int]]:
+    """What makes uninitialised [batch, n_out] in feature-major memory, of the same kind, and what gives its address."""
     if hasattr(like, "data_ptr"):
-        out = _empty_strided()((batch, n_out), (1, batch), dtype=like.dtype, device=like.device)
-        return out, out.data_ptr()
+        import torch
+
+        template = torch.empty_strided((batch, n_out), (1, batch), dtype=like.dtype, device=like.device)
+        template.untyped_storage().resize_(
+            0
+        )  # a copy of its sizes and strides is the quickest of torch's ways
+        return partial(torch.empty_like, template), torch.Tensor.data_ptr
     import numpy as np
 
-    array = np.empty((n_out, batch), like.dtype)
-    return array.T, array.ctypes.data
-
-
-@cache
-def _empty_strided() -> Any:
-    """Torch's, looked up once: this module imports no torch."""
-    from torch import empty_strided
-
-    return empty_strided
+    dtype = like.dtype
+    return lambda: np.empty((n_out, batch), dtype).T, pack.address

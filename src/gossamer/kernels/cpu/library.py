@@ -12,7 +12,7 @@ from typing import Final
 
 from gossamer.errors import KernelUnavailable
 
-ABI_VERSION: Final = 4
+ABI_VERSION: Final = 5
 BUILD_HINT: Final = (
     "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
 )
@@ -53,10 +53,7 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     )
     lib.gs_chain_workspace.argtypes = [ctypes.c_char_p, i64, i64, ctypes.POINTER(ctypes.c_size_t)]
     lib.gs_chain_workspace.restype = status
-    lib.gs_chain_forward.argtypes = [
-        ctypes.c_char_p, i64, i64, i64, ctypes.c_char_p, ctypes.c_char_p, pointer, i64, pointer, ctypes.c_size_t,
-        pointer,
-    ]  # fmt: skip
+    lib.gs_chain_forward.argtypes = [ctypes.c_char_p, pointer, pointer, pointer]
     lib.gs_chain_forward.restype = status
     for name in ("gs_leaky_dropout", "gs_leaky_dropout_backward"):
         function = getattr(lib, name)

@@ -13,9 +13,9 @@ from gossamer.kernels.operands import dtype_name
 
 ACTIVATIONS: Final = {None: 0, "relu": 1, "leaky_relu": 2}
 MATRIX: Final = struct.Struct("17q")
-PANEL: Final = struct.Struct("3q")
 CALL: Final = struct.Struct("27qd6q")
 LAYER: Final = struct.Struct("19qd")
+CHAIN: Final = struct.Struct("11q")
 
 # dtype of a table row -> gs_dtype of inputs and arithmetic, and of values where they are narrower
 DTYPES: Final = {"float32": (0, 0), "float64": (1, 0), "float32-bfloat16": (0, 2), "float32-int8": (0, 3)}
