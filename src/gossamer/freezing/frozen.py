@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, fx, is_autocast_enabled, nn
-from torch._C import _is_any_autocast_enabled
 from torch.compiler import is_compiling, is_exporting
 from torch.nn.modules import module as torch_module
 
@@ -70,12 +69,7 @@ class Frozen(nn.Module):
     def forward(self, x: Any = None, /, *more: Any, **named: Any) -> Any:
         """What the model computed, in evaluation, called by position or by name; the result belongs to no graph."""
         if type(x) is Tensor and not (
-            more
-            or named
-            or self.several
-            or is_compiling()
-            or onlookers()
-            or (_is_any_autocast_enabled() and is_autocast_enabled("cpu"))
+            self.several or more or named or is_compiling() or onlookers() or is_autocast_enabled("cpu")
         ):
             run = self.runs[bisect_left(self.limits, _batch(x))] if self.limits else self.runs[0]
             return run(x.detach() if x.requires_grad else x)

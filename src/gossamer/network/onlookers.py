@@ -21,7 +21,7 @@ def onlookers() -> bool:
         >>> onlookers()
         False
     """
-    return _len_torch_dispatch_stack() > 0 or _peek() is not None or _get_tracing_state() is not None
+    return bool(_len_torch_dispatch_stack()) or _peek() is not None or _get_tracing_state() is not None
 
 
 def on_cpu() -> AbstractContextManager[object]:

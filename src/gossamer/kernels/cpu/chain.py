@@ -205,9 +205,9 @@ class Chain:
         if pack.name_of(x.dtype) != self._dtype:
             raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=dtype_name(x))
         x, strides = pack.strided(x)
+        pack.address(x)  # refuses what has no memory
         if (by_feature and strides[0] != 1 and shape[0] > 1) or (1 not in strides and min(shape) > 1):
             x, strides = pack.strided(pack.copied(x.T).T if by_feature else pack.copied(x))
-        pack.address(x)  # refuses what has no memory
         return x, strides
 
 
