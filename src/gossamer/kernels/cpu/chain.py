@@ -22,8 +22,8 @@ class _Sized(NamedTuple):
     kind: Any  # of the inputs that may come again; None: arrays, which are read anew in every call
     empty: Callable[[], Any]
     address: Callable[[Any], int]
-    room: Any
-    at: int
+    room: bytearray
+    at: int  # where its first whole cache line begins
     bytes: int
 
 
@@ -132,15 +132,16 @@ class Chain:
         self._held.append(array.detach() if hasattr(array, "detach") else array)
         return self._held[-1]
 
-    def _room(self, batch: int) -> tuple[Any, int, int]:
+    def _room(self, batch: int) -> tuple[bytearray, int, int]:
         """Workspace for a batch size, its address and bytes."""
         size = ctypes.c_size_t()
         status = self._sizes(self._layers, self._count, batch, ctypes.byref(size))
         if status:
             expected, got = "layers that fit each other", library.status_text(status)
             raise ShapeError("Chain", expected=expected, got=got)
-        room = ctypes.create_string_buffer(size.value + 64)
-        return room, (ctypes.addressof(room) + 63) // 64 * 64, size.value
+        room = bytearray(size.value + 64)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(room))
+        return room, (at + 63) // 64 * 64, size.value
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
         """Run the chain.
@@ -172,61 +173,53 @@ class Chain:
         except RuntimeError:  # no strides or no memory, which is refused below
             at = 0
         if not at:
-            x, residual, call, sized = self._prepared(x, residual)
-            at, more = sized.address(x), 0 if residual is None else sized.address(residual)
+            at, more, call, sized, x, residual = self._prepared(x, residual)
         out = sized.empty()
         status = self._forward(call, at, more, sized.address(out))
         if status:
             raise ShapeError("Chain", expected="operands that fit", got=library.status_text(status))
         return out
 
-    def _prepared(self, x: Any, residual: Any) -> tuple[Any, Any, bytes, _Sized]:
-        """The operands, checked and in a memory order that the core reads; and what this thread keeps of the call."""
-        batch, stride = x.shape[0] if x.ndim else 0, 0
-        x, (along_batch, along) = self._operand("x", x, (batch, self.n_in))
+    def _prepared(self, x: Any, residual: Any) -> tuple[int, int, bytes, _Sized, Any, Any]:
+        """Addresses of the checked operands, what this thread keeps of the call, and the operands as they are read."""
+        batch, more, stride = x.shape[0] if x.ndim else 0, 0, 0
+        x, at, (along_batch, along) = self._operand("x", x, (batch, self.n_in))
         if residual is not None:
-            residual, (_, stride) = self._operand("residual", residual, (batch, self.n_out), by_feature=True)
-        sized, kind = self._own.ready.sized, _kind(x)
-        if sized is None or sized.batch != batch or sized.kind is not kind:
-            sized = _Sized(batch, kind, *_outputs(x, batch, self.n_out), *self._room(batch))
+            shape = batch, self.n_out
+            residual, more, (_, stride) = self._operand("residual", residual, shape, by_feature=True)
+        sized = self._own.ready.sized
+        if sized is None or sized.batch != batch or (sized.kind is None) == hasattr(x, "data_ptr"):
+            sized = _sized(x, batch, self.n_out, self._room(batch))
         call = pack.CHAIN.pack(
             ctypes.addressof(self._layers), self._count, self._isa, batch, along, along_batch, stride, batch, sized.at,
             sized.bytes, library.parallel_for(),
         )  # fmt: skip
-        self._own.ready = _Ready(kind, (batch, self.n_in), x.dtype, (along_batch, along), call, sized)
-        return x, residual, call, sized
+        self._own.ready = _Ready(sized.kind, (batch, self.n_in), x.dtype, (along_batch, along), call, sized)
+        return at, more, call, sized, x, residual
 
     def _operand(
         self, name: str, x: Any, shape: tuple[int, int], *, by_feature: bool = False
-    ) -> tuple[Any, tuple[int, ...]]:
-        """A checked operand in a memory order the core reads, copied where it has another, and its strides."""
+    ) -> tuple[Any, int, tuple[int, ...]]:
+        """A checked operand in a memory order the core reads, copied where it has another; its address and strides."""
         if x.shape != shape:
             raise ShapeError("Chain", expected=f"{name} [batch, {shape[1]}]", got=f"{tuple(x.shape)}")
         if pack.name_of(x.dtype) != self._dtype:
             raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=dtype_name(x))
         x, strides = pack.strided(x)
-        pack.address(x)  # refuses what has no memory
+        at = pack.address(x)
         if (by_feature and strides[0] != 1 and shape[0] > 1) or (1 not in strides and min(shape) > 1):
             x, strides = pack.strided(pack.copied(x.T).T if by_feature else pack.copied(x))
-        return x, strides
+            at = pack.address(x)
+        return x, at, strides
 
 
-def _kind(x: Any) -> Any:
-    """torch.Tensor for a tensor of any type, None for an array: this module imports no torch."""
-    return sys.modules["torch"].Tensor if hasattr(x, "data_ptr") else None
-
-
-def _outputs(like: Any, batch: int, n_out: int) -> tuple[Callable[[], Any], Callable[[Any], int]]:
-    """What makes uninitialised [batch, n_out] in feature-major memory, of the same kind, and what gives its address."""
+def _sized(like: Any, batch: int, n_out: int, room: tuple[bytearray, int, int]) -> _Sized:
+    """For inputs like one: outputs are uninitialised [batch, n_out] in feature-major memory."""
     if hasattr(like, "data_ptr"):
-        import torch
-
-        template = torch.empty_strided((batch, n_out), (1, batch), dtype=like.dtype, device=like.device)
-        template.untyped_storage().resize_(
-            0
-        )  # a copy of its sizes and strides is the quickest of torch's ways
-        return partial(torch.empty_like, template), torch.Tensor.data_ptr
+        torch = sys.modules["torch"]  # this module imports none
+        empty = partial(torch.empty_strided, (batch, n_out), (1, batch), dtype=like.dtype, device=like.device)
+        return _Sized(batch, torch.Tensor, empty, torch.Tensor.data_ptr, *room)
     import numpy as np
 
     dtype = like.dtype
-    return lambda: np.empty((n_out, batch), dtype).T, pack.address
+    return _Sized(batch, None, lambda: np.empty((n_out, batch), dtype).T, pack.address, *room)
