@@ -30,7 +30,7 @@ def number_of(pattern: Pattern, shape: tuple[int, int], index: Mapping[str, Tens
     digest = blake2b(f"{pattern} {shape}".encode(), digest_size=BITS // 8)
     for name, tensor in index.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(bytes_of(tensor).numpy().tobytes())
+        digest.update(bytes_of(tensor).numpy().data)
     return int.from_bytes(digest.digest(), "little")
 
 
@@ -77,7 +77,7 @@ def readable(tensor: Tensor) -> Tensor | None:
 
 def sum_of(tensor: Tensor) -> int:
     """A check sum of a tensor; one pass over it."""
-    return crc32(bytes_of(tensor).cpu().numpy().tobytes())
+    return crc32(bytes_of(tensor).cpu().numpy().data)
 
 
 def bytes_of(tensor: Tensor) -> Tensor:

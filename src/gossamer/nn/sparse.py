@@ -85,6 +85,11 @@ class SparseModule(nn.Module, ABC):
     def topology(self) -> Topology:
         """The connections that exist now."""
 
+    @property
+    def encoded(self) -> Topology:
+        """The same for whoever keeps it at hand: it takes no memory of its own where the home allows that."""
+        return self.topology
+
     @abstractmethod
     def to_dense(self) -> Tensor:
         """The weight as a dense layer would hold it; gradients through it reach ``weights``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -150,7 +151,10 @@ class Pattern(ABC):
     def count(self, positions: Tensor, grid: Grid) -> Tensor:
         """[buckets], int64: units per bucket."""
         bucket = self.bucket(grid)
-        return torch.bincount(positions // bucket, minlength=grid.size // bucket)
+        buckets = grid.size // bucket
+        number = torch.empty(positions.shape, dtype=torch.int32 if buckets <= 1 << 31 else torch.int64)
+        np.floor_divide(positions.numpy(), bucket, out=number.numpy(), casting="unsafe")
+        return torch.bincount(number, minlength=buckets)
 
     def project(self, scores: Tensor, units: int, grid: Grid) -> Tensor:
         """The allowed topology that holds the largest total score.
@@ -252,14 +256,33 @@ class Pattern(ABC):
 
 def check_range(operation: str, what: str, tensor: Tensor, limit: int) -> None:
     """Refuse an index outside ``0 .. limit - 1``; raises TopologyError that names the first one."""
-    outside = tensor[(tensor < 0) | (tensor >= limit)]
-    if outside.numel():
-        raise TopologyError(
-            operation,
-            expected=f"{what}s from 0 to {limit - 1}",
-            got=f"{what} {int(outside[0])}",
-            hint="the file or the index tensors are damaged",
-        )
+    numbers = tensor.numpy()
+    if not numbers.size or (numbers.min() >= 0 and numbers.max() < limit):  # in place, where all is well
+        return
+    raise TopologyError(
+        operation,
+        expected=f"{what}s from 0 to {limit - 1}",
+        got=f"{what} {numbers[(numbers < 0) | (numbers >= limit)][0]}",
+        hint="the file or the index tensors are damaged",
+    )
+
+
+def add_narrow_(positions: Tensor, numbers: Tensor) -> Tensor:
+    """Add narrow numbers to int64 positions in place; NumPy widens a few at a time, where torch copies all of them."""
+    np.add(positions.numpy(), numbers.numpy(), out=positions.numpy(), casting="unsafe")
+    return positions
+
+
+def remainders(positions: Tensor, divisor: int, dtype: torch.dtype) -> Tensor:
+    """Narrow remainders of int64 positions, without wide ones beside them."""
+    found = torch.empty(positions.shape, dtype=dtype)
+    np.remainder(positions.numpy(), divisor, out=found.numpy(), casting="unsafe")
+    return found
+
+
+def select(positions: Tensor, mask: Tensor) -> Tensor:
+    """Positions where a mask is True; NumPy needs no vector of their places beside the result."""
+    return torch.from_numpy(positions.numpy()[mask.numpy()])
 
 
 def merge(kept: Tensor, grown: Tensor) -> Tensor:

@@ -8,7 +8,18 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, DensityError, TopologyError
-from gossamer.patterns.base import Grid, Index, Pattern, Shape, check_range, narrow, patterns, whole
+from gossamer.patterns.base import (
+    Grid,
+    Index,
+    Pattern,
+    Shape,
+    add_narrow_,
+    check_range,
+    narrow,
+    patterns,
+    remainders,
+    whole,
+)
 
 
 @patterns.register("fanin")
@@ -66,12 +77,13 @@ class FanIn(Pattern):
         if problem := self.check_counts(per_row, grid):
             raise TopologyError(f"{self}.encode", expected="one fan-in for all active neurons", got=problem)
         rows = per_row.nonzero().squeeze(1)
-        col = (positions % grid.cols).view(rows.numel(), -1) if rows.numel() else positions.view(0, 0)
-        return {"rows": rows.to(narrow(grid.rows)), "col": col.to(narrow(grid.cols))}
+        col = remainders(positions, grid.cols, narrow(grid.cols))
+        col = col.view(rows.numel(), -1) if rows.numel() else col.view(0, 0)
+        return {"rows": rows.to(narrow(grid.rows)), "col": col}
 
     def decode(self, index: Index, grid: Grid) -> Tensor:
         """Positions from ``rows`` and ``col``."""
-        rows, col = index["rows"].to(torch.int64), index["col"].to(torch.int64)
+        rows, col = index["rows"].to(torch.int64), index["col"]
         if rows.dim() != 1 or col.dim() != 2 or col.shape[0] != rows.numel():
             raise TopologyError(
                 f"{self}.decode",
@@ -81,7 +93,7 @@ class FanIn(Pattern):
             )
         check_range(f"{self}.decode", "row", rows, grid.rows)
         check_range(f"{self}.decode", "column", col, grid.cols)
-        return (rows.unsqueeze(1) * grid.cols + col).view(-1)
+        return add_narrow_((rows * grid.cols).unsqueeze(1).repeat(1, col.shape[1]), col).view(-1)
 
     def dims(self, shape: Shape) -> list[int]:
         """[n_out, n_in, group]."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, DensityError, PatternError, TopologyError
-from gossamer.patterns.base import Grid, Index, Pattern, Shape, patterns
+from gossamer.patterns.base import Grid, Index, Pattern, Shape, add_narrow_, patterns, remainders
 
 
 @patterns.register("nm")
@@ -74,11 +74,13 @@ class NM(Pattern):
                 expected=f"{grid.size // self.m * self.n} connections",
                 got=str(positions.numel()),
             )
-        return {"offset": (positions % self.m).to(torch.uint8).view(grid.rows, grid.cols // self.m, self.n)}
+        return {
+            "offset": remainders(positions, self.m, torch.uint8).view(grid.rows, grid.cols // self.m, self.n)
+        }
 
     def decode(self, index: Index, grid: Grid) -> Tensor:
         """Positions from ``offset``."""
-        offset, tiles = index["offset"].to(torch.int64), grid.cols // self.m
+        offset, tiles = index["offset"], grid.cols // self.m
         if tuple(offset.shape) != (grid.rows, tiles, self.n) or bool((offset >= self.m).any()):
             raise TopologyError(
                 f"{self}.decode",
@@ -86,8 +88,8 @@ class NM(Pattern):
                 got=f"shape {tuple(offset.shape)}, largest {int(offset.max()) if offset.numel() else 0}",
                 hint="the file or the index tensors are damaged",
             )
-        tile = torch.arange(grid.rows * tiles).view(grid.rows, tiles, 1)
-        return (tile * self.m + offset).view(-1)
+        tile = torch.arange(0, grid.size, self.m).view(grid.rows, tiles, 1)
+        return add_narrow_(tile.repeat(1, 1, self.n), offset).view(-1)
 
     def dims(self, shape: Shape) -> list[int]:
         """[n_out, n_in, n, m]."""

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import DensityError, TopologyError
-from gossamer.patterns.base import Grid, Index, Pattern, Shape, check_range, narrow, patterns, whole
+from gossamer.patterns.base import (
+    Grid,
+    Index,
+    Pattern,
+    Shape,
+    add_narrow_,
+    check_range,
+    narrow,
+    patterns,
+    remainders,
+    whole,
+)
 
 
 @patterns.register("unstructured")
@@ -45,11 +56,11 @@ class Unstructured(Pattern):
         """``row_ptr`` [rows + 1] and ``col`` [units]."""
         row_ptr = torch.searchsorted(positions, torch.arange(grid.rows + 1) * grid.cols)
         wide = torch.int32 if positions.numel() < 1 << 31 else torch.int64
-        return {"row_ptr": row_ptr.to(wide), "col": (positions % grid.cols).to(narrow(grid.cols))}
+        return {"row_ptr": row_ptr.to(wide), "col": remainders(positions, grid.cols, narrow(grid.cols))}
 
     def decode(self, index: Index, grid: Grid) -> Tensor:
         """Positions from ``row_ptr`` and ``col``."""
-        row_ptr, col = index["row_ptr"].to(torch.int64), index["col"].to(torch.int64)
+        row_ptr, col = index["row_ptr"].to(torch.int64), index["col"]
         fits = row_ptr.shape == (grid.rows + 1,) and col.dim() == 1
         if (
             not fits
@@ -66,7 +77,7 @@ class Unstructured(Pattern):
         check_range(f"{self}.decode", "column", col, grid.cols)
         # NumPy repeats without a vector of indices beside the result.
         first = np.repeat(np.arange(grid.rows) * grid.cols, row_ptr.diff().numpy())
-        return torch.from_numpy(first).add_(col)
+        return add_narrow_(torch.from_numpy(first), col)
 
     def dims(self, shape: Shape) -> list[int]:
         """[n_out, n_in]."""

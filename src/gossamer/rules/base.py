@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gossamer.errors import ConfigError, PatternError
 from gossamer.patterns import Pattern
+from gossamer.patterns.base import select
 from gossamer.registry import Registry
 from gossamer.rules.schedules import CosineDecay, Schedule
 from gossamer.rules.view import LayerView
@@ -133,8 +134,11 @@ class Rule(ABC):
         Cost: see the rule.
         """
         grid = layer.topology.grid
-        survivors = layer.positions[self.keep(layer, fraction)]
-        want = layer.pattern.count(layer.positions, grid) - layer.pattern.count(survivors, grid)
+        before = layer.pattern.count(
+            layer.positions, grid
+        )  # first: beside the survivors it would take more memory
+        survivors = select(layer.positions, self.keep(layer, fraction))
+        want = before - layer.pattern.count(survivors, grid)
         return self.grow(layer, survivors, want)
 
     def plan(self, layers: Sequence[LayerView], fraction: float) -> dict[str, Tensor]:

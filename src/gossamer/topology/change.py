@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from gossamer.patterns.base import merge
+from gossamer.patterns.base import merge, select
 from gossamer.topology.topology import Topology
+
+PIECE = 1 << 15  # connections at once
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class Edit:
             >>> change.new.positions.tolist(), change.source.tolist()
             ([2, 3], [1, -1])
         """
-        positions = merge(old.positions[self.kept], self.grown)
+        positions = merge(select(old.positions, self.kept), self.grown)
         stays = torch.ones(positions.numel(), dtype=torch.bool)
         stays[torch.searchsorted(positions, self.grown)] = False
-        source = torch.full_like(positions, -1)
-        source[stays] = self.kept.nonzero().squeeze(1)
-        return TopologyChange(old, replace(old, positions=positions), source)
+        source = _unknown(positions.numel(), self.kept.numel())
+        source.numpy()[stays.numpy()] = _places(self.kept, source.dtype).numpy()
+        return TopologyChange(old, Topology(old.pattern, old.shape, positions), source)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class TopologyChange:
     Args:
         old: Topology.
         new: Topology - same pattern and shape.
-        source: [new units], int64 - index of the unit in the old order, or -1 where it is grown.
+        source: [new units], int32 (int64 for very many) - index of the unit in the old order, or -1 where it is grown.
     """
 
     old: Topology
@@ -68,10 +71,11 @@ class TopologyChange:
             [1, -1]
         """
         have, want = old.positions, new.positions
-        if have.numel() == 0:
-            return cls(old, new, torch.full_like(want, -1))
-        nearest = torch.searchsorted(have, want).clamp_(max=have.numel() - 1)
-        return cls(old, new, nearest.masked_fill_(have[nearest] != want, -1))
+        source = _unknown(want.numel(), have.numel())
+        for piece in _pieces(want.numel()) if have.numel() else ():
+            nearest = torch.searchsorted(have, want[piece]).clamp_(max=have.numel() - 1)
+            source[piece] = nearest.masked_fill_(have[nearest] != want[piece], -1)
+        return cls(old, new, source)
 
     def forgetting(self, kept: Tensor) -> TopologyChange:
         """The same change where nothing comes back: a unit that was not kept and is grown again is a new one.
@@ -85,7 +89,7 @@ class TopologyChange:
             >>> TopologyChange.between(a, a).forgetting(torch.tensor([True, False])).source.tolist()
             [0, -1]
         """
-        lost = (self.source >= 0) & ~kept[self.source.clamp(min=0)]
+        lost = (self.source >= 0) & ~kept[self.source.clamp(min=0).long()]
         return replace(self, source=self.source.masked_fill(lost, -1))
 
     def edit(self) -> Edit:
@@ -98,9 +102,11 @@ class TopologyChange:
             >>> edit = TopologyChange.between(a, b).edit(); edit.kept.tolist(), edit.grown.tolist()
             ([False, True], [3])
         """
-        kept = torch.zeros(self.old.positions.numel(), dtype=torch.bool)
-        kept[self.source[self.source >= 0]] = True
-        return Edit(kept, self.new.positions[self.source < 0])
+        kept = torch.zeros(self.old.connections // self.old.grid.members, dtype=torch.bool)
+        for piece in _pieces(self.source.numel()):
+            here = self.source[piece].long()
+            kept[here[here >= 0]] = True
+        return Edit(kept, select(self.new.positions, self.source < 0))
 
     def part(self, units: Tensor) -> Topology:
         """Some units of the new topology ([new units], bool) by themselves."""
@@ -109,7 +115,7 @@ class TopologyChange:
     @property
     def grown(self) -> int:
         """Connections that exist now and did not before."""
-        return int((self.source < 0).sum()) * self.old.grid.members
+        return int((self.source < 0).count_nonzero()) * self.old.grid.members
 
     @property
     def dropped(self) -> int:
@@ -131,7 +137,30 @@ class TopologyChange:
         members = self.old.grid.members
         units = flat[: self.old.connections].view(-1, members)
         moved = units.new_zeros(self.source.numel(), members)
-        stays = (self.source >= 0).nonzero().squeeze(1)
-        moved[stays] = units[self.source[stays]]
+        for piece in _pieces(self.source.numel(), members):
+            here = self.source[piece].long()
+            stays = (here >= 0).nonzero().squeeze(1)
+            moved[piece][stays] = units[here[stays]]
         flat.zero_()
         flat[: moved.numel()] = moved.view(-1)
+
+
+def _pieces(units: int, members: int = 1) -> Iterator[slice]:
+    """Units a few at a time: wide numbers of all of them would be the most memory that an update takes."""
+    step = PIECE // members
+    return (slice(begin, min(begin + step, units)) for begin in range(0, units, step))
+
+
+def _unknown(units: int, old: int) -> Tensor:
+    """[units]: -1 for each, in the narrowest signed integers that hold an index of ``old`` units."""
+    return torch.full((units,), -1, dtype=torch.int32 if old <= 1 << 31 else torch.int64)
+
+
+def _places(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Where a mask is True, ascending."""
+    found, done = torch.empty(int(mask.count_nonzero()), dtype=dtype), 0
+    for piece in _pieces(mask.numel()):
+        here = mask[piece].nonzero().squeeze(1).add_(piece.start)
+        found[done : done + here.numel()] = here
+        done += here.numel()
+    return found

@@ -76,10 +76,11 @@ class Held:
     def _weed(self) -> None:
         """Bring the best of every bucket to the front, ascending, and raise the floors of those that are full."""
         if not self.ascending:
-            positions, order = self.positions[: self.count].sort()
-            self.positions[: self.count] = positions
+            # NumPy's sort takes less memory than torch's, and what lies there are ascending runs.
+            order = torch.from_numpy(self.positions[: self.count].numpy().argsort(kind="stable"))
+            self.positions[: self.count] = self.positions[order]
             self.scores[: self.count] = self.scores[order]
-            del positions, order
+            del order
         edges = torch.arange(self.want.numel() + 1) * self.bucket
         ends, done = torch.searchsorted(self.positions[: self.count], edges).tolist(), 0
         for number, want in enumerate(self.want.tolist()):

@@ -72,3 +72,31 @@ class Topology:
         """[out_features, in_features], bool; dense, so for small layers and tests."""
         ones = torch.ones(self.connections)
         return self.pattern.unpack(ones, self.positions, self.grid).bool()
+
+
+class Encoded(Topology):
+    """The same in its narrow form: positions are made anew at every look, and take no memory in between.
+
+    Args:
+        pattern, shape: see Topology.
+        encoded: name -> narrow integers, on the CPU - the index; nobody writes to it.
+        connections: int - how many it holds.
+    Example:
+        >>> from gossamer.patterns import Unstructured
+        >>> a = Topology(Unstructured(), (1, 4), torch.tensor([0, 2]))
+        >>> Encoded(a.pattern, a.shape, a.index(), 2).positions.tolist()
+        [0, 2]
+    """
+
+    def __init__(self, pattern: Pattern, shape: tuple[int, int], encoded: Index, connections: int) -> None:
+        vars(self).update(pattern=pattern, shape=shape, _encoded=encoded, _connections=connections)
+
+    @property
+    def positions(self) -> Tensor:
+        """[units], int64; decoded now."""
+        return self.pattern.decode(vars(self)["_encoded"], self.grid)
+
+    @property
+    def connections(self) -> int:
+        """Stored connections."""
+        return int(vars(self)["_connections"])

@@ -33,7 +33,7 @@ class Plan:
 
     def change(self) -> TopologyChange:
         """The change of the layer as it is now."""
-        return self.edit.of(self.layer.topology)
+        return self.edit.of(self.layer.encoded)
 
 
 class Planner:
@@ -162,7 +162,7 @@ class Planner:
         )
         return LayerView(
             name,
-            layer.topology,
+            layer.encoded,
             layer.capacity,
             layer.unit_values(),
             None,
