@@ -12,7 +12,7 @@ from gossamer.patterns import Grid
 
 TILE = 1 << 21  # gradients held at once: 8 MiB of fp32, which the last cache level keeps for the selection
 ROWS = 64  # but at least so many rows, or a product is slow; where these are more, rows are cut
-CUT = 16  # a tile of cut rows is so much smaller: what is found in it takes memory, too
+CUT = 16  # a tile of cut rows may be so much smaller: what is found in it takes memory, too
 WHOLE = 4  # rows that are buckets are cut at so many times the length: what is found in them takes none
 
 
@@ -78,23 +78,27 @@ class Part:
         return row
 
 
-def parts(grid: Grid, bucket: int) -> list[Part]:
+def parts(grid: Grid, bucket: int, units: int) -> list[Part]:
     """The rectangles that growth looks at one after the other: whole rows, or stripes of columns where rows are long.
 
     Args:
         grid: Grid - the layer.
         bucket: int - positions of a bucket: where rows are cut, one that is shorter than a stripe stays in one piece.
+        units: int - that are in memory anyway: a tile of cut rows has at most an eighth of that, or ``TILE // CUT``.
     Returns:
         list of Part - they cover the layer; a stripe is finished before the next one.
     Cost: O(parts).
     Example:
-        >>> len(parts(Grid(1024, 4096, 1, 1), 4096)), len(parts(Grid(64, 2_000_000, 1, 1), 128_000_000))
+        >>> len(parts(Grid(1024, 4096, 1, 1), 4096, 0)), len(parts(Grid(64, 2_000_000, 1, 1), 128_000_000, 0))
         (2, 977)
+        >>> len(parts(Grid(64, 2_000_000, 1, 1), 128_000_000, 1_280_000))
+        800
     """
     least = min(ceil(ROWS / grid.h), grid.rows)
     step, width = max(least, TILE // (grid.cols * grid.members)), grid.cols
     if least * grid.cols * grid.members > (TILE if bucket > grid.cols else WHOLE * TILE):
-        width = max(TILE // CUT // (least * grid.members), 1)
+        tile = min(max(TILE // CUT, units * grid.members // 8), TILE)
+        width = max(tile // (least * grid.members), 1)
         width = width // bucket * bucket or width
     return [
         Part(grid, slice(r, min(r + step, grid.rows)), slice(c, min(c + width, grid.cols)))

@@ -54,7 +54,7 @@ class TileScores:
             >>> sum(float(gradient.sum()) for rows, cols, gradient in t.tiles())
             11.0
         """
-        for part in parts.parts(self.grid, self.grid.size):
+        for part in parts.parts(self.grid, self.grid.size, self.grid.size):
             yield part.rows, part.cols, self.rows(part.rows, part.cols)
 
     def at(self, positions: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class TileScores:
             [[-9.0], [8.0]]
         """
         found = torch.empty(0)
-        for part in parts.parts(self.grid, self.grid.size):
+        for part in parts.parts(self.grid, self.grid.size, positions.numel()):
             inside = part.inside(positions)
             if not found.numel() or inside.numel():
                 units = Pattern.units(self.rows(part.rows, part.cols), part.grid)[inside]
@@ -105,7 +105,7 @@ class TileScores:
             >>> t.select(torch.tensor([1]), torch.tensor([1, 1]), 3).tolist()  # every row is one
             [2, 5]
         """
-        tiles = parts.parts(self.grid, bucket)
+        tiles = parts.parts(self.grid, bucket, taken.numel() + int(want.sum()))
         try:
             if parts.cuts(tiles, bucket):
                 return self._in_pieces(tiles, taken, want, bucket)
