@@ -16,7 +16,7 @@ from gossamer.nn.fingerprint import NAME, code_of, number_in, number_of
 from gossamer.nn.index import Indexed
 from gossamer.nn.resize import refuse_fixed_size, resize_
 from gossamer.nn.sparse import HINT, check_like
-from gossamer.topology import Encoded, Topology, TopologyChange
+from gossamer.topology import IndexedTopology, Topology, TopologyChange
 
 DRAWING, NEURON = 100, 16  # bytes a unit and a neuron at the peak of drawing a topology
 
@@ -103,10 +103,10 @@ class Packed(Indexed):
         return Topology(self.pattern, self.shape, self.pattern.decode(on_cpu, self.grid))
 
     @property
-    def encoded(self) -> Encoded:
+    def encoded(self) -> IndexedTopology:
         """The index itself."""
         on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
-        return Encoded(self.pattern, self.shape, on_cpu, self.connections)
+        return IndexedTopology(self.pattern, self.shape, on_cpu, self.connections)
 
     def unit_values(self, tensor: Tensor | None = None) -> Tensor:
         """[units, members], on the CPU; raises TopologyError where the values are of other connections."""

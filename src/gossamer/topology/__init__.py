@@ -5,12 +5,12 @@ from gossamer.topology.change import Edit, TopologyChange
 from gossamer.topology.passes import Selector, TorchSelector
 from gossamer.topology.selection import TileScores
 from gossamer.topology.topk import top_mask
-from gossamer.topology.topology import Encoded, Topology
+from gossamer.topology.topology import IndexedTopology, Topology
 
 __all__ = [
     "ALLOCATIONS",
     "Edit",
-    "Encoded",
+    "IndexedTopology",
     "Selector",
     "TileScores",
     "Topology",

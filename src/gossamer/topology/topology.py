@@ -74,7 +74,7 @@ class Topology:
         return self.pattern.unpack(ones, self.positions, self.grid).bool()
 
 
-class Encoded(Topology):
+class IndexedTopology(Topology):
     """The same in its narrow form: positions are made anew at every look, and take no memory in between.
 
     Args:
@@ -84,7 +84,7 @@ class Encoded(Topology):
     Example:
         >>> from gossamer.patterns import Unstructured
         >>> a = Topology(Unstructured(), (1, 4), torch.tensor([0, 2]))
-        >>> Encoded(a.pattern, a.shape, a.index(), 2).positions.tolist()
+        >>> IndexedTopology(a.pattern, a.shape, a.index(), 2).positions.tolist()
         [0, 2]
     """
 
