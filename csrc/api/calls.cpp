@@ -4,22 +4,6 @@
 
 namespace {
 
-gs_kernel pick(const gs_kernels& kernels, const gs_matrix& w, gs_operation op) {
-  const int64_t type = w.narrow ? w.narrow : w.dtype;
-  if (w.layout == GS_BLOCK) {
-    if (op == GS_OP_GRAD_INPUT) return kernels.block_grad_input[type];
-    if (op == GS_OP_GRAD_VALUES) return kernels.block_grad_values[type];
-    return kernels.block_linear[type];
-  }
-  if (op == GS_OP_GRAD_INPUT) return kernels.grad_input[type];
-  if (op == GS_OP_GRAD_VALUES) return kernels.grad_values[type];
-  if (w.layout == GS_NM_LANES) return kernels.lanes[type];
-  if (w.layout == GS_NM_BYTES) return kernels.nm_bytes[type];
-  if (w.layout == GS_DENSE) return kernels.dense[type];
-  if (w.layout == GS_CSR_BANDS) return kernels.bands[type];
-  return kernels.linear[type];
-}
-
 gs_status run(const gs_call* given, gs_operation op) {
   if (!given) return GS_NULL;
   gs_call call = *given;
@@ -27,7 +11,7 @@ gs_status run(const gs_call* given, gs_operation op) {
   if (status != GS_OK) return status;
   const gs_kernels* kernels = gs_kernels_for(call.isa);
   if (!kernels) return GS_ISA;
-  gs_kernel kernel = pick(*kernels, call.w, op);
+  gs_product* kernel = kernels->products[op][call.w.layout][call.w.narrow ? call.w.narrow : call.w.dtype];
   if (!kernel) return GS_DTYPE;
   if (op != GS_OP_GRAD_VALUES && (call.batch == 0 || (op == GS_OP_LINEAR ? call.w.n_out : call.w.n_in) == 0)) return GS_OK;
   return kernel(&call);

@@ -3,6 +3,7 @@
 namespace {
 
 constexpr int64_t kMaxDim = INT32_MAX;
+constexpr uint32_t kDefined[kOperations] = {gs_layouts_of(GS_OP_LINEAR), gs_layouts_of(GS_OP_GRAD_INPUT), gs_layouts_of(GS_OP_GRAD_VALUES)};
 constexpr int64_t kMostBytes = 1 << 17;  // products of two bytes whose sum always fits 32 bits
 
 bool product(int64_t a, int64_t b, int64_t* out) { return !__builtin_mul_overflow(a, b, out); }
@@ -138,8 +139,7 @@ gs_status gs_check_call(gs_call& call, gs_operation op) {
   gs_status status = gs_check_matrix(call.w, op != GS_OP_GRAD_VALUES, &used);
   if (status != GS_OK) return status;
   if (call.batch < 0 || call.batch > INT64_MAX / 64) return GS_SIZE;
-  const bool frozen = call.w.layout == GS_NM_LANES || call.w.layout == GS_NM_BYTES || call.w.layout == GS_DENSE || call.w.layout == GS_CSR_BANDS;
-  if (op != GS_OP_LINEAR && frozen) return GS_LAYOUT;
+  if (!(kDefined[op] >> call.w.layout & 1)) return GS_LAYOUT;
   if (op == GS_OP_LINEAR && (call.activation < GS_IDENTITY || call.activation > GS_LEAKY_RELU)) return GS_SIZE;
   if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
   if (op != GS_OP_LINEAR && (status = check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;

@@ -2,9 +2,7 @@
 #ifndef GOSSAMER_CHECK_H
 #define GOSSAMER_CHECK_H
 
-#include "gossamer.h"
-
-enum gs_operation { GS_OP_LINEAR, GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES };
+#include "kernels.h"
 
 // Sizes, types and lengths of a matrix. `values` and `cols` may be null only where their used length is 0, or where
 // need_values is false. *used receives the number of values in use.

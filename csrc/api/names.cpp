@@ -5,42 +5,29 @@
 
 namespace {
 
-constexpr int kIsas = 4, kPerIsa = 48, kLength = 64;
-char names[kIsas * kPerIsa][kLength];
+constexpr int kIsas = 4, kLength = 64;
+char names[kIsas * kOperations * kLayouts * kValueTypes][kLength];
 int32_t count = -1;
+
+const char* const kOperationNames[kOperations] = {"linear", "linear_grad_input", "linear_grad_values"};
+const char* const kLayoutNames[kLayouts] = {"csr", "fanin", "nm", "nm_lanes", "dense", "block", "csr_bands", "nm_bytes"};
+const char* const kTypeNames[kValueTypes] = {"float32", "float64", "float32-bfloat16", "float32-int8"};
 
 void append(char* out, const char* a) { strncat(out, a, kLength - strlen(out) - 1); }
 
-void add(int32_t* n, const char* op, const char* layout, const gs_kernel* entry, const char* isa) {
-  static const char* const dtypes[kValueTypes] = {":float32:", ":float64:", ":float32-bfloat16:", ":float32-int8:"};
-  for (int d = 0; d < kValueTypes; ++d) {
-    if (!entry[d]) continue;
-    char* out = names[(*n)++];
-    out[0] = 0;
-    append(out, op), append(out, ":"), append(out, layout), append(out, dtypes[d]), append(out, isa);
-  }
-}
-
 // Fills the table once; the result is the same whoever does it.
 int32_t fill() {
-  static const char* const trained[] = {"csr", "fanin", "nm"};
   int32_t n = 0;
-  for (int32_t isa = 0; isa < kIsas; ++isa) {
-    const gs_kernels* k = gs_kernels_for(isa);
-    if (!k) continue;
-    const char* name = gs_isa_name(isa);
-    for (const char* layout : trained) {
-      add(&n, "linear", layout, k->linear, name);
-      add(&n, "linear_grad_input", layout, k->grad_input, name);
-      add(&n, "linear_grad_values", layout, k->grad_values, name);
+  for (int isa = 0; isa < kIsas; ++isa) {
+    const gs_kernels* kernels = gs_kernels_for(isa);
+    for (int i = 0; kernels && i < kOperations * kLayouts * kValueTypes; ++i) {
+      const int type = i % kValueTypes, layout = i / kValueTypes % kLayouts, operation = i / kValueTypes / kLayouts;
+      if (!kernels->products[operation][layout][type]) continue;
+      char* out = names[n++];
+      out[0] = 0;
+      append(out, kOperationNames[operation]), append(out, ":"), append(out, kLayoutNames[layout]), append(out, ":");
+      append(out, kTypeNames[type]), append(out, ":"), append(out, gs_isa_name(isa));
     }
-    add(&n, "linear", "nm_lanes", k->lanes, name);
-    add(&n, "linear", "nm_bytes", k->nm_bytes, name);
-    add(&n, "linear", "dense", k->dense, name);
-    add(&n, "linear", "csr_bands", k->bands, name);
-    add(&n, "linear", "block", k->block_linear, name);
-    add(&n, "linear_grad_input", "block", k->block_grad_input, name);
-    add(&n, "linear_grad_values", "block", k->block_grad_values, name);
   }
   return n;
 }

@@ -38,8 +38,6 @@ template <class F> void each_value(const gs_matrix& w, int64_t r0, int64_t r1, F
   }
 }
 
-}  // namespace
-
 template <class T> void to_dense(const gs_matrix* w, int64_t r0, int64_t r1, void* dense) {
   const T* values = static_cast<const T*>(w->values);
   T* out = static_cast<T*>(dense);
@@ -52,10 +50,17 @@ template <class T> void from_dense(const gs_matrix* w, int64_t r0, int64_t r1, c
   each_value(*w, r0, r1, [=](int64_t place, int64_t i) { out[i] = in[place]; });
 }
 
-template void to_dense<float>(const gs_matrix* w, int64_t r0, int64_t r1, void* dense);
-template void to_dense<double>(const gs_matrix* w, int64_t r0, int64_t r1, void* dense);
-template void from_dense<float>(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values);
-template void from_dense<double>(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values);
+}  // namespace
+
+void to_dense_f32(const gs_matrix* w, int64_t r0, int64_t r1, void* dense) { to_dense<float>(w, r0, r1, dense); }
+void to_dense_f64(const gs_matrix* w, int64_t r0, int64_t r1, void* dense) { to_dense<double>(w, r0, r1, dense); }
+
+void from_dense_f32(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values) {
+  from_dense<float>(w, r0, r1, dense, values);
+}
+void from_dense_f64(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values) {
+  from_dense<double>(w, r0, r1, dense, values);
+}
 
 }  // namespace GS_SET
 }  // namespace gs

@@ -188,8 +188,6 @@ template <class Job, gs_status (*rows)(const Job&, int64_t, int64_t)> gs_status 
   return status != GS_OK ? status : job.status;
 }
 
-}  // namespace
-
 template <class T> gs_status grow_in_buckets(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen) {
   Buckets job = {tile, bucket, want, chosen, GS_OK};
   return run<Buckets, rows_of_buckets<T>>(job);
@@ -219,12 +217,28 @@ template <class T> gs_status grow_best(void* scores, int64_t* positions, int64_t
   return GS_OK;
 }
 
-template gs_status grow_in_buckets<float>(const gs_scores*, int64_t, const int64_t*, int64_t*);
-template gs_status grow_in_buckets<double>(const gs_scores*, int64_t, const int64_t*, int64_t*);
-template gs_status grow_above<float>(const gs_scores*, double, void*, int64_t*, int64_t*, int64_t*);
-template gs_status grow_above<double>(const gs_scores*, double, void*, int64_t*, int64_t*, int64_t*);
-template gs_status grow_best<float>(void*, int64_t*, int64_t, int64_t, double*);
-template gs_status grow_best<double>(void*, int64_t*, int64_t, int64_t, double*);
+}  // namespace
+
+gs_status grow_in_buckets_f32(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen) {
+  return grow_in_buckets<float>(tile, bucket, want, chosen);
+}
+gs_status grow_in_buckets_f64(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen) {
+  return grow_in_buckets<double>(tile, bucket, want, chosen);
+}
+
+gs_status grow_above_f32(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts, int64_t* found) {
+  return grow_above<float>(tile, floor, scores, positions, counts, found);
+}
+gs_status grow_above_f64(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts, int64_t* found) {
+  return grow_above<double>(tile, floor, scores, positions, counts, found);
+}
+
+gs_status grow_best_f32(void* scores, int64_t* positions, int64_t n, int64_t k, double* least) {
+  return grow_best<float>(scores, positions, n, k, least);
+}
+gs_status grow_best_f64(void* scores, int64_t* positions, int64_t n, int64_t k, double* least) {
+  return grow_best<double>(scores, positions, n, k, least);
+}
 
 }  // namespace GS_SET
 }  // namespace gs

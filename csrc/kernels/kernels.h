@@ -4,33 +4,45 @@
 
 #include "gossamer.h"
 
-typedef gs_status (*gs_kernel)(const gs_call* call);
-typedef gs_status (*gs_transposed_kernel)(const gs_call* call, const gs_transposed* t, void* room);
+enum gs_operation { GS_OP_LINEAR, GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES };
+constexpr int kOperations = 3, kLayouts = 8, kValueTypes = 4;
 
-// Indexed by the gs_dtype of the values; a null entry is a kernel this instruction set does not have.
-constexpr int kValueTypes = 4;
+// Types of the functions that kernels.inc names.
+typedef gs_status gs_product(const gs_call* call);
+typedef gs_status gs_by_columns(const gs_call* call, const gs_transposed* t, void* room);
+typedef void gs_transposing(const gs_matrix* w, const gs_transposed* t);  // of a checked index
+typedef void gs_scattering(const gs_matrix* w, int64_t r0, int64_t r1, void* dense);  // row groups r0 .. r1
+typedef void gs_gathering(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values);
+typedef gs_status gs_growth_buckets(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen);
+typedef gs_status gs_growth_above(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts,
+                                  int64_t* found);  // counts: [rows], the caller's
+typedef gs_status gs_growth_best(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
+typedef gs_status gs_dropping(const gs_dropout* call);
+
 struct gs_kernels {
-  gs_kernel linear[kValueTypes];
-  gs_kernel grad_input[kValueTypes];
-  gs_kernel grad_values[kValueTypes];
-  gs_kernel lanes[kValueTypes];
-  gs_kernel nm_bytes[kValueTypes];
-  gs_kernel dense[kValueTypes];
-  gs_kernel bands[kValueTypes];
-  gs_kernel block_linear[kValueTypes];
-  gs_kernel block_grad_input[kValueTypes];
-  gs_kernel block_grad_values[kValueTypes];
-  gs_transposed_kernel grad_input_transposed[2];  // float32, float64
-  void (*transpose)(const gs_matrix* w, const gs_transposed* t);  // of a checked index
-  void (*to_dense[2])(const gs_matrix* w, int64_t r0, int64_t r1, void* dense);  // row groups r0 .. r1
-  void (*from_dense[2])(const gs_matrix* w, int64_t r0, int64_t r1, const void* dense, void* values);
-  gs_status (*grow_in_buckets[2])(const gs_scores* tile, int64_t bucket, const int64_t* want, int64_t* chosen);
-  gs_status (*grow_above[2])(const gs_scores* tile, double floor, void* scores, int64_t* positions, int64_t* counts,
-                             int64_t* found);  // counts: [rows], the caller's
-  gs_status (*grow_best[2])(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
-  gs_status (*dropout[2])(const gs_dropout* call);
-  gs_status (*dropout_backward[2])(const gs_dropout* call);
+  gs_product* products[kOperations][kLayouts][kValueTypes];  // null where there is none
+#define GS_TYPED(name, type, small) type* name[2];  // float32, float64
+#define GS_UNTYPED(name, type) type* name;
+#include "kernels.inc"
 };
+
+// The products without their functions, in the order of kernels.inc: layouts and value types as a bit each.
+struct gs_row {
+  gs_operation operation;
+  uint32_t layouts, types;
+};
+template <class... Enum> constexpr uint32_t gs_bits(Enum... value) { return ((1u << value) | ...); }
+constexpr gs_row kRows[] = {
+#define GS_PRODUCT(function, operation, layouts, types, small) {operation, gs_bits layouts, gs_bits types},
+#include "kernels.inc"
+};
+
+// The layouts on which an operation is defined.
+constexpr uint32_t gs_layouts_of(gs_operation operation) {
+  uint32_t layouts = 0;
+  for (const gs_row& row : kRows) layouts |= row.operation == operation ? row.layouts : 0;
+  return layouts;
+}
 
 extern "C" {
 extern const gs_kernels gs_kernels_scalar;

@@ -51,6 +51,7 @@ void exact(std::mt19937& random, int isa, int n_out, int n, int m, int n_in, int
   bool good = true;
   for (int r = 0; r < n_out; ++r)
     for (int b = 0; b < batch; ++b) good = good && out[r * batch + b] == static_cast<float>(layer.exact(x, r, b));
+  compared(GS_OP_LINEAR, layer.call);
   CHECK(good && out.intact() && x.intact() && layer.values.intact() && layer.offsets.intact());
   layer.call.out = pieces.data(), layer.call.parallel = scattered_for;
   CHECK(gs_linear(&layer.call) == GS_OK);

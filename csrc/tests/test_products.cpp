@@ -129,11 +129,13 @@ template <class T> struct Bench {
         good = good && near<T>(out[r * (batch + 2) + b] / largest, (y < 0 ? y * slope : y) / largest, layer.w.n_in + 1.0);
       }
     CHECK(good);
+    compared(GS_OP_LINEAR, call);
   }
 
   void grad_input(bool feature_major) {
     Guarded<T> in = lay_out<T>(grad, static_cast<int>(layer.w.n_out), batch, feature_major, &call.grad);
     check_grad_input(run(gs_linear_grad_input, layer.w.n_in, batch, batch + 1));
+    compared(GS_OP_GRAD_INPUT, call);
     if (layer.w.group > 1 || layer.w.layout == GS_BLOCK) return;
     for (int64_t block : {0, 1, 3, 65536}) {  // 0: the size that suits the matrix
       Transposed transposed(call.w, block);
@@ -162,20 +164,22 @@ template <class T> struct Bench {
     for (size_t i = 0; i < memory.size(); ++i)
       good = good && (i < want.size() ? near<T>(out[i], want[i], batch) : out[i] == 0);
     CHECK(good);
+    compared(GS_OP_GRAD_VALUES, call);
   }
 };
 
 // One variant: bit 0 bias and tail; bits 1 and 2 the memory orders of x and of the gradient; from bit 3 what is fused.
 template <class T> void products(std::mt19937& random, const Layer& layer, int isa, int batch, int variant) {
-  const bool single = layer.w.layout == GS_NM_LANES || layer.w.layout == GS_DENSE;
-  const bool trained = !single && layer.w.layout != GS_CSR_BANDS;
-  if (single && sizeof(T) == 8) return;
+  const int64_t layout = layer.w.layout, type = sizeof(T) == 4 ? GS_F32 : GS_F64;
+  if (!has(GS_OP_LINEAR, layout, type)) return;
   Bench<T> bench(random, layer, batch, isa, variant & 1, variant & 1 ? 5 : 0);
   bench.linear(variant & 2, variant >> 3);
-  if (trained) bench.grad_input(variant & 4), bench.grad_values(variant & 2, variant & 4);
+  if (has(GS_OP_GRAD_INPUT, layout, type)) bench.grad_input(variant & 4);
+  if (has(GS_OP_GRAD_VALUES, layout, type)) bench.grad_values(variant & 2, variant & 4);
 }
 
 void narrow_products(std::mt19937& random, const Layer& layer, int isa, int batch, gs_dtype type, int variant) {
+  if (!has(GS_OP_LINEAR, layer.w.layout, type)) return;
   Bench<float> bench(random, layer, batch, isa, variant & 1, 0);
   bench.narrow(random, type);
   bench.linear(variant & 2, variant >> 3);

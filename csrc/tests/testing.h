@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "gossamer.h"
+#include "kernels.h"
 
 extern int failures;
 
@@ -69,6 +69,11 @@ std::vector<double> reference_grad_values(const Layer& layer, const std::vector<
 int32_t scattered_for(int64_t begin, int64_t end, int64_t grain, void (*task)(int64_t, int64_t, void*), void* ctx);
 int32_t failing_for(int64_t begin, int64_t end, int64_t grain, void (*task)(int64_t, int64_t, void*), void* ctx);
 
+// Whether kernels.inc has a product, for values of a gs_dtype.
+bool has(gs_operation operation, int64_t layout, int64_t type);
+// Says that a product was compared with its reference; test_kernels asks for each row and set.
+void compared(gs_operation operation, const gs_call& call);
+
 void test_products();
 void test_refusals();
 void test_chain();
@@ -76,5 +81,6 @@ void test_growth();
 void test_bytes();
 void test_dense();
 void test_dropout();
+void test_kernels();  // the last
 
 #endif

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from gossamer.kernels import KernelSpec, rows, transposing
-from gossamer.kernels.cpu import check_index, kernel_names
+from gossamer.kernels.cpu import available_isas, check_index, library
 from gossamer.kernels.reference import coordinates
-from gossamer.kernels.table import NARROW
+from gossamer.kernels.table import LAYOUTS, OPS, TRAINED
 from kernel_cases import Case, cases, memory_orders, within_budget
 
 CASES = cases()
+NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
 ROUNDING = {"nm_bytes"}  # layouts that read inputs in steps
 PAIRS = [
     pytest.param(row, case, id=f"{row.name}-{case.name}")
@@ -222,11 +223,27 @@ def test_every_case_passes_the_full_scan(case: Case) -> None:
     check_index(values, case.index, case.layout, case.shape)
 
 
-def test_table_is_what_the_compiled_core_reports() -> None:
-    compiled = [row.name for row in rows() if row.isa != "reference"]
-    assert len(compiled) > 0, "no compiled core: nothing of this suite tests it"
-    assert len(set(compiled)) == len(compiled)
-    assert set(compiled) == set(kernel_names())
+@pytest.mark.parametrize("isa", available_isas())
+def test_every_set_has_what_training_and_freezing_need(isa: str) -> None:
+    """The compiled rows come from the core: a row it lost would run as a slow reference."""
+    there = [(row.op, row.layout, row.dtype) for row in rows() if row.isa == isa]
+    assert len(set(there)) == len(there)
+    trained = {(op, layout, dtype) for op in OPS for layout in TRAINED for dtype in ("float32", "float64")}
+    frozen = {
+        ("linear", layout, dtype)
+        for layout in LAYOUTS
+        if layout != "nm_bytes"
+        for dtype in ("float32", *NARROW)
+    }
+    special = {("linear", "nm_bytes", "float32-int8"), ("linear", "csr_bands", "float64")}
+    assert set(there) == trained | frozen | special
+
+
+def test_the_core_names_its_sets_as_the_bindings_do() -> None:
+    assert available_isas(), "no compiled core: nothing of this suite tests it"
+    assert {row.isa for row in rows()} == {*available_isas(), "reference"}
+    assert [library.core().gs_isa_name(i).decode() for i in library.ISAS.values()] == list(library.ISAS)
+    assert library.core().gs_isa() == library.ISAS[available_isas()[-1]]
 
 
 def test_every_operation_and_layout_has_a_reference() -> None:

@@ -20,38 +20,44 @@ from gossamer.kernels.table import TRAINED, rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORCIBLE: Final = (*library.ISAS, "reference")
 VARIABLE: Final = "GOSSAMER_ISA"
 
-_forced: ContextVar[str | None] = ContextVar("gossamer_isa", default=os.environ.get(VARIABLE) or None)
+_named: ContextVar[str | None] = ContextVar("gossamer_isa", default=os.environ.get(VARIABLE) or None)
 
 
 def _check(isa: str) -> None:
-    there = (*library.available_isas(), "reference")
+    there = dict.fromkeys(row.isa for row in rows())
     if isa in there:
         return
-    known = isa in FORCIBLE
     raise KernelUnavailable(
         "kernels.use",
         expected=f"one of {', '.join(there)}",
         got=isa,
         hint=(library.why_missing() or "this processor or this build does not have it")
-        if known
+        if isa in library.ISAS
         else "no such name",
     )
 
 
+def _forced() -> str | None:
+    """The name that is forced; None where it is the instruction set that is taken anyway: nothing changes then."""
+    name = _named.get()
+    return None if name in library.ISAS and name == rows()[0].isa else name
+
+
 @contextmanager
 def use(isa: str | None) -> Iterator[None]:
-    """Force one instruction set, or the reference kernels, inside a ``with`` block.
+    """Force one instruction set, the reference kernels, or a backend, inside a ``with`` block.
 
     Args:
-        isa: ``"scalar"``, ``"avx2"``, ``"avx512"``, ``"neon"``, ``"reference"``; None: the automatic choice.
+        isa: ``"scalar"``, ``"avx2"``, ``"avx512"``, ``"neon"``, ``"reference"``, or the name in the rows of a backend;
+            None: the automatic choice.
 
     Raises:
-        KernelUnavailable: it is not there.
+        KernelUnavailable: it is not there. Later, from a product that it has no kernel for.
 
-    The environment variable ``GOSSAMER_ISA`` does the same for a whole process.
+    The instruction set that is chosen anyway changes nothing. Any other name gives only the kernels it has. The
+    environment variable ``GOSSAMER_ISA`` does the same for a whole process.
 
     Example:
         >>> with use("reference"):
@@ -60,18 +66,19 @@ def use(isa: str | None) -> Iterator[None]:
     """
     if isa is not None:
         _check(isa)
-    token = _forced.set(isa)
+    token = _named.set(isa)
     try:
         yield
     finally:
-        _forced.reset(token)
+        _named.reset(token)
 
 
 def instruction_set() -> str:
     """The instruction set of work that has no row in the table.
 
     Returns:
-        The forced one, else the best that runs here; ``"reference"`` where there is no compiled core.
+        The forced one, else the best that runs here, also beside a forced backend, which is rows of the table alone;
+        ``"reference"`` where there is no compiled core.
 
     Raises:
         KernelUnavailable: the forced one is not there.
@@ -81,10 +88,11 @@ def instruction_set() -> str:
         ...     instruction_set()
         'reference'
     """
-    forced = _forced.get()
+    forced = _forced()
     if forced is not None:
         _check(forced)
-        return forced
+        if forced in {*library.ISAS, "reference"}:
+            return forced
     return (*library.available_isas()[-1:], "reference")[0]
 
 
@@ -137,7 +145,7 @@ def pick(op: str, layout: str, dtype: Any, device: str) -> KernelSpec:
         >>> pick("linear", "nm", "bfloat16", "cpu").isa
         'reference'
     """
-    return _choose(op, layout, dtype, device, _forced.get())
+    return _choose(op, layout, dtype, device, _forced())
 
 
 def goes_dense(op: str, found: Scanned, values: Tensor, samples: Tensor, training: bool = True) -> bool:
@@ -175,7 +183,7 @@ def _dense_refused(layout: str, dtype: str, device: str) -> str:
         return f"takes float32 or float64 on cpu, not {dtype} on {device}"
     if library.find() is None:
         return "needs the compiled core"
-    forced = _forced.get()
+    forced = _forced()
     return f"{forced} is forced" if forced is not None and densified.mode() == "auto" else ""
 
 
@@ -211,7 +219,7 @@ def explain(
         >>> print(explain("linear", "csr", "float32", "cpu", shape=[512, 512], density=0.1).splitlines()[0])
         dense weight: not below a density of 0.4
     """
-    forced, name = _forced.get(), str(dtype).removeprefix("torch.")
+    forced, name = _forced(), str(dtype).removeprefix("torch.")
     lines, chosen = [], False
     if library.find() is None:
         lines.append(f"compiled core: {library.why_missing()}; {library.BUILD_HINT}")

@@ -20,7 +20,7 @@ class KernelSpec:
         dtype: of inputs and values, ``"float32"``, ``"float64"``, or ``"any"`` floating type; or of both where they
             differ, ``"float32-bfloat16"``, ``"float32-int8"``.
         device: ``"cpu"``, or ``"any"``.
-        isa: instruction set, or ``"reference"``.
+        isa: instruction set, ``"reference"``, or the name of another backend.
         entry: module whose ``bind(spec)`` returns the callable.
     """
 
