@@ -10,7 +10,8 @@ char names[kIsas * kOperations * kLayouts * kValueTypes][kLength];
 int32_t count = -1;
 
 const char* const kOperationNames[kOperations] = {"linear", "linear_grad_input", "linear_grad_values"};
-const char* const kLayoutNames[kLayouts] = {"csr", "fanin", "nm", "nm_lanes", "dense", "block", "csr_bands", "nm_bytes"};
+const char* const kLayoutNames[] = {"csr", "fanin", "nm", "nm_lanes", "dense", "block", "csr_bands", "nm_bytes"};
+static_assert(sizeof kLayoutNames / sizeof *kLayoutNames == kLayouts, "one name a layout");
 const char* const kTypeNames[kValueTypes] = {"float32", "float64", "float32-bfloat16", "float32-int8"};
 
 void append(char* out, const char* a) { strncat(out, a, kLength - strlen(out) - 1); }
