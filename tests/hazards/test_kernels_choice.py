@@ -35,7 +35,8 @@ def no_core(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(library, "why_missing", lambda: "no compiled core at nowhere")
     table.rows.cache_clear()
     dispatch._choose.cache_clear()
-    yield
+    with use(None):  # whatever the environment forces
+        yield
     monkeypatch.undo()
     table.rows.cache_clear()
     dispatch._choose.cache_clear()
@@ -156,7 +157,8 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(table, "BACKENDS", (lambda: (row,), *table.BACKENDS))
     table.rows.cache_clear()
     dispatch._choose.cache_clear()
-    yield ran
+    with use(None):  # whatever the environment forces
+        yield ran
     monkeypatch.undo()
     table.rows.cache_clear()
     dispatch._choose.cache_clear()

@@ -56,8 +56,9 @@ def use(isa: str | None) -> Iterator[None]:
     Raises:
         KernelUnavailable: it is not there. Later, from a product that it has no kernel for.
 
-    The instruction set that is chosen anyway changes nothing. Any other name gives only the kernels it has. The
-    environment variable ``GOSSAMER_ISA`` does the same for a whole process.
+    The instruction set that is chosen anyway changes nothing. Any other name gives only the kernels it has; frozen
+    layers in one call into the core run the best set all the same. The environment variable ``GOSSAMER_ISA`` does the
+    same for a whole process.
 
     Example:
         >>> with use("reference"):
