@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from gossamer.kernels.cpu.pack import row_dtype
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import narrowed
+from gossamer.network.tensors import array_of, tensor_of
 from gossamer.patterns import parse
 from gossamer.trace.read import read
 
@@ -61,9 +62,9 @@ def layouts_of(layer: gs.SparseLinear) -> dict[str, Encoded]:
     """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bytes, bands, int8."""
     own, shape = layer.pattern.layout, layer.shape
     parameters = dict(zip(layout(own).parameters, layer.pattern.dims(shape)[2:], strict=True))
-    index = {str(number): tensor for number, tensor in enumerate(layer.operands())}
+    index = {str(number): array_of(tensor) for number, tensor in enumerate(layer.operands())}
     name, connections = str(layer.pattern), connections_of(layer)
-    held = {name: Encoded(own, shape, parameters, layer.values.detach(), index)}
+    held = {name: Encoded(own, shape, parameters, array_of(layer.values), index)}
     small = narrowed(connections, "int8")
     if isinstance(fits := layout("nm_bytes").fit(small), dict):
         held[f"{name} bytes int8"] = layout("nm_bytes").encode(small, fits)  # inputs rounded to int8 as well
@@ -78,10 +79,11 @@ def layouts_of(layer: gs.SparseLinear) -> dict[str, Encoded]:
 def forward(encoded: Encoded, x: Tensor) -> Call:
     """The product of the compiled core."""
     run = pick("linear", encoded.layout, row_dtype(encoded.values), "cpu").call
-    return partial(run, x, encoded.values, list(encoded.index.values()), None, encoded.dims, encoded.scale)
+    values, index = tensor_of(encoded.values), [tensor_of(array) for array in encoded.index.values()]
+    scale = None if encoded.scale is None else tensor_of(encoded.scale)
+    return partial(run, x, values, index, None, encoded.dims, scale)
 
 
 def copy(encoded: Encoded) -> Encoded:
     """The same layer in memory of its own."""
-    index = {name: tensor.clone() for name, tensor in encoded.index.items()}
-    return replace(encoded, values=encoded.values.clone(), index=index)
+    return deepcopy(encoded)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gossamer.layouts import Encoded
 from gossamer.measure import threads
+from gossamer.network.tensors import tensor_of
 from gossamer.patterns import NM, parse
 
 SHAPES = "768x3072,3072x768,512x512,4096x4096,1024x4096,256x256,1000x1000"  # inputs x outputs
@@ -33,7 +34,7 @@ def layers(inputs: int, outputs: int, sparsity: float) -> tuple[Tensor, dict[str
     density, names = 1 - sparsity / 100, filter(None, (*PATTERNS, TILES.get(sparsity)))
     made = [random_layer(name, density, inputs, outputs) for name in names if divides(name, inputs, outputs)]
     ours = {name: (layer.connections, form) for layer in made for name, form in layouts_of(layer).items()}
-    return connections_of(made[0]).dense(), ours
+    return tensor_of(connections_of(made[0]).dense()), ours
 
 
 def divides(name: str, inputs: int, outputs: int) -> bool:

@@ -22,6 +22,7 @@ from layer_timing import warm
 
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
+from gossamer.network.tensors import tensor_of
 
 FILE = "dlmc_small.npz"
 AGAINST = ("torch dense", "torch CSR", "ONNX Runtime int8", "SparseLab", "DeepSparse")
@@ -36,10 +37,10 @@ def patterns() -> dict[str, Connections]:
     matrices: dict[str, Connections] = {}
     for name, (n_out, n_in, count) in zip(names.tolist(), shapes.tolist(), strict=True):
         rows, row_nnz = np.repeat(np.arange(n_out), row_nnz[:n_out]), row_nnz[n_out:]
-        positions = torch.from_numpy(rows * n_in + col[:count].astype(np.int64)).sort().values
+        positions = np.sort(rows * n_in + col[:count].astype(np.int64))
         col = col[count:]
         if count:
-            values = torch.randn(count, generator=generator)
+            values = torch.randn(count, generator=generator).numpy()
             matrices[name] = Connections((n_out, n_in), positions, values)
     return matrices
 
@@ -51,7 +52,7 @@ def held(connections: Connections) -> dict[str, tuple[int, Encoded]]:
         kind = layout(name)
         parameters = kind.fit(connections)
         if kind.kernel and kind.explicit and not isinstance(parameters, str):
-            made[name] = (connections.positions.numel(), kind.encode(connections, parameters))
+            made[name] = (connections.positions.size, kind.encode(connections, parameters))
     return made
 
 
@@ -68,7 +69,7 @@ def cases(options: argparse.Namespace) -> list[Case]:
 def measure(case: Case, seconds: float) -> dict[str, Any]:
     """Times of all contenders, and what ours execute and hold."""
     connections = patterns()[case["pattern"]]
-    (n_out, n_in), w, ours = connections.shape, connections.dense(), held(connections)
+    (n_out, n_in), w, ours = connections.shape, tensor_of(connections.dense()), held(connections)
     x = inputs_of(case["batch"], n_in)
     rivals = {name: call for name in AGAINST if (call := RIVALS[name].make(w, x)) is not None}
     times = warm({**{name: forward(form, x) for name, (_, form) in ours.items()}, **rivals}, seconds)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.measure import threads
+from gossamer.network.tensors import tensor_of
 
 OWN = ((1536, 384), (384, 1536), (2560, 640), (640, 2560))  # inputs, outputs
 STEP = ((768, 3072), (3072, 768))
@@ -88,7 +89,7 @@ def measure(case: Row, seconds: float) -> Row:
     generator = torch.Generator().manual_seed(1)
     x, grad = (torch.randn(case[n], case["batch"], generator=generator) for n in ("inputs", "outputs"))
     layer = random_layer("unstructured", 1 - case["sparsity"] / 100, case["inputs"], case["outputs"])
-    w, shape = connections_of(layer).dense(), (case["inputs"], case["outputs"], case["batch"])
+    w, shape = tensor_of(connections_of(layer).dense()), (case["inputs"], case["outputs"], case["batch"])
     contenders = {pattern: ours(pattern, case["sparsity"], x.T, grad.T) for pattern in PATTERNS}
     contenders["torch dense"] = dense(w, x.T.contiguous(), grad.T.contiguous())
     if found := sparselab(w, x, grad):

@@ -26,13 +26,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": {"errors"},
     "measure": {"errors", "registry"},
     "data": LEAVES,
-    "kernels": LEAVES,
-    "ops": {"kernels"} | LEAVES,
-    "patterns": LEAVES,
+    "layouts": LEAVES,
+    "kernels": {"layouts"} | LEAVES,
+    "ops": {"kernels", "layouts"} | LEAVES,
+    "patterns": {"layouts"} | LEAVES,
     "topology": {"patterns"} | LEAVES,
     "rules": {"topology", "patterns"} | LEAVES,
     "nn": {"ops", "topology", "patterns"} | LEAVES,
-    "layouts": {"topology", "patterns"} | LEAVES,
     "network": {"layouts", "kernels", "ops", "nn"} | LEAVES,
     "trace": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES,
     "training": ARITHMETIC | STRUCTURE | LEAVES | {"trace"},
@@ -153,3 +153,18 @@ def test_leaves_import_without_torch(room: str) -> None:
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+def test_layouts_import_with_numpy_alone() -> None:
+    """They are the floor of what runs where neither torch nor pydantic is installed."""
+    script = (
+        "import sys, gossamer.layouts; print(sorted({'torch', 'pydantic', 'safetensors'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(SOURCE.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

@@ -15,6 +15,7 @@ from gossamer.freezing.frozen import Frozen
 from gossamer.freezing.passes import Removal, rewritten
 from gossamer.freezing.repeat import repeated
 from gossamer.layouts import layout
+from gossamer.layouts.arrays import name_of
 from gossamer.layouts.values import EXACT, fitting, narrowed
 from gossamer.measure import machine
 from gossamer.network.graph import Choice, Graph, Layer, Linear, Opaque
@@ -143,12 +144,12 @@ def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
         name="",
         shape=layer.shape,
         was=layer.shape,
-        connections=body.connections.positions.numel(),
+        connections=body.connections.positions.size,
         constant=gone.constant if gone else 0,
         unread=gone.unread if gone else 0,
         unused_inputs=int((body.connections.fan_out() == 0).sum()),
         activation=layer.activation,
-        values=str(layer.stored.values.dtype).removeprefix("torch."),
+        values=name_of(layer.stored.values),
         activations=next((kind for kind in read if kind != EXACT), EXACT),
         chosen=chosen[0].layout,
         runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],

@@ -92,9 +92,9 @@ def candidates(
         PatternError: the forced layout cannot hold it.
 
     Example:
-        >>> import torch
+        >>> import numpy as np
         >>> from gossamer.layouts.connections import Connections
-        >>> c = Connections((2, 2), torch.tensor([0, 3]), torch.ones(2))
+        >>> c = Connections((2, 2), np.array([0, 3]), np.ones(2, np.float32))
         >>> found = candidates(c, None, None)
         >>> list(found.forms), found.refused["nm"]
         (['csr', 'csr_bands', 'dense', 'fanin'], 'not trained under an N:M pattern')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, fx, is_autocast_enabled, nn
 from torch.compiler import is_compiling, is_exporting
@@ -12,10 +13,12 @@ from torch.nn.modules import module as torch_module
 
 from gossamer.errors import StateError
 from gossamer.layouts import layout
+from gossamer.layouts.arrays import nonzero
 from gossamer.measure import LayerCount, count
 from gossamer.network.graph import Call, Graph, Layer, Opaque
 from gossamer.network.onlookers import on_cpu, onlookers, refuse
 from gossamer.network.program import Program
+from gossamer.network.tensors import dtype_named
 from gossamer.trace.calling import arranged
 from gossamer.trace.opaque import Attribute, TracedCall
 
@@ -155,7 +158,7 @@ class Frozen(nn.Module):
         """One tensor of every type that the network computes with."""
         for node in self.graph.nodes:
             if isinstance(node.body, Layer):
-                yield torch.empty(0, dtype=node.body.stored.dtype, device="cpu")
+                yield torch.empty(0, dtype=dtype_named(node.body.stored.dtype), device="cpu")
             elif isinstance(node.body, Call):
                 yield from node.body.tensors.values()
             elif isinstance(node.body, Opaque):
@@ -178,16 +181,16 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
     with on_cpu():
         connections = kind.decode(form)
     if not kind.explicit:
-        connections = connections.only(connections.values != 0)
-    fan_in, number = connections.fan_in().unique(return_counts=True)
+        connections = connections.only(nonzero(connections.values))
+    fan_in, number = np.unique(connections.fan_in(), return_counts=True)
     return LayerCount(
         name,
         form.layout,
         form.shape,
-        connections.positions.numel(),
-        _bytes(form.values) + (0 if form.scale is None else _bytes(form.scale)),
-        sum(_bytes(tensor) for tensor in form.index.values()),
-        0 if bias is None else _bytes(bias),
+        connections.positions.size,
+        form.values.nbytes + (0 if form.scale is None else form.scale.nbytes),
+        sum(array.nbytes for array in form.index.values()),
+        0 if bias is None else bias.nbytes,
         1,
         dict(zip(fan_in.tolist(), number.tolist(), strict=True)),
     )
@@ -209,7 +212,3 @@ def _held(body: Opaque) -> Iterator[Tensor]:
 def _batch(x: Any) -> Any:
     """Number of samples; whatever has none runs as one, and the first step says what it takes."""
     return x.shape[0] if isinstance(x, Tensor) and x.dim() else 1
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()

@@ -119,7 +119,7 @@ def _as_planned(connections: Connections, row: LayerPlan) -> Connections:
     """The connections with values of the plan's type, once shape and type are known to be the plan's."""
     if connections.shape != row.shape:
         raise _misfit(f"{row.name!r} of shape {list(row.shape)}", str(list(connections.shape)))
-    name = str(connections.dtype).removeprefix("torch.")
+    name = connections.dtype
     if name == row.values:  # a model of bfloat16 has such values without any rounding
         return connections
     if row.values in NARROW:

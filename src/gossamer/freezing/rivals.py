@@ -17,6 +17,7 @@ from gossamer.layouts import layout, layouts
 from gossamer.measure import alternate, threads
 from gossamer.network.graph import Graph, Layer, Linear, Opaque, activated
 from gossamer.network.program import Program
+from gossamer.network.tensors import tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +69,8 @@ def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contende
         for name, make in ((DENSE, torch_dense), (CSR, torch_csr), (INT8, torch_int8))
     ]
     bodies = [body for _, body in frozen.graph.layers()]
-    stored = sum(body.stored.bytes + _bytes([body.bias]) for body in bodies)
-    flops = sum(2 * body.stored.values.numel() for body in bodies)
+    stored = sum(body.stored.bytes + _bias_bytes(body) for body in bodies)
+    flops = sum(2 * body.stored.values.size for body in bodies)
     return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example)]
 
 
@@ -88,8 +89,8 @@ def _layouts(graph: Graph, example: Tensor) -> list[Contender]:
         bodies = [body for _, body in chosen.layers()]
         if name in {body.choices[0].layout for body in bodies}:
             forms = [body.forms[body.choices[0].layout] for body in bodies]
-            size = sum(form.bytes for form in forms) + sum(_bytes([body.bias]) for body in bodies)
-            flops = sum(2 * form.values.numel() for form in forms)
+            size = sum(form.bytes for form in forms) + sum(map(_bias_bytes, bodies))
+            flops = sum(2 * form.values.size for form in forms)
             made.append(Contender(f"gossamer {name}", True, Program(chosen, 0), size, flops))
     return made
 
@@ -110,12 +111,12 @@ def _rival(
             nodes.append(node)
             continue
         linear = _as_linear(node.body)
-        dense = linear.connections.dense()
-        compute, n_bytes = make(dense, node.body.bias)
+        dense, bias = tensor_of(linear.connections.dense()), node.body.bias
+        compute, n_bytes = make(dense, None if bias is None else tensor_of(bias))
         run = partial(_finished, compute, node.body)
         nodes.append(replace(node, body=Opaque(name, run)))
-        size += n_bytes + _bytes([node.body.bias])
-        flops += 2 * (linear.connections.positions.numel() if name == CSR else dense.numel())
+        size += n_bytes + _bias_bytes(node.body)
+        flops += 2 * (linear.connections.positions.size if name == CSR else dense.numel())
     changed = replace(graph, nodes=tuple(nodes))
     return Contender(name, False, lambda x: changed.run((x,)), size, flops)
 
@@ -158,8 +159,12 @@ def torch_int8(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], 
     return lambda x: torch.ops.quantized.linear_dynamic(x, packed, True), weight.numel() + _bytes([scales])
 
 
-def _bytes(tensors: list[Tensor | None]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)
+def _bytes(tensors: list[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _bias_bytes(body: Layer) -> int:
+    return 0 if body.bias is None else body.bias.nbytes
 
 
 @torch.no_grad()

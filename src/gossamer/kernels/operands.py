@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from gossamer.errors import DtypeError, ShapeError
+from gossamer.layouts.arrays import type_name
 
 _COLUMNS: Final = ("uint16", "int32")
 _POINTERS: Final = ("int32", "int64")
@@ -27,7 +28,7 @@ LAYOUTS: Final[dict[str, tuple[int, tuple[tuple[str, ...], ...]]]] = {
 
 def dtype_name(array: Any) -> str:
     """``"float32"`` for a torch tensor or a NumPy array of that type."""
-    return str(array.dtype).removeprefix("torch.")
+    return type_name(array.dtype)
 
 
 def packed(array: Any) -> bool:

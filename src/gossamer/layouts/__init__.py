@@ -1,4 +1,4 @@
-"""How a frozen layer may be stored: one file per layout, found by existing."""
+"""How a linear layer may be stored: one file per layout, found by existing. NumPy alone; the floor of both wings."""
 
 from gossamer.layouts.base import Encoded, Layout, layout, layouts
 from gossamer.registry import discover

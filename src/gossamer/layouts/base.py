@@ -1,24 +1,24 @@
-"""A layout: when it holds a layer exactly, how the layer is held, and how tensors of a file are checked."""
+"""A layout: when it holds a layer exactly, how the layer is held, and how arrays of a file are checked."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from gossamer.errors import FormatError
-from gossamer.layouts.pickled import as_bytes, restored
+from gossamer.errors import ConfigError, FormatError
+from gossamer.layouts.arrays import Array, aligned, dtype_of, name_of
+from gossamer.layouts.connections import Connections
+from gossamer.layouts.grid import Grid
 from gossamer.layouts.values import EXACT, widened
 from gossamer.registry import Registry
 
-if TYPE_CHECKING:
-    from gossamer.layouts.connections import Connections
-
+Shape = tuple[int, int]  # (out_features, in_features)
 Parameters = dict[str, int]  # the integers of a layout beyond the shape, e.g. {"n": 1, "m": 8}
-Spec = dict[str, tuple[torch.dtype, tuple[int, ...]]]  # tensor name -> dtype, shape (-1: any length)
+Index = dict[str, Array]  # narrow integers, one entry per name
+Spec = dict[str, tuple[str, tuple[int, ...]]]  # array name -> type, shape (-1: any length)
 
 layouts: Registry[Layout] = Registry("layout")
 
@@ -32,61 +32,50 @@ class Encoded:
         shape: (int, int) - out_features, in_features.
         parameters: the layout's own integers.
         values: [stored], float, or int8.
-        index: name -> integer tensor, in the order the kernels take them.
+        index: name -> array of integers, in the order the kernels take them.
         scale: [out_features], float32, with int8 values: what multiplies those of each neuron; else None.
-        reads: dtype of inputs, bias and outputs where values are narrower; None: that of the values.
+        reads: str or None - type of inputs, bias and outputs where values are narrower; None: that of the values.
     """
 
     layout: str
-    shape: tuple[int, int]
+    shape: Shape
     parameters: Parameters
-    values: Tensor
-    index: dict[str, Tensor]
-    scale: Tensor | None = None
-    reads: torch.dtype | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tensors as bytes."""
-        index = {name: as_bytes(tensor) for name, tensor in self.index.items()}
-        return {
-            **self.__dict__,
-            "values": as_bytes(self.values),
-            "scale": as_bytes(self.scale),
-            "index": index,
-        }
+    values: Array
+    index: Index
+    scale: Array | None = None
+    reads: str | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """The inverse."""
-        index = {name: restored(held) for name, held in state["index"].items()}
-        values, scale = restored(state["values"]), restored(state["scale"])
-        self.__dict__.update(state, values=values, scale=scale, index=index)
+        """Copies begin where kernels like it, too."""
+        index = {name: aligned(array) for name, array in state["index"].items()}
+        self.__dict__.update(state, values=aligned(state["values"]), index=index)
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> str:
         """Of inputs, bias and outputs."""
-        return self.reads or self.values.dtype
+        return self.reads or name_of(self.values)
 
     @property
     def bytes(self) -> int:
         """Values, their scales, and indices."""
-        held = [self.values, *self.index.values(), *([] if self.scale is None else [self.scale])]
-        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+        scales = 0 if self.scale is None else self.scale.nbytes
+        return self.values.nbytes + scales + sum(array.nbytes for array in self.index.values())
 
     @property
     def wide(self) -> Encoded:
         """Itself, or a dense form with the numbers that its narrow values stand for; made anew at every call."""
         if self.reads is None:
             return self
-        rows = self.index.get("rows", torch.arange(self.shape[0])).to(torch.int64)
-        matrix = self.values.view(rows.numel(), -1) if rows.numel() else self.values
-        values = widened(matrix, rows, None if self.scale is None else self.scale.unsqueeze(1), self.reads)
-        return replace(self, values=values.view(-1), scale=None, reads=None)
+        rows = self.index.get("rows", np.arange(self.shape[0])).astype(np.int64)
+        matrix = self.values.reshape(rows.size, -1) if rows.size else self.values
+        values = widened(matrix, rows, None if self.scale is None else self.scale[:, None], self.reads)
+        return replace(self, values=aligned(values.reshape(-1)), scale=None, reads=None)
 
     @property
     def wide_bytes(self) -> int:
         """Bytes of ``wide``."""
-        index = sum(tensor.numel() * tensor.element_size() for tensor in self.index.values())
-        return self.values.numel() * self.dtype.itemsize + index
+        index = sum(array.nbytes for array in self.index.values())
+        return self.values.size * dtype_of(self.dtype).itemsize + index
 
     @property
     def dims(self) -> list[int]:
@@ -111,6 +100,7 @@ class Layout(ABC):
     from_batch: ClassVar[int] = 1
     up_to_batch: ClassVar[int | None] = None
 
+    # --- what a layout says of itself ------------------------------------------------------------------------------
     @abstractmethod
     def fit(self, connections: Connections) -> Parameters | str:
         """The parameters under which the layout holds this layer exactly, or the reason why it cannot."""
@@ -124,8 +114,30 @@ class Layout(ABC):
         """The inverse of ``arrange``, after checking the index in full; raises a GossamerError."""
 
     @abstractmethod
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
-        """Expected dtype and shape of each index tensor, in the kernels' order."""
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
+        """Expected type and shape of each index array, in the kernels' order."""
+
+    def unit(self, parameters: Parameters) -> Shape:
+        """Neurons and inputs of what one entry of the index stands for."""
+        return (1, 1)
+
+    def whole(self, parameters: Parameters) -> Shape:
+        """Neurons and inputs that a layer can lose only together, or it is no longer held."""
+        return self.unit(parameters)
+
+    def wants(self, shape: Shape, parameters: Parameters) -> str:
+        """What the integers would have to be, or "" where they are it."""
+        return ""
+
+    # --- what every layout gets ------------------------------------------------------------------------------------
+    def grid(self, shape: Shape, parameters: Parameters) -> Grid:
+        """The layer in units of the index; raises ConfigError where the integers do not fit it."""
+        if expected := self.wants(shape, parameters):
+            raise ConfigError(
+                f"layout {self.name}", expected=expected, got=f"{parameters} with {shape[0]} x {shape[1]}"
+            )
+        h, w = self.unit(parameters)
+        return Grid(shape[0] // h, shape[1] // w, h, w)
 
     def unpromising(self, batch: int) -> str:
         """Why it is not worth measuring at a batch size, or ""."""
@@ -136,16 +148,23 @@ class Layout(ABC):
         return ""
 
     def encode(self, connections: Connections, parameters: Parameters) -> Encoded:
-        """The layer in this layout; ``parameters`` from ``fit``."""
-        encoded = self.arrange(connections, parameters)
-        return replace(encoded, scale=connections.scale, reads=connections.reads)
+        """The layer in this layout, in memory as kernels like it; ``parameters`` from ``fit``."""
+        made = self.arrange(connections, parameters)
+        index = {name: aligned(array) for name, array in made.index.items()}
+        return replace(
+            made,
+            values=aligned(made.values),
+            index=index,
+            scale=connections.scale,
+            reads=connections.reads,
+        )
 
     def decode(self, encoded: Encoded) -> Connections:
         """The connections of an encoded layer, after checking the index in full; raises a GossamerError."""
         return replace(self.restore(encoded), scale=encoded.scale, reads=encoded.reads)
 
     def check(self, encoded: Encoded) -> Connections:
-        """Check an encoded layer of unknown origin: dtypes, shapes, then every index.
+        """Check an encoded layer of unknown origin: types, shapes, then every index.
 
         Args:
             encoded: Encoded.
@@ -154,7 +173,7 @@ class Layout(ABC):
             Connections.
 
         Raises:
-            FormatError, TopologyError, PatternError, ConfigError.
+            FormatError, TopologyError, ConfigError.
 
         Cost: O(stored).
         """
@@ -164,17 +183,17 @@ class Layout(ABC):
                 f"layout {self.name}", expected=f"tensors {list(spec)}", got=str(list(encoded.index))
             )
         for name, (dtype, shape) in spec.items():
-            tensor = encoded.index[name]
-            fits = len(shape) == tensor.dim() and all(
-                w in (-1, g) for w, g in zip(shape, tensor.shape, strict=True)
+            array = encoded.index[name]
+            fits = len(shape) == array.ndim and all(
+                w in (-1, g) for w, g in zip(shape, array.shape, strict=True)
             )
-            if tensor.dtype != dtype or not fits:
+            if name_of(array) != dtype or not fits:
                 raise FormatError(
                     f"layout {self.name}",
                     expected=f"{name} of {dtype} and shape {list(shape)}",
-                    got=f"{tensor.dtype} and {list(tensor.shape)}",
+                    got=f"{name_of(array)} and {list(array.shape)}",
                 )
-        if encoded.values.dim() != 1:
+        if encoded.values.ndim != 1:
             raise FormatError(
                 f"layout {self.name}", expected="flat values", got=f"{list(encoded.values.shape)}"
             )
@@ -182,9 +201,9 @@ class Layout(ABC):
 
     def expect(self, encoded: Encoded, stored: int) -> None:
         """Refuse values of another number than the index says."""
-        if encoded.values.numel() != stored:
+        if encoded.values.size != stored:
             raise FormatError(
-                f"layout {self.name}", expected=f"{stored} values", got=str(encoded.values.numel())
+                f"layout {self.name}", expected=f"{stored} values", got=str(encoded.values.size)
             )
 
 

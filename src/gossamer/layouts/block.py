@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.compressed import compress, compressed, expand
+from gossamer.layouts.connections import Connections, Trained
+from gossamer.layouts.grid import group, singles
 
-from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
-from gossamer.layouts.connections import Connections, group, singles
-from gossamer.patterns import Block
-from gossamer.patterns.base import narrow
-from gossamer.topology import Topology
-
-SQUARES = (32, 16, 8, 4)  # sides looked for in layers that were not trained under Block
+LARGEST = 32  # side of a block
+SQUARES = (32, 16, 8, 4)  # sides looked for in layers that were not trained in blocks
 
 
 @layouts.register("block")
@@ -20,37 +18,49 @@ class BlockLayout(Layout):
     parameters = ("h", "w")
 
     def fit(self, connections: Connections) -> Parameters | str:
-        """The block the layer was trained under, or the largest square one that all connections come in."""
-        trained = connections.pattern
-        if not connections.positions.numel() and not isinstance(trained, Block):
+        """The block the layer was trained in, or the largest square one that all connections come in."""
+        trained = connections.trained
+        own = trained is not None and trained.layout == self.name
+        if not connections.positions.size and not own:
             return "there is no connection"
-        tried = (trained,) if isinstance(trained, Block) else tuple(Block(side) for side in SQUARES)
-        for pattern in tried:
-            divides = not (connections.shape[0] % pattern.h or connections.shape[1] % pattern.w)
-            if divides and group(connections, pattern.grid(connections.shape)) is not None:
-                return {"h": pattern.h, "w": pattern.w}
-        return f"connections do not come in whole blocks of {' or '.join(f'{p.h} x {p.w}' for p in tried)}"
+        squares = [{"h": side, "w": side} for side in SQUARES]
+        tried = [trained.parameters] if trained is not None and own else squares
+        for block in tried:
+            divides = not self.wants(connections.shape, block)
+            if divides and group(connections, self.grid(connections.shape, block)) is not None:
+                return dict(block)
+        sides = " or ".join(f"{block['h']} x {block['w']}" for block in tried)
+        return f"connections do not come in whole blocks of {sides}"
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections log connections)."""
-        pattern = Block(**parameters)
-        units = group(connections, pattern.grid(connections.shape))
+        grid = self.grid(connections.shape, parameters)
+        units = group(connections, grid)
         if units is None:
             raise AssertionError("fit() said that the blocks are whole")
         positions, values = units
-        index = Topology(pattern, connections.shape, positions).index()
-        return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
+        return Encoded(
+            self.name, connections.shape, parameters, values.reshape(-1), compress(positions, grid)
+        )
 
     def restore(self, encoded: Encoded) -> Connections:
-        """Through the pattern's own checks."""
-        pattern = Block(**encoded.parameters)
-        topology = Topology.from_index(pattern, encoded.shape, encoded.index)
-        self.expect(encoded, topology.connections)
-        values = encoded.values.view(-1, topology.grid.members)
-        positions, flat = singles(topology.positions, values, topology.grid)
-        return Connections(encoded.shape, positions, flat, pattern=pattern)
+        """Pointers, columns and their order are checked."""
+        grid = self.grid(encoded.shape, encoded.parameters)
+        units = expand(self.name, encoded.index, grid)
+        self.expect(encoded, units.size * grid.members)
+        positions, values = singles(units, encoded.values, grid)
+        return Connections(encoded.shape, positions, values, trained=Trained(self.name, encoded.parameters))
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Row pointers and columns, of blocks."""
-        grid = Block(**parameters).grid(shape)
-        return {"row_ptr": (torch.int32, (grid.rows + 1,)), "col": (narrow(grid.cols), (-1,))}
+        return compressed(self.grid(shape, parameters))
+
+    def unit(self, parameters: Parameters) -> Shape:
+        """A block."""
+        return (parameters["h"], parameters["w"])
+
+    def wants(self, shape: Shape, parameters: Parameters) -> str:
+        """Blocks of bounded size, and no connection outside of one."""
+        h, w = self.unit(parameters)
+        fits = 1 <= h <= LARGEST and 1 <= w <= LARGEST and not shape[0] % h and not shape[1] % w
+        return "" if fits else f"sides from 1 to {LARGEST} that divide n_out and n_in"

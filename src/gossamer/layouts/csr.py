@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
-from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.compressed import compress, compressed, expand
 from gossamer.layouts.connections import Connections
-from gossamer.patterns import Unstructured
-from gossamer.patterns.base import narrow
-from gossamer.topology import Topology
 
 
 @layouts.register("csr")
@@ -21,15 +17,15 @@ class Csr(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
-        index = Topology(Unstructured(), connections.shape, connections.positions).index()
-        return Encoded(self.name, connections.shape, parameters, connections.values.contiguous(), index)
+        index = compress(connections.positions, self.grid(connections.shape, parameters))
+        return Encoded(self.name, connections.shape, parameters, connections.values, index)
 
     def restore(self, encoded: Encoded) -> Connections:
-        """Through the pattern's own checks."""
-        topology = Topology.from_index(Unstructured(), encoded.shape, encoded.index)
-        self.expect(encoded, topology.connections)
-        return Connections(encoded.shape, topology.positions, encoded.values)
+        """Pointers, columns and their order are checked."""
+        positions = expand(self.name, encoded.index, self.grid(encoded.shape, encoded.parameters))
+        self.expect(encoded, positions.size)
+        return Connections(encoded.shape, positions, encoded.values)
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Row pointers and columns."""
-        return {"row_ptr": (torch.int32, (shape[0] + 1,)), "col": (narrow(shape[1]), (-1,))}
+        return compressed(self.grid(shape, parameters))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
-from gossamer.errors import ConfigError, TopologyError
-from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
+from gossamer.errors import TopologyError
+from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
 from gossamer.layouts.connections import Connections
 
 # A visit of a row to a band is worth its cost from some sixteen connections on; bands of fewer than 128 inputs gain
@@ -22,7 +22,7 @@ class CsrBands(Layout):
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Always, up to 2^31 connections."""
-        (n_out, n_in), n = connections.shape, connections.positions.numel()
+        (n_out, n_in), n = connections.shape, connections.positions.size
         if n >= 1 << 31:
             return f"{n} connections are more than 2^31"
         band = min(MOST, n_in, max(LEAST, VISIT * n_in * n_out // max(1, n)))
@@ -32,43 +32,53 @@ class CsrBands(Layout):
         """O(connections log connections)."""
         (n_out, _), band = connections.shape, parameters["band"]
         part = connections.cols // band * n_out + connections.rows
-        part, order = part.sort(stable=True)
+        order = np.argsort(part, kind="stable")
         parts = _bands(connections.shape, band) * n_out
-        starts = torch.zeros(parts + 1, dtype=torch.int64)
-        torch.cumsum(torch.bincount(part, minlength=parts), 0, out=starts[1:])
-        col = (connections.cols[order] % band).to(_offset(band))
-        index = {"starts": starts.to(torch.int32), "col": col}
-        return Encoded(self.name, connections.shape, parameters, connections.values[order], index)
+        starts = np.zeros(parts + 1, np.int32)
+        np.cumsum(np.bincount(part, minlength=parts), out=starts[1:])
+        col = (connections.cols[order] % band).astype(_offset(band))
+        return Encoded(
+            self.name,
+            connections.shape,
+            parameters,
+            connections.values[order],
+            {"starts": starts, "col": col},
+        )
 
     def restore(self, encoded: Encoded) -> Connections:
-        """Starts and columns are checked here: no pattern of ours is stored this way."""
+        """Starts, columns and their order are checked."""
         (n_out, n_in), band = encoded.shape, encoded.parameters["band"]
-        starts, col = (encoded.index[name].to(torch.int64) for name in ("starts", "col"))
-        count = starts.diff()
-        if int(starts[0]) != 0 or int(starts[-1]) != col.numel() or bool((count < 0).any()):
-            raise TopologyError("layout csr_bands", expected=f"starts from 0 to {col.numel()}", got="others")
-        part = torch.repeat_interleave(torch.arange(count.numel()), count)
+        starts, col = (encoded.index[name].astype(np.int64) for name in ("starts", "col"))
+        count = np.diff(starts)
+        if int(starts[0]) != 0 or int(starts[-1]) != col.size or bool((count < 0).any()):
+            raise TopologyError("layout csr_bands", expected=f"starts from 0 to {col.size}", got="others")
+        part = np.repeat(np.arange(count.size), count)
         position = part * band + col  # ascends where columns do: a part is a row of one band
         row, column = part % n_out, part // n_out * band + col
-        if bool((col >= band).any()) or bool((column >= n_in).any()) or bool((position.diff() <= 0).any()):
+        inside = bool((col < band).all()) and bool((column < n_in).all())
+        if not inside or bool((np.diff(position) <= 0).any()):
             raise TopologyError("layout csr_bands", expected="ascending columns within a band", got="others")
-        self.expect(encoded, col.numel())
-        positions, order = (row * n_in + column).sort()
-        return Connections(encoded.shape, positions, encoded.values[order])
+        self.expect(encoded, col.size)
+        positions = row * n_in + column
+        order = np.argsort(positions, kind="stable")
+        return Connections(encoded.shape, positions[order], encoded.values[order])
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Starts of every row in every band, and columns within one."""
+        self.grid(shape, parameters)
         band = parameters["band"]
-        if not 1 <= band <= MOST:
-            raise ConfigError("layout csr_bands", expected=f"a band of 1 to {MOST} inputs", got=str(band))
-        starts = (torch.int32, (_bands(shape, band) * shape[0] + 1,))
+        starts = ("int32", (_bands(shape, band) * shape[0] + 1,))
         return {"starts": starts, "col": (_offset(band), (-1,))}
 
+    def wants(self, shape: Shape, parameters: Parameters) -> str:
+        """A place within a band takes two bytes."""
+        return "" if 1 <= parameters["band"] <= MOST else f"a band of 1 to {MOST} inputs"
 
-def _bands(shape: tuple[int, int], band: int) -> int:
+
+def _bands(shape: Shape, band: int) -> int:
     return -(-shape[1] // band)
 
 
-def _offset(band: int) -> torch.dtype:
+def _offset(band: int) -> str:
     """The narrowest type for a place within a band."""
-    return torch.uint8 if band <= 256 else torch.uint16
+    return "uint8" if band <= 256 else "uint16"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
-from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
 from gossamer.layouts.connections import Connections
 
 
@@ -20,7 +20,7 @@ class Dense(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(dense size)."""
-        flat = connections.values.new_zeros(connections.shape[0] * connections.shape[1])
+        flat = np.zeros(connections.shape[0] * connections.shape[1], connections.values.dtype)
         flat[connections.positions] = connections.values
         return Encoded(self.name, connections.shape, parameters, flat, {})
 
@@ -28,8 +28,8 @@ class Dense(Layout):
         """Every number is taken for a connection."""
         size = encoded.shape[0] * encoded.shape[1]
         self.expect(encoded, size)
-        return Connections(encoded.shape, torch.arange(size), encoded.values)
+        return Connections(encoded.shape, np.arange(size), encoded.values)
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """No index."""
         return {}

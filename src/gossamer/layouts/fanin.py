@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from gossamer.errors import FormatError
-from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
-from gossamer.layouts.connections import Connections, group
-from gossamer.patterns import FanIn, Grid
-from gossamer.patterns.base import narrow
-from gossamer.patterns.sampling import free_positions
-from gossamer.topology import Topology
+from gossamer.errors import FormatError, TopologyError
+from gossamer.layouts.arrays import Array
+from gossamer.layouts.base import Encoded, Index, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.connections import Connections, Trained
+from gossamer.layouts.grid import Grid, group, narrow
+from gossamer.layouts.ranges import DAMAGED, ascending, within
 
+GROUPS = (8, 4, 2, 1)
 PADDING = (
     0.25  # zeros that may be added, as a share of the connections, where a removed input left fan-ins uneven
 )
@@ -30,18 +29,18 @@ class FanInLayout(Layout):
 
     def fit(self, connections: Connections) -> Parameters | str:
         """The largest group that all neurons follow, with fan-ins that agree or can be filled up."""
-        if not connections.positions.numel():
+        if not connections.positions.size:
             return "there is no connection"
         reason = ""
-        for size in (8, 4, 2, 1):
+        for size in GROUPS:
             if connections.shape[0] % size:
                 continue
-            grid = FanIn(size).grid(connections.shape)
+            grid = self.grid(connections.shape, {"group": size})
             units = group(connections, grid)
             if units is not None:
-                fan_in = torch.bincount(units[0] // grid.cols, minlength=grid.rows)
-                missing = int(fan_in.max()) * int(fan_in.count_nonzero()) - units[0].numel()
-                if missing <= PADDING * units[0].numel():
+                fan_in = np.bincount(units[0] // grid.cols, minlength=grid.rows)
+                missing = int(fan_in.max()) * int(np.count_nonzero(fan_in)) - units[0].size
+                if missing <= PADDING * units[0].size:
                     return {"group": size}
                 least = int(fan_in[fan_in > 0].min())
                 reason = f"fan-ins from {least} to {int(fan_in.max())} would need {missing} zeros"
@@ -49,50 +48,83 @@ class FanInLayout(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections log connections)."""
-        pattern = FanIn(**parameters)
-        grid = pattern.grid(connections.shape)
-        positions, values = _filled(*_units(connections, grid), grid)
-        index = Topology(pattern, connections.shape, positions).index()
+        grid = self.grid(connections.shape, parameters)
+        units = group(connections, grid)
+        if units is None:
+            raise AssertionError("fit() said that the groups are whole")
+        positions, values = _filled(*units, grid)
+        index = rectangle(positions, grid)
         return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
     def restore(self, encoded: Encoded) -> Connections:
-        """Through the pattern's own checks."""
-        pattern = FanIn(**encoded.parameters)
-        topology = Topology.from_index(pattern, encoded.shape, encoded.index)
-        if not topology.connections:
+        """Rows, columns and their order are checked."""
+        grid = self.grid(encoded.shape, encoded.parameters)
+        units = _positions(encoded.index, grid)
+        if not units.size:
             raise FormatError("layout fanin", expected="at least one connection", got="none")
-        self.expect(encoded, topology.connections)
-        positions, order = _singles(topology.positions, topology.grid).sort()
-        return Connections(encoded.shape, positions, encoded.values[order], pattern=pattern)
+        self.expect(encoded, units.size * grid.members)
+        positions = _singles(units, grid)
+        order = np.argsort(positions, kind="stable")
+        trained = Trained(self.name, encoded.parameters)
+        return Connections(encoded.shape, positions[order], encoded.values[order], trained=trained)
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Active rows and their columns."""
-        grid = FanIn(**parameters).grid(shape)
+        grid = self.grid(shape, parameters)
         return {"rows": (narrow(grid.rows), (-1,)), "col": (narrow(grid.cols), (-1, -1))}
 
+    def unit(self, parameters: Parameters) -> Shape:
+        """A position that the neurons of a group share."""
+        return (parameters["group"], 1)
 
-def _units(connections: Connections, grid: Grid) -> tuple[Tensor, Tensor]:
-    units = group(connections, grid)
-    if units is None:
-        raise AssertionError("fit() said that the groups are whole")
-    return units
+    def wants(self, shape: Shape, parameters: Parameters) -> str:
+        """Whole groups."""
+        size = parameters["group"]
+        return "" if size in GROUPS and not shape[0] % size else "group 1, 2, 4 or 8 that divides n_out"
 
 
-def _filled(positions: Tensor, values: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Units and values with zeros added at free columns, so that all active rows have the same fan-in."""
-    fan_in = torch.bincount(positions // grid.cols, minlength=grid.rows)
-    want = torch.where(fan_in > 0, fan_in.max() - fan_in, 0)
+def rectangle(positions: Array, grid: Grid) -> Index:
+    """``rows`` [active] and ``col`` [active, k] of ascending positions; all active rows have as many."""
+    rows = np.flatnonzero(np.bincount(positions // grid.cols, minlength=grid.rows))
+    col = (positions % grid.cols).reshape(rows.size, -1) if rows.size else positions.reshape(0, 0)
+    return {"rows": rows.astype(narrow(grid.rows)), "col": col.astype(narrow(grid.cols))}
+
+
+def _positions(index: Index, grid: Grid) -> Array:
+    """The inverse, after checking the index in full."""
+    rows, col = index["rows"].astype(np.int64), index["col"].astype(np.int64)
+    if rows.ndim != 1 or col.ndim != 2 or col.shape[0] != rows.size:
+        raise TopologyError(
+            "layout fanin",
+            expected="rows [active] and col [active, k]",
+            got=f"{rows.shape} and {col.shape}",
+            hint=DAMAGED,
+        )
+    within("fanin", "row", rows, grid.rows)
+    within("fanin", "column", col, grid.cols)
+    return ascending("fanin", (rows[:, None] * grid.cols + col).reshape(-1), grid.size)
+
+
+def _filled(positions: Array, values: Array, grid: Grid) -> tuple[Array, Array]:
+    """Units and values with zeros added at the first free columns, so that all active rows have the same fan-in."""
+    fan_in = np.bincount(positions // grid.cols, minlength=grid.rows)
+    want = np.where(fan_in > 0, fan_in.max() - fan_in, 0)
     if not bool(want.any()):
         return positions, values
-    rows = torch.repeat_interleave(torch.arange(grid.rows), want)
-    rank = torch.arange(rows.numel()) - torch.repeat_interleave(want.cumsum(0) - want, want)
-    added = free_positions(positions, rows, rank, grid.cols)
-    merged, order = torch.cat([positions, added]).sort()
-    return merged, torch.cat([values, values.new_zeros(added.numel(), grid.members)])[order]
+    rows = np.repeat(np.arange(grid.rows), want)
+    rank = np.arange(rows.size) - np.repeat(want.cumsum() - want, want)
+    begin = rows * grid.cols
+    free = begin - np.searchsorted(positions, begin) + rank  # counted over the whole layer
+    before = positions - np.arange(positions.size)  # free places in front of each taken one
+    added = free + np.searchsorted(before, free, side="right")
+    merged = np.concatenate([positions, added])
+    order = np.argsort(merged, kind="stable")
+    zeros = np.zeros((added.size, grid.members), values.dtype)
+    return merged[order], np.concatenate([values, zeros])[order]
 
 
-def _singles(units: Tensor, grid: Grid) -> Tensor:
+def _singles(units: Array, grid: Grid) -> Array:
     """[units * members]: the position of each stored value on the layer's own matrix."""
-    member = torch.arange(grid.h)
-    rows = (units // grid.cols * grid.h).unsqueeze(1) + member
-    return (rows * grid.cols + (units % grid.cols).unsqueeze(1)).view(-1)
+    rows = (units // grid.cols * grid.h)[:, None] + np.arange(grid.h)
+    positions: Array = (rows * grid.cols + (units % grid.cols)[:, None]).reshape(-1)
+    return positions

@@ -1,110 +1,82 @@
-"""N:M: of every m inputs each neuron reads n; row by row, or eight neurons side by side."""
+"""N:M: of every m inputs each neuron reads n, row by row."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from gossamer.errors import FormatError
-from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
-from gossamer.layouts.connections import Connections
-from gossamer.patterns import NM
-from gossamer.topology import Topology
+from gossamer.errors import TopologyError
+from gossamer.layouts.arrays import Array
+from gossamer.layouts.base import Encoded, Index, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.connections import Connections, Trained
+from gossamer.layouts.grid import Grid
+from gossamer.layouts.ranges import DAMAGED, ascending
 
-LANES = 8
+LARGEST = 256  # inputs of a tile: a place in it takes one byte
 
 
 @layouts.register("nm")
 class NmLayout(Layout):
-    """``offset`` [out, in / m, n], uint8; for layers trained under NM(n, m) whose tiles are still whole."""
+    """``offset`` [out, in / m, n], uint8; for layers trained in it whose tiles are still whole."""
 
     parameters = ("n", "m")
 
     def fit(self, connections: Connections) -> Parameters | str:
-        """Where the layer's pattern is N:M and every tile holds n."""
-        pattern = connections.pattern
-        if not isinstance(pattern, NM):
+        """Where the layer was trained as N:M and every tile holds n."""
+        trained, n_in = connections.trained, connections.shape[1]
+        if trained is None or trained.layout != "nm":
             return "not trained under an N:M pattern"
-        if connections.shape[1] % pattern.m:
-            return f"{connections.shape[1]} inputs are no multiple of {pattern.m}"
-        grid = pattern.grid(connections.shape)
-        if problem := pattern.check_counts(pattern.count(connections.positions, grid), grid):
-            return problem
-        return {"n": pattern.n, "m": pattern.m}
+        n, m = trained.parameters["n"], trained.parameters["m"]
+        if n_in % m:
+            return f"{n_in} inputs are no multiple of {m}"
+        counts = np.bincount(connections.positions // m, minlength=connections.shape[0] * n_in // m)
+        if bool((counts != n).any()):
+            return f"tiles with {int(counts.min())} to {int(counts.max())} connections"
+        return {"n": n, "m": m}
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
-        index = Topology(NM(**parameters), connections.shape, connections.positions).index()
-        return Encoded(self.name, connections.shape, parameters, connections.values.contiguous(), index)
+        index = offsets(connections.positions, self.grid(connections.shape, parameters), parameters)
+        return Encoded(self.name, connections.shape, parameters, connections.values, index)
 
     def restore(self, encoded: Encoded) -> Connections:
-        """Through the pattern's own checks."""
-        pattern = NM(**encoded.parameters)
-        topology = Topology.from_index(pattern, encoded.shape, encoded.index)
-        self.expect(encoded, topology.connections)
-        return Connections(encoded.shape, topology.positions, encoded.values, pattern=pattern)
+        """Offsets and their order are checked."""
+        parameters = encoded.parameters
+        positions = _positions(encoded.index, self.grid(encoded.shape, parameters), parameters)
+        self.expect(encoded, positions.size)
+        return Connections(encoded.shape, positions, encoded.values, trained=Trained("nm", parameters))
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Offsets within a tile."""
-        pattern = NM(**parameters)
-        grid = pattern.grid(shape)
-        return {"offset": (torch.uint8, (grid.rows, grid.cols // pattern.m, pattern.n))}
+        grid = self.grid(shape, parameters)
+        return {"offset": ("uint8", (grid.rows, grid.cols // parameters["m"], parameters["n"]))}
+
+    def whole(self, parameters: Parameters) -> Shape:
+        """A tile of inputs."""
+        return (1, parameters["m"])
+
+    def wants(self, shape: Shape, parameters: Parameters) -> str:
+        """Whole tiles, and places in one that a byte holds."""
+        n, m = parameters["n"], parameters["m"]
+        fits = 1 <= n <= m <= LARGEST and not shape[1] % m
+        return "" if fits else f"1 <= n <= m <= {LARGEST} with m dividing n_in"
 
 
-@layouts.register("nm_lanes")
-class NmLanes(NmLayout):
-    """``offset`` [ceil(out / 8), in / m, n, 8]: eight neurons side by side, padded with zeros at the end."""
+def offsets(positions: Array, grid: Grid, parameters: Parameters) -> Index:
+    """``offset`` [rows, tiles, n], uint8, of ascending positions; every tile has n."""
+    n, m = parameters["n"], parameters["m"]
+    return {"offset": (positions % m).astype(np.uint8).reshape(grid.rows, grid.cols // m, n)}
 
-    up_to_batch = 8  # samples are taken one after the other: every one reads the whole weight
 
-    def fit(self, connections: Connections) -> Parameters | str:
-        """As nm; float32 only."""
-        if connections.dtype != torch.float32:
-            return f"{connections.dtype} instead of torch.float32"
-        return super().fit(connections)
-
-    def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
-        """O(connections)."""
-        plain = super().arrange(connections, parameters)
-        shape = plain.index["offset"].shape
-        values, offset = _lanes(plain.values.view(shape)), _lanes(plain.index["offset"])
-        if shape[0] % LANES:
-            offset[-1, ..., shape[0] % LANES :] = torch.arange(parameters["n"], dtype=torch.uint8).unsqueeze(
-                1
-            )
-        return Encoded(self.name, plain.shape, parameters, values.view(-1), {"offset": offset})
-
-    def restore(self, encoded: Encoded) -> Connections:
-        """The rows that exist, once the padded ones are known to be zero."""
-        n_out, offset = encoded.shape[0], encoded.index["offset"]
-        self.expect(encoded, offset.numel())
-        values = _rows(encoded.values.view(offset.shape))
-        padding = _rows(offset)[n_out:].to(torch.int64)
-        if bool((values[n_out:] != 0).any()) or bool(
-            (padding != torch.arange(encoded.parameters["n"])).any()
-        ):
-            raise FormatError(
-                "layout nm_lanes", expected="padding of zeros at the first offsets", got="something else"
-            )
-        plain = {"offset": _rows(offset)[:n_out].contiguous()}
-        return super().restore(
-            Encoded("nm", encoded.shape, encoded.parameters, values[:n_out].reshape(-1), plain)
+def _positions(index: Index, grid: Grid, parameters: Parameters) -> Array:
+    """The inverse, after checking the index in full."""
+    n, m = parameters["n"], parameters["m"]
+    offset, tiles = index["offset"].astype(np.int64), grid.cols // m
+    if offset.shape != (grid.rows, tiles, n) or bool((offset >= m).any()):
+        raise TopologyError(
+            "layout nm",
+            expected=f"offsets below {m} of shape {(grid.rows, tiles, n)}",
+            got=f"shape {offset.shape}, largest {int(offset.max()) if offset.size else 0}",
+            hint=DAMAGED,
         )
-
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
-        """Offsets of eight neurons side by side."""
-        dtype, (rows, tiles, n) = super().spec(shape, parameters)["offset"]
-        return {"offset": (dtype, (-(-rows // LANES), tiles, n, LANES))}
-
-
-def _lanes(rows: Tensor) -> Tensor:
-    """[out, tiles, n] to [ceil(out / 8), tiles, n, 8], zeros at the end."""
-    blocks = -(-rows.shape[0] // LANES)
-    full = rows.new_zeros(blocks * LANES, *rows.shape[1:])
-    full[: rows.shape[0]] = rows
-    return full.view(blocks, LANES, *rows.shape[1:]).permute(0, 2, 3, 1).contiguous()
-
-
-def _rows(lanes: Tensor) -> Tensor:
-    """The inverse of ``_lanes``, padded rows included."""
-    return lanes.permute(0, 3, 1, 2).reshape(-1, *lanes.shape[1:3])
+    tile = np.arange(grid.rows * tiles).reshape(grid.rows, tiles, 1)
+    return ascending("nm", (tile * m + offset).reshape(-1), grid.size)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from gossamer.errors import FormatError
-from gossamer.layouts.base import Encoded, Parameters, Spec, layouts
+from gossamer.layouts.arrays import Array, name_of
+from gossamer.layouts.base import Encoded, Parameters, Shape, Spec, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.nm import NmLayout
 
@@ -26,8 +26,8 @@ class NmBytes(NmLayout):
 
     def fit(self, connections: Connections) -> Parameters | str:
         """As nm; int8 values, tiles of up to 16 inputs."""
-        if connections.values.dtype != torch.int8:
-            return f"{str(connections.values.dtype).removeprefix('torch.')} values instead of int8"
+        if connections.values.dtype != np.int8:
+            return f"{name_of(connections.values)} values instead of int8"
         fits = super().fit(connections)
         if isinstance(fits, dict) and fits["m"] > LARGEST_TILE:
             return f"tiles of {fits['m']} inputs, more than {LARGEST_TILE}"
@@ -39,31 +39,30 @@ class NmBytes(NmLayout):
         """O(connections)."""
         plain = super().arrange(connections, parameters)
         offset = plain.index["offset"]
-        values = _bytes(plain.values.view(offset.shape))
+        values = _bytes(plain.values.reshape(offset.shape))
         places = _bytes(offset, first=parameters["m"])
-        return Encoded(self.name, plain.shape, parameters, values.view(-1), {"offset": places})
+        return Encoded(self.name, plain.shape, parameters, values.reshape(-1), {"offset": places})
 
     def restore(self, encoded: Encoded) -> Connections:
         """The rows and tiles that exist, once the padded ones are known to be zero."""
         (n_out, n_in), m, offset = encoded.shape, encoded.parameters["m"], encoded.index["offset"]
-        self.expect(encoded, offset.numel())
-        values, places = (_rows(t) for t in (encoded.values.view(offset.shape), offset.to(torch.int16)))
+        self.expect(encoded, offset.size)
+        values, places = (_rows(t) for t in (encoded.values.reshape(offset.shape), offset.astype(np.int16)))
         places[:, 1::2] -= m
-        padding = torch.ones(places.shape, dtype=torch.bool)
+        padding = np.ones(places.shape, bool)
         padding[:n_out, : n_in // m] = False
-        if bool((values != 0)[padding].any()) or bool(
-            (places != torch.arange(places.shape[2]))[padding].any()
-        ):
+        others = (values != 0) | (places != np.arange(places.shape[2]))
+        if bool(others[padding].any()):
             raise FormatError(
                 "layout nm_bytes", expected="padding of zeros at the first offsets", got="something else"
             )
         if bool((places < 0).any()):
             raise FormatError("layout nm_bytes", expected="offsets within their tiles", got="others")
-        held = (t[:n_out, : n_in // m].contiguous() for t in (values, places.to(torch.uint8)))
-        flat, plain = next(held).view(-1), {"offset": next(held)}
+        flat = values[:n_out, : n_in // m].reshape(-1)
+        plain = {"offset": places[:n_out, : n_in // m].astype(np.uint8)}
         return super().restore(Encoded("nm", encoded.shape, encoded.parameters, flat, plain))
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Offsets of sixteen neurons side by side, two tiles each."""
         dtype, (rows, tiles, n) = super().spec(shape, parameters)["offset"]
         if parameters["m"] > LARGEST_TILE or _per_neuron(shape, parameters) > MOST:
@@ -75,22 +74,23 @@ class NmBytes(NmLayout):
         return {"offset": (dtype, (-(-rows // NEURONS), -(-tiles // 2), n, NEURONS, 2))}
 
 
-def _per_neuron(shape: tuple[int, int], parameters: Parameters) -> int:
+def _per_neuron(shape: Shape, parameters: Parameters) -> int:
     return shape[1] // parameters["m"] * parameters["n"]
 
 
-def _bytes(rows: Tensor, first: int | None = None) -> Tensor:
+def _bytes(rows: Array, first: int | None = None) -> Array:
     """[out, tiles, n] to [blocks, pairs, n, 16, 2]; offsets, where ``first`` begins a second tile, or values."""
     n_out, tiles, n = rows.shape
-    full = rows.new_zeros(-(-n_out // NEURONS) * NEURONS, -(-tiles // 2) * 2, n)
+    full = np.zeros((-(-n_out // NEURONS) * NEURONS, -(-tiles // 2) * 2, n), rows.dtype)
     if first is not None:
-        full += torch.arange(n, dtype=rows.dtype)
+        full += np.arange(n, dtype=rows.dtype)
     full[:n_out, :tiles] = rows
-    full[:, 1::2] += first or 0
-    return full.view(-1, NEURONS, full.shape[1] // 2, 2, n).permute(0, 2, 4, 1, 3).contiguous()
+    full[:, 1::2] += rows.dtype.type(first or 0)
+    blocks = full.reshape(-1, NEURONS, full.shape[1] // 2, 2, n).transpose(0, 2, 4, 1, 3)
+    return np.ascontiguousarray(blocks)
 
 
-def _rows(encoded: Tensor) -> Tensor:
+def _rows(packed: Array) -> Array:
     """The inverse of ``_bytes``, padding included; offsets stay as they are."""
-    blocks, pairs, n, _, _ = encoded.shape
-    return encoded.permute(0, 3, 1, 4, 2).reshape(blocks * NEURONS, pairs * 2, n)
+    blocks, pairs, n, _, _ = packed.shape
+    return packed.transpose(0, 3, 1, 4, 2).reshape(blocks * NEURONS, pairs * 2, n)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from gossamer.errors import TopologyError
-from gossamer.layouts.base import Encoded, Layout, Parameters, Spec, layouts
+from gossamer.layouts.arrays import Array
+from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
 from gossamer.layouts.connections import Connections
-from gossamer.patterns.base import narrow
+from gossamer.layouts.grid import narrow
 
 
 @layouts.register("slice")
@@ -20,7 +20,7 @@ class Slice(Layout):
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Where something can be left out."""
-        if not connections.positions.numel():
+        if not connections.positions.size:
             return "there is no connection"
         if bool((connections.fan_in() > 0).all()) and bool((connections.fan_out() > 0).all()):
             return "every neuron and every input is in use"
@@ -28,33 +28,31 @@ class Slice(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(size of the slice)."""
-        rows = connections.fan_in().nonzero().squeeze(1)
-        cols = connections.fan_out().nonzero().squeeze(1)
-        values = connections.values.new_zeros(rows.numel(), cols.numel())
-        at = torch.searchsorted(rows, connections.rows), torch.searchsorted(cols, connections.cols)
+        rows, cols = np.flatnonzero(connections.fan_in()), np.flatnonzero(connections.fan_out())
+        values = np.zeros((rows.size, cols.size), connections.values.dtype)
+        at = np.searchsorted(rows, connections.rows), np.searchsorted(cols, connections.cols)
         values[at] = connections.values
         n_out, n_in = connections.shape
-        index = {"rows": rows.to(narrow(n_out)), "cols": cols.to(narrow(n_in))}
-        return Encoded(self.name, connections.shape, parameters, values.view(-1), index)
+        index = {"rows": rows.astype(narrow(n_out)), "cols": cols.astype(narrow(n_in))}
+        return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
     def restore(self, encoded: Encoded) -> Connections:
         """Every number of the slice is taken for a connection."""
         rows = _ascending(encoded.index["rows"], encoded.shape[0], "rows")
         cols = _ascending(encoded.index["cols"], encoded.shape[1], "cols")
-        self.expect(encoded, rows.numel() * cols.numel())
-        return Connections(
-            encoded.shape, (rows.unsqueeze(1) * encoded.shape[1] + cols).view(-1), encoded.values
-        )
+        self.expect(encoded, rows.size * cols.size)
+        positions = (rows[:, None] * encoded.shape[1] + cols).reshape(-1)
+        return Connections(encoded.shape, positions, encoded.values)
 
-    def spec(self, shape: tuple[int, int], parameters: Parameters) -> Spec:
+    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Rows and columns in use."""
         return {"rows": (narrow(shape[0]), (-1,)), "cols": (narrow(shape[1]), (-1,))}
 
 
-def _ascending(tensor: Tensor, limit: int, name: str) -> Tensor:
+def _ascending(array: Array, limit: int, name: str) -> Array:
     """As int64, once it is known to ascend below the limit."""
-    wide = tensor.to(torch.int64)
-    inside = wide.numel() == 0 or (int(wide[0]) >= 0 and int(wide[-1]) < limit)
-    if not inside or not bool((wide.diff() > 0).all()):
+    wide = array.astype(np.int64)
+    inside = wide.size == 0 or (int(wide[0]) >= 0 and int(wide[-1]) < limit)
+    if not inside or not bool((np.diff(wide) > 0).all()):
         raise TopologyError("layout slice", expected=f"ascending {name} below {limit}", got="others")
     return wide

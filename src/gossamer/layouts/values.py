@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from gossamer.errors import DtypeError, NonFiniteError
+from gossamer.layouts.arrays import Array, cast, name_of
 
 if TYPE_CHECKING:
-    from gossamer.layouts import Encoded
+    from gossamer.layouts.base import Encoded
     from gossamer.layouts.connections import Connections
 
 EXACT: Final = "exact"
 ACTIVATIONS: Final = (EXACT, "int8")  # how a layer may read its inputs
-NARROW: Final = {"bfloat16": torch.bfloat16, "int8": torch.int8}
+NARROW: Final = ("bfloat16", "int8")
 SCALE_ENTRY: Final = 80  # bytes of a file that name one more tensor
 LARGEST: Final = 127  # of an int8 value; -128 stays unused, so that the range is symmetric
 
@@ -42,22 +42,24 @@ def narrowed(connections: Connections, to: str) -> Connections:
 
     Example:
         >>> from gossamer.layouts.connections import Connections
-        >>> c = narrowed(Connections((1, 3), torch.tensor([0, 2]), torch.tensor([-2.54, 0.6])), "int8")
+        >>> c = narrowed(Connections((1, 3), np.array([0, 2]), np.array([-2.54, 0.6], np.float32)), "int8")
         >>> c.values.tolist(), [round(w, 4) for w in c.wide().values.tolist()]
         ([-127, 30], [-2.54, 0.6])
     """
-    if connections.values.dtype != torch.float32:
-        raise DtypeError("freeze(values=)", expected="a float32 layer", got=str(connections.values.dtype))
+    if name_of(connections.values) != "float32":
+        raise DtypeError("freeze(values=)", expected="a float32 layer", got=name_of(connections.values))
     if to == "bfloat16":
-        return replace(connections, values=connections.values.bfloat16(), reads=torch.float32)
+        return replace(connections, values=cast(connections.values, to), reads="float32")
     rows = connections.rows
-    largest = torch.zeros(connections.shape[0]).scatter_reduce_(0, rows, connections.values.abs(), "amax")
-    scale = largest / LARGEST
-    if not bool(scale.isfinite().all()):
+    largest = np.zeros(connections.shape[0], np.float32)
+    with np.errstate(invalid="ignore"):  # NaN is refused below
+        np.maximum.at(largest, rows, np.abs(connections.values))
+    scale = largest / np.float32(LARGEST)
+    if not bool(np.isfinite(scale).all()):
         raise NonFiniteError("freeze(values='int8')", expected="finite weights", got="an infinity or NaN")
-    scale = torch.where(scale > 0, scale, 1.0)
-    steps = (connections.values / scale[rows]).round().clamp(-LARGEST, LARGEST)
-    return replace(connections, values=steps.to(torch.int8), scale=scale, reads=torch.float32)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    steps = np.rint(connections.values / scale[rows]).clip(-LARGEST, LARGEST)
+    return replace(connections, values=steps.astype(np.int8), scale=scale, reads="float32")
 
 
 def fitting(connections: Connections, to: str) -> str:
@@ -72,20 +74,21 @@ def fitting(connections: Connections, to: str) -> str:
 
     Example:
         >>> from gossamer.layouts.connections import Connections
-        >>> few, many = (Connections((1, n), torch.arange(n), torch.ones(n)) for n in (3, 300))
+        >>> few, many = (Connections((1, n), np.arange(n), np.ones(n)) for n in (3, 300))
         >>> fitting(few, "int8"), fitting(many, "int8")
         ('bfloat16', 'int8')
     """
     scales = 4 * connections.shape[0] + SCALE_ENTRY
-    return "bfloat16" if connections.positions.numel() <= scales else to
+    return "bfloat16" if connections.positions.size <= scales else to
 
 
-def widened(values: Tensor, rows: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+def widened(values: Array, rows: Array, scale: Array | None, dtype: str) -> Array:
     """[n], what stored values weigh: value i belongs to neuron ``rows[i]``."""
-    wide = values.to(dtype)
-    return wide if scale is None else wide * scale[rows]
+    wide = cast(values, dtype)
+    with np.errstate(over="ignore"):  # a scale of a file may be of any size
+        return wide if scale is None else wide * scale[rows]
 
 
 def narrow_name(encoded: Encoded) -> str | None:
     """The type of values that are narrower than what the layer reads, by name; else None."""
-    return None if encoded.reads is None else str(encoded.values.dtype).removeprefix("torch.")
+    return None if encoded.reads is None else name_of(encoded.values)

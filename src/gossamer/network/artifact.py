@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from gossamer import storage
 from gossamer.errors import FormatError, GossamerError, KernelUnavailable, MemoryShortage
 from gossamer.layouts import Encoded, layout, layouts
@@ -16,6 +14,7 @@ from gossamer.network.onlookers import on_cpu
 from gossamer.network.operators import operators
 from gossamer.network.room import room
 from gossamer.network.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
+from gossamer.network.tensors import array_of, tensor_of
 from gossamer.network.verify import check_dense_forms, check_graph, check_layer, check_report, check_shapes
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def write(graph: Graph, report: Plan, path: str | Path) -> None:
         "report": report.model_dump(mode="json", exclude_defaults=True),
     }
     check_dense_forms(  # what load would refuse is not written
-        (body.shape[0] * body.shape[1], body.stored.values.numel())
+        (body.shape[0] * body.shape[1], body.stored.values.size)
         for _, body in graph.layers()
         for name in {choice.layout for choice in body.choices} - {body.stored.layout}
         if not layout(name).explicit
@@ -80,7 +79,7 @@ def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if body.flat:
         part["flat"] = True
     held = {"values": form.values, **form.index, "scale": form.scale, "bias": body.bias}
-    return part, {name: tensor for name, tensor in held.items() if tensor is not None}
+    return part, {name: tensor_of(array) for name, array in held.items() if array is not None}
 
 
 def _call(node: Node) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -180,15 +179,16 @@ def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
             expected=f"layouts among {', '.join(layouts)}",
             got=", ".join(sorted(unknown)),
         )
-    bias, values, scale = (tensors.pop(name, None) for name in ("bias", "values", "scale"))
+    arrays = {name: array_of(tensor) for name, tensor in tensors.items()}
+    bias, values, scale = (arrays.pop(name, None) for name in ("bias", "values", "scale"))
     kind = layout(part.layout)
     if values is None or set(part.parameters) != set(kind.parameters):
         raise FormatError(
             f"load {part.name}", expected=f"values and parameters {kind.parameters}", got=f"{part.parameters}"
         )
     parameters = {name: part.parameters[name] for name in kind.parameters}
-    reads = None if part.values is None else torch.float32
-    stored = Encoded(part.layout, part.shape, parameters, values, dict(tensors), scale, reads)
+    reads = None if part.values is None else "float32"
+    stored = Encoded(part.layout, part.shape, parameters, values, arrays, scale, reads)
     connections = check_layer(part, stored, bias)
     forms: dict[str, Encoded] = {}
     for run in part.run:

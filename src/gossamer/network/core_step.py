@@ -18,6 +18,7 @@ from gossamer.kernels.scanned import scanned
 from gossamer.layouts import Encoded
 from gossamer.layouts.values import widened
 from gossamer.network.graph import activated
+from gossamer.network.tensors import array_of, dtype_named, tensor_of
 from gossamer.network.written import Operands, described, reread, written
 
 CORE_DTYPES = (torch.float32, torch.float64)
@@ -40,7 +41,8 @@ class CoreStep:
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> from gossamer.layouts import layout
-        >>> encoded = layout("csr").encode(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> import numpy as np
+        >>> encoded = layout("csr").encode(Connections((1, 2), np.array([1]), np.ones(1, np.float32)), {})
         >>> CoreStep([Operands(encoded, None, "relu")])(torch.tensor([[5.0, -7.0]])).tolist()
         [[0.0]]
     """
@@ -59,7 +61,7 @@ class CoreStep:
         self.n_in, self.n_out, self.dtype = (
             layers[0].form.shape[1],
             layers[-1].form.shape[0],
-            layers[0].form.dtype,
+            dtype_named(layers[0].form.dtype),
         )
         try:
             self.chain: Callable[[Tensor, Tensor | None], Tensor] = self._compiled()
@@ -96,12 +98,12 @@ class CoreStep:
 
     def _one_by_one(self, x: Tensor, residual: Tensor | None) -> Tensor:
         for number, (form, bias, activation, slope) in enumerate(self.layers, 1):
-            index = list(form.index.values())
-            values = form.values
+            index, values = _tensors(form)
             if form.reads is not None:
-                row, _ = coordinates(index, form.layout, form.dims)
-                values = widened(values, row.clamp(max=form.shape[0] - 1), form.scale, form.reads)
-            x = ops.linear(x, values, index, bias, form.layout, form.dims)
+                row = array_of(coordinates(index, form.layout, form.dims)[0]).clip(max=form.shape[0] - 1)
+                values = tensor_of(widened(form.values, row, form.scale, form.reads))
+            held = None if bias is None else tensor_of(bias)
+            x = ops.linear(x, values, index, held, form.layout, form.dims)
             x = x if residual is None or number < len(self.layers) else x + residual
             x = activated(x, activation, slope)
         return x
@@ -141,9 +143,15 @@ class CoreStep:
         return (y.contiguous() if self.rows is None else y).reshape(*x.shape[:-1], self.n_out)
 
 
+def _tensors(form: Encoded) -> tuple[list[Tensor], Tensor]:
+    """Index and values."""
+    return [tensor_of(array) for array in form.index.values()], tensor_of(form.values)
+
+
 def _scan(form: Encoded) -> None:
     """Refuse what the reference would follow out of its operands; raises ShapeError, DtypeError or TopologyError."""
-    scanned("Chain", form.values, list(form.index.values()), form.layout, form.dims)
+    index, values = _tensors(form)
+    scanned("Chain", values, index, form.layout, form.dims)
     if form.scale is not None and form.scale.shape != form.shape[:1]:
         got = f"{tuple(form.scale.shape)}"
         raise ShapeError("Chain", expected=f"scale [{form.shape[0]}]", got=got)

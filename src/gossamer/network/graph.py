@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gossamer.layouts.pickled import as_bytes, restored
 from gossamer.network.operators import Settings, operators
+from gossamer.network.tensors import tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gossamer.layouts import Encoded
+    from gossamer.layouts.arrays import Array
     from gossamer.layouts.connections import Connections
 
 
@@ -84,7 +85,7 @@ class Layer:
     """
 
     shape: tuple[int, int]
-    bias: Tensor | None
+    bias: Array | None
     activation: str | None
     stored: Encoded
     forms: dict[str, Encoded]
@@ -99,14 +100,6 @@ class Layer:
         torch_runs = {choice.layout for choice in self.choices if choice.engine == "torch"}
         wide = (forms[name].wide_bytes for name in torch_runs if forms[name].reads is not None)
         return sum(form.bytes for form in forms.values()) + sum(wide)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The bias as bytes, as weights are."""
-        return {**self.__dict__, "bias": as_bytes(self.bias)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """The inverse."""
-        self.__dict__.update(state, bias=restored(state["bias"]))
 
 
 @dataclass(frozen=True)
@@ -200,7 +193,10 @@ def _compute(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> An
         raise TypeError("a frozen layer is run by a Program")
     if not isinstance(body, Linear):
         return body(*given)
-    y = torch.nn.functional.linear(given[0], body.connections.dense(), body.connections.bias)
+    held, bias = body.connections, body.connections.bias
+    y = torch.nn.functional.linear(
+        given[0], tensor_of(held.dense()), None if bias is None else tensor_of(bias)
+    )
     y = y + given[1] if len(given) > 1 else y
     return activated(y, body.activation, body.slope)
 

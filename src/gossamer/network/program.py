@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from gossamer.network.core_step import CoreStep, Step, check
 from gossamer.network.graph import Graph, Layer, Linear, Node, activated
 from gossamer.network.order import read_by_core
+from gossamer.network.tensors import tensor_of
 from gossamer.network.written import Operands
 
 
@@ -25,11 +26,11 @@ def torch_step(operands: Operands, *, flat: bool = False) -> Step:
         [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
         once: torch multiplies numbers of one type only.
     """
-    given, bias, activation, slope = operands
-    form = given.wide
+    form, held, activation, slope = operands.form.wide, operands.bias, operands.activation, operands.slope
+    bias = None if held is None else tensor_of(held)
     n_out, n_in = form.shape
     if form.layout == "dense":
-        weight = form.values.view(n_out, n_in)
+        weight = tensor_of(form.values).view(n_out, n_in)
 
         def dense(x: Tensor, residual: Tensor | None = None) -> Tensor:
             check(x, n_in, weight.dtype, flat=flat)
@@ -37,8 +38,8 @@ def torch_step(operands: Operands, *, flat: bool = False) -> Step:
             return activated(y if residual is None else y.add_(residual), activation, slope)
 
         return dense
-    rows, cols = (form.index[name].to(torch.int64) for name in ("rows", "cols"))
-    weight = form.values.view(rows.numel(), cols.numel())
+    rows, cols = (tensor_of(form.index[name]).to(torch.int64) for name in ("rows", "cols"))
+    weight = tensor_of(form.values).view(rows.numel(), cols.numel())
     part = None if bias is None else bias[rows]
     base = weight.new_zeros(n_out) if bias is None else bias.clone()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from gossamer.layouts import Encoded, layout, layouts
 
@@ -28,7 +28,7 @@ def to_store(connections: Connections, forms: dict[str, Encoded]) -> Encoded:
 
     Example:
         >>> from gossamer.layouts.connections import Connections
-        >>> c = Connections((2, 40), torch.tensor([0, 42]), torch.ones(2))
+        >>> c = Connections((2, 40), np.array([0, 42]), np.ones(2, np.float32))
         >>> forms = {name: layout(name).encode(c, layout(name).fit(c)) for name in ("csr", "dense")}
         >>> to_store(c, {"dense": forms["dense"]}).layout, to_store(c, forms).layout
         ('fanin', 'fanin')
@@ -54,7 +54,7 @@ def smallest(connections: Connections, forms: dict[str, Encoded]) -> tuple[Encod
 
     Example:
         >>> from gossamer.layouts.connections import Connections
-        >>> c = Connections((2, 2), torch.arange(4), torch.ones(4))
+        >>> c = Connections((2, 2), np.arange(4), np.ones(4, np.float32))
         >>> forms = {name: layout(name).encode(c, layout(name).fit(c)) for name in ("csr", "dense")}
         >>> form, made = smallest(c, forms)
         >>> form.layout, made
@@ -72,7 +72,7 @@ def smallest(connections: Connections, forms: dict[str, Encoded]) -> tuple[Encod
 def _crowded(connections: Connections, forms: dict[str, Encoded]) -> bool:
     """Whether every number of a dense form is a connection: nothing is smaller, and nothing need be tried."""
     size = connections.shape[0] * connections.shape[1]
-    return "dense" in forms and connections.positions.numel() == size
+    return "dense" in forms and connections.positions.size == size
 
 
 def _explicit(connections: Connections) -> Iterator[Encoded]:
@@ -86,7 +86,7 @@ def _explicit(connections: Connections) -> Iterator[Encoded]:
 def lost(stored: Encoded, connections: Connections, forms: dict[str, Encoded]) -> set[str]:
     """Which forms cannot be made to the bit from a stored one."""
     back = layout(stored.layout).decode(stored)
-    if not torch.equal(back.positions, connections.positions):
+    if not np.array_equal(back.positions, connections.positions):
         return set(forms)
     return {
         name
@@ -99,4 +99,4 @@ def lost(stored: Encoded, connections: Connections, forms: dict[str, Encoded]) -
 def in_proportion(connections: Connections) -> bool:
     """Whether a file of the connections alone may ask for a dense form: a small file must not fill the memory."""
     size = connections.shape[0] * connections.shape[1]
-    return size <= max(SMALL_MATRIX, LARGEST_BLOWUP * connections.positions.numel())
+    return size <= max(SMALL_MATRIX, LARGEST_BLOWUP * connections.positions.size)

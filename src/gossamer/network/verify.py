@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from gossamer.errors import FormatError, GossamerError
 from gossamer.layouts import Encoded, layout
-from gossamer.layouts.values import NARROW
+from gossamer.layouts.arrays import name_of
 from gossamer.network.graph import Call, Graph, Layer, Node
 from gossamer.network.schema import Document, LinearPart
 from gossamer.network.store import LARGEST_BLOWUP, SMALL_MATRIX, in_proportion
@@ -18,14 +18,14 @@ from gossamer.network.store import LARGEST_BLOWUP, SMALL_MATRIX, in_proportion
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from torch import Tensor
+
+    from gossamer.layouts.arrays import Array
     from gossamer.layouts.connections import Connections
     from gossamer.network.plan import InputPlan, Plan
 
-FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (*FLOATS, torch.int64, torch.int32, torch.uint8, torch.bool)
-}
+FLOATS = ("float32", "float64", "bfloat16", "float16")
+DTYPES = {name: getattr(torch, name) for name in (*FLOATS, "int64", "int32", "uint8", "bool")}
 
 
 def check_graph(document: Document) -> None:
@@ -72,19 +72,18 @@ def check_batches(report: Plan) -> None:
         raise FormatError("plan", expected="ascending batch limits, the last one open", got=str(limits))
 
 
-def check_layer(part: LinearPart, stored: Encoded, bias: Tensor | None) -> Connections:
+def check_layer(part: LinearPart, stored: Encoded, bias: Array | None) -> Connections:
     """Values, bias and index of a linear layer, and whether its runs can be had without exhausting memory."""
-    values = stored.values
-    expected = FLOATS if part.values is None else (NARROW[part.values],)
-    if values.dtype not in expected:
-        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in expected)
-        raise FormatError(f"load {part.name}", expected=f"values of {names}", got=str(values.dtype))
+    values = name_of(stored.values)
+    expected = FLOATS if part.values is None else (part.values,)
+    if values not in expected:
+        raise FormatError(f"load {part.name}", expected=f"values of {' or '.join(expected)}", got=values)
     _check_vector(part, "bias", bias, stored.dtype)
-    _check_vector(part, "scale", stored.scale, torch.float32)
-    if (stored.scale is not None) != (values.dtype == torch.int8):
-        got = "none" if stored.scale is None else f"one with {values.dtype}"
+    _check_vector(part, "scale", stored.scale, "float32")
+    if (stored.scale is not None) != (values == "int8"):
+        got = "none" if stored.scale is None else f"one with {values}"
         raise FormatError(f"load {part.name}", expected="a scale with int8 values, and only there", got=got)
-    if stored.scale is not None and not bool(stored.scale.isfinite().all()):
+    if stored.scale is not None and not bool(np.isfinite(stored.scale).all()):
         raise FormatError(f"load {part.name}", expected="finite scales", got="an infinity or NaN")
     try:
         connections = layout(stored.layout).check(stored)
@@ -99,13 +98,13 @@ def check_layer(part: LinearPart, stored: Encoded, bias: Tensor | None) -> Conne
     return connections
 
 
-def _check_vector(part: LinearPart, name: str, vector: Tensor | None, dtype: torch.dtype) -> None:
+def _check_vector(part: LinearPart, name: str, vector: Array | None, dtype: str) -> None:
     """One number for each neuron, where there are any."""
-    if vector is not None and (vector.dtype != dtype or tuple(vector.shape) != (part.shape[0],)):
+    if vector is not None and (name_of(vector) != dtype or vector.shape != (part.shape[0],)):
         raise FormatError(
             f"load {part.name}",
             expected=f"{name} [{part.shape[0]}] of {dtype}",
-            got=f"{list(vector.shape)} of {vector.dtype}",
+            got=f"{list(vector.shape)} of {name_of(vector)}",
         )
 
 
@@ -183,7 +182,7 @@ def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
     """A node's value for an empty batch."""
     body = node.body
     if isinstance(body, Layer):
-        x, dtype = given[0], body.stored.dtype
+        x, dtype = given[0], DTYPES[body.stored.dtype]
         if x.dim() < 1 or (body.flat and x.dim() != 2) or x.shape[-1] != body.shape[1] or x.dtype != dtype:
             raise FormatError(
                 f"load {node.name}",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
 from gossamer.errors import FormatError
 from gossamer.layouts import Encoded, layout, layouts
+from gossamer.layouts.arrays import Array
 from gossamer.network.operators.base import Number, Size
 from gossamer.network.schema import Name, Parameters, parse
+from gossamer.network.tensors import array_of, tensor_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OPERATION: Final = "gossamer::chain"
 
@@ -39,7 +42,7 @@ class Operands(NamedTuple):
     """One linear layer as it runs: what it holds, and what follows its sums."""
 
     form: Encoded
-    bias: Tensor | None = None
+    bias: Array | None = None
     activation: str | None = None
     slope: float = 0.0
 
@@ -50,7 +53,8 @@ def written(layers: list[Operands]) -> tuple[list[Tensor], str]:
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> from gossamer.layouts import layout
-        >>> encoded = layout("csr").encode(Connections((1, 2), torch.tensor([1]), torch.ones(1)), {})
+        >>> import numpy as np
+        >>> encoded = layout("csr").encode(Connections((1, 2), np.array([1]), np.ones(1, np.float32)), {})
         >>> tensors, text = written([Operands(encoded, None, "relu")])
         >>> len(tensors), reread(tensors, text)[0].form.shape, reread(tensors, text)[0].activation
         (3, (1, 2), 'relu')
@@ -59,14 +63,14 @@ def written(layers: list[Operands]) -> tuple[list[Tensor], str]:
     rows: list[dict[str, Any]] = []
     for form, bias, activation, slope in layers:
         named = {"values": form.values, **form.index, "scale": form.scale, "bias": bias}
-        own = {name: tensor for name, tensor in named.items() if tensor is not None}
+        own = {name: tensor_of(array) for name, array in named.items() if array is not None}
         held += own.values()
         rows.append(
             {
                 "layout": form.layout,
                 "shape": list(form.shape),
                 "parameters": form.parameters,
-                "reads": None if form.reads is None else str(form.reads).removeprefix("torch."),
+                "reads": form.reads,
                 "activation": activation,
                 "slope": slope,
                 "tensors": list(own),
@@ -82,7 +86,7 @@ def reread(held: list[Tensor], text: str) -> list[Operands]:
         names = [name for row in rows for name in row.tensors]
         raise FormatError(OPERATION, expected=f"one tensor for each of {names}", got=f"{len(held)} tensors")
     left = iter(held)
-    return [_operands(row, {name: next(left) for name in row.tensors}) for row in rows]
+    return [_operands(row, {name: array_of(next(left)) for name in row.tensors}) for row in rows]
 
 
 def described(text: str) -> list[_Row]:
@@ -101,8 +105,8 @@ def described(text: str) -> list[_Row]:
     return parse(_Text, {"layers": data}, OPERATION).layers
 
 
-def _operands(row: _Row, own: dict[str, Tensor]) -> Operands:
-    """One layer of its row and its tensors."""
+def _operands(row: _Row, own: dict[str, Array]) -> Operands:
+    """One layer of its row and its arrays."""
     if row.layout not in layouts or not layout(row.layout).kernel:
         raise FormatError(OPERATION, expected="a layout that the core runs", got=repr(row.layout))
     if set(row.parameters) != set(layout(row.layout).parameters):
@@ -111,6 +115,5 @@ def _operands(row: _Row, own: dict[str, Tensor]) -> Operands:
     if "values" not in own or len(own) != len(row.tensors):
         raise FormatError(OPERATION, expected="values, and each tensor once", got=f"{row.tensors}")
     values, scale, bias = own.pop("values"), own.pop("scale", None), own.pop("bias", None)
-    reads = torch.float32 if row.reads else None
-    form = Encoded(row.layout, row.shape, row.parameters, values, own, scale, reads)
+    form = Encoded(row.layout, row.shape, row.parameters, values, own, scale, row.reads)
     return Operands(form, bias, row.activation, row.slope)

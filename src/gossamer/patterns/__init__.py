@@ -1,6 +1,7 @@
 """Which zeros are allowed: one file per pattern."""
 
-from gossamer.patterns.base import Grid, Index, Pattern, parse, patterns
+from gossamer.layouts.grid import Grid
+from gossamer.patterns.base import Index, Pattern, parse, patterns
 from gossamer.patterns.block import Block
 from gossamer.patterns.fan_in import FanIn
 from gossamer.patterns.nm import NM

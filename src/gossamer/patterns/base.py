@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, NonFiniteError, PatternError, ShapeError, TopologyError
+from gossamer.layouts.grid import Grid
 from gossamer.patterns.sampling import free_positions, sample_distinct
 from gossamer.registry import Registry
 
@@ -17,25 +18,6 @@ Index = dict[str, Tensor]  # the tensors a layer keeps: narrow integers, one ent
 Shape = tuple[int, int]  # (out_features, in_features)
 
 patterns: Registry[Pattern] = Registry("pattern")
-
-
-class Grid(NamedTuple):
-    """A layer seen in units: ``rows x cols`` units of ``h x w`` connections."""
-
-    rows: int
-    cols: int
-    h: int
-    w: int
-
-    @property
-    def size(self) -> int:
-        """Number of units a dense layer would have."""
-        return self.rows * self.cols
-
-    @property
-    def members(self) -> int:
-        """Connections in one unit."""
-        return self.h * self.w
 
 
 def narrow(limit: int) -> torch.dtype:

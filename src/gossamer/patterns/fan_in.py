@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, DensityError, TopologyError
+from gossamer.layouts.grid import Grid
 from gossamer.patterns.base import (
-    Grid,
     Index,
     Pattern,
     Shape,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, DensityError, PatternError, TopologyError
-from gossamer.patterns.base import Grid, Index, Pattern, Shape, add_narrow_, patterns, remainders
+from gossamer.layouts.grid import Grid
+from gossamer.patterns.base import Index, Pattern, Shape, add_narrow_, patterns, remainders
 
 
 @patterns.register("nm")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import DensityError, TopologyError
+from gossamer.layouts.grid import Grid
 from gossamer.patterns.base import (
-    Grid,
     Index,
     Pattern,
     Shape,

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from torch import Tensor, nn
+from torch import nn
 
-from gossamer.layouts.connections import Connections, singles
+from gossamer.layouts import layout
+from gossamer.layouts.connections import Connections, Trained
+from gossamer.layouts.grid import singles
 from gossamer.network.operators import operators
+from gossamer.network.tensors import array_of
 from gossamer.nn import DenseLinear, MaskedLinear, SparseLinear
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gossamer.layouts.arrays import Array
     from gossamer.network.operators import Operator
+    from gossamer.patterns import Pattern
 
 
 def read(module: nn.Module) -> Connections | None:
@@ -34,14 +41,27 @@ def read(module: nn.Module) -> Connections | None:
     if has_hooks(module) or not linear(module):
         return None
     if isinstance(module, (nn.Linear, DenseLinear)):
-        weight = module.weight.detach()
-        positions = weight.reshape(-1).nonzero().squeeze(1)
+        weight = module.weight.detach().reshape(-1)
+        positions = weight.nonzero().squeeze(1)
         shape = (module.out_features, module.in_features)
-        return Connections(shape, positions, weight.reshape(-1)[positions].clone(), _bias(module.bias))
+        return Connections(shape, array_of(positions), array_of(weight[positions]), _bias(module.bias))
     layer = cast("SparseLinear | MaskedLinear", module)
     topology = layer.topology
-    positions, values = singles(topology.positions, layer.unit_values(), topology.grid)
-    return Connections(layer.shape, positions, values, _bias(layer.bias), layer.pattern)
+    units, held = array_of(topology.positions), array_of(layer.unit_values())
+    places, values = singles(units, held, topology.grid)
+    return Connections(layer.shape, places, values, _bias(layer.bias), trained(layer.pattern, layer.shape))
+
+
+def trained(pattern: Pattern, shape: tuple[int, int]) -> Trained:
+    """The layout of a pattern, and its integers.
+
+    Example:
+        >>> from gossamer.patterns import NM
+        >>> trained(NM(1, 4), (8, 8))
+        Trained(layout='nm', parameters={'n': 1, 'm': 4})
+    """
+    names, own = layout(pattern.layout).parameters, pattern.dims(shape)[2:]
+    return Trained(pattern.layout, dict(zip(names, own, strict=True)))
 
 
 def linear(module: nn.Module) -> bool:
@@ -57,8 +77,8 @@ def has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001 (torch has no public question)
 
 
-def _bias(bias: Tensor | None) -> Tensor | None:
-    return None if bias is None else bias.detach().clone()
+def _bias(bias: Tensor | None) -> Array | None:
+    return None if bias is None else array_of(bias.detach().clone())
 
 
 def find_module(module: nn.Module) -> Operator | None:

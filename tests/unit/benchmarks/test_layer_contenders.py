@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from gossamer.network.tensors import tensor_of
+
 INPUTS, OUTPUTS, BATCH = 64, 48, 5
 ERROR = {
     "torch bfloat16": 0.05,
@@ -80,7 +82,7 @@ def test_real_patterns_are_read_row_by_row(tmp_path: Any, monkeypatch: pytest.Mo
 def test_training_steps_agree() -> None:
     x, grad = torch.randn(INPUTS, BATCH), torch.randn(OUTPUTS, BATCH)
     layer = layer_calls.random_layer("unstructured", 0.25, INPUTS, OUTPUTS)
-    w = layer_calls.connections_of(layer).dense()
+    w = tensor_of(layer_calls.connections_of(layer).dense())
     dx, dw = layer_sparselab.ours("unstructured", 75.0, x.T, grad.T)["step"]()
     dense = layer_sparselab.dense(w, x.T.contiguous(), grad.T.contiguous())["step"]()
     torch.testing.assert_close(dx, dense[0])

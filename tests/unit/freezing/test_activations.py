@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,8 +10,8 @@ import gossamer as gs
 from gossamer.errors import ConfigError, FormatError, PatternError
 from gossamer.kernels import pick, rows, use
 from gossamer.layouts import Encoded, layout
-from gossamer.layouts.connections import Connections
-from gossamer.patterns import NM
+from gossamer.layouts.connections import Connections, Trained
+from gossamer.network.tensors import tensor_of
 
 INT8 = {"values": "int8", "activations": "int8"}
 ISAS = [row.isa for row in rows() if row.layout == "nm_bytes"]
@@ -20,16 +21,18 @@ def run(isa: str, x: torch.Tensor, encoded: Encoded) -> torch.Tensor:
     dtype = "float32" if isa == "reference" else "float32-int8"
     with use(isa):
         kernel = pick("linear", "nm_bytes", dtype, "cpu").call
-    return kernel(x, encoded.values, list(encoded.index.values()), None, encoded.dims, encoded.scale)
+    values, scale = tensor_of(encoded.values), tensor_of(encoded.scale)
+    index = [tensor_of(array) for array in encoded.index.values()]
+    return kernel(x, values, index, None, encoded.dims, scale)
 
 
 def layer(values: torch.Tensor, n_in: int, m: int) -> Encoded:
     """Neurons that read the first input of every tile."""
     n_out = values.shape[0]
-    positions = (torch.arange(n_out)[:, None] * n_in + torch.arange(0, n_in, m)).view(-1)
-    held = Connections(
-        (n_out, n_in), positions, values.reshape(-1), None, NM(1, m), torch.ones(n_out), torch.float32
-    )
+    positions = (np.arange(n_out)[:, None] * n_in + np.arange(0, n_in, m)).reshape(-1)
+    one, trained = np.ones(n_out, np.float32), Trained("nm", {"n": 1, "m": m})
+    flat = values.reshape(-1).numpy()
+    held = Connections((n_out, n_in), positions, flat, None, trained, one, "float32")
     return layout("nm_bytes").encode(held, layout("nm_bytes").fit(held))
 
 
@@ -110,6 +113,6 @@ def test_offsets_outside_their_tile_or_in_the_padding_are_refused(spot, value):
 
 def test_padding_that_weighs_something_is_refused():
     encoded = layer(torch.ones(9, 3, dtype=torch.int8), 12, 4)
-    encoded.values.view(1, 2, 1, 16, 2)[0, 1, 0, 0, 1] = 1
+    encoded.values.reshape(1, 2, 1, 16, 2)[0, 1, 0, 0, 1] = 1
     with pytest.raises(FormatError, match="padding of zeros"):
         layout("nm_bytes").check(encoded)

@@ -71,11 +71,11 @@ def test_frozen_networks_are_counted_as_stored(mlp, ablate):
     assert rows[1].connections < rows[1].shape[0] * rows[1].shape[1]
     assert rows[2].fan_in[0] == 1
     assert rows[2].active == 7
-    assert rows[0].bytes == sum(t.numel() * t.element_size() for t in _tensors(frozen, 0))
+    assert rows[0].bytes == sum(array.nbytes for array in _arrays(frozen, 0))
     assert "3 nodes" not in repr(frozen) or "fanin" in repr(frozen)
 
 
-def _tensors(frozen, number):
+def _arrays(frozen, number):
     layer = frozen.graph.layers()[number][1]
     return [layer.stored.values, *layer.stored.index.values(), layer.bias]
 

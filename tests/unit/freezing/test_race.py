@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -135,7 +136,8 @@ def test_residuals_between_layers_of_torch(check_same, keep, last):
 @pytest.mark.parametrize("activation", [None, "relu", "leaky_relu"])
 @pytest.mark.parametrize("shape", [(1, 9), (6, 9), (2, 3, 9), (0, 9)])
 def test_rows_are_the_same_bits_side_by_side(shape, activation):
-    weight = Connections((14, 9), torch.arange(0, 126, 3), torch.randn(42), torch.randn(14))
+    values, bias = torch.randn(42).numpy(), torch.randn(14).numpy()
+    weight = Connections((14, 9), np.arange(0, 126, 3), values, bias)
     layers = [Operands(layout("csr").encode(weight, {}), weight.bias, activation, 0.2)]
     x, residual = torch.randn(shape), torch.randn(*shape[:-1], 14)
     for more in ((), (residual,), (residual.transpose(0, 1).contiguous().transpose(0, 1),)):

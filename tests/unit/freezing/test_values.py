@@ -6,6 +6,7 @@ import copy
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -22,6 +23,7 @@ from gossamer.kernels.table import rows
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import EXACT, NARROW, fitting, narrowed
+from gossamer.network.tensors import tensor_of
 
 LAYOUTS = {
     name: "nm:1:4" if name.startswith("nm") else "block:4" if name == "block" else "fanin:4"
@@ -36,29 +38,30 @@ DENSE_ENOUGH = (
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=40), st.integers(1, 5))
 def test_int8_is_within_half_a_step_of_every_weight(weights, columns):
     n = len(weights) // columns * columns or len(weights)
-    values = torch.tensor(weights[:n])
+    values = np.array(weights[:n], np.float32)
     shape = (max(1, n // columns), min(columns, n))
-    layer = Connections(shape, torch.arange(shape[0] * shape[1]), values[: shape[0] * shape[1]])
+    layer = Connections(shape, np.arange(shape[0] * shape[1]), values[: shape[0] * shape[1]])
     rounded = narrowed(layer, "int8")
     step = rounded.scale[layer.rows]
-    assert rounded.values.abs().max() <= 127
-    assert ((rounded.wide().values - layer.values).abs() <= step * 0.5001).all()
+    assert np.abs(rounded.values).max() <= 127
+    assert (np.abs(rounded.wide().values - layer.values) <= step * 0.5001).all()
 
 
 def test_a_neuron_of_zeros_stays_zero():
-    layer = narrowed(Connections((2, 2), torch.tensor([0, 1, 2]), torch.tensor([0.0, 0.0, 5.0])), "int8")
+    layer = narrowed(Connections((2, 2), np.array([0, 1, 2]), np.array([0.0, 0.0, 5.0], np.float32)), "int8")
     assert layer.wide().values.tolist() == [0.0, 0.0, 5.0]
 
 
 def test_weights_that_are_not_finite_have_no_int8():
     for bad in (math.inf, math.nan):
-        layer = Connections((1, 2), torch.tensor([0, 1]), torch.tensor([bad, 1.0]))
+        layer = Connections((1, 2), np.array([0, 1]), np.array([bad, 1.0], np.float32))
         with pytest.raises(NonFiniteError, match="finite weights"):
             narrowed(layer, "int8")
 
 
 def test_bfloat16_keeps_eight_bits():
-    layer = narrowed(Connections((1, 2), torch.tensor([0, 1]), torch.tensor([1.00390625, -3.0])), "bfloat16")
+    exact = Connections((1, 2), np.array([0, 1]), np.array([1.00390625, -3.0], np.float32))
+    layer = narrowed(exact, "bfloat16")
     assert layer.wide().values.tolist() == [1.0, -3.0]
 
 
@@ -70,9 +73,10 @@ def rounded_model(model: nn.Sequential, values: str) -> nn.Sequential:
             rows = module.topology.mask().nonzero()[:, 0]
             weight = module.pattern.unpack(module.values.detach(), module.topology.positions, module.grid)
             positions = module.topology.mask().reshape(-1).nonzero().squeeze(1)
-            layer = Connections(module.shape, positions, weight.reshape(-1)[positions])
-            assert torch.equal(layer.rows, rows)
-            wide = narrowed(layer, fitting(layer, values)).dense()
+            held = weight.reshape(-1)[positions].numpy()
+            layer = Connections(module.shape, positions.numpy(), held)
+            assert np.array_equal(layer.rows, rows)
+            wide = tensor_of(narrowed(layer, fitting(layer, values)).dense())
             packed = module.pattern.pack(wide, module.topology.positions, module.grid)
             module.values.data[: packed.numel()] = packed
     return twin

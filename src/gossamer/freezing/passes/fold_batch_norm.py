@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn.utils.fusion import fuse_linear_bn_weights
 
 from gossamer.freezing.passes.base import Rewritten, graph_pass
+from gossamer.layouts.arrays import name_of
 from gossamer.layouts.connections import Connections
 from gossamer.network.graph import Call, Graph, Linear, Node
+from gossamer.network.tensors import array_of, dtype_named, tensor_of
 
 
 @graph_pass(order=20)
@@ -77,22 +79,23 @@ def _folded(graph: Graph, source: Node, norm: Node, dims: int) -> Linear | str:
     if dims != 2:
         return f"its inputs have {dims} dimensions"
     connections, tensors = layer.connections, call.tensors
-    if {tensor.dtype for tensor in tensors.values()} != {connections.values.dtype}:
+    if {name_of(tensor) for tensor in tensors.values()} != {name_of(connections.values)}:
         return "its numbers are of another type"
     scale, bias = _scale_and_bias(connections, call)
-    values = connections.values * scale[connections.rows]
+    values = tensor_of(connections.values) * scale[tensor_of(connections.rows)]
     if not bool(values.isfinite().all() & bias.isfinite().all()):
         return "the numbers would not be finite"
-    return replace(layer, connections=replace(connections, values=values, bias=bias), flat=True)
+    folded = replace(connections, values=array_of(values), bias=array_of(bias))
+    return replace(layer, connections=folded, flat=True)
 
 
 def _scale_and_bias(connections: Connections, call: Call) -> tuple[Tensor, Tensor]:
     """[out_features] each: what multiplies a neuron's weights, and its new bias."""
     held: Any = call.tensors
-    ones = torch.ones(connections.shape[0], 1, dtype=connections.values.dtype)
+    ones = torch.ones(connections.shape[0], 1, dtype=dtype_named(name_of(connections.values)))
     weight, bias = fuse_linear_bn_weights(
         ones,
-        connections.bias,
+        None if connections.bias is None else tensor_of(connections.bias),
         held["mean"],
         held["variance"],
         call.settings.eps,  # type: ignore[attr-defined]

@@ -6,15 +6,17 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from gossamer.freezing.passes.base import Removal, Rewritten, graph_pass
+from gossamer.layouts import layout
+from gossamer.layouts.arrays import nonzero
 from gossamer.network.graph import Call, Graph, Linear, Node
 from gossamer.network.operators import operators
-from gossamer.patterns import NM
+from gossamer.network.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
+    from gossamer.layouts.arrays import Array
     from gossamer.layouts.connections import Connections
 
 
@@ -43,12 +45,12 @@ def remove_dead(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> from gossamer.network.graph import Node
-        >>> first = Connections((2, 1), torch.tensor([0]), torch.ones(1), torch.tensor([0.0, 3.0]))
-        >>> second = Connections((1, 2), torch.tensor([0, 1]), torch.tensor([1.0, 10.0]))
+        >>> first = Connections((2, 1), np.array([0]), np.ones(1), np.array([0.0, 3.0]))
+        >>> second = Connections((1, 2), np.array([0, 1]), np.array([1.0, 10.0]))
         >>> graph = Graph(("x",), (Node("a", ("x",), Linear(first)), Node("b", ("a",), Linear(second))), "b")
         >>> smaller, _, rows = remove_dead(graph, ())
         >>> rows, smaller.nodes[1].body.connections.bias
-        ((Removal(layer='a', constant=1, unread=0),), tensor([30.]))
+        ((Removal(layer='a', constant=1, unread=0),), array([30.]))
     """
     del inputs
     totals: dict[str, Removal] = {}
@@ -79,22 +81,24 @@ def _sweep(graph: Graph, name: str) -> tuple[Graph, Removal] | None:
     if producer.shape[0] != consumer.shape[1]:
         return None
     constant, unread = producer.fan_in() == 0, consumer.fan_out() == 0
-    gone = _whole(constant | unread, producer, consumer).nonzero().squeeze(1)
-    if not gone.numel():
+    gone = np.flatnonzero(_whole(constant | unread, producer, consumer))
+    if not gone.size:
         return None
-    output = producer.values.new_zeros(producer.shape[0]) if producer.bias is None else producer.bias
+    bias = np.zeros(producer.shape[0], producer.values.dtype) if producer.bias is None else producer.bias
+    output = tensor_of(bias)
     for activation in activations:
         output = activation(output)
-    folded = torch.zeros_like(output)
-    folded[gone] = torch.where(unread[gone], 0, output[gone])
-    if bool(folded.any()):
+    folded = np.zeros_like(bias)
+    told = gone[~unread[gone]]
+    folded[told] = array_of(output)[told]
+    if bool(nonzero(folded).any()):
         consumer = consumer.add_constant(folded)
     new = {
         name: replace(bodies[name], connections=producer.without(neurons=gone)),
         reader: replace(bodies[reader], connections=consumer.without(inputs=gone)),
     }
     lost = int(unread[gone].sum())
-    return graph.replaced(new), Removal(name, gone.numel() - lost, lost)
+    return graph.replaced(new), Removal(name, gone.size - lost, lost)
 
 
 def _reader(graph: Graph, name: str) -> tuple[list[Call], str] | None:
@@ -111,15 +115,19 @@ def _reader(graph: Graph, name: str) -> tuple[list[Call], str] | None:
     return None
 
 
-def _whole(dead: Tensor, producer: Connections, consumer: Connections) -> Tensor:
+def _whole(dead: Array, producer: Connections, consumer: Connections) -> Array:
     """[neurons], bool: the dead ones that can go without breaking a layout; at least one neuron stays."""
-    part = producer.pattern.unit[0] if producer.pattern else 1
-    if consumer.pattern:
-        inputs = consumer.pattern.m if isinstance(consumer.pattern, NM) else consumer.pattern.unit[1]
-        part = math.lcm(part, inputs)
-    if dead.numel() % part:
-        return torch.zeros_like(dead)
-    parts = dead.view(-1, part).all(1)
+    (neurons, _), (_, inputs) = _parts(producer), _parts(consumer)
+    part = math.lcm(neurons, inputs)
+    if dead.size % part:
+        return np.zeros_like(dead)
+    parts = np.logical_and.reduce(dead.reshape(-1, part), axis=1)
     if bool(parts.all()):
         parts[0] = False
-    return parts.repeat_interleave(part)
+    return np.repeat(parts, part)
+
+
+def _parts(connections: Connections) -> tuple[int, int]:
+    """Neurons and inputs that go together only."""
+    trained = connections.trained
+    return (1, 1) if trained is None else layout(trained.layout).whole(trained.parameters)
