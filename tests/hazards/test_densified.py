@@ -17,6 +17,7 @@ from gossamer import ops
 from gossamer.errors import ConfigError
 from gossamer.kernels import cost, dense_of, densifying, use
 from gossamer.kernels.cpu import densified
+from gossamer.layouts import layout, layouts
 from gossamer.measure import count, threads
 from kernel_cases import Case, cases
 
@@ -238,17 +239,20 @@ def test_the_choice_at_the_extremes() -> None:
     assert not any(found.pays for found in below.values())
 
 
-@pytest.mark.parametrize("kind", sorted(cost.SPARSE))
+RATES = {rates.name: rates for name in layouts for rates in layout(name).rates}
+
+
+@pytest.mark.parametrize("kind", sorted(RATES))
 def test_more_connections_never_speak_against_dense(kind: str) -> None:
-    layout, _, side = kind.partition(":")
+    name, _, side = kind.partition(":")
     more = {"csr": (), "fanin": (int(side or 1),), "nm": (int(side or 1), 4), "block": (int(side or 1),) * 2}[
-        layout
+        name
     ]
     for op in cost.DENSE:
         for batch in (1, 3, 16, 100, 5000):
             shares = (0.3, 0.45, 0.6, 0.8, 1.0)
             pays = [
-                cost.estimates(layout, (1024, 1024, *more), int(share * 2**20), batch, False)[op].pays
+                cost.estimates(name, (1024, 1024, *more), int(share * 2**20), batch, False)[op].pays
                 for share in shares
             ]
             assert pays == sorted(pays)
@@ -257,8 +261,9 @@ def test_more_connections_never_speak_against_dense(kind: str) -> None:
 def test_the_constants_are_those_that_were_measured() -> None:
     measured = json.loads(RESULTS.read_text())["constants"]
     assert {op: list(row) for op, row in cost.DENSE.items()} == measured["DENSE"]
-    assert {k: {op: list(r) for op, r in row.items()} for k, row in cost.SPARSE.items()} == measured["SPARSE"]
-    assert {kind: list(pair) for kind, pair in cost.MOVE.items()} == measured["MOVE"]
+    sparse = {kind: {op: list(getattr(each, op)) for op in cost.DENSE} for kind, each in RATES.items()}
+    assert sparse == measured["SPARSE"]
+    assert {kind: list(each.move) for kind, each in RATES.items()} == measured["MOVE"]
     assert (cost.CHECK, list(cost.CALL)) == (measured["CHECK"], measured["CALL"])
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gossamer.errors import KernelUnavailable, SparseEfficiencyWarning
 from gossamer.kernels import cost
 from gossamer.kernels.cpu import densified, library
+from gossamer.kernels.operands import known
 from gossamer.kernels.scanned import Scanned
 from gossamer.kernels.spec import KernelSpec
 from gossamer.kernels.table import TRAINED, rows
@@ -119,7 +120,7 @@ def _choose(op: str, layout: str, dtype: Any, device: str, forced: str | None) -
         expected=f"a kernel for layout {layout!r}, {name}, {device}"
         + (f", forced to {forced}" if forced else ""),
         got="none in the table",
-        hint="layouts 'nm_lanes', 'nm_bytes', 'csr_bands' and 'dense' run forward only"
+        hint=f"layouts {', '.join(map(repr, TRAINED))} have gradients; the others run forward only"
         if op != "linear"
         else "kernels.explain() lists what there is",
     )
@@ -178,8 +179,11 @@ def goes_dense(op: str, found: Scanned, values: Tensor, samples: Tensor, trainin
 
 def _dense_refused(layout: str, dtype: str, device: str) -> str:
     """Why no product of this kind goes through a dense weight; empty where it may."""
-    if layout not in TRAINED:
+    kind = known("kernels", layout)
+    if not kind.trains:
         return f"layout {layout!r} runs frozen networks, which freeze measures"
+    if kind.number is None:
+        return f"layout {layout!r} has reference kernels alone"
     if device != "cpu" or dtype not in {"float32", "float64"}:
         return f"takes float32 or float64 on cpu, not {dtype} on {device}"
     if library.find() is None:

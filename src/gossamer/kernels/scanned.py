@@ -11,6 +11,7 @@ from gossamer.kernels import cost
 from gossamer.kernels.cpu import library
 from gossamer.kernels.cpu.check import scan
 from gossamer.kernels.cpu.kept import Kept
+from gossamer.kernels.operands import known as of_name
 from gossamer.kernels.operands import used_values
 
 if TYPE_CHECKING:
@@ -84,24 +85,12 @@ def _scan(values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[
     """By the core, or where there is none for it, by the definition."""
     if not index or index[0].is_meta:  # nothing to follow, or nothing there
         return
-    if index[0].is_cpu and library.find() is not None:
+    compiled = library.find() is not None and of_name("scan", layout).number is not None
+    if index[0].is_cpu and compiled:
         scan(values, index, layout, shape)
-    elif not _in_range(index, layout, shape):
+        return
+    from gossamer.kernels.reference.coordinates import inside  # the compiled core runs without torch
+
+    if not inside(index, layout, shape):
         raise TopologyError("scan", expected=f"an index of layout {layout!r} for shape {list(shape)}",
                             got="one out of range")  # fmt: skip
-
-
-def _in_range(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> bool:
-    """What keeps the reference kernels inside their operands; they need no order."""
-    from gossamer.kernels.reference.coordinates import coordinates  # the compiled core runs without torch
-
-    if layout in {"csr", "block", "csr_bands"}:
-        starts = index[0].long()
-        if int(starts[0]) or bool((starts.diff() < 0).any()) or int(starts[-1]) > index[1].numel():
-            return False
-    elif layout != "fanin" and bool((index[0] >= shape[3] * (2 if layout == "nm_bytes" else 1)).any()):
-        return False
-    row, col = coordinates(index, layout, shape)
-    if layout in {"nm_lanes", "nm_bytes"}:  # whose padding lies outside
-        return True
-    return not bool(((row < 0) | (row >= shape[0]) | (col < 0) | (col >= shape[1])).any())

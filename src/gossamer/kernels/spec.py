@@ -15,8 +15,7 @@ class KernelSpec:
 
     Args:
         op: ``"linear"``, ``"linear_grad_input"`` or ``"linear_grad_values"``.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``, ``"nm_lanes"``, ``"nm_bytes"``, ``"csr_bands"`` or
-            ``"dense"``.
+        layout: name of a layout.
         dtype: of inputs and values, ``"float32"``, ``"float64"``, or ``"any"`` floating type; or of both where they
             differ, ``"float32-bfloat16"``, ``"float32-int8"``.
         device: ``"cpu"``, or ``"any"``.

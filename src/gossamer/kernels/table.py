@@ -7,10 +7,12 @@ from typing import Final
 
 from gossamer.kernels.cpu import library
 from gossamer.kernels.spec import KernelSpec
+from gossamer.layouts import layout, layouts
 
 OPS: Final = ("linear", "linear_grad_input", "linear_grad_values")
-LAYOUTS: Final = ("csr", "fanin", "nm", "block", "nm_lanes", "nm_bytes", "dense", "csr_bands")
-TRAINED: Final = ("csr", "fanin", "nm", "block")  # with gradients; the others only run frozen networks
+LAYOUTS: Final = tuple(name for name in layouts if layout(name).kernel)
+# With gradients; the others only run frozen networks.
+TRAINED: Final = tuple(name for name in LAYOUTS if layout(name).trains)
 
 
 def _compiled() -> tuple[KernelSpec, ...]:

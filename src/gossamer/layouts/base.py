@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,13 +12,11 @@ from gossamer.errors import ConfigError, FormatError
 from gossamer.layouts.arrays import Array, aligned, dtype_of, name_of
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.grid import Grid
+from gossamer.layouts.kernel_side import KernelSide, Parameters, Shape
 from gossamer.layouts.values import EXACT, widened
 from gossamer.registry import Registry
 
-Shape = tuple[int, int]  # (out_features, in_features)
-Parameters = dict[str, int]  # the integers of a layout beyond the shape, e.g. {"n": 1, "m": 8}
 Index = dict[str, Array]  # narrow integers, one entry per name
-Spec = dict[str, tuple[str, tuple[int, ...]]]  # array name -> type, shape (-1: any length)
 
 layouts: Registry[Layout] = Registry("layout")
 
@@ -83,20 +81,18 @@ class Encoded:
         return [*self.shape, *self.parameters.values()]
 
 
-class Layout(ABC):
+class Layout(KernelSide):
     """Base of all layouts; instances hold nothing.
 
-    ``kernel`` says whether the core runs it, ``explicit`` whether every stored number is a connection (dense
+    ``kernel`` says whether there are kernels for it, ``explicit`` whether every stored number is a connection (dense
     forms hold zeros that are none), ``activations`` how inputs are read, ``parameters`` names its integers.
     ``from_batch`` and ``up_to_batch`` (None: no end) say at which batch sizes it is worth measuring: those at which
     it has been seen to win.
     """
 
-    name: ClassVar[str]
     kernel: ClassVar[bool] = True
     explicit: ClassVar[bool] = True
     activations: ClassVar[str] = EXACT
-    parameters: ClassVar[tuple[str, ...]] = ()
     from_batch: ClassVar[int] = 1
     up_to_batch: ClassVar[int | None] = None
 
@@ -113,21 +109,9 @@ class Layout(ABC):
     def restore(self, encoded: Encoded) -> Connections:
         """The inverse of ``arrange``, after checking the index in full; raises a GossamerError."""
 
-    @abstractmethod
-    def spec(self, shape: Shape, parameters: Parameters) -> Spec:
-        """Expected type and shape of each index array, in the kernels' order."""
-
-    def unit(self, parameters: Parameters) -> Shape:
-        """Neurons and inputs of what one entry of the index stands for."""
-        return (1, 1)
-
     def whole(self, parameters: Parameters) -> Shape:
         """Neurons and inputs that a layer can lose only together, or it is no longer held."""
         return self.unit(parameters)
-
-    def wants(self, shape: Shape, parameters: Parameters) -> str:
-        """What the integers would have to be, or "" where they are it."""
-        return ""
 
     # --- what every layout gets ------------------------------------------------------------------------------------
     def grid(self, shape: Shape, parameters: Parameters) -> Grid:

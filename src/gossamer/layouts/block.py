@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
-from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
-from gossamer.layouts.compressed import compress, compressed, expand
+from typing import Any, ClassVar
+
+from gossamer.errors import ShapeError
+from gossamer.layouts.base import Encoded, Layout, layouts
+from gossamer.layouts.compressed import compress, compressed, expand, pointers_hold, rows_and_columns
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import group, singles
+from gossamer.layouts.kernel_side import (
+    COLUMNS,
+    POINTERS,
+    Address,
+    Dims,
+    Fields,
+    Makes,
+    Numbers,
+    Parameters,
+    Rates,
+    Shape,
+    Spec,
+)
 
 LARGEST = 32  # side of a block
 SQUARES = (32, 16, 8, 4)  # sides looked for in layers that were not trained in blocks
+SMALL = Rates(
+    "block:4",
+    linear=(0.144, 0.34, 0.473, 1.78, 7.5),
+    linear_grad_input=(0.34, 0.343, 0.502, 2.01, 8.38),
+    linear_grad_values=(1.06, 1.05, 1.39, 2.55, 10.7),
+    move=(0.835, 0.866),
+)
+LARGE = Rates(
+    "block:16",
+    linear=(0.109, 0.398, 0.497, 1.78, 8.41),
+    linear_grad_input=(0.391, 0.381, 0.533, 1.97, 9.25),
+    linear_grad_values=(0.859, 0.859, 1.08, 2.45, 9.79),
+    move=(0.304, 0.38),
+)
 
 
 @layouts.register("block")
 class BlockLayout(Layout):
     """``row_ptr`` [out / h + 1] and ``col`` [blocks], in units of ``h x w`` connections."""
 
+    number = 5
+    trains = True
     parameters = ("h", "w")
+    accepts: ClassVar[dict[str, tuple[str, ...]]] = {"row_ptr": POINTERS, "col": COLUMNS}
+    rates = (SMALL, LARGE)
 
     def fit(self, connections: Connections) -> Parameters | str:
         """The block the layer was trained in, or the largest square one that all connections come in."""
@@ -64,3 +98,28 @@ class BlockLayout(Layout):
         h, w = self.unit(parameters)
         fits = 1 <= h <= LARGEST and 1 <= w <= LARGEST and not shape[0] % h and not shape[1] % w
         return "" if fits else f"sides from 1 to {LARGEST} that divide n_out and n_in"
+
+    def rated(self, parameters: Parameters) -> Rates:
+        """By the size of a block."""
+        return LARGE if parameters["h"] * parameters["w"] >= 64 else SMALL
+
+    def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
+        """Block by block, each row by row."""
+        n_out, _, h, w = shape
+        row, col = rows_and_columns(index, n_out // h, make)
+        member = make.arange(h * w)
+        return (row[:, None] * h + member // w).reshape(-1), (col[:, None] * w + member % w).reshape(-1)
+
+    def inside(self, index: Numbers, shape: Dims, make: Makes) -> bool:
+        """Pointers first."""
+        return pointers_hold(index, make) and super().inside(index, shape, make)
+
+    def fields(self, dtype: int, values: Any, index: Numbers, shape: Dims, at: Address) -> Fields:
+        """Row pointers and columns, of blocks."""
+        rows, cols = index
+        n_out, n_in, h, w = shape
+        if rows.shape[0] != n_out // h + 1:
+            got = f"{tuple(rows.shape)}"
+            raise ShapeError("kernels.cpu", expected=f"row_ptr [{n_out // h + 1}]", got=got)
+        return (5, dtype, n_out, n_in, h, 0, w, 0, values.shape[0], cols.shape[0], rows.itemsize, cols.itemsize,
+                at(values), at(rows), at(cols))  # fmt: skip

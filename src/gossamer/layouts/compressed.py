@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from gossamer.layouts.ranges import DAMAGED, ascending, within
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
-    from gossamer.layouts.base import Index, Spec
+    from gossamer.layouts.base import Index
+    from gossamer.layouts.kernel_side import Makes, Numbers, Spec
 
 
 def compress(positions: Array, grid: Grid) -> Index:
@@ -48,3 +49,17 @@ def expand(layout: str, index: Index, grid: Grid) -> Array:
 def compressed(grid: Grid) -> Spec:
     """Row pointers and columns."""
     return {"row_ptr": ("int32", (grid.rows + 1,)), "col": (narrow(grid.cols), (-1,))}
+
+
+def rows_and_columns(index: Numbers, rows: int, make: Makes) -> tuple[Any, Any]:
+    """Row and column of every unit."""
+    pointer, col = make.wide(index[0]), make.wide(index[1])
+    row = make.repeat(make.arange(rows), pointer[1:] - pointer[:-1])
+    return row, col[: row.shape[0]]
+
+
+def pointers_hold(index: Numbers, make: Makes) -> bool:
+    """Whether pointers ascend from 0 and end within the columns."""
+    pointer = make.wide(index[0])
+    backwards = bool((pointer[1:] < pointer[:-1]).any())
+    return not backwards and int(pointer[0]) == 0 and int(pointer[-1]) <= index[1].shape[0]

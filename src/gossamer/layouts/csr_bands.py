@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 
-from gossamer.errors import TopologyError
-from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
+from gossamer.errors import ShapeError, TopologyError
+from gossamer.layouts.base import Encoded, Layout, layouts
+from gossamer.layouts.compressed import pointers_hold, rows_and_columns
 from gossamer.layouts.connections import Connections
+from gossamer.layouts.kernel_side import (
+    Address,
+    Dims,
+    Fields,
+    Makes,
+    Numbers,
+    Parameters,
+    Shape,
+    Spec,
+)
 
 # A visit of a row to a band is worth its cost from some sixteen connections on; bands of fewer than 128 inputs gain
 # nothing, for the tile of that many lies in the first cache level. Measured: docs/decisions/0011-bands-of-inputs.md.
@@ -17,7 +30,9 @@ VISIT, LEAST, MOST = 16, 128, 65536
 class CsrBands(Layout):
     """``starts`` [bands * out + 1] and ``col`` [connections], counted from the first input of its band."""
 
+    number = 6
     parameters = ("band",)
+    accepts: ClassVar[dict[str, tuple[str, ...]]] = {"starts": ("int32",), "col": ("uint8", "uint16")}
     from_batch = 2  # a band is a pass over the rows, which a single sample does not pay back
 
     def fit(self, connections: Connections) -> Parameters | str:
@@ -73,6 +88,25 @@ class CsrBands(Layout):
     def wants(self, shape: Shape, parameters: Parameters) -> str:
         """A place within a band takes two bytes."""
         return "" if 1 <= parameters["band"] <= MOST else f"a band of 1 to {MOST} inputs"
+
+    def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
+        """Band by band, each row by row."""
+        (n_out, n_in, band), rows = shape, max(shape[0], 1)
+        part, col = rows_and_columns(index, _bands((n_out, n_in), band) * n_out, make)
+        return part % rows, part // rows * band + col
+
+    def inside(self, index: Numbers, shape: Dims, make: Makes) -> bool:
+        """Starts first."""
+        return pointers_hold(index, make) and super().inside(index, shape, make)
+
+    def fields(self, dtype: int, values: Any, index: Numbers, shape: Dims, at: Address) -> Fields:
+        """Starts and columns."""
+        starts, cols = index
+        n_starts = -(-shape[1] // shape[2]) * shape[0] + 1
+        if starts.shape[0] != n_starts:
+            raise ShapeError("kernels.cpu", expected=f"starts [{n_starts}]", got=f"{tuple(starts.shape)}")
+        return (6, dtype, shape[0], shape[1], 1, 0, shape[2], 0, values.shape[0], cols.shape[0], starts.itemsize,
+                cols.itemsize, at(values), at(starts), at(cols))  # fmt: skip
 
 
 def _bands(shape: Shape, band: int) -> int:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, layouts
 from gossamer.layouts.connections import Connections
+from gossamer.layouts.kernel_side import (
+    Address,
+    Dims,
+    Fields,
+    Makes,
+    Numbers,
+    Parameters,
+    Shape,
+    Spec,
+)
 
 
 @layouts.register("dense")
@@ -13,6 +26,8 @@ class Dense(Layout):
     """``values`` [out * in], row by row; always possible."""
 
     explicit = False
+    number = 4
+    values = ("float32", "bfloat16", "int8")
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Always."""
@@ -33,3 +48,16 @@ class Dense(Layout):
     def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """No index."""
         return {}
+
+    def used(self, sizes: Sequence[Sequence[int]], shape: Dims) -> int:
+        """Every number of the matrix."""
+        return shape[0] * shape[1]
+
+    def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
+        """Row by row."""
+        flat, width = make.arange(shape[0] * shape[1]), max(shape[1], 1)
+        return flat // width, flat % width
+
+    def fields(self, dtype: int, values: Any, index: Numbers, shape: Dims, at: Address) -> Fields:
+        """No index."""
+        return (4, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], 0, 0, 0, at(values), 0, 0)

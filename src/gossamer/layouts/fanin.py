@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 
-from gossamer.errors import FormatError, TopologyError
+from gossamer.errors import FormatError, ShapeError, TopologyError
 from gossamer.layouts.arrays import Array
-from gossamer.layouts.base import Encoded, Index, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.base import Encoded, Index, Layout, layouts
 from gossamer.layouts.connections import Connections, Trained
+from gossamer.layouts.csr import RATES
 from gossamer.layouts.grid import Grid, group, narrow
+from gossamer.layouts.kernel_side import (
+    COLUMNS,
+    Address,
+    Dims,
+    Fields,
+    Makes,
+    Numbers,
+    Parameters,
+    Rates,
+    Shape,
+    Spec,
+)
 from gossamer.layouts.ranges import DAMAGED, ascending, within
 
 GROUPS = (8, 4, 2, 1)
 PADDING = (
     0.25  # zeros that may be added, as a share of the connections, where a removed input left fan-ins uneven
+)
+FOUR = Rates(
+    "fanin:4",
+    linear=(0.201, 0.315, 0.445, 1.7, 6.98),
+    linear_grad_input=(0.346, 0.385, 0.485, 1.89, 7.46),
+    linear_grad_values=(0.704, 0.721, 0.972, 3.31, 13.2),
+    move=(0.571, 0.53),
+)
+EIGHT = Rates(
+    "fanin:8",
+    linear=(0.106, 0.297, 0.491, 2.02, 8.1),
+    linear_grad_input=(0.319, 0.366, 0.601, 2.4, 9.81),
+    linear_grad_values=(0.681, 0.704, 1.22, 4.56, 17.9),
+    move=(0.601, 0.541),
 )
 
 
@@ -25,7 +54,11 @@ class FanInLayout(Layout):
     of weight zero, which is exact, as long as that adds at most a quarter.
     """
 
+    number = 1
+    trains = True
     parameters = ("group",)
+    accepts: ClassVar[dict[str, tuple[str, ...]]] = {"rows": COLUMNS, "col": COLUMNS}
+    rates = (FOUR, EIGHT)
 
     def fit(self, connections: Connections) -> Parameters | str:
         """The largest group that all neurons follow, with fan-ins that agree or can be filled up."""
@@ -81,6 +114,37 @@ class FanInLayout(Layout):
         """Whole groups."""
         size = parameters["group"]
         return "" if size in GROUPS and not shape[0] % size else "group 1, 2, 4 or 8 that divides n_out"
+
+    def rated(self, parameters: Parameters) -> Rates:
+        """By the size of a group; single neurons cost what compressed rows do."""
+        return RATES if parameters["group"] == 1 else EIGHT if parameters["group"] == 8 else FOUR
+
+    def misfit(self, index: Numbers, shape: Dims) -> str:
+        """As many rows as there are lists of columns, and no more than the layer has."""
+        (rows, cols), group = index, shape[2]
+        if expected := super().misfit(index, shape):
+            return expected
+        if rows.shape[0] != cols.shape[0]:
+            return "rows [n_active] and col [n_active, k]"
+        if rows.shape[0] > shape[0] // group or cols.shape[1] > shape[1]:
+            return f"at most {shape[0] // group} rows and {shape[1]} columns in each"
+        return ""
+
+    def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
+        """Active row by active row, the neurons of a group side by side."""
+        (rows, cols), group = (make.wide(array) for array in index), shape[2]
+        sizes = (*cols.shape, group)
+        row = make.spread(rows[:, None, None] * group + make.arange(group), sizes)
+        return row.reshape(-1), make.spread(cols[:, :, None], sizes).reshape(-1)
+
+    def fields(self, dtype: int, values: Any, index: Numbers, shape: Dims, at: Address) -> Fields:
+        """Active rows and their columns."""
+        rows, cols = index
+        active, k = cols.shape
+        if rows.shape[0] != active:
+            raise ShapeError("kernels.cpu", expected=f"cols [{rows.shape[0]}, k]", got=f"{tuple(cols.shape)}")
+        return (1, dtype, shape[0], shape[1], shape[2], k, 0, active, values.shape[0], active * k, rows.itemsize,
+                cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip
 
 
 def rectangle(positions: Array, grid: Grid) -> Index:

@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any, ClassVar
+
 import numpy as np
 
 from gossamer.errors import TopologyError
 from gossamer.layouts.arrays import Array
-from gossamer.layouts.base import Encoded, Index, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.base import Encoded, Index, Layout, layouts
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import Grid
+from gossamer.layouts.kernel_side import (
+    OFFSETS,
+    Address,
+    Dims,
+    Fields,
+    Makes,
+    Numbers,
+    Parameters,
+    Rates,
+    Shape,
+    Spec,
+)
 from gossamer.layouts.ranges import DAMAGED, ascending
 
 LARGEST = 256  # inputs of a tile: a place in it takes one byte
+ONE = Rates(
+    "nm:1",
+    linear=(0.49, 0.726, 0.888, 2.45, 9.83),
+    linear_grad_input=(0.859, 0.997, 1.54, 3.73, 10.5),
+    linear_grad_values=(0.844, 0.898, 1.08, 3.43, 12.0),
+    move=(0.781, 0.857),
+)
+MORE = Rates(
+    "nm:2",
+    linear=(1.47, 1.74, 1.99, 3.2, 13.2),
+    linear_grad_input=(2.09, 2.22, 2.61, 3.52, 10.2),
+    linear_grad_values=(2.03, 2.14, 2.32, 3.92, 15.4),
+    move=(1.68, 1.89),
+)
 
 
 @layouts.register("nm")
 class NmLayout(Layout):
     """``offset`` [out, in / m, n], uint8; for layers trained in it whose tiles are still whole."""
 
+    number: ClassVar[int | None] = 2
+    trains = True
     parameters = ("n", "m")
+    accepts: ClassVar[dict[str, tuple[str, ...]]] = {"offset": OFFSETS}
+    rates: ClassVar[tuple[Rates, ...]] = (ONE, MORE)
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Where the layer was trained as N:M and every tile holds n."""
@@ -59,6 +92,27 @@ class NmLayout(Layout):
         n, m = parameters["n"], parameters["m"]
         fits = 1 <= n <= m <= LARGEST and not shape[1] % m
         return "" if fits else f"1 <= n <= m <= {LARGEST} with m dividing n_in"
+
+    def rated(self, parameters: Parameters) -> Rates:
+        """By what a tile holds."""
+        return ONE if parameters["n"] == 1 else MORE
+
+    def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
+        """Row by row, tile by tile."""
+        (offset,), (n_out, n_in, _, m) = index, shape
+        row = make.spread(make.arange(n_out)[:, None, None], offset.shape)
+        tile = make.arange(n_in // m)[None, :, None]
+        return row.reshape(-1), (tile * m + make.wide(offset)).reshape(-1)
+
+    def inside(self, index: Numbers, shape: Dims, make: Makes) -> bool:
+        """Offsets within their tiles: shapes say the rest, and padding weighs nothing."""
+        return bool((index[0] < shape[3]).all())
+
+    def fields(self, dtype: int, values: Any, index: Numbers, shape: Dims, at: Address) -> Fields:
+        """Offsets alone."""
+        (offset,) = index
+        return (self.number or 0, dtype, shape[0], shape[1], 1, shape[2], shape[3], 0, values.shape[0],
+                math.prod(offset.shape), 0, offset.itemsize, at(values), 0, at(offset))  # fmt: skip
 
 
 def offsets(positions: Array, grid: Grid, parameters: Parameters) -> Index:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gossamer.errors import FormatError
 from gossamer.layouts.arrays import Array, name_of
-from gossamer.layouts.base import Encoded, Parameters, Shape, Spec, layouts
+from gossamer.layouts.base import Encoded, layouts
 from gossamer.layouts.connections import Connections
+from gossamer.layouts.kernel_side import Dims, Makes, Numbers, Parameters, Shape, Spec
 from gossamer.layouts.nm import NmLayout
 
 NEURONS = 16
@@ -22,6 +25,11 @@ class NmBytes(NmLayout):
     Padded with zeros to whole blocks of neurons and pairs of tiles. Int8 values only; inputs are rounded when read.
     """
 
+    number = 7
+    trains = False
+    values = ("int8",)
+    lanes = NEURONS
+    rates = ()
     activations = "int8"
 
     def fit(self, connections: Connections) -> Parameters | str:
@@ -65,13 +73,26 @@ class NmBytes(NmLayout):
     def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Offsets of sixteen neurons side by side, two tiles each."""
         dtype, (rows, tiles, n) = super().spec(shape, parameters)["offset"]
-        if parameters["m"] > LARGEST_TILE or _per_neuron(shape, parameters) > MOST:
-            raise FormatError(
-                "layout nm_bytes",
-                expected=f"tiles of up to {LARGEST_TILE} inputs, {MOST} connections a neuron",
-                got=f"{parameters}",
-            )
         return {"offset": (dtype, (-(-rows // NEURONS), -(-tiles // 2), n, NEURONS, 2))}
+
+    def wants(self, shape: Shape, parameters: Parameters) -> str:
+        """As nm, with tiles and neurons of bounded size."""
+        if expected := super().wants(shape, parameters):
+            return expected
+        fits = parameters["m"] <= LARGEST_TILE and _per_neuron(shape, parameters) <= MOST
+        return "" if fits else f"tiles of up to {LARGEST_TILE} inputs, {MOST} connections a neuron"
+
+    def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
+        """Sixteen rows at a time, two tiles at a time."""
+        (offset,), m = index, shape[3]
+        block, pair, neuron = (make.arange(offset.shape[axis]) for axis in (0, 1, 3))
+        rows = block[:, None, None, None, None] * NEURONS + neuron[None, None, None, :, None]
+        first = pair[None, :, None, None, None] * (2 * m)
+        return make.spread(rows, offset.shape).reshape(-1), (first + make.wide(offset)).reshape(-1)
+
+    def inside(self, index: Numbers, shape: Dims, make: Makes) -> bool:
+        """Offsets within their pairs of tiles."""
+        return bool((index[0] < 2 * shape[3]).all())
 
 
 def _per_neuron(shape: Shape, parameters: Parameters) -> int:

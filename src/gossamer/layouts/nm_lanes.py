@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from gossamer.errors import FormatError
 from gossamer.layouts.arrays import Array, nonzero
-from gossamer.layouts.base import Encoded, Parameters, Shape, Spec, layouts
+from gossamer.layouts.base import Encoded, layouts
 from gossamer.layouts.connections import Connections
+from gossamer.layouts.kernel_side import Dims, Makes, Numbers, Parameters, Shape, Spec
 from gossamer.layouts.nm import NmLayout
 
 LANES = 8
@@ -17,6 +20,11 @@ LANES = 8
 class NmLanes(NmLayout):
     """``offset`` [ceil(out / 8), in / m, n, 8]: eight neurons side by side, padded with zeros at the end."""
 
+    number = 3
+    trains = False
+    values = ("float32", "bfloat16", "int8")
+    lanes = LANES
+    rates = ()
     up_to_batch = 8  # samples are taken one after the other: every one reads the whole weight
 
     def fit(self, connections: Connections) -> Parameters | str:
@@ -53,6 +61,14 @@ class NmLanes(NmLayout):
         """Offsets of eight neurons side by side."""
         dtype, (rows, tiles, n) = super().spec(shape, parameters)["offset"]
         return {"offset": (dtype, (-(-rows // LANES), tiles, n, LANES))}
+
+    def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
+        """Eight rows at a time, tile by tile."""
+        (offset,), (_, n_in, _, m) = index, shape
+        first = make.arange(offset.shape[0])[:, None, None, None] * LANES
+        row = make.spread(first + make.arange(LANES), offset.shape)
+        tile = make.arange(n_in // m)[None, :, None, None]
+        return row.reshape(-1), (tile * m + make.wide(offset)).reshape(-1)
 
 
 def _lanes(rows: Array) -> Array:

@@ -6,9 +6,10 @@ import numpy as np
 
 from gossamer.errors import TopologyError
 from gossamer.layouts.arrays import Array
-from gossamer.layouts.base import Encoded, Layout, Parameters, Shape, Spec, layouts
+from gossamer.layouts.base import Encoded, Layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.grid import narrow
+from gossamer.layouts.kernel_side import Parameters, Shape, Spec
 
 
 @layouts.register("slice")

@@ -15,7 +15,7 @@ from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateErro
 from gossamer.kernels.cpu import Chain
 from gossamer.kernels.reference import coordinates
 from gossamer.kernels.scanned import scanned
-from gossamer.layouts import Encoded
+from gossamer.layouts import Encoded, layout
 from gossamer.layouts.values import widened
 from gossamer.network.graph import activated
 from gossamer.network.tensors import array_of, dtype_named, tensor_of
@@ -76,10 +76,9 @@ class CoreStep:
     def _compiled(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         if self.dtype not in CORE_DTYPES:
             raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
-        if self.dtype == torch.float64 and any(
-            each.form.layout in ("dense", "nm_lanes") for each in self.layers
-        ):
-            raise DtypeError("CoreStep", expected="float32 for dense and nm_lanes", got="float64")
+        for form, *_ in self.layers:
+            if self.dtype == torch.float64 and "float64" not in layout(form.layout).values:
+                raise DtypeError("CoreStep", expected=f"float32 for {form.layout}", got="float64")
         return Chain(
             [
                 {

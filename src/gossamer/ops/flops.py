@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import register_flop_formula
+
+from gossamer.kernels.operands import known
 
 Shape = Sequence[int]
 
@@ -19,8 +20,7 @@ def connections(index: Sequence[Shape], layout: str, shape: Shape) -> int:
         >>> connections([[2], [2, 5]], "fanin", [8, 9, 4]), connections([[3], [7]], "block", [4, 4, 2, 2])
         (40, 28)
     """
-    shared = {"fanin": shape[2:3], "block": shape[2:4]}.get(layout, [])
-    return prod(index[-1] if index else shape[:2]) * prod(shared)
+    return known("ops.flops", layout).used(index, shape)
 
 
 def _register(op: str, samples: int, index: int, layout: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gossamer.errors import ShapeError, TopologyError
 from gossamer.kernels.cpu import library, pack
-from gossamer.kernels.operands import used_values
+from gossamer.kernels.operands import known, used_values
 
 
 def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> None:
@@ -16,8 +16,7 @@ def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[
     Args:
         values: [>= used], of any type - tensor or array; only its length is used.
         index: integer tensors of the layout, contiguous.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``, ``"nm_lanes"``, ``"nm_bytes"``, ``"csr_bands"``
-            or ``"dense"``.
+        layout: its name.
         shape: integers of the layout.
 
     Raises:
@@ -43,8 +42,9 @@ def check_index(values: Any, index: Sequence[Any], layout: str, shape: Sequence[
 def scan(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int]) -> None:
     """The contents alone; raises TopologyError, or KernelUnavailable without a compiled core."""
     core = library.core()
-    fields = pack.FIELDS[layout](0, values, index, shape, pack.address)
-    narrow = pack.DTYPES["float32-int8"][1] if layout == "nm_bytes" else 0  # what that layout is defined on
+    kind = known("kernels.cpu.check_index", layout)
+    fields = kind.fields(0, values, index, shape, pack.address)
+    narrow = 0 if "float32" in kind.values else pack.DTYPES[f"float32-{kind.values[0]}"][1]
     status = core.gs_check_index(pack.MATRIX.pack(*fields, narrow, 0))
     if status:
         raise TopologyError(

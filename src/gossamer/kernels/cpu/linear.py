@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import library, pack, transposed
+from gossamer.kernels.operands import known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ def linear(layout: str, types: tuple[int, int], isa: int) -> Callable[..., Tenso
     from torch import Tensor, empty_strided
 
     run, parallel = library.core().gs_linear, library.parallel_for()
-    (dtype, narrow), fields, at = types, pack.FIELDS[layout], Tensor.data_ptr
+    (dtype, narrow), fields, at = types, known("kernels.cpu", layout).fields, Tensor.data_ptr
 
     def call(
         x: Tensor,
@@ -70,7 +71,7 @@ def linear_grad_input(layout: str, types: tuple[int, int], isa: int) -> Callable
 
     core, parallel = library.core(), library.parallel_for()
     scatter, by_columns = core.gs_linear_grad_input, core.gs_linear_grad_input_transposed
-    (dtype, narrow), fields, at = types, pack.FIELDS[layout], Tensor.data_ptr
+    (dtype, narrow), fields, at = types, known("kernels.cpu", layout).fields, Tensor.data_ptr
 
     def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
         grad, feature, batch = _panel(grad)
@@ -98,7 +99,7 @@ def linear_grad_values(layout: str, types: tuple[int, int], isa: int) -> Callabl
     from torch import Tensor, empty_like
 
     run, parallel = library.core().gs_linear_grad_values, library.parallel_for()
-    (dtype, narrow), fields, at = types, pack.FIELDS[layout], Tensor.data_ptr
+    (dtype, narrow), fields, at = types, known("kernels.cpu", layout).fields, Tensor.data_ptr
 
     def call(
         grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from gossamer.errors import DtypeError, ShapeError
-from gossamer.kernels.operands import dtype_name
+from gossamer.errors import DtypeError
+from gossamer.kernels.operands import dtype_name, known
+from gossamer.layouts.kernel_side import Fields
 
 ACTIVATIONS: Final = {None: 0, "relu": 1, "leaky_relu": 2}
 MATRIX: Final = struct.Struct("17q")
@@ -20,9 +20,6 @@ CHAIN: Final = struct.Struct("11q")
 # dtype of a table row -> gs_dtype of inputs and arithmetic, and of values where they are narrower
 DTYPES: Final = {"float32": (0, 0), "float64": (1, 0), "float32-bfloat16": (0, 2), "float32-int8": (0, 3)}
 NARROW: Final = ("bfloat16", "int8")
-
-Address = Callable[[Any], int]
-Fields = tuple[int, ...]
 
 
 def resolved(array: Any) -> Any:
@@ -88,75 +85,6 @@ def name_of(dtype: Any) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _csr(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
-    rows, cols = index
-    if rows.shape[0] != shape[0] + 1:
-        raise ShapeError("kernels.cpu", expected=f"row_ptr [{shape[0] + 1}]", got=f"{tuple(rows.shape)}")
-    return (0, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], cols.shape[0], rows.itemsize,
-            cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip
-
-
-def _fanin(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
-    rows, cols = index
-    active, k = cols.shape
-    if rows.shape[0] != active:
-        raise ShapeError("kernels.cpu", expected=f"cols [{rows.shape[0]}, k]", got=f"{tuple(cols.shape)}")
-    return (1, dtype, shape[0], shape[1], shape[2], k, 0, active, values.shape[0], active * k, rows.itemsize,
-            cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip
-
-
-def _nm(
-    dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address, layout: int = 2
-) -> Fields:
-    (offset,) = index
-    n_cols = math.prod(offset.shape)
-    return (layout, dtype, shape[0], shape[1], 1, shape[2], shape[3], 0, values.shape[0], n_cols, 0,
-            offset.itemsize, at(values), 0, at(offset))  # fmt: skip
-
-
-def _nm_lanes(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
-    return _nm(dtype, values, index, shape, at, layout=3)
-
-
-def _nm_bytes(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
-    return _nm(dtype, values, index, shape, at, layout=7)
-
-
-def _dense(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
-    del index
-    return (4, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], 0, 0, 0, at(values), 0, 0)
-
-
-def _csr_bands(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
-    starts, cols = index
-    n_starts = -(-shape[1] // shape[2]) * shape[0] + 1
-    if starts.shape[0] != n_starts:
-        raise ShapeError("kernels.cpu", expected=f"starts [{n_starts}]", got=f"{tuple(starts.shape)}")
-    return (6, dtype, shape[0], shape[1], 1, 0, shape[2], 0, values.shape[0], cols.shape[0], starts.itemsize,
-            cols.itemsize, at(values), at(starts), at(cols))  # fmt: skip
-
-
-def _block(dtype: int, values: Any, index: Sequence[Any], shape: Sequence[int], at: Address) -> Fields:
-    rows, cols = index
-    n_out, n_in, h, w = shape
-    if rows.shape[0] != n_out // h + 1:
-        raise ShapeError("kernels.cpu", expected=f"row_ptr [{n_out // h + 1}]", got=f"{tuple(rows.shape)}")
-    return (5, dtype, n_out, n_in, h, 0, w, 0, values.shape[0], cols.shape[0], rows.itemsize, cols.itemsize,
-            at(values), at(rows), at(cols))  # fmt: skip
-
-
-FIELDS: Final = {
-    "csr": _csr,
-    "fanin": _fanin,
-    "nm": _nm,
-    "nm_lanes": _nm_lanes,
-    "nm_bytes": _nm_bytes,
-    "dense": _dense,
-    "csr_bands": _csr_bands,
-    "block": _block,
-}
-
-
 def computed(values: Any) -> str:
     """The dtype of the inputs that go with these values: narrow ones are multiplied in float32.
 
@@ -181,7 +109,7 @@ def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int],
     Args:
         values: [>= used], float32, float64, bfloat16 or int8, contiguous - a tensor or an array.
         index: the layout's integer tensors, contiguous.
-        layout: key of `FIELDS`.
+        layout: its name.
         shape: the layout's integers.
         scale: [n_out], float32: a connection of int8 values weighs ``scale[row]`` times its value; or None.
 
@@ -189,11 +117,10 @@ def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int],
         DtypeError: values of another type.
         ShapeError: an unknown layout, or index tensors whose sizes differ.
     """
-    if layout not in FIELDS:
-        raise ShapeError("kernels.cpu", expected=f"a layout of {', '.join(FIELDS)}", got=repr(layout))
+    kind = known("kernels.cpu", layout)
     name = row_dtype(values)
     if name not in DTYPES:
         raise DtypeError("kernels.cpu", expected="float32, float64, bfloat16 or int8 values", got=name)
     dtype, narrow = DTYPES[name]
     at_scale = 0 if scale is None else address(scale)
-    return (*FIELDS[layout](dtype, values, index, shape, address), narrow, at_scale)
+    return (*kind.fields(dtype, values, index, shape, address), narrow, at_scale)

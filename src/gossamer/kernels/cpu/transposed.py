@@ -13,6 +13,7 @@ from gossamer.errors import TopologyError
 from gossamer.kernels import modes
 from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.kept import Kept
+from gossamer.layouts.kernel_side import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,7 +114,7 @@ def transposed_bytes(connections: int, row_bytes: int) -> int:
     return 0 if scatters else connections * 13 // 2
 
 
-def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transposed | None:
+def find(index: Sequence[Tensor], matrix: Fields, row_bytes: int) -> Transposed | None:
     """The transposed index to use for an input gradient, made now if it was not; None: scatter.
 
     Args:
@@ -149,7 +150,7 @@ def find(index: Sequence[Tensor], matrix: pack.Fields, row_bytes: int) -> Transp
     return found
 
 
-def _make(matrix: pack.Fields, *, thrifty: bool) -> Transposed | None:
+def _make(matrix: Fields, *, thrifty: bool) -> Transposed | None:
     """Build the transposed index of a matrix; thrifty: None where columns start in vain in most blocks of rows."""
     from torch import empty, int32, uint16
 

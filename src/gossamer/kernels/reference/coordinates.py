@@ -1,92 +1,33 @@
-"""Every layout as coordinates: which output, which input, which value. The definition of the layouts."""
+"""Every layout as coordinates, on tensors: which output, which input, which value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from gossamer.errors import ShapeError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from gossamer.kernels.operands import known
 
 
-def _csr(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    pointer, col = (t.long() for t in index)
-    row = torch.repeat_interleave(torch.arange(shape[0], device=col.device), pointer.diff())
-    return row, col[: row.numel()]
+@dataclass(frozen=True)
+class _Tensors:
+    """What coordinates are made with on one device."""
 
+    device: torch.device | None
 
-def _fanin(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    rows, cols = (t.long() for t in index)
-    group = shape[2]
-    member = torch.arange(group, device=cols.device)
-    row = (rows[:, None, None] * group + member).expand(*cols.shape, group)
-    return row.reshape(-1), cols[:, :, None].expand(*cols.shape, group).reshape(-1)
+    def arange(self, end: int) -> Tensor:
+        return torch.arange(end, device=self.device)
 
+    def repeat(self, numbers: Tensor, counts: Tensor) -> Tensor:
+        return torch.repeat_interleave(numbers, counts)
 
-def _nm(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    (offset,) = index
-    n_out, n_in, _, m = shape
-    row = torch.arange(n_out, device=offset.device)[:, None, None].expand(offset.shape)
-    tile = torch.arange(n_in // m, device=offset.device)[None, :, None]
-    return row.reshape(-1), (tile * m + offset.long()).reshape(-1)
+    def wide(self, numbers: Tensor) -> Tensor:
+        return numbers.long()
 
-
-def _nm_lanes(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    (offset,) = index
-    _, n_in, _, m = shape
-    lane = torch.arange(8, device=offset.device)
-    row = (torch.arange(offset.shape[0], device=offset.device)[:, None, None, None] * 8 + lane).expand(
-        offset.shape
-    )
-    tile = torch.arange(n_in // m, device=offset.device)[None, :, None, None]
-    return row.reshape(-1), (tile * m + offset.long()).reshape(-1)
-
-
-def _nm_bytes(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    (offset,) = index
-    m = shape[3]
-    block, pair, _, neuron, _ = (
-        torch.arange(size, device=offset.device).view([-1 if d == axis else 1 for d in range(5)])
-        for axis, size in enumerate(offset.shape)
-    )
-    row = (block * 16 + neuron).expand(offset.shape)
-    return row.reshape(-1), (pair * 2 * m + offset.long()).reshape(-1)
-
-
-def _dense(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    del index
-    flat = torch.arange(shape[0] * shape[1])
-    return flat // max(shape[1], 1), flat % max(shape[1], 1)
-
-
-def _csr_bands(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    starts, col = (t.long() for t in index)
-    n_out, _, band = shape
-    part = torch.repeat_interleave(torch.arange(starts.numel() - 1, device=col.device), starts.diff())
-    return part % max(n_out, 1), part // max(n_out, 1) * band + col[: part.numel()]
-
-
-def _block(index: Sequence[Tensor], shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    n_out, n_in, h, w = shape
-    row, col = _csr(index, (n_out // h, n_in // w))
-    member = torch.arange(h * w, device=col.device)
-    return (row[:, None] * h + member // w).reshape(-1), (col[:, None] * w + member % w).reshape(-1)
-
-
-_LAYOUTS = {
-    "csr": _csr,
-    "fanin": _fanin,
-    "nm": _nm,
-    "nm_lanes": _nm_lanes,
-    "nm_bytes": _nm_bytes,
-    "dense": _dense,
-    "csr_bands": _csr_bands,
-    "block": _block,
-}
+    def spread(self, numbers: Tensor, shape: Sequence[int]) -> Tensor:
+        return numbers.expand(*shape)
 
 
 def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -94,13 +35,12 @@ def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> t
 
     Args:
         index: the layout's integer tensors.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"nm_lanes"``, ``"nm_bytes"``, ``"csr_bands"``, ``"block"`` or
-            ``"dense"``.
+        layout: its name.
         shape: the layout's integers.
 
     Returns:
         (row, column), int64 [used] each: ``values[i]`` connects input ``column[i]`` to output ``row[i]``.
-        Rows past n_out are padding of ``"nm_lanes"`` and ``"nm_bytes"``, columns past n_in of the latter.
+        Rows past n_out and columns past n_in are padding.
 
     Raises:
         ShapeError: an unknown layout.
@@ -108,11 +48,17 @@ def coordinates(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> t
     Cost: O(connections) time and memory.
 
     Example:
-        >>> import torch
         >>> row, col = coordinates([torch.tensor([[[1], [0]]], dtype=torch.uint8)], "nm", [1, 4, 1, 2])
         >>> row.tolist(), col.tolist()
         ([0, 0], [1, 2])
     """
-    if layout not in _LAYOUTS:
-        raise ShapeError("kernels.reference", expected=f"a layout of {', '.join(_LAYOUTS)}", got=repr(layout))
-    return _LAYOUTS[layout](index, shape)
+    return known("kernels.reference", layout).coordinates(index, shape, _made(index))
+
+
+def inside(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> bool:
+    """Whether the reference kernels stay inside their operands; they need no order."""
+    return known("kernels.reference", layout).inside(index, shape, _made(index))
+
+
+def _made(index: Sequence[Tensor]) -> _Tensors:
+    return _Tensors(index[0].device if index else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from gossamer.kernels.operands import known
 from gossamer.kernels.reference.coordinates import coordinates
 from gossamer.kernels.reference.rounding import in_steps
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 def linear(layout: str) -> Callable[..., Tensor]:
     """``f(x, values, index, bias, shape, scale)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias.
 
-    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. ``"nm_bytes"``
-    reads x rounded by `in_steps`.
+    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. Layouts whose
+    activations are int8 read x rounded by `in_steps`.
     """
+    kind = known("kernels.reference", layout)
 
     def call(
         x: Tensor,
@@ -29,11 +31,11 @@ def linear(layout: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         row, col = (t.to(x.device) for t in coordinates(index, layout, shape))
         step = None
-        if layout == "nm_bytes":
+        if kind.activations == "int8":
             x, step = in_steps(x)
             col = col.clamp(max=x.shape[1] - 1)  # padding weighs nothing
         products = values[: row.numel(), None].to(x.dtype) * x.t()[col]
-        padded = max(shape[0], -(-shape[0] // 16) * 16 if layout in ("nm_lanes", "nm_bytes") else 0)
+        padded = -(-shape[0] // kind.lanes) * kind.lanes
         y = products.new_zeros(padded, x.shape[0]).index_add(0, row, products)[: shape[0]]
         y = y if step is None else y * step
         y = y if scale is None else y * scale[:, None]
