@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 
 from gossamer.data.recipe import Recipe
 from gossamer.errors import ConfigError
-from gossamer.registry import did_you_mean
+from gossamer.registry import check_choice
 
+SPELLING = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _RECIPES: dict[str, Recipe] = {}
 
 
@@ -24,7 +26,7 @@ def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
         The function, unchanged.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken, or not of small letters, digits and hyphens, as the names of all data sets are.
 
     Example:
         >>> from gossamer.data import Spec, names
@@ -37,6 +39,13 @@ def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
         >>> unregister("rings")
     """
     recipe = make()
+    if not SPELLING.fullmatch(recipe.name):
+        raise ConfigError(
+            "register",
+            expected="a name of small letters and digits, with hyphens between words",
+            got=repr(recipe.name),
+            hint=f"call it {'-'.join(re.findall('[a-z0-9]+', recipe.name.lower()))!r}",
+        )
     if recipe.name in _RECIPES:
         raise ConfigError(
             "register", expected="a new name", got=f"{recipe.name!r} a second time", hint="rename one"
@@ -94,13 +103,7 @@ def recipe_of(name: str) -> Recipe:
         (28, 28)
     """
     _discover()
-    if name not in _RECIPES:
-        raise ConfigError(
-            "data set",
-            expected=f"one of {', '.join(names())}",
-            got=repr(name),
-            hint=did_you_mean(name, names()),
-        )
+    check_choice("data set", name, names())
     return _RECIPES[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 from pathlib import Path
@@ -146,6 +147,36 @@ def test_names_are_unique_and_unknown_ones_are_answered_with_the_list(toy: data.
         data.register(lambda: toy)
     with pytest.raises(ConfigError, match="one of cifar10, cifar10-small, digits"):
         data.load("imagenet")
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        ("Toy", "toy"),
+        ("toy_set_2", "toy-set-2"),
+        ("toy set", "toy-set"),
+        ("toy--set", "toy-set"),
+        ("-toy", "toy"),
+    ],
+)
+def test_names_are_spelt_one_way(toy: data.Recipe, name: str, better: str) -> None:
+    """Small letters and digits, hyphens between words; and nothing is registered else."""
+    with pytest.raises(ConfigError, match=f"call it '{better}'"):
+        data.register(lambda: dataclasses.replace(toy, name=name))
+    assert name not in data.names()
+
+
+def test_other_spellings_are_answered_and_not_taken() -> None:
+    """A data set has one name, in files and on the command line too."""
+    for name, meant in (("fashion_mnist", "fashion-mnist"), ("MNIST", "mnist"), ("cifar-10", "cifar10")):
+        with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+            data.load(name)
+
+
+def test_a_file_may_have_underscores_for_hyphens(alone: None, tmp_path: Path) -> None:
+    x, y = np.zeros((5000, 32, 32, 3), np.uint8), np.zeros(5000, np.uint8)
+    np.savez(tmp_path / "cifar10_small.npz", x_train=x, y_train=y, x_test=x[:1000], y_test=y[:1000])
+    assert data.load("cifar10-small", root=tmp_path).name == "cifar10-small"
 
 
 def test_a_recipe_is_checked() -> None:
