@@ -96,7 +96,7 @@ class Masked(SparseModule):
         return self.weight * self.mask
 
     def to_dense(self) -> Tensor:
-        """The weight the layer computes with, of the dense layer's shape; a copy."""
+        """A copy of the weight that the layer computes with, of the dense layer's shape; gradients reach ``weight``."""
         return self.effective_weight()
 
     def _leave(self, new: Tensor) -> None:

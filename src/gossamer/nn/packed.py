@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.measure import require_memory
-from gossamer.nn.dense_view import DenseView, refusal
+from gossamer.nn.dense_view import DenseView, ReadOnly, refusal
 from gossamer.nn.fingerprint import NAME, code_of, number_in, number_of
 from gossamer.nn.index import Indexed
 from gossamer.nn.resize import refuse_fixed_size, resize_
@@ -54,9 +54,9 @@ class Packed(Indexed):
         raise refusal("weight =")
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
-        """As every module, but for a dense weight: the layer would not compute with it."""
-        if name == "weight":
-            raise refusal("register_parameter")
+        """As every module, but for a dense weight, under any name: the layer would not compute with it."""
+        if name == "weight" or isinstance(param, ReadOnly):
+            raise refusal(f"register_parameter({name!r})")
         super().register_parameter(name, param)
 
     def to_dense(self) -> Tensor:

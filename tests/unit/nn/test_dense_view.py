@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 import gossamer as gs
 from gossamer.errors import MemoryShortage, SparseEfficiencyWarning, StateError
@@ -168,6 +169,12 @@ WRITES: dict[str, Callable[[gs.SparseLinear], object]] = {
     "memory": lambda m: m.weight.data_ptr(),
     "parameter of it": lambda m: nn.Parameter(m.weight),
     "vector": lambda m: nn.utils.vector_to_parameters(torch.ones(128), [m.weight]),
+    "pruned": lambda m: prune.l1_unstructured(m, "weight", 0.5),
+    "pruned by rows": lambda m: prune.ln_structured(m, "weight", 0.5, 2, 0),
+    "pruned with others": lambda m: prune.global_unstructured(
+        [(m, "weight"), (nn.Linear(4, 4), "weight")], pruning_method=prune.L1Unstructured, amount=0.5
+    ),
+    "registered": lambda m: m.register_parameter("weight", nn.Parameter(ones())),
     "assigned parameter": lambda m: setattr(m, "weight", nn.Parameter(ones())),
     "assigned tensor": lambda m: setattr(m, "weight", ones()),
     "assigned nothing": lambda m: setattr(m, "weight", None),
@@ -184,6 +191,39 @@ def test_what_would_be_written_to_a_copy_is_refused(how: str) -> None:
         WRITES[how](one)
     assert all(torch.equal(before[name], tensor) for name, tensor in one.state_dict().items())
     assert one.values.requires_grad
+
+
+@reads
+@pytest.mark.parametrize(
+    "how", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm]
+)
+def test_a_weight_that_is_not_stored_is_not_parametrized(how: Callable[[nn.Module], object]) -> None:
+    """In torch's words; the values, which are stored, can be."""
+    one, x = layer(), torch.randn(3, 16)
+    before, y = copy.deepcopy(one.state_dict()), one(x)
+    with pytest.raises(ValueError, match="'weight'"):
+        how(one)
+    assert before.keys() == one.state_dict().keys()
+    assert torch.equal(one(x), y)
+
+
+@pytest.mark.parametrize("home", ["linear", "convolution"])
+def test_a_masked_weight_is_a_parameter_that_torch_prunes(home: str) -> None:
+    """What is written outside of the mask is never computed with, nor in ``to_dense``."""
+    one = gs.MaskedLinear(16, 8, density=0.5)
+    one = gs.MaskedConv2d(nn.Conv2d(8, 8, 3), density=0.5) if home == "convolution" else one
+    x = torch.randn(2, 16) if home == "linear" else torch.randn(2, 8, 5, 5)
+    nn.init.constant_(one.weight, 2.0)
+    assert torch.equal(one.to_dense(), 2.0 * one.mask)
+    dense = nn.Linear(16, 8) if home == "linear" else nn.Conv2d(8, 8, 3)
+    dense.load_state_dict({"weight": one.to_dense().detach(), "bias": one.bias.detach()})
+    torch.testing.assert_close(one(x), dense(x))
+    one.to_dense().sum().backward()
+    assert torch.equal(one.weight.grad, one.mask.float())
+    connections = one.connections
+    prune.random_unstructured(one, "weight", 0.5)
+    assert int((one.to_dense() != 0).sum()) < connections == one.connections
+    assert torch.equal(one.to_dense(), one.weight * one.mask)
 
 
 @reads
