@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from gossamer.errors import ConfigError
 
 T = TypeVar("T")
+
+ZEROS = (
+    "sparsity",
+    "amount",
+    "ratio",
+    "pruning_ratio",
+)  # what others call the share of connections that are gone
 
 
 class Registry(Generic[T]):
@@ -46,13 +55,7 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> type[T]:
-        if name not in self._classes:
-            raise ConfigError(
-                f"{self.kind} by name",
-                expected=f"one of {', '.join(self)}",
-                got=repr(name),
-                hint=did_you_mean(name, self),
-            )
+        check_choice(f"{self.kind} by name", name, self)
         return self._classes[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -65,6 +68,8 @@ class Registry(Generic[T]):
 def did_you_mean(given: object, names: Iterable[str]) -> str:
     """A hint with the name that was probably meant, or an empty string.
 
+    Case, spaces, hyphens and underscores make no difference to what is close.
+
     Args:
         given: object - what was given, of any type.
         names: those there are.
@@ -72,9 +77,122 @@ def did_you_mean(given: object, names: Iterable[str]) -> str:
     Example:
         >>> did_you_mean("rigel", ["set", "rigl", "srigl"]), did_you_mean("magic", ["set"])
         ("did you mean 'rigl'?", '')
+        >>> did_you_mean("CIFAR_10", ["cifar10", "cifar10-small"])
+        "did you mean 'cifar10'?"
     """
-    close = difflib.get_close_matches(str(given).lower(), list(names), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
+    plain = {_plain(name): name for name in names}
+    close = difflib.get_close_matches(_plain(str(given)), list(plain), n=1)
+    return f"did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    """A name without what is often spelt otherwise."""
+    return re.sub(r"[\s_-]", "", name.lower())
+
+
+def check_choice(operation: str, given: object, known: Iterable[str]) -> None:
+    """Refuse a word that is not among those known.
+
+    Args:
+        operation: str - named in the error, e.g. "sparsify(home=)".
+        given: object - what was given, of any type.
+        known: the words there are.
+
+    Raises:
+        ConfigError: with the list, and the word that was probably meant.
+
+    Example:
+        >>> check_choice("freeze(prefer=)", "Size", ("speed", "size"))
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.ConfigError: freeze(prefer=): expected one of speed, size, got 'Size'; did you mean 'size'?
+    """
+    known = list(known)
+    if not (isinstance(given, str) and given in known):
+        raise ConfigError(
+            operation,
+            expected=f"one of {', '.join(known)}",
+            got=repr(given)[:80],
+            hint=did_you_mean(given, known),
+        )
+
+
+def check_names(operation: str, given: Iterable[object], of: str, known: Iterable[str]) -> None:
+    """Refuse the names that are not among those known.
+
+    Args:
+        operation: str - named in the error.
+        given: what was given.
+        of: str - what they are names of, e.g. "layers".
+        known: the names there are.
+
+    Raises:
+        ConfigError: with both lists, and the name that was probably meant by the first wrong one.
+
+    Example:
+        >>> check_names("attach(fixed=)", ["fc_1"], "layers", ["fc1", "fc2"])
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.ConfigError: attach(fixed=): expected layers among fc1, fc2, got 'fc_1'; did you mean 'fc1'?
+    """
+    known = list(known)
+    if unknown := [name for name in given if not (isinstance(name, str) and name in known)]:
+        raise ConfigError(
+            operation,
+            expected=f"{of} among {', '.join(known)}",
+            got=", ".join(repr(name) for name in unknown),
+            hint=did_you_mean(unknown[0], known),
+        )
+
+
+def setting_meant(name: str, value: object, known: Iterable[str]) -> str:
+    """A hint with the setting that was probably meant by one that there is not, or an empty string.
+
+    Args:
+        name: str - of the setting.
+        value: object - what it was to be.
+        known: the settings there are.
+
+    Example:
+        >>> setting_meant("sparsity", 0.9, ["density", "pattern"])
+        'density is the share of connections that exist, 1 - sparsity: pass density=0.1'
+        >>> setting_meant("patern", "fanin", ["density", "pattern"])
+        "did you mean 'pattern'?"
+    """
+    known = list(known)
+    if name not in ZEROS or "density" not in known:
+        return did_you_mean(name, known)
+    share = isinstance(value, (int, float)) and 0 <= value < 1
+    example = f"density={1 - float(value):g}" if share else "density=0.1 for 90 % zeros"  # type: ignore[arg-type]
+    return f"density is the share of connections that exist, 1 - sparsity: pass {example}"
+
+
+def refuse_unknown(function: Callable[..., object], unknown: Mapping[str, object]) -> None:
+    """Refuse keyword arguments that a function does not have, in the words of those that it has.
+
+    Args:
+        function: callable - takes ``**unknown`` in order to answer them.
+        unknown: name -> value.
+
+    Raises:
+        ConfigError: there are some.
+
+    Example:
+        >>> def prune(density, **unknown): refuse_unknown(prune, unknown)
+        >>> prune(0.1, densty=0.2)
+        Traceback (most recent call last):
+        ...
+        gossamer.errors.ConfigError: prune: expected arguments among density, got densty=; did you mean 'density'?
+    """
+    for name, value in unknown.items():
+        parameters = inspect.signature(function).parameters.values()
+        known = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+        raise ConfigError(
+            function.__name__,
+            expected=f"arguments among {', '.join(known)}",
+            got=f"{name}=",
+            hint=setting_meant(name, value, known),
+        )
 
 
 def discover(package: str, path: list[str]) -> None:

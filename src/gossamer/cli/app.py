@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple
 
@@ -12,6 +12,7 @@ import typer
 
 from gossamer import errors
 from gossamer.cli.output import Output
+from gossamer.registry import ZEROS, setting_meant
 from gossamer.version import __version__
 
 USAGE_ERRORS = (errors.ConfigError, errors.DensityError, errors.PatternError)
@@ -58,7 +59,9 @@ def command(flags: Sequence[Flag] = ()) -> Callable[[Command], Command]:
             if flags:
                 given = {flag.setting: arguments.pop(flag.name) for flag in flags}
                 arguments["overrides"] = {name: value for name, value in given.items() if value is not None}
+            unknown = {word: arguments.pop(word, None) for word in ZEROS}
             try:
+                _refuse_zeros(unknown)
                 _with_packages(function, out, arguments)
             except (errors.GossamerError, OSError) as error:
                 if debug:
@@ -76,6 +79,15 @@ def command(flags: Sequence[Flag] = ()) -> Callable[[Command], Command]:
     return decorate
 
 
+def _refuse_zeros(given: Mapping[str, float | None]) -> None:
+    """Answer options that count the zeros with the one that counts connections; raises ConfigError."""
+    for word, value in given.items():
+        if value is not None:
+            option = f"--{word.replace('_', '-')}"
+            hint = setting_meant(word, value, ("density",))
+            raise errors.ConfigError(option, expected="--density", got=f"{option} {value:g}", hint=hint)
+
+
 def _with_packages(function: Command, out: Output, arguments: dict[str, Any]) -> None:
     """Call a command; a package that it needs and that is not there is an error of ours."""
     try:
@@ -87,11 +99,13 @@ def _with_packages(function: Command, out: Output, arguments: dict[str, Any]) ->
 
 
 def _parameters(function: Command, flags: Sequence[Flag]) -> list[inspect.Parameter]:
-    """What Typer sees: the function's own parameters, the flags, and what all commands share."""
+    """What Typer sees: the function's own parameters, the flags, what is answered only, and what all commands share."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
     kept = [parameter.replace(kind=keyword) for parameter in own if parameter.name != "overrides"]
     options = {flag.name: Annotated[flag.kind | None, typer.Option(help=flag.help)] for flag in flags}
+    if "density" in {*options, *(parameter.name for parameter in kept)}:
+        options |= dict.fromkeys(ZEROS, Annotated[float | None, typer.Option(hidden=True)])
     added = [
         inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in options.items()
     ]

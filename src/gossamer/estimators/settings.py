@@ -11,9 +11,10 @@ import torch
 from gossamer.bounds import LARGEST_DECAY, LARGEST_RATE, LARGEST_SLOPE
 from gossamer.errors import ConfigError, PatternError
 from gossamer.estimators.network import ACTIVATIONS
+from gossamer.nn.arguments import pattern_of
 from gossamer.patterns import NM, Pattern, parse
 from gossamer.registry import did_you_mean
-from gossamer.rules import Rule, rules
+from gossamer.rules import Rule, rule_of, rules
 from gossamer.rules.base import is_number, is_whole
 from gossamer.training import OPTIMIZERS
 
@@ -45,6 +46,10 @@ def _flag(value: Any) -> bool:
 def _among(names: Iterable[str]) -> Callable[[Any], bool]:
     known = tuple(names)
     return lambda value: isinstance(value, str) and value in known
+
+
+def _rule(value: Any) -> bool:
+    return isinstance(value, Rule) or (isinstance(value, str) and value.strip().lower() in list(rules))
 
 
 def _device(value: Any) -> bool:
@@ -99,7 +104,7 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda v: v is None or (_number(v) and v > 0),
     ),
     "pattern": ("a Pattern or its short name", lambda v: isinstance(v, (str, Pattern))),
-    "rule": (f"a Rule or one of {', '.join(rules)}", lambda v: isinstance(v, Rule) or _among(rules)(v)),
+    "rule": (f"a Rule or one of {', '.join(rules)}", _rule),
     "drop_fraction": ("a number in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1),
     "update_every": ("an integer >= 1 or None", lambda v: v is None or _count(v)),
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", _among(OPTIMIZERS)),
@@ -127,7 +132,12 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         ),
     ),
 }
-WORDS: dict[str, Iterable[str]] = {"activation": ACTIVATIONS, "rule": rules, "optimizer": OPTIMIZERS}
+WORDS: dict[str, Iterable[str]] = {
+    "activation": ACTIVATIONS,
+    "rule": rules,
+    "optimizer": OPTIMIZERS,
+    "class_weight": ("balanced",),
+}
 NAMED = ("unstructured", "fanin", "nm:1:8", "block:4")  # one of each kind, for hints
 
 
@@ -169,7 +179,7 @@ def _meant(parameter: str, value: Any) -> str:
 def _check_counted(name: str, parameters: Mapping[str, Any]) -> None:
     """Refuse settings that leave open how many connections there are."""
     pattern = parameters.get("pattern")
-    fixed = isinstance(parse(pattern) if isinstance(pattern, str) else pattern, NM)
+    fixed = pattern is not None and isinstance(pattern_of(pattern, f"{name}(pattern=)"), NM)
     if parameters["density"] is None and parameters["epsilon"] is None and not fixed:
         raise ConfigError(
             f"{name}(epsilon=)",
@@ -182,8 +192,7 @@ def _check_counted(name: str, parameters: Mapping[str, Any]) -> None:
 def _check_together(name: str, parameters: Mapping[str, Any]) -> None:
     """Refuse settings that exclude each other, also where all layers of this table would be dense."""
     rule, pattern = parameters["rule"], parameters["pattern"]
-    made = rules[rule]() if isinstance(rule, str) else rule
-    zeros = parse(pattern) if isinstance(pattern, str) else pattern
+    made, zeros = rule_of(rule), pattern_of(pattern, f"{name}(pattern=)")
     epsilon = parameters.get("epsilon") if parameters.get("density") is None else None
     if isinstance(zeros, NM) and epsilon is not None:
         raise ConfigError(

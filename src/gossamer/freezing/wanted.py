@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 from gossamer.errors import ConfigError
 from gossamer.layouts import layouts
 from gossamer.layouts.values import ACTIVATIONS, EXACT, NARROW
+from gossamer.registry import check_choice, check_names
 
 if TYPE_CHECKING:
     from gossamer.network.plan import Plan
@@ -58,28 +59,18 @@ class Wanted:
         prefer: str = SPEED,
     ) -> Wanted:
         """Check all that was asked for; raises ConfigError."""
-        _check_layouts([] if keep == "fastest" else _values(keep))
+        _check_keep(keep, layers)
         allowed = None if allowed is None else _listed("freeze(candidates=)", "layouts", allowed)
-        _check_layouts(allowed or ())
-        layers = list(layers)
-        if not isinstance(keep, str) and (unknown := [name for name in keep if name not in layers]):
-            raise ConfigError(
-                "freeze(keep=)",
-                expected=f"linear layers among {', '.join(layers)}",
-                got=", ".join(map(repr, unknown)),
-            )
-        if values not in (EXACT, *NARROW):
-            raise ConfigError(
-                "freeze(values=)", expected=f"one of {EXACT}, {', '.join(NARROW)}", got=repr(values)
-            )
-        if activations not in ACTIVATIONS or activations not in (EXACT, values):
+        check_names("freeze(candidates=)", allowed or (), "layouts", layouts)
+        check_choice("freeze(values=)", values, (EXACT, *NARROW))
+        check_choice("freeze(activations=)", activations, ACTIVATIONS)
+        if activations not in (EXACT, values):
             raise ConfigError(
                 "freeze(activations=)",
-                expected=f"one of {', '.join(ACTIVATIONS)}, and int8 with values='int8' only",
+                expected=f"{EXACT}, or {activations} with values={activations!r}",
                 got=f"{activations!r} with {values} values",
             )
-        if prefer not in (SPEED, SIZE):
-            raise ConfigError("freeze(prefer=)", expected=f"{SPEED} or {SIZE}", got=repr(prefer))
+        check_choice("freeze(prefer=)", prefer, (SPEED, SIZE))
         return cls(
             keep,
             None if allowed is None else frozenset(allowed),
@@ -96,19 +87,16 @@ class Wanted:
         return self.keep.get(name, self.keep.get(name.rpartition(":")[0]))  # "fc:2" is the second use of "fc"
 
 
-def _values(keep: Any) -> list[Any]:
-    """The layouts that are named."""
-    if not isinstance(keep, (str, Mapping)):
+def _check_keep(keep: Any, layers: Iterable[str]) -> None:
+    """Refuse layouts and layers that there are not."""
+    if isinstance(keep, str):
+        check_choice("freeze(keep=)", keep, ("fastest", *layouts))
+    elif isinstance(keep, Mapping):
+        check_names("freeze(keep=)", keep, "linear layers", layers)
+        check_names("freeze(keep=)", keep.values(), "layouts", layouts)
+    else:
         expected = "fastest, a layout, or a mapping layer -> layout"
         raise ConfigError("freeze(keep=)", expected=expected, got=repr(keep)[:80])
-    return [keep] if isinstance(keep, str) else list(keep.values())
-
-
-def _check_layouts(named: Iterable[Any]) -> None:
-    if unknown := [name for name in named if not isinstance(name, str) or name not in layouts]:
-        raise ConfigError(
-            "freeze", expected=f"layouts among {', '.join(layouts)}", got=", ".join(map(repr, unknown))
-        )
 
 
 def _listed(operation: str, of: str, given: Any) -> list[Any]:

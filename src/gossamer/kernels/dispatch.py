@@ -17,6 +17,7 @@ from gossamer.kernels.operands import known
 from gossamer.kernels.scanned import Scanned
 from gossamer.kernels.spec import KernelSpec
 from gossamer.kernels.table import TRAINED, rows
+from gossamer.registry import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ def _check(isa: str) -> None:
         got=isa,
         hint=(library.why_missing() or "this processor or this build does not have it")
         if isa in library.ISAS
-        else "no such name",
+        else did_you_mean(isa, there) or "no such name",
     )
 
 

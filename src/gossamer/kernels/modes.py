@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Final
 
-from gossamer.errors import ConfigError
+from gossamer.registry import check_choice
 
 MODES: Final = ("auto", "always", "never")
 
@@ -26,8 +26,7 @@ def checked(operation: str, mode: str) -> str:
     Raises:
         ConfigError: it is not.
     """
-    if mode not in MODES:
-        raise ConfigError(operation, expected=f"one of {', '.join(MODES)}", got=repr(mode))
+    check_choice(operation, mode, MODES)
     return mode
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gossamer.errors import ConfigError
+from gossamer.registry import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,12 @@ def training_flops(method: str, f_s: float, f_d: float, every: int = 100) -> flo
     if method in _RIGL:
         return (3 * f_s * every + 2 * f_s + f_d) / (every + 1)
     known = ("dense", *_STATIC, "snfs", *_RIGL)
-    raise ConfigError("training_flops", expected=f"one of {', '.join(known)}", got=repr(method))
+    raise ConfigError(
+        "training_flops",
+        expected=f"one of {', '.join(known)}",
+        got=repr(method),
+        hint=did_you_mean(method, known),
+    )
 
 
 def size_bits(layers: Iterable[tuple[int, int]], biases: int = 0) -> int:

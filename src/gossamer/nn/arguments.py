@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from gossamer.errors import ConfigError, DensityError, DtypeError, GossamerError
 from gossamer.patterns import FanIn, Pattern, parse
-from gossamer.registry import did_you_mean
-
-KNOWN = (
-    "density",
-    "pattern",
-    "allocation",
-    "home",
-    "generator",
-    "skip",
-    "dense_first",
-    "dense_last",
-    "init",
-    "law",
-    "device",
-    "full",
-)
-
-
-def check_choices(**choices: tuple[object, Sequence[str]]) -> None:
-    """Refuse a word that is not among those allowed, name=(value, allowed); raises ConfigError with the nearest one."""
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise ConfigError(
-                f"sparsify({name}=)",
-                expected=f"one of {', '.join(allowed)}",
-                got=repr(value),
-                hint=did_you_mean(value, allowed),
-            )
-
-
-def refuse_unknown(unknown: Mapping[str, object]) -> None:
-    """Refuse arguments that do not exist, in the words of those that do; raises ConfigError."""
-    for name in unknown:
-        sparsity = "density is the share of connections that exist, 1 - sparsity: for 90 % zeros, density=0.1"
-        raise ConfigError(
-            "sparsify",
-            expected=f"arguments among {', '.join(KNOWN)}",
-            got=f"{name}=",
-            hint=sparsity if name == "sparsity" else did_you_mean(name, KNOWN),
-        )
 
 
 def pattern_of(given: Any, where: str = "sparsify(pattern=)") -> Pattern:

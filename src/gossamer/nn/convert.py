@@ -20,7 +20,7 @@ from gossamer.nn.sparse import SparseModule
 from gossamer.nn.swap import swap
 from gossamer.nn.twin import Wanted, check_fit, twin
 from gossamer.patterns import NM, Pattern
-from gossamer.registry import did_you_mean
+from gossamer.registry import check_choice, did_you_mean, refuse_unknown
 from gossamer.topology import ALLOCATIONS, allocate
 
 HOMES = ("packed", "masked")
@@ -82,8 +82,14 @@ def sparsify(
         >>> type(model[0]).__name__, report.connections
         ('SparseLinear', 26400)
     """
-    arguments.refuse_unknown(unknown)
-    arguments.check_choices(home=(home, HOMES), init=(init, INITS), law=(law, LAWS), full=(full, FULL))
+    refuse_unknown(sparsify, unknown)
+    for name, word, words in (
+        ("home", home, HOMES),
+        ("init", init, INITS),
+        ("law", law, LAWS),
+        ("full", full, FULL),
+    ):
+        check_choice(f"sparsify({name}=)", word, words)
     arguments.check_draws(generator, dense_first, dense_last)
     wanted = Wanted(arguments.pattern_of(pattern), home, init, law, generator, arguments.device_of(device))
     check_model(model)
@@ -137,7 +143,7 @@ def _densities(
 ) -> dict[str, float]:
     """Density by layer, from one number and an allocation or from a mapping."""
     if allocation is not None:
-        arguments.check_choices(allocation=(allocation, ALLOCATIONS))
+        check_choice("sparsify(allocation=)", allocation, ALLOCATIONS)
     if isinstance(density, dict):
         if allocation is not None:
             raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gossamer.errors import ConfigError
+from gossamer.registry import check_choice
 from gossamer.topology import Topology
 
 LAWS = ("he_normal", "he_uniform", "xavier_uniform", "normal")
@@ -55,10 +55,7 @@ def draw_values(
 def check_law(law: str, fan_in: str) -> None:
     """Refuse what draw_values does not know; raises ConfigError."""
     for name, value, known in (("law", law, LAWS), ("fan_in", fan_in, FAN_INS)):
-        if value not in known:
-            raise ConfigError(
-                f"initial values, {name}", expected=f"one of {', '.join(known)}", got=repr(value)
-            )
+        check_choice(f"initial values, {name}", value, known)
 
 
 def _inputs(topology: Topology, fan_in: str) -> Tensor | int:

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from gossamer.errors import ConfigError
-from gossamer.registry import Registry, did_you_mean
+from gossamer.registry import Registry, check_names
 from gossamer.rules.base import Rule, rules
 from gossamer.rules.schedules import Schedule, schedules
 
@@ -65,7 +65,7 @@ def rule_of(given: Any) -> Rule:
     if isinstance(given, Rule):
         return given
     if isinstance(given, str):
-        return build({"name": given.strip().lower()})
+        return build({"name": given})
     named = isinstance(given, type) and issubclass(given, Rule)
     raise ConfigError(
         "rule",
@@ -82,15 +82,9 @@ def _part(config: dict[str, Any]) -> Rule | Schedule:
 
 def _make(registry: Registry[T], settings: dict[str, Any]) -> T:
     """Construct by name with keyword arguments; a wrong one is a ConfigError."""
-    kind: Any = registry[str(settings.pop("name", ""))]
+    kind: Any = registry[str(settings.pop("name", "")).strip().lower()]
     allowed = [field.name for field in fields(kind)]
-    if unknown := sorted(set(settings) - set(allowed)):
-        raise ConfigError(
-            f"settings of {kind.name}",
-            expected=f"some of {', '.join(allowed)}",
-            got=", ".join(unknown),
-            hint=did_you_mean(unknown[0], allowed),
-        )
+    check_names(f"settings of {kind.name}", sorted(settings), "some", allowed)
     try:
         made: T = kind(**settings)
     except TypeError as error:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gossamer.bounds import LARGEST_DECAY, LARGEST_RATE, LARGEST_SLOPE
 from gossamer.errors import ConfigError
-from gossamer.registry import did_you_mean
+from gossamer.registry import did_you_mean, setting_meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -266,4 +266,4 @@ def _meant(problem: Any) -> str:
         return ""
     *groups, name = problem["loc"]
     group = GROUPS.get(".".join(map(str, groups)))
-    return did_you_mean(name, group.model_fields) if group else ""
+    return setting_meant(str(name), problem["input"], group.model_fields) if group else ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from gossamer.errors import ConfigError, DensityError
+from gossamer.registry import check_choice, check_names
 
 ALLOCATIONS = ("uniform", "er", "erk")
 
@@ -38,11 +39,9 @@ def allocate(
     """
     if not 0 < density <= 1:
         raise DensityError("allocate", expected="a density in (0, 1]", got=str(density))
-    if allocation not in ALLOCATIONS:
-        raise ConfigError("allocate", expected=f"one of {', '.join(ALLOCATIONS)}", got=repr(allocation))
+    check_choice("allocate", allocation, ALLOCATIONS)
     custom = dict(custom or {})
-    if unknown := sorted(set(custom) - set(shapes)):
-        raise ConfigError("allocate", expected=f"layers among {', '.join(shapes)}", got=", ".join(unknown))
+    check_names("allocate(custom=)", custom, "layers", shapes)
     for name, fixed in custom.items():
         if not 0 < fixed <= 1:
             raise DensityError(

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError
 from gossamer.nn import SparseModule
+from gossamer.registry import check_names
 from gossamer.rules import Rule, describe, rule_of
 from gossamer.trace.links import links
 from gossamer.training.engine import Engine
@@ -68,7 +69,7 @@ def attach(
     total_steps, seed = _whole("total_steps", total_steps, 1), _whole("seed", seed, None)
     rule = rule_of(rule)
     named = {name: module for name, module in model.named_modules() if isinstance(module, SparseModule)}
-    _check_names("fixed", fixed := frozenset(fixed), named)
+    check_names("attach(fixed=)", fixed := frozenset(fixed), "layers", named)
     optimizer = unwrapped(optimizer)
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     may = {name: layer for name, layer in named.items() if name not in fixed}
@@ -83,7 +84,7 @@ def attach(
     if outputs is None:
         outputs = _last_layer(model)
     else:
-        _check_names("outputs", outputs := frozenset(outputs), named)
+        check_names("attach(outputs=)", outputs := frozenset(outputs), "layers", named)
     linked = links(model)
     if rule.folds() and (bare := [link.reader for link in linked if named[link.reader].bias is None]):
         raise ConfigError(
@@ -110,14 +111,6 @@ def _whole(name: str, value: Any, least: int | None) -> int:
         bound = "a whole number" if least is None else f">= {least}"
         raise ConfigError("attach", expected=f"{name} {bound}", got=repr(value))
     return number
-
-
-def _check_names(argument: str, names: Iterable[str], named: dict[str, SparseModule]) -> None:
-    """Refuse names of layers that are not there."""
-    if unknown := sorted(set(names) - set(named)):
-        raise ConfigError(
-            f"attach({argument}=)", expected=f"layers among {', '.join(named)}", got=", ".join(unknown)
-        )
 
 
 def _check_layers(layers: dict[str, SparseModule], held: set[int], rule: Rule) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gossamer.errors import ConfigError
+from gossamer.registry import check_choice
 from gossamer.training.sgdw import SGDW
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -48,8 +48,7 @@ def named_optimizer(
         >>> named_optimizer("sgd", [torch.zeros(1)], lr=0.1).param_groups[0]["momentum"]
         0.9
     """
-    if name not in OPTIMIZERS:
-        raise ConfigError("optimizer", expected=f"one of {', '.join(OPTIMIZERS)}", got=repr(name))
+    check_choice("optimizer", name, OPTIMIZERS)
     settings: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
     if name in _MOMENTUM:
         settings["momentum"] = _MOMENTUM[name] if momentum is None else momentum

@@ -130,3 +130,14 @@ def test_quiet_says_nothing_on_stderr(call, finished, tmp_path):
 def test_markup_in_names_is_shown_not_obeyed(call, tmp_path):
     answer = call("inspect", tmp_path / "[bold]x[/bold]")
     assert "[bold]x[/bold]" in answer.stderr
+
+
+@pytest.mark.parametrize("words", [("train",), ("bench", "layer")])
+def test_an_option_that_counts_zeros_is_answered_with_the_density(call, words):
+    """It is no option: the help does not show it, and nothing runs."""
+    for option in ("--sparsity", "--pruning-ratio"):
+        answer = call(*words, option, "0.9")
+        assert answer.code == 2
+        assert "1 - sparsity: pass density=0.1" in answer.stderr
+        assert option not in call(words[0], "--help").stdout
+    assert call("inspect", "--sparsity", "0.9").code == 2

@@ -58,6 +58,8 @@ def test_there_are_examples():
         ({"epochs": 1 << 70}, "epochs="),
         ({"batch": 1 << 70}, "batch="),
         ({"optimizer": {"name": "adamm"}}, "did you mean 'adam'?"),
+        ({"sparsity": 0.9}, "1 - sparsity: pass density=0.1"),
+        ({"optimizer": {"ratio": 0.9}}, "optimizer.ratio=0.9"),
         ({"optimizer": {"weight_dekay": 0}}, "did you mean 'weight_decay'?"),
         ({"epoch": 3}, "did you mean 'epochs'?"),
         ({"schedule": {"nam": "step"}}, "did you mean 'name'?"),

@@ -109,7 +109,7 @@ def test_size_runs_the_smallest_form_of_every_layer(name: str, values: str) -> N
 
 
 def test_an_unknown_preference_is_refused() -> None:
-    with pytest.raises(ConfigError, match="speed or size"):
+    with pytest.raises(ConfigError, match="one of speed, size"):
         gs.freeze(perceptron(4, 2), torch.randn(1, 4), prefer="tiny")
 
 
