@@ -11,7 +11,7 @@ import gossamer as gs
 from gossamer import measure
 from gossamer.cli.methods import DENSE_METHOD
 from gossamer.freezing.rivals import INT8, int8_rival
-from gossamer.runs import record as layout
+from gossamer.runs import record
 from gossamer.runs.folder import restored
 from gossamer.runs.journal import write_json
 from gossamer.storage import write
@@ -47,7 +47,7 @@ def freeze_all(folders: Mapping[str, Path], samples: Samples, threads: int) -> d
     with measure.threads(threads):
         for name, folder in folders.items():
             model = restored(folder).model
-            path = folder / layout.NETWORK
+            path = folder / record.NETWORK
             if name == DENSE_METHOD:
                 networks[name] = model.requires_grad_(requires_grad=False)
                 write(path, networks[name].state_dict(), {"kind": DENSE_KIND, "version": 1})
@@ -86,7 +86,7 @@ def compare(
             "threads": threads,
             "machine": measure.machine()["cpu"],
         }
-        write_json(folders[row["method"]] / layout.SPEED, speed)
+        write_json(folders[row["method"]] / record.SPEED, speed)
     with torch.no_grad():
         right = (int8.run(samples.x_test).argmax(1) == samples.y_test).double().mean().item()
     quantized = {"accuracy": right, "best": None, "connections": rows[0]["connections"], "bytes": int8.bytes}
@@ -106,16 +106,16 @@ def _measure(runners: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, threa
 
 
 def _row(name: str, folder: Path, times: Times) -> dict[str, Any]:
-    run = layout.read_run(folder)
+    run = record.read_run(folder)
     summary = run.summary
     if summary is None:
-        raise FileNotFoundError(f"no {layout.SUMMARY} in {folder}: the run is not finished")
+        raise FileNotFoundError(f"no {record.SUMMARY} in {folder}: the run is not finished")
     return {
         "method": name,
         "accuracy": summary.accuracy,
         "best": {"epoch": summary.best.epoch, "accuracy": summary.best.accuracy},
         "connections": sum(layer.connections for layer in summary.layers),
-        "bytes": (folder / layout.NETWORK).stat().st_size,
+        "bytes": (folder / record.NETWORK).stat().st_size,
         **_speed(name, times),
     }
 

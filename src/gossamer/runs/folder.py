@@ -11,7 +11,7 @@ import torch
 
 from gossamer.errors import ConfigError, DataError, FormatError
 from gossamer.rules import describe
-from gossamer.runs import record as layout
+from gossamer.runs import record
 from gossamer.runs.build import Samples, build_model, build_optimizer, build_rule, load_samples
 from gossamer.runs.config import DENSE, RunConfig, checked_config
 from gossamer.runs.journal import write_json
@@ -50,7 +50,7 @@ def begin(
     check_parallel(decided, Loop(decided, samples).model)
     _clear(folder)
     write_json(
-        folder / layout.CONFIG,
+        folder / record.CONFIG,
         {"version": 1, "config": decided.model_dump(mode="json"), "data": samples.describe()},
     )
     return decided, samples
@@ -86,8 +86,8 @@ def reopen(folder: Path) -> tuple[RunConfig, Samples]:
         FormatError, ConfigError: a damaged one.
         DataError: the data set is gone, or another.
     """
-    document = layout.read_document(folder)
-    config = checked_config(document.config, str(folder / layout.CONFIG))
+    document = record.read_document(folder)
+    config = checked_config(document.config, str(folder / record.CONFIG))
     samples = load_samples(config.data, config.data_root)
     if samples.sha256 != document.data.sha256:
         raise DataError(f"resume {folder}", expected=f"the {samples.name} it began with", got="other content")
@@ -103,7 +103,7 @@ class Restored(NamedTuple):
     step: int
 
 
-def restored(path: Path, checkpoint: str = layout.LAST) -> Restored:
+def restored(path: Path, checkpoint: str = record.LAST) -> Restored:
     """The model of a run, for freezing and inspecting; its data set is not needed.
 
     Args:
@@ -117,12 +117,12 @@ def restored(path: Path, checkpoint: str = layout.LAST) -> Restored:
         FormatError: no such checkpoint, or a damaged one. ConfigError: no such path, or a damaged configuration.
         FileNotFoundError: a folder without a run.
     """
-    if not path.is_dir() and not (path.is_file() and (path.parent / layout.CONFIG).is_file()):
+    if not path.is_dir() and not (path.is_file() and (path.parent / record.CONFIG).is_file()):
         got = "a file outside of one" if path.exists() else "no such file or folder"
         raise ConfigError(f"open {path}", expected="a run folder, or a checkpoint in one", got=got)
     folder, name = (path, checkpoint) if path.is_dir() else (path.parent, path.name)
-    document = layout.read_document(folder)
-    config = checked_config(document.config, str(folder / layout.CONFIG))
+    document = record.read_document(folder)
+    config = checked_config(document.config, str(folder / record.CONFIG))
     if not (folder / name).is_file():
         raise FormatError(
             f"open {folder}", expected=f"a checkpoint {name}", got="none", hint="train it first"
@@ -136,7 +136,7 @@ def restored(path: Path, checkpoint: str = layout.LAST) -> Restored:
 def is_checkpoint(path: Path) -> bool:
     """Whether a path is a run folder, or a file that lies in one under a checkpoint's name."""
     return path.is_dir() or (
-        path.name in (layout.LAST, layout.BEST) and (path.parent / layout.CONFIG).is_file()
+        path.name in (record.LAST, record.BEST) and (path.parent / record.CONFIG).is_file()
     )
 
 
@@ -147,8 +147,8 @@ def forget_workers(folder: Path) -> None:
 
 
 def _of_workers(folder: Path) -> list[Path]:
-    name = re.compile(re.escape(layout.WORKER).replace(r"\{\}", r"\d+-[0-9a-f]{16}"))
-    return [path for path in folder.glob(layout.WORKER.format("*")) if name.fullmatch(path.name)]
+    name = re.compile(re.escape(record.WORKER).replace(r"\{\}", r"\d+-[0-9a-f]{16}"))
+    return [path for path in folder.glob(record.WORKER.format("*")) if name.fullmatch(path.name)]
 
 
 def _check_free(folder: Path, *, fresh: bool) -> None:
@@ -156,14 +156,14 @@ def _check_free(folder: Path, *, fresh: bool) -> None:
     where = f"run folder {folder}"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(where, expected="a folder", got="a file")
-    there = [folder / name for name in layout.FILES if os.path.lexists(folder / name)]
+    there = [folder / name for name in record.FILES if os.path.lexists(folder / name)]
     if _is_run(folder):
         if not fresh:
             hint = "go on with --resume, or delete it with --fresh"
             raise ConfigError(where, expected="a new folder", got="a run", hint=hint)
         in_the_way = [path for path in there if path.is_dir()]
     else:
-        events = folder / layout.TENSORBOARD
+        events = folder / record.TENSORBOARD
         in_the_way = there + _of_workers(folder) + [events] * os.path.lexists(events)
     if in_the_way:
         names = ", ".join(path.name for path in in_the_way)
@@ -174,7 +174,7 @@ def _check_free(folder: Path, *, fresh: bool) -> None:
 def _is_run(folder: Path) -> bool:
     """Whether a folder holds a run of ours; a foreign ``config.json`` is none."""
     try:
-        layout.read_document(folder)
+        record.read_document(folder)
     except (FormatError, FileNotFoundError):
         return False
     return True
@@ -182,12 +182,12 @@ def _is_run(folder: Path) -> bool:
 
 def _clear(folder: Path) -> None:
     """Delete what a run consists of, and nothing else that may be in its folder; the caller replaces its first file."""
-    for name in layout.FILES:
-        if name != layout.CONFIG:
+    for name in record.FILES:
+        if name != record.CONFIG:
             (folder / name).unlink(missing_ok=True)
     forget_workers(folder)
-    events = folder / layout.TENSORBOARD
-    for own in events.glob(f"*{layout.EVENTS}"):
+    events = folder / record.TENSORBOARD
+    for own in events.glob(f"*{record.EVENTS}"):
         own.unlink()
     if events.is_dir() and not events.is_symlink() and not any(events.iterdir()):
         events.rmdir()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gossamer import data
 from gossamer.errors import ConfigError, FormatError
-from gossamer.runs import record as layout
+from gossamer.runs import record
 from gossamer.runs.build import Samples, build_engine, build_model, build_optimizer, learning_rate
 from gossamer.training import Extras, check_finite, gradients, load_checkpoint, save_checkpoint
 
@@ -118,7 +118,7 @@ class Loop:
 
     def resume(self, folder: Path, checkpoint_every: int | None) -> None:
         """Stand where the last checkpoint of a run folder was written, where another process keeps the folder."""
-        if (last := folder / layout.LAST).is_file():
+        if (last := folder / record.LAST).is_file():
             self.restore(last)
 
     # --- what all do -------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import distributed as dist
 from gossamer.errors import ConfigError
 from gossamer.nn.sparse import SparseModule
 from gossamer.parallel import Server, Worker, check_wasap, data_parallel, scaled_rate
-from gossamer.runs import record as layout
+from gossamer.runs import record
 from gossamer.runs.build import build_engine, build_rule, learning_rate
 from gossamer.runs.config import DENSE
 from gossamer.runs.loop import Loop
@@ -232,7 +232,7 @@ class WorkerLoop(_Asynchronous):
     def _go_alone(self) -> None:
         """Leave the server; go on from a checkpoint of this worker's own, if one began where it begins now."""
         begun = sha256(repr(facts_of(self.model)).encode()).hexdigest()[:16]
-        self._own = self.folder / layout.WORKER.format(f"{self.group.rank}-{begun}")
+        self._own = self.folder / record.WORKER.format(f"{self.group.rank}-{begun}")
         self.worker.leave(
             self.optimizer,
             total_steps=self.total - self.switch,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gossamer.nn.sparse import SparseModule
-from gossamer.runs import record as layout
+from gossamer.runs import record
 from gossamer.runs.facts import layer_facts
 from gossamer.runs.journal import Journal, write_json
 
@@ -66,17 +66,17 @@ class Recorder:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder, self.told = folder, told
-        self.metrics = Journal(folder / layout.METRICS)
-        self.topology = Journal(folder / layout.TOPOLOGY)
-        self.pixels = Journal(folder / layout.PIXELS)
-        last = folder / layout.LAST
+        self.metrics = Journal(folder / record.METRICS)
+        self.topology = Journal(folder / record.TOPOLOGY)
+        self.pixels = Journal(folder / record.PIXELS)
+        last = folder / record.LAST
         if last.is_file():
             loop.restore(last)
         for journal in (self.metrics, self.topology, self.pixels):
             journal.cut(loop.step if last.is_file() else -1)
         self.changes_written = len(loop.engine.history) if loop.engine else 0
         self.events = SummaryWriter(
-            str(folder / layout.TENSORBOARD), purge_step=loop.step + 1, filename_suffix=layout.EVENTS
+            str(folder / record.TENSORBOARD), purge_step=loop.step + 1, filename_suffix=record.EVENTS
         )
         self.timer = Timer(checkpoint_every)
         if not last.is_file():
@@ -96,14 +96,14 @@ class Recorder:
         for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "lr"):
             self.events.add_scalar(name, row[name], row["step"])
         if loop.best["epoch"] == row["epoch"]:
-            loop.save(self.folder / layout.BEST)
+            loop.save(self.folder / record.BEST)
         self._save(loop)
         self.told(loop, row)
 
     def finish(self, loop: Loop) -> dict[str, Any]:
         """Write and return the summary of a finished training."""
         self.events.close()
-        metrics = layout.read_run(self.folder).metrics
+        metrics = record.read_run(self.folder).metrics
         summary = {
             "accuracy": metrics[-1].test_accuracy,
             "best": loop.best,
@@ -112,7 +112,7 @@ class Recorder:
             "seconds": round(loop.seconds, 3),
             "layers": layer_facts(loop.model),
         }
-        write_json(self.folder / layout.SUMMARY, summary)
+        write_json(self.folder / record.SUMMARY, summary)
         return summary
 
     def _save(self, loop: Loop) -> None:
@@ -124,7 +124,7 @@ class Recorder:
         for change in new:
             for name in ("dropped", "grown", "active"):
                 self.events.add_scalar(f"{change['layer']}/{name}", change[name], change["step"])
-        loop.save(self.folder / layout.LAST)
+        loop.save(self.folder / record.LAST)
         self.timer.saved()
 
     def _snapshot(self, loop: Loop) -> None:

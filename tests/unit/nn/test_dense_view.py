@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 import gossamer as gs
-from gossamer.errors import MemoryShortage, SparseEfficiencyWarning, StateError
+from gossamer.errors import ConfigError, MemoryShortage, SparseEfficiencyWarning, StateError
 from strategies import PATTERNS, dense_weight
 
 if TYPE_CHECKING:
@@ -224,6 +224,9 @@ def test_a_masked_weight_is_a_parameter_that_torch_prunes(home: str) -> None:
     prune.random_unstructured(one, "weight", 0.5)
     assert int((one.to_dense() != 0).sum()) < connections == one.connections
     assert torch.equal(one.to_dense(), one.weight * one.mask)
+    optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+    with pytest.raises(ConfigError, match="holds the values"):
+        gs.attach(nn.Sequential(one), optimizer, "static", total_steps=2)
 
 
 @reads

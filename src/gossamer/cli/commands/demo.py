@@ -82,22 +82,22 @@ def _train(
     folder: Path, config: RunConfig, samples: Samples, progress: Progress, label: str, *, fresh: bool
 ) -> None:
     """Train a method, go on with it, or leave it as it is where it is finished."""
-    from gossamer.runs import record as layout
+    from gossamer.runs import record
     from gossamer.runs.execute import execute
     from gossamer.runs.folder import begin, decide
 
-    if fresh or not (folder / layout.CONFIG).is_file():
+    if fresh or not (folder / record.CONFIG).is_file():
         config, _ = begin(folder, config, fresh=fresh, samples=samples)
     else:
         config = decide(config, samples.name)
-        if layout.read_document(folder).config != config.model_dump(mode="json"):
+        if record.read_document(folder).config != config.model_dump(mode="json"):
             raise ConfigError(
                 f"demo in {folder}",
                 expected="the settings it began with",
                 got="others",
                 hint="choose another --out, or start over with --fresh",
             )
-    if (folder / layout.SUMMARY).is_file():
+    if (folder / record.SUMMARY).is_file():
         progress.add_task(label, total=1, completed=1, note="finished before")
         return
     execute(folder, config, samples, progress, label)

@@ -51,13 +51,13 @@ def freeze(
     from gossamer.cli.target import check_target
     from gossamer.layouts.values import EXACT
     from gossamer.network.schema import KIND
-    from gossamer.runs import record as layout
+    from gossamer.runs import record
     from gossamer.runs.folder import restored
     from gossamer.storage import kind_of
 
-    path = target or (source if source.is_dir() else source.parent) / layout.NETWORK
+    path = target or (source if source.is_dir() else source.parent) / record.NETWORK
     check_target(path, "network", lambda there: kind_of(there) in (KIND, DENSE_KIND))
-    found = restored(source, layout.BEST if best else layout.LAST)
+    found = restored(source, record.BEST if best else record.LAST)
     sizes = tuple(sorted(set(batch or (1, 256))))
     example = torch.randn(sizes[-1], found.inputs, generator=torch.Generator().manual_seed(0))
     with measure.threads(found.config.threads or torch.get_num_threads()):
