@@ -48,10 +48,6 @@ def _among(names: Iterable[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in known
 
 
-def _rule(value: Any) -> bool:
-    return isinstance(value, Rule) or (isinstance(value, str) and value.strip().lower() in list(rules))
-
-
 def _device(value: Any) -> bool:
     """Whether torch can compute on a device of this name here."""
     try:
@@ -104,7 +100,7 @@ CHECKS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda v: v is None or (_number(v) and v > 0),
     ),
     "pattern": ("a Pattern or its short name", lambda v: isinstance(v, (str, Pattern))),
-    "rule": (f"a Rule or one of {', '.join(rules)}", _rule),
+    "rule": (f"a Rule or one of {', '.join(rules)}", lambda v: isinstance(v, Rule) or _among(rules)(v)),
     "drop_fraction": ("a number in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1),
     "update_every": ("an integer >= 1 or None", lambda v: v is None or _count(v)),
     "optimizer": (f"one of {', '.join(OPTIMIZERS)}", _among(OPTIMIZERS)),

@@ -65,7 +65,7 @@ def rule_of(given: Any) -> Rule:
     if isinstance(given, Rule):
         return given
     if isinstance(given, str):
-        return build({"name": given})
+        return build({"name": given.strip().lower()})
     named = isinstance(given, type) and issubclass(given, Rule)
     raise ConfigError(
         "rule",
@@ -82,7 +82,7 @@ def _part(config: dict[str, Any]) -> Rule | Schedule:
 
 def _make(registry: Registry[T], settings: dict[str, Any]) -> T:
     """Construct by name with keyword arguments; a wrong one is a ConfigError."""
-    kind: Any = registry[str(settings.pop("name", "")).strip().lower()]
+    kind: Any = registry[str(settings.pop("name", ""))]
     allowed = [field.name for field in fields(kind)]
     check_names(f"settings of {kind.name}", sorted(settings), "some", allowed)
     try:

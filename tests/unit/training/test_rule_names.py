@@ -10,7 +10,7 @@ from torch import nn
 
 import gossamer as gs
 from gossamer.errors import ConfigError
-from gossamer.rules import build, rule_of
+from gossamer.rules import rule_of
 
 
 def attached(rule: Any) -> Any:
@@ -24,7 +24,7 @@ def attached(rule: Any) -> Any:
 def test_a_name_is_the_rule_with_its_defaults(name: str) -> None:
     """As estimators and the command line take it."""
     expected = {"static": gs.Static(), "set": gs.SET(), "rigl": gs.RigL(), "srigl": gs.SRigL()}
-    assert attached(name).rule == rule_of(name) == build({"name": name}) == expected[name.strip().lower()]
+    assert attached(name).rule == rule_of(name) == expected[name.strip().lower()]
 
 
 @pytest.mark.parametrize(
