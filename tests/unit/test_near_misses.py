@@ -11,7 +11,7 @@ from torch import nn
 import gossamer as gs
 from gossamer import data, kernels, rules
 from gossamer.errors import ConfigError, GossamerError
-from gossamer.estimators import SparseMLPClassifier, SparseMLPRegressor
+from gossamer.estimators import SparseMLPClassifier
 from gossamer.kernels.cpu import available_isas
 from gossamer.measure import training_flops
 from gossamer.patterns import parse
@@ -79,7 +79,6 @@ MISSES: dict[str, tuple[Callable[[], object], str]] = {
     "rule of an estimator": (lambda: fit(rule="s-rigl"), "srigl"),
     "optimizer of an estimator": (lambda: fit(optimizer="SGD"), "sgd"),
     "class weights": (lambda: fit(class_weight="balance"), "balanced"),
-    "parameter of an estimator": (lambda: SparseMLPRegressor(batchsize=3), "batch_size"),
 }
 
 
@@ -121,8 +120,6 @@ def test_sparsity_is_answered_with_the_density(value: object, says: str) -> None
 
 CALLS: dict[str, Callable[..., object]] = {
     "sparsify": lambda **given: gs.sparsify(nn.Sequential(nn.Linear(8, 8)), **given),
-    "SparseMLPClassifier": SparseMLPClassifier,
-    "SparseMLPRegressor": SparseMLPRegressor,
 }
 
 

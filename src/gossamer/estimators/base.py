@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil
-from typing import Any, Never, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from gossamer.estimators.table import outputs, shuffled
 from gossamer.estimators.validation import held_out_part, require_finite
 from gossamer.estimators.whole import BUILT, PLANNED, STATE, check_unchanged, remembered
 from gossamer.patterns import Pattern
-from gossamer.registry import refuse_unknown
 from gossamer.rules import Rule, build
 from gossamer.topology import erdos_renyi
 from gossamer.training import named_optimizer
@@ -65,9 +64,7 @@ class SparseMLP(Fitted, ABC):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
         device: str = "cpu",
-        **unknown: Never,
     ) -> None:
-        refuse_unknown(type(self), unknown)
         self.hidden_layer_sizes = hidden_layer_sizes
         self.density = density
         self.epsilon = epsilon

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Never, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -114,7 +114,6 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
         device: str = "cpu",
-        **unknown: Never,
     ) -> None:
         super().__init__(
             hidden_layer_sizes,
@@ -141,7 +140,6 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
             random_state=random_state,
             verbose=verbose,
             device=device,
-            **unknown,
         )
         self.class_weight = class_weight
 
