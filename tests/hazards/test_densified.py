@@ -18,7 +18,8 @@ from gossamer.errors import ConfigError
 from gossamer.kernels import cost, dense_of, densifying, use
 from gossamer.kernels.cpu import densified
 from gossamer.layouts import layout, layouts
-from gossamer.measure import count, threads
+from gossamer.measure import threads
+from gossamer.nn import count
 from kernel_cases import Case, cases
 
 PATTERNS = [gs.Unstructured(), gs.FanIn(), gs.FanIn(4), gs.NM(2, 4), gs.Block(4, 4)]

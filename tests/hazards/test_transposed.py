@@ -15,7 +15,8 @@ import gossamer as gs
 from gossamer.errors import ConfigError, TopologyError
 from gossamer.kernels import pick, transposed_of, transposing
 from gossamer.kernels.cpu import transposed
-from gossamer.measure import count, threads
+from gossamer.measure import threads
+from gossamer.nn import count
 from kernel_cases import Case, cases
 
 BATCH = 64  # from here on it pays in float32

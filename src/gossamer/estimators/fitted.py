@@ -19,7 +19,7 @@ from gossamer.estimators.structure import check_structure
 from gossamer.estimators.table import outputs
 from gossamer.freezing import freeze
 from gossamer.freezing.frozen import Frozen
-from gossamer.measure import count
+from gossamer.nn import count
 
 
 class Fitted(BaseEstimator):

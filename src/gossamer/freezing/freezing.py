@@ -99,7 +99,7 @@ def freeze(
     example = Example.of(model, example_input)
     _check(model, example.values)
     twin = private(model)
-    if known(twin) or linear(twin):
+    if known(twin):
         twin = nn.Sequential(twin)  # a layer by itself, which gets the name "0"
     names = [name for name, module in twin.named_modules() if linear(module)]
     batches = asked or (example.values[0].shape[0],)

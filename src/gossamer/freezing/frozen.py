@@ -14,11 +14,12 @@ from torch.nn.modules import module as torch_module
 from gossamer.errors import StateError
 from gossamer.layouts import layout
 from gossamer.layouts.arrays import nonzero
-from gossamer.measure import LayerCount, count
+from gossamer.measure import nbytes
 from gossamer.network.graph import Call, Graph, Layer, Opaque
 from gossamer.network.onlookers import on_cpu, onlookers, refuse
 from gossamer.network.program import Program
 from gossamer.network.tensors import dtype_named
+from gossamer.nn import LayerCount, count
 from gossamer.trace.calling import arranged
 from gossamer.trace.opaque import Attribute, TracedCall
 
@@ -119,7 +120,7 @@ class Frozen(nn.Module):
         return str(self.report)
 
     def layer_counts(self, example_input: Any = None) -> list[LayerCount]:
-        """The accounting of every layer that has weights, as stored; see ``gossamer.measure.count``."""
+        """The accounting of every layer that has weights, as stored; see ``gossamer.nn.count``."""
         rows = [
             _count_layer(node.name, node.body) for node in self.graph.nodes if isinstance(node.body, Layer)
         ]
@@ -188,9 +189,9 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
         form.layout,
         form.shape,
         connections.positions.size,
-        form.values.nbytes + (0 if form.scale is None else form.scale.nbytes),
-        sum(array.nbytes for array in form.index.values()),
-        0 if bias is None else bias.nbytes,
+        nbytes([form.values, form.scale]),
+        nbytes(form.index.values()),
+        nbytes([bias]),
         1,
         dict(zip(fan_in.tolist(), number.tolist(), strict=True)),
     )

@@ -13,10 +13,11 @@ from gossamer.freezing.frozen import Frozen
 from gossamer.measure import machine
 from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
 from gossamer.network.plan import BatchPlan, Plan
-from gossamer.nn import MaskedConv2d
+from gossamer.nn import SparseModule
+from gossamer.nn.swap import put_in_place
 from gossamer.trace.agreement import same
 from gossamer.trace.opaque import TracedCall
-from gossamer.trace.read import find_module
+from gossamer.trace.read import find_module, linear
 from gossamer.trace.trace import REFUSED, by_layer
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def freeze_in_place(model: nn.Module, example: Example, wanted: Wanted, why: str
     Raises:
         PatternError: a forced layout that cannot hold its layer.
     """
-    parts = _convolutions(model) | _linears(model, example, wanted)
+    parts = _others(model) | _linears(model, example, wanted)
     swapped = _swapped(model, parts)
     if not _runs_alike(swapped, example, expected):
         reason = "its code looks inside its layers, or its result holds no tensors that could be compared"
@@ -90,13 +91,13 @@ def _linears(model: nn.Module, example: Example, wanted: Wanted) -> dict[str, Fr
     return parts
 
 
-def _convolutions(model: nn.Module) -> dict[str, Frozen]:
-    """Every masked convolution as a dense one."""
+def _others(model: nn.Module) -> dict[str, Frozen]:
+    """Every sparse layer of another kind that is an operator, masked convolutions say, with its zeros in the weight."""
     parts = {}
     for name, module in model.named_modules():
         entry = find_module(module)
-        if entry is not None and type(module) is MaskedConv2d and name:
-            node = Node(name, ("x",), Call(entry.name, *entry.modules[MaskedConv2d](module)))
+        if entry is not None and isinstance(module, SparseModule) and not linear(module) and name:
+            node = Node(name, ("x",), Call(entry.name, *entry.modules[type(module)](module)))
             parts[name] = Frozen(Graph(("x",), (node,), name), Plan(batches=[BatchPlan(batch=1)]))
     return parts
 
@@ -105,10 +106,7 @@ def _swapped(model: nn.Module, parts: dict[str, Frozen]) -> nn.Module:
     """A copy of the model with the frozen parts in place, shared layers in every place."""
     twin = copy.deepcopy(model)
     new = {id(module): parts[name] for name, module in twin.named_modules() if name in parts}
-    for parent in list(twin.modules()):
-        for name, child in list(parent._modules.items()):  # noqa: SLF001 (set_submodule would miss shared layers)
-            if id(child) in new:
-                parent._modules[name] = new[id(child)]  # noqa: SLF001
+    put_in_place(twin, new)
     return twin
 
 

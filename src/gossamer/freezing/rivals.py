@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from gossamer.freezing.choose import choose
 from gossamer.freezing.wanted import Wanted
 from gossamer.layouts import layout, layouts
-from gossamer.measure import alternate, threads
+from gossamer.measure import alternate, nbytes, threads
 from gossamer.network.graph import Graph, Layer, Linear, Opaque, activated
 from gossamer.network.program import Program
 from gossamer.network.tensors import tensor_of
@@ -69,7 +69,7 @@ def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contende
         for name, make in ((DENSE, torch_dense), (CSR, torch_csr), (INT8, torch_int8))
     ]
     bodies = [body for _, body in frozen.graph.layers()]
-    stored = sum(body.stored.bytes + _bias_bytes(body) for body in bodies)
+    stored = sum(body.stored.bytes + nbytes([body.bias]) for body in bodies)
     flops = sum(2 * body.stored.values.size for body in bodies)
     return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example)]
 
@@ -89,7 +89,7 @@ def _layouts(graph: Graph, example: Tensor) -> list[Contender]:
         bodies = [body for _, body in chosen.layers()]
         if name in {body.choices[0].layout for body in bodies}:
             forms = [body.forms[body.choices[0].layout] for body in bodies]
-            size = sum(form.bytes for form in forms) + sum(map(_bias_bytes, bodies))
+            size = sum(form.bytes for form in forms) + nbytes(body.bias for body in bodies)
             flops = sum(2 * form.values.size for form in forms)
             made.append(Contender(f"gossamer {name}", True, Program(chosen, 0), size, flops))
     return made
@@ -115,7 +115,7 @@ def _rival(
         compute, n_bytes = make(dense, None if bias is None else tensor_of(bias))
         run = partial(_finished, compute, node.body)
         nodes.append(replace(node, body=Opaque(name, run)))
-        size += n_bytes + _bias_bytes(node.body)
+        size += n_bytes + nbytes([node.body.bias])
         flops += 2 * (linear.connections.positions.size if name == CSR else dense.numel())
     changed = replace(graph, nodes=tuple(nodes))
     return Contender(name, False, lambda x: changed.run((x,)), size, flops)
@@ -128,7 +128,7 @@ def _finished(compute: Callable[[Tensor], Tensor], body: Layer, x: Tensor, *resi
 
 def torch_dense(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
     """Torch's dense product; the call, and the bytes it holds."""
-    return lambda x: F.linear(x, weight, bias), _bytes([weight])
+    return lambda x: F.linear(x, weight, bias), nbytes([weight])
 
 
 def torch_csr(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
@@ -145,7 +145,7 @@ def torch_csr(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], T
         y = (sparse @ x.reshape(-1, x.shape[-1]).T).T.reshape(*x.shape[:-1], -1)
         return y if bias is None else y + bias
 
-    return compute, _bytes([rows, columns, wide.values()])
+    return compute, nbytes([rows, columns, wide.values()])
 
 
 def torch_int8(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], Tensor], int]:
@@ -156,15 +156,7 @@ def torch_int8(weight: Tensor, bias: Tensor | None) -> tuple[Callable[[Tensor], 
         zeros = torch.zeros(len(scales), dtype=torch.int64)
         quantized = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
     packed = torch.ops.quantized.linear_prepack(quantized, bias)
-    return lambda x: torch.ops.quantized.linear_dynamic(x, packed, True), weight.numel() + _bytes([scales])
-
-
-def _bytes(tensors: list[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _bias_bytes(body: Layer) -> int:
-    return 0 if body.bias is None else body.bias.nbytes
+    return lambda x: torch.ops.quantized.linear_dynamic(x, packed, True), weight.numel() + nbytes([scales])
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
-"""Honest accounting: connections, bytes, operations, time, memory. A leaf: it imports only the errors."""
+"""Honest accounting: bytes, operations, time, memory. A leaf: it imports only the errors."""
 
-from gossamer.measure.accounting import LayerCount, count
 from gossamer.measure.flops import size_bits, training_flops
+from gossamer.measure.held import nbytes
 from gossamer.measure.machine import machine
 from gossamer.measure.peak import Peak, peak_memory
 from gossamer.measure.room import available_memory, require_memory
@@ -9,15 +9,14 @@ from gossamer.measure.step import StepMemory, memory
 from gossamer.measure.timing import Timing, alternate, threads
 
 __all__ = [
-    "LayerCount",
     "Peak",
     "StepMemory",
     "Timing",
     "alternate",
     "available_memory",
-    "count",
     "machine",
     "memory",
+    "nbytes",
     "peak_memory",
     "require_memory",
     "size_bits",

@@ -8,11 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from gossamer.measure.held import nbytes
 from gossamer.measure.room import available_memory, require_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
@@ -87,18 +86,14 @@ def memory(model: nn.Module, batch: Tensor, optimizer: Optimizer | None = None) 
     saved, transposed = _forward(model, batch)
     largest = max((parameter.numel() * parameter.element_size() for parameter in parameters), default=0)
     return StepMemory(
-        values=_bytes(parameters),
-        index=_bytes(buffers),
+        values=nbytes(parameters),
+        index=nbytes(buffers),
         transposed=transposed,
-        gradients=_bytes(trained),
+        gradients=nbytes(trained),
         optimizer=0 if optimizer is None else _state(optimizer),
         activations=sum(saved),
         workspace=2 * max(saved, default=0) + (largest if transposed else 0),
     )
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _index(model: nn.Module) -> list[Tensor]:
@@ -159,5 +154,5 @@ def _state(optimizer: Optimizer) -> int:
         probe.step()
         made = [value for value in probe.state[sample].values() if isinstance(value, torch.Tensor)]
         share = sum(value.numel() for value in made if value.numel() == size) / size
-        total += share * _bytes(held)
+        total += share * nbytes(held)
     return int(total)

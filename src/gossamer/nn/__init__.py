@@ -1,5 +1,6 @@
 """Layers that hold connections."""
 
+from gossamer.nn.accounting import LayerCount, count
 from gossamer.nn.activations import AllReLU, Dropout, all_relus
 from gossamer.nn.conv import MaskedConv2d
 from gossamer.nn.convert import sparsify
@@ -12,6 +13,7 @@ __all__ = [
     "AllReLU",
     "DenseLinear",
     "Dropout",
+    "LayerCount",
     "LayerReport",
     "MaskedConv2d",
     "MaskedLinear",
@@ -20,5 +22,6 @@ __all__ = [
     "SparseModule",
     "SparsifyReport",
     "all_relus",
+    "count",
     "sparsify",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,9 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
 
 from gossamer.errors import ConfigError, PatternError
-from gossamer.nn.conv import MaskedConv2d
-from gossamer.nn.dense import DenseLinear
-from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.kinds import Dense, Kind, dense_classes, dense_kind, kind_of, kinds
 from gossamer.nn.sparse import SparseModule
 
-Dense = nn.Linear | nn.Conv2d
-KINDS = (nn.Linear, nn.Conv2d, DenseLinear)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Wrappers that took notes about the parameters inside, by the names of torch's classes.
 WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule")
@@ -44,12 +40,13 @@ def check_model(model: Any) -> None:
         raise ConfigError(
             "sparsify", expected="a model with dense layers", got=f"a {_kind(model)}, sparse already"
         )
-    if isinstance(model, Dense):
+    if isinstance(model, dense_classes()):
+        build = f" or build gossamer.{found.home('packed').__name__}" if (found := kind_of(model)) else ""
         raise ConfigError(
             "sparsify",
             expected="a model that holds the layer, since layers are replaced where they are held",
             got=f"the {_kind(model)} itself",
-            hint="wrap it, nn.Sequential(layer), or build gossamer.SparseLinear or gossamer.MaskedConv2d",
+            hint=f"wrap it, nn.Sequential(layer){build}",
         )
     for name, module in model.named_modules():
         where = f"{name or 'the model'} ({_kind(module)})"
@@ -71,8 +68,8 @@ def check_model(model: Any) -> None:
 
 
 def dense_layers(model: nn.Module) -> dict[str, Dense]:
-    """Linear and two-dimensional convolution layers by name, of exactly these classes."""
-    return {n: m for n, m in model.named_modules() if isinstance(m, Dense) and type(m) in KINDS}
+    """The layers of exactly the dense classes of the table, by name."""
+    return {n: cast("Dense", m) for n, m in model.named_modules() if dense_kind(m) is not None}
 
 
 def why_left(module: nn.Module, init: str, device: torch.device | None) -> str:
@@ -85,11 +82,12 @@ def why_left(module: nn.Module, init: str, device: torch.device | None) -> str:
     """
     if isinstance(module, SparseModule):
         return "sparse already"
-    if type(module) not in KINDS or not isinstance(module, Dense):
+    if (kind := dense_kind(module)) is None:
         return _of_another_kind(module)
+    module = cast("Dense", module)
     if problem := _weight_problem(module, init):
         return problem
-    if module.weight.is_meta and (problem := _meta_problem(module, init, device)):
+    if module.weight.is_meta and (problem := _meta_problem(kind, init, device)):
         return f"on the meta device: {problem}"
     for name, parameter in module.named_parameters(recurse=False):
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:  # noqa: SLF001 (no public question)
@@ -98,7 +96,7 @@ def why_left(module: nn.Module, init: str, device: torch.device | None) -> str:
         return "hooks on its state, which know a dense weight"
     if "forward" in vars(module):
         return "its forward was replaced"
-    if taken := sorted(set(additions(module)) & _names_of_ours()):
+    if taken := sorted(set(additions(module)) & _names_of_ours(kind.name)):
         return f"attributes of its own that a sparse layer uses: {', '.join(taken)}"
     return ""
 
@@ -109,15 +107,15 @@ def _of_another_kind(module: nn.Module) -> str:
         return f"parametrized: its {', '.join(module.parametrizations)} is computed before each use"  # type: ignore[arg-type]
     if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
         return "attention reads its weight without calling it"
-    if isinstance(module, Dense):
+    if isinstance(module, dense_classes()):
         return "a subclass may use its weight in another way"
     return "no layer that has a sparse form"
 
 
-def _meta_problem(module: Dense, init: str, device: torch.device | None) -> str:
+def _meta_problem(kind: Kind, init: str, device: torch.device | None) -> str:
     """What is missing where a layer has a shape and no numbers."""
-    if isinstance(module, nn.Conv2d):
-        return "convolutions are made where they are"
+    if kind.packed is None:
+        return "layers without a packed home are made where the dense ones are"
     if init == "keep":
         return "no values to keep"
     return "" if device else "device= says where sparse layers are made"
@@ -161,7 +159,7 @@ def effective_weight(module: Dense) -> Tensor:
 
 def additions(module: nn.Module) -> Iterator[str]:
     """Names that a user hung on a layer: attributes, buffers, parameters, modules."""
-    plain, pruned = _plain(isinstance(module, nn.Conv2d)), pruned_names(module)
+    plain, pruned = _plain(cast("Kind", dense_kind(module)).name), pruned_names(module)
     hidden = {"weight", *(f"{name}{end}" for name in pruned for end in ("_orig", "_mask"))}
     tensors = (module._parameters, module._buffers, module._modules)  # noqa: SLF001 (held apart from attributes)
     for name in (*vars(module), *(name for held in tensors for name in held)):
@@ -170,18 +168,19 @@ def additions(module: nn.Module) -> Iterator[str]:
 
 
 @cache
-def _plain(convolution: bool) -> frozenset[str]:
-    """What every layer has."""
-    layer = nn.Conv2d(1, 1, 1, device="meta") if convolution else nn.Linear(1, 1, device="meta")
+def _plain(kind: str) -> frozenset[str]:
+    """What every dense layer of a kind has."""
+    with torch.device("meta"):
+        layer = kinds[kind].example()
     return frozenset({*vars(layer), "weight", "bias"})
 
 
 @cache
-def _names_of_ours() -> frozenset[str]:
-    """What sparse layers have and plain ones do not."""
+def _names_of_ours(kind: str) -> frozenset[str]:
+    """What the sparse layers of a kind have and plain ones do not."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        linear, masked = SparseLinear(1, 1, density=1.0), MaskedLinear(1, 1, density=1.0)
-        ours = (linear, masked, MaskedConv2d(nn.Conv2d(1, 1, 1), density=1.0))
+        dense = kinds[kind].example()
+        ours = [each.of(dense, None, density=1.0) for each in kinds[kind].sparse]
     return frozenset(name for layer in ours for name in dir(layer)) - frozenset(dir(nn.Module()))
 
 

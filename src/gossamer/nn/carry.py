@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 from torch import nn
 
 from gossamer.errors import StateError
-from gossamer.nn.candidates import Dense, additions, prune_hooks, pruned_names
+from gossamer.nn.candidates import additions, prune_hooks, pruned_names
+from gossamer.nn.kinds import Dense
 from gossamer.nn.sparse import SparseModule
 
 # Registries of hooks; torch's handles remove a hook from the very dictionary that it was put in.

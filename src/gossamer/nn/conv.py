@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from gossamer.nn.kinds import Kind, kind
 from gossamer.nn.masked import Masked
 from gossamer.patterns import Pattern
 from gossamer.topology import TileScores
@@ -57,6 +58,11 @@ class MaskedConv2d(Masked):
         self.bias = nn.Parameter(bias) if conv.bias is not None else None
         self._make_home((out, inner, kh, kw), conv.weight.device, conv.weight.dtype)
         self.reset_parameters(generator)
+
+    @classmethod
+    def of(cls, dense: Any, device: torch.device | None = None, **drawn: Any) -> Self:  # noqa: ARG003 (stays)
+        """In the shape of an nn.Conv2d, where it is."""
+        return cls(dense, **drawn)
 
     def to_matrix(self, weight: Tensor) -> Tensor:
         """[out, kh * kw * in]: channels last."""
@@ -109,3 +115,6 @@ def _tile_of(units: Tensor, rows: slice, cols: slice) -> Tensor:
     """[rows * h, cols * w], contiguous and in memory of its own."""
     part = units[rows, :, cols].clone(memory_format=torch.contiguous_format)
     return part.flatten(2).flatten(0, 1)
+
+
+kind(Kind("conv2d", dense=(nn.Conv2d,), masked=MaskedConv2d, packed=None, example=lambda: nn.Conv2d(1, 1, 1)))

@@ -10,9 +10,9 @@ from torch import nn
 
 from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.nn import arguments
-from gossamer.nn.candidates import Dense, check_model, dense_layers, refuse_tied, why_left
-from gossamer.nn.dense import DenseLinear
+from gossamer.nn.candidates import check_model, dense_layers, refuse_tied, why_left
 from gossamer.nn.init import LAWS
+from gossamer.nn.kinds import Dense, between, kinds
 from gossamer.nn.outside import places
 from gossamer.nn.report import SparsifyReport, own_parameters, report_on
 from gossamer.nn.skip import Skip, skipped
@@ -112,7 +112,7 @@ def sparsify(
             twins[name], notes[name] = twin(name, layer, densities[name], wanted)
     if twins and home == "packed":  # what sparse layers write is feature-major
         kept = {name: layer for name, layer in chosen.items() if name not in sparse}
-        twins |= {name: DenseLinear.of(m) for name, m in kept.items() if type(m) is nn.Linear}
+        twins |= between(kept)
     before = sum(parameter.numel() for parameter in model.parameters())
     swap(model, {name: (layers[name], new) for name, new in twins.items()}, held)
     return report_on(model, notes, before)
@@ -125,10 +125,11 @@ def _nothing(model: nn.Module, notes: Mapping[str, str]) -> ConfigError:
         for name, module in model.named_modules()
         if isinstance(module, SparseModule) or any(p.dim() > 1 for p in own_parameters(module))
     }
+    replaced = [f"nn.{row.dense[0].__name__}" for row in kinds.values()]
     found = [f"{name or 'the model itself'} ({notes[name]})" for name in held]
     return ConfigError(
         "sparsify",
-        expected="at least one nn.Linear or nn.Conv2d to replace",
+        expected=f"at least one {' or '.join(replaced)} to replace",
         got=f"none of {len(found)} modules with weights: {', '.join(found[:5])}" if found else "none",
         hint="see skip=" if "skip=" in notes.values() else "",
     )

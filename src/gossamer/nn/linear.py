@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gossamer import ops
+from gossamer.nn.dense import DenseLinear
+from gossamer.nn.kinds import Kind, kind
 from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
@@ -42,6 +44,13 @@ class _Linear(SparseModule):
         self.bias = nn.Parameter(torch.zeros(out_features, device=device, dtype=dtype)) if bias else None
         self._make_home((out_features, in_features), device, dtype)
         self.reset_parameters(generator)
+
+    @classmethod
+    def of(cls, dense: Any, device: torch.device | None = None, **drawn: Any) -> Self:
+        """In the shape of an nn.Linear."""
+        place, dtype = device or dense.weight.device, dense.weight.dtype
+        bias = dense.bias is not None
+        return cls(dense.in_features, dense.out_features, bias, device=place, dtype=dtype, **drawn)
 
     def gradient_tile(self, rows: slice, cols: slice) -> Tensor:
         """A part of dY^T X, summed over the recorded passes; never more than this part."""
@@ -163,3 +172,16 @@ class MaskedLinear(_Linear, Masked):
     def compute(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
         return F.linear(x, self.effective_weight(), self.bias)
+
+
+kind(
+    Kind(
+        "linear",
+        dense=(nn.Linear, DenseLinear),
+        masked=MaskedLinear,
+        packed=SparseLinear,
+        example=lambda: nn.Linear(1, 1),
+        linear=True,
+        between=DenseLinear.of,
+    )
+)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
+from gossamer.measure import nbytes
+from gossamer.nn.accounting import places
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
 
@@ -191,7 +193,6 @@ def _row(
         shape = (weights[0].shape[0], prod(weights[0].shape[1:])) if len(weights) == 1 else ()
     if counted < sum(parameter.numel() for parameter in held):
         note = f"{note}; " * bool(note) + "parameters shared with a row above are counted there"
-    places = module.index.values() if isinstance(module, Packed) else module.buffers(recurse=False)
-    tensors: list[Tensor] = [*held, *places]
-    used = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    beside = places(module) if isinstance(module, Packed) else module.buffers(recurse=False)
+    used = nbytes([*held, *beside])
     return LayerReport(name, type(module).__name__, shape, size, connections, home, used, counted, note)

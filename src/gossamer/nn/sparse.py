@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +115,17 @@ class SparseModule(nn.Module, ABC):
         """Give connections grown in an update their values out of ``values`` ([new connections], flat order)."""
 
     # --- what a kind of layer provides ------------------------------------------------------------------------------
+    @classmethod
+    @abstractmethod
+    def of(cls, dense: Any, device: torch.device | None = None, **drawn: Any) -> Self:
+        """A sparse layer in the shape and dtype of a dense one, whose values are not kept.
+
+        Args:
+            dense: nn.Module - of a dense class of the kind, see ``gossamer.nn.kinds``.
+            device: torch.device or None - where it is made; None, and where a kind cannot choose: where ``dense`` is.
+            drawn: density, pattern, generator, fan_in and law, as the layer takes them.
+        """
+
     @abstractmethod
     def compute(self, x: Tensor) -> Tensor:
         """The layer's output for an input."""

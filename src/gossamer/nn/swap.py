@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from gossamer.nn.candidates import Dense
 from gossamer.nn.carry import carry_over, retire
+from gossamer.nn.kinds import Dense
 from gossamer.nn.outside import Place, follow
 from gossamer.nn.sparse import SparseModule, check_model_state
 
@@ -23,7 +23,7 @@ def swap(model: nn.Module, pairs: Mapping[str, tuple[Dense, nn.Module]], held: l
     """
     new = {id(old): layer for old, layer in pairs.values()}
     follow(held, new)
-    _replace(model, new)
+    put_in_place(model, new)
     for name, (old, layer) in pairs.items():
         carry_over(old, layer)
         if isinstance(layer, SparseModule):
@@ -32,8 +32,14 @@ def swap(model: nn.Module, pairs: Mapping[str, tuple[Dense, nn.Module]], held: l
     _check_states(model)
 
 
-def _replace(model: nn.Module, swapped: Mapping[int, nn.Module]) -> None:
-    """Put the new layers wherever the old ones are registered, shared ones in every place."""
+def put_in_place(model: nn.Module, swapped: Mapping[int, nn.Module]) -> None:
+    """Put new modules wherever the old ones are registered, shared ones in every place.
+
+    Args:
+        model: nn.Module - changed in place.
+        swapped: id of an old module -> the new one.
+    Cost: O(modules).
+    """
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):  # noqa: SLF001 (named_children leaves out repeats)
             if child is not None and id(child) in swapped:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gossamer.errors import DensityError, NonFiniteError, PatternError
-from gossamer.nn.candidates import Dense, effective_weight
+from gossamer.nn.candidates import effective_weight
 from gossamer.nn.carry import mark_parameters
-from gossamer.nn.conv import MaskedConv2d
-from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.kinds import Dense, Kind, dense_kind, matrix_shape
 from gossamer.nn.sparse import SparseModule
 from gossamer.patterns import Pattern
 from gossamer.topology import Topology
@@ -33,7 +32,7 @@ class Wanted:
 def check_fit(name: str, layer: Dense, density: float, pattern: Pattern) -> None:
     """Refuse a density that a layer cannot have under the pattern; raises the pattern's error, with the name."""
     try:
-        pattern.budget(density, (layer.weight.shape[0], prod(layer.weight.shape[1:])))
+        pattern.budget(density, matrix_shape(layer))
     except (PatternError, DensityError) as error:
         raise error.within(f"sparsify {name}") from None
 
@@ -43,7 +42,7 @@ def twin(name: str, dense: Dense, density: float, wanted: Wanted) -> tuple[Spars
 
     Args:
         name: str - of the layer, for errors.
-        dense: nn.Linear or nn.Conv2d.
+        dense: nn.Module - of a dense class of the table of kinds.
         density: float in (0, 1].
         wanted: Wanted.
     Returns:
@@ -52,30 +51,16 @@ def twin(name: str, dense: Dense, density: float, wanted: Wanted) -> tuple[Spars
         NonFiniteError: init="keep" and weights with zeros and NaN.
     Cost: O(connections); O(dense size) for init="keep".
     """
-    fan_in = "dense" if wanted.init == "dense" else "sparse"
-    layer: SparseModule
-    if isinstance(dense, nn.Conv2d):
-        layer = MaskedConv2d(
-            dense,
-            density=density,
-            pattern=wanted.pattern,
-            generator=wanted.generator,
-            fan_in=fan_in,
-            law=wanted.law,
-        )
-    else:
-        layer = (SparseLinear if wanted.home == "packed" else MaskedLinear)(
-            dense.in_features,
-            dense.out_features,
-            dense.bias is not None,
-            density=density,
-            pattern=wanted.pattern,
-            generator=wanted.generator,
-            fan_in=fan_in,
-            law=wanted.law,
-            device=wanted.device or dense.weight.device,
-            dtype=dense.weight.dtype,
-        )
+    kind = cast("Kind", dense_kind(dense))
+    layer = kind.home(wanted.home).of(
+        dense,
+        wanted.device,
+        density=density,
+        pattern=wanted.pattern,
+        generator=wanted.generator,
+        fan_in="dense" if wanted.init == "dense" else "sparse",
+        law=wanted.law,
+    )
     said = _keep_values(layer, dense, name, wanted.generator) if wanted.init == "keep" else ""
     mark_parameters(dense, layer)
     return layer, said

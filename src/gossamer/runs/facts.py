@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gossamer.measure import LayerCount, count
+from gossamer.nn import LayerCount, count
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,13 +11,15 @@ from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import singles
 from gossamer.network.operators import operators
 from gossamer.network.tensors import array_of
-from gossamer.nn import DenseLinear, MaskedLinear, SparseLinear
+from gossamer.nn import SparseModule
+from gossamer.nn.kinds import kind_of, matrix_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gossamer.layouts.arrays import Array
     from gossamer.network.operators import Operator
+    from gossamer.nn.kinds import Dense
     from gossamer.patterns import Pattern
 
 
@@ -25,8 +27,8 @@ def read(module: nn.Module) -> Connections | None:
     """The connections of a linear layer of any home, or None where a module is not one that is known exactly.
 
     Args:
-        module: SparseLinear, MaskedLinear, DenseLinear or nn.Linear; a dense one has a connection wherever its
-            weight is not zero.
+        module: nn.Module - of a linear kind, sparse or dense; a dense one has a connection wherever its weight is not
+            zero.
 
     Returns:
         Connections - copies on the CPU, no gradient - or None (subclasses, and layers that carry hooks: who
@@ -40,16 +42,19 @@ def read(module: nn.Module) -> Connections | None:
     """
     if has_hooks(module) or not linear(module):
         return None
-    if isinstance(module, (nn.Linear, DenseLinear)):
-        weight = module.weight.detach().reshape(-1)
-        positions = weight.nonzero().squeeze(1)
-        shape = (module.out_features, module.in_features)
-        return Connections(shape, array_of(positions), array_of(weight[positions]), _bias(module.bias))
-    layer = cast("SparseLinear | MaskedLinear", module)
-    topology = layer.topology
-    units, held = array_of(topology.positions), array_of(layer.unit_values())
-    places, values = singles(units, held, topology.grid)
-    return Connections(layer.shape, places, values, _bias(layer.bias), trained(layer.pattern, layer.shape))
+    if isinstance(module, SparseModule):
+        topology = module.topology
+        units, held = array_of(topology.positions), array_of(module.unit_values())
+        places, values = singles(units, held, topology.grid)
+        return Connections(
+            module.shape, places, values, _bias(module.bias), trained(module.pattern, module.shape)
+        )
+    layer = cast("Dense", module)
+    weight = layer.weight.detach().reshape(-1)
+    positions = weight.nonzero().squeeze(1)
+    return Connections(
+        matrix_shape(layer), array_of(positions), array_of(weight[positions]), _bias(layer.bias)
+    )
 
 
 def trained(pattern: Pattern, shape: tuple[int, int]) -> Trained:
@@ -66,10 +71,8 @@ def trained(pattern: Pattern, shape: tuple[int, int]) -> Trained:
 
 def linear(module: nn.Module) -> bool:
     """Whether a module is a linear layer of a class that is known exactly; one without inputs or neurons is none."""
-    if type(module) not in (nn.Linear, DenseLinear, SparseLinear, MaskedLinear):
-        return False
-    layer = cast("nn.Linear | SparseLinear", module)
-    return layer.in_features > 0 and layer.out_features > 0
+    kind = kind_of(module)
+    return kind is not None and kind.linear and min(matrix_shape(module)) > 0
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from gossamer.layouts.connections import Connections
 from gossamer.network.graph import Graph, Linear, Opaque
-from gossamer.nn import DenseLinear, SparseModule
+from gossamer.nn import SparseModule
+from gossamer.nn.kinds import kind_of
 from gossamer.trace.agreement import same
 from gossamer.trace.read import find_module, read
 from gossamer.trace.reader import Reader, UnreadableError
@@ -81,7 +82,8 @@ def known(module: nn.Module) -> bool:
         >>> known(nn.ReLU()), known(nn.Sequential())
         (True, False)
     """
-    return isinstance(module, (SparseModule, DenseLinear)) or find_module(module) is not None
+    ours = isinstance(module, SparseModule) or kind_of(module) is not None
+    return ours or find_module(module) is not None
 
 
 def _said(error: BaseException) -> str:

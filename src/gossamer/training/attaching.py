@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError
 from gossamer.nn import SparseModule
+from gossamer.nn.kinds import is_layer
 from gossamer.registry import check_names
 from gossamer.rules import Rule, describe, rule_of
 from gossamer.trace.links import links
@@ -137,5 +138,4 @@ def _check_layers(layers: dict[str, SparseModule], held: set[int], rule: Rule) -
 
 def _last_layer(model: nn.Module) -> list[str]:
     """The last weight layer in order of registration: the model's outputs."""
-    kinds = (SparseModule, nn.Linear, nn.Conv2d)
-    return [name for name, module in model.named_modules() if isinstance(module, kinds)][-1:]
+    return [name for name, module in model.named_modules() if is_layer(module)][-1:]

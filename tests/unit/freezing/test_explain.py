@@ -9,8 +9,8 @@ from torch import nn
 
 import gossamer as gs
 from gossamer.freezing.candidates import TIE
-from gossamer.measure import count
 from gossamer.network.plan import Plan
+from gossamer.nn import count
 
 
 def test_every_candidate_is_listed_with_time_and_bytes(mlp):

@@ -14,8 +14,8 @@ from torch import nn
 import gossamer as gs
 from gossamer.errors import ConfigError
 from gossamer.layouts import layout
-from gossamer.measure import count
 from gossamer.network.room import room
+from gossamer.nn import count
 from gossamer.storage import written_length
 
 VALUES = ("int8", "bfloat16", "exact")

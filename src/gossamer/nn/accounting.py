@@ -1,25 +1,24 @@
 """Connections, bytes and operations of every layer of a network, counted and not estimated.
 
-A module counts as a layer when it is an ``nn.Linear`` or ``nn.Conv2d``, or when it follows this small
-protocol, which sparse layers do: ``shape`` (out, in) of the weight as a matrix, ``connections`` int,
-``topology`` with ``fan_in()``, ``weights`` the parameter, ``index`` name -> integer tensor (or ``mask``, a
-boolean tensor), ``bias`` or None, and where training keeps integer tensors beside the index, ``transposed``
-with these, and ``densified`` with the dense weight where products keep one. A module that has
-``layer_counts(example_input)`` answers for itself and everything below it: frozen networks do.
+A module counts as a layer when it is a sparse layer, or of a dense class in the table of kinds, subclasses included. A
+module that has ``layer_counts(example_input)`` answers for itself and everything below it: frozen networks do.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+import torch
+from torch import Tensor, nn
 
-    from torch import Tensor, nn
+from gossamer.measure import nbytes
+from gossamer.nn.kinds import is_layer, matrix_shape
+from gossamer.nn.packed import Packed
+from gossamer.nn.sparse import SparseModule
 
 
 @dataclass(frozen=True)
@@ -112,14 +111,11 @@ def count(model: nn.Module, example_input: Any = None) -> list[LayerCount]:
 
 def _layers(module: nn.Module, prefix: str, seen: set[int] | None = None) -> Iterable[tuple[str, nn.Module]]:
     """(name, module) of everything that counts as a layer; what answers for itself is not looked into."""
-    from torch import nn
-
     seen = set() if seen is None else seen
     if id(module) in seen:
         return
     seen.add(id(module))
-    own = hasattr(module, "layer_counts") or (hasattr(module, "connections") and hasattr(module, "topology"))
-    if own or isinstance(module, (nn.Linear, nn.Conv2d)):
+    if hasattr(module, "layer_counts") or is_layer(module):
         yield prefix, module
         return
     for name, child in module.named_children():
@@ -128,14 +124,12 @@ def _layers(module: nn.Module, prefix: str, seen: set[int] | None = None) -> Ite
 
 def _positions(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> dict[int, int]:
     """Id of a layer -> outputs it computes for a sample, divided by its neurons; summed over its uses."""
-    import torch
-
     inputs = example if isinstance(example, tuple) else (example,)
     batch = max(1, inputs[0].shape[0])
     found: Counter[int] = Counter()
 
     def watch(module: Any, _inputs: Any, output: Tensor) -> None:
-        found[id(module)] += output.numel() // (batch * _shape(module)[0])
+        found[id(module)] += output.numel() // (batch * matrix_shape(module)[0])
 
     was_training = model.training
     with ExitStack() as stack:
@@ -149,36 +143,26 @@ def _positions(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> 
     return dict(found)
 
 
-def _shape(module: Any) -> tuple[int, int]:
-    """(out, in) of the weight as a matrix."""
-    if hasattr(module, "topology"):
-        return (int(module.shape[0]), int(module.shape[1]))
-    return (module.weight.shape[0], math.prod(module.weight.shape[1:]))
-
-
 def _row(name: str, module: Any, positions: int | None) -> LayerCount:
     """The count of one layer."""
-    shape, sparse, packed = _shape(module), hasattr(module, "topology"), hasattr(module, "densified")
+    shape, sparse = matrix_shape(module), isinstance(module, SparseModule)
     weights: Tensor = module.weights if sparse else module.weight
-    index = [*getattr(module, "index", {}).values()] if sparse else []
-    if sparse and hasattr(module, "mask"):
-        index.append(module.mask)
-    if positions is None and weights.dim() <= 2:
-        positions = 1
+    fan_in = Counter(module.topology.fan_in().tolist()) if sparse else {shape[1]: shape[0]}
     return LayerCount(
         name,
         type(module).__name__,
         shape,
-        int(module.connections) if sparse else weights.numel(),
-        _bytes([weights]),
-        _bytes(index),
-        _bytes([] if module.bias is None else [module.bias]),
-        positions,
-        dict(sorted(Counter(module.topology.fan_in().tolist()).items())) if sparse else {shape[1]: shape[0]},
-        _bytes(module.transposed if packed else ()),
-        _bytes(module.densified if packed else ()),
+        module.connections if sparse else weights.numel(),
+        nbytes([weights]),
+        nbytes(places(module)) if sparse else 0,
+        nbytes([module.bias]),
+        1 if positions is None and weights.dim() <= 2 else positions,
+        dict(sorted(fan_in.items())),
+        nbytes(module.transposed) if isinstance(module, Packed) else 0,
+        nbytes(module.densified) if isinstance(module, Packed) else 0,
     )
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+def places(layer: SparseModule) -> list[Tensor]:
+    """The tensors that say where a sparse layer's connections are: an index, or a mask."""
+    return [*layer.index.values()] if isinstance(layer, Packed) else [layer.get_buffer("mask")]

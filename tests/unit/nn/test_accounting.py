@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import gossamer as gs
-from gossamer.measure import count
+from gossamer.nn import count
 
 
 def test_packed_layer_by_hand():
