@@ -19,12 +19,12 @@ from gossamer import data
 from gossamer.errors import ConfigError
 from gossamer.estimators.fitted import Fitted
 from gossamer.estimators.fitting import Loss, Patience, Training
-from gossamer.estimators.network import ACTIVATIONS, perceptron
 from gossamer.estimators.progress import progress
 from gossamer.estimators.settings import check_settings, widths
 from gossamer.estimators.table import outputs, shuffled
 from gossamer.estimators.validation import held_out_part, require_finite
 from gossamer.estimators.whole import BUILT, PLANNED, STATE, check_unchanged, remembered
+from gossamer.nn.perceptron import ACTIVATIONS, he_normal, perceptron
 from gossamer.patterns import Pattern
 from gossamer.rules import Rule, build
 from gossamer.topology import erdos_renyi
@@ -181,11 +181,11 @@ class SparseMLP(Fitted, ABC):
             density = erdos_renyi(shapes, self.epsilon)
         self.network_ = perceptron(
             sizes,
-            density,
-            self.pattern,
             lambda number: ACTIVATIONS[self.activation](number, self.negative_slope),
             self.dropout,
             self._seed,
+            {"density": density, "pattern": self.pattern},
+            he_normal,
             self.device,
         )
         self._stand = None

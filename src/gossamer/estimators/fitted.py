@@ -11,15 +11,14 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
+from torch import Tensor, nn
 
-from gossamer.estimators.network import input_strength
 from gossamer.estimators.settings import check_settings
 from gossamer.estimators.structure import check_structure
 from gossamer.estimators.table import outputs
 from gossamer.freezing import freeze
 from gossamer.freezing.frozen import Frozen
-from gossamer.nn import count
+from gossamer.nn import SparseModule, count
 
 
 class Fitted(BaseEstimator):
@@ -74,3 +73,22 @@ class Fitted(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def input_strength(layer: SparseModule | nn.Linear) -> Tensor:
+    """[inputs]: sum of the absolute weights that leave each input of a linear layer, sparse or dense.
+
+    Cost: O(connections).
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> _ = layer.weight.data.copy_(torch.tensor([[1.0, -2.0], [3.0, 0.0]]))
+        >>> input_strength(layer).tolist()
+        [4.0, 2.0]
+    """
+    if not isinstance(layer, SparseModule):
+        return layer.weight.detach().abs().sum(0).cpu()
+    grid = layer.grid
+    each = layer.unit_values().abs().view(-1, grid.h, grid.w).sum(1)  # by unit, and input of it
+    columns = layer.topology.positions % grid.cols
+    return each.new_zeros(grid.cols, grid.w).index_add_(0, columns, each).flatten()

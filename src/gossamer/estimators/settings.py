@@ -10,8 +10,8 @@ import torch
 
 from gossamer.bounds import LARGEST_DECAY, LARGEST_RATE, LARGEST_SLOPE
 from gossamer.errors import ConfigError, PatternError
-from gossamer.estimators.network import ACTIVATIONS
 from gossamer.nn.arguments import pattern_of
+from gossamer.nn.perceptron import ACTIVATIONS
 from gossamer.patterns import NM, Pattern, parse
 from gossamer.registry import did_you_mean
 from gossamer.rules import Rule, rule_of, rules

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
 from math import cos, pi, prod
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 
 from gossamer import data, rules
 from gossamer.errors import ConfigError
-from gossamer.measure.room import require_memory
-from gossamer.nn import AllReLU, Dropout, sparsify
+from gossamer.nn.perceptron import ACTIVATIONS, as_torch, perceptron
 from gossamer.patterns.base import parse
 from gossamer.runs.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.topology import erdos_renyi
@@ -76,8 +74,8 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
         nn.Module - the same values and topology for the same configuration, whatever was drawn before.
 
     Raises:
-        ConfigError, DensityError, PatternError. MemoryShortage: the dense model does not fit.
-    Cost: the dense model for a moment, then O(connections).
+        ConfigError, DensityError, PatternError. MemoryShortage: layers that stay dense, or masked ones, do not fit.
+    Cost: O(connections); nothing is dense that does not stay so.
 
     Example:
         >>> from gossamer.runs.config import RunConfig
@@ -85,40 +83,36 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
         SparseLinear(64 -> 32, pattern=fanin, connections=1,024, home=packed)
     """
     sizes = [inputs, *config.widths, classes]
-    dense = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
-    require_memory(
-        "train", 4 * dense, "layers are dense before they become sparse: build wider ones of SparseLinear"
+    slope = config.all_relu
+    bend = ACTIVATIONS["relu" if slope is None else "all_relu"]
+    return perceptron(
+        sizes,
+        lambda number: bend(number, slope or 0.0),
+        config.dropout,
+        config.seed,
+        _zeros(config, sizes),
+        as_torch,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, (n_in, n_out) in enumerate(pairwise(sizes), start=1):
-            layers[f"fc{number}"] = nn.Linear(n_in, n_out)
-            if number < len(sizes) - 1:
-                bent = config.all_relu
-                layers[f"act{number}"] = nn.ReLU() if bent is None else AllReLU(bent, number + 1)
-                if config.dropout:
-                    layers[f"drop{number}"] = Dropout(config.dropout)
-        model = nn.Sequential(layers)
+
+
+def _zeros(config: RunConfig, sizes: list[int]) -> dict[str, Any] | None:
+    """The arguments of sparsify, or None for a dense network; raises ConfigError where both are asked for."""
     if config.pattern == DENSE:
         settings = (config.density, config.epsilon, config.allocation, config.rule)
         if any(setting is not None for setting in settings):
             raise ConfigError(
                 "pattern dense", expected="no density, epsilon, allocation or rule", got="one of them"
             )
-        return model
-    sparsify(
-        model,
-        density=_densities(config, sizes),
-        pattern=parse(config.pattern),
-        allocation=config.allocation,
-        home=config.home,
-        generator=torch.Generator().manual_seed(config.seed),
-        dense_last=config.dense_last,
-        init=config.init,
-        law=config.law,
-    )
-    return model
+        return None
+    return {
+        "density": _densities(config, sizes),
+        "pattern": parse(config.pattern),
+        "allocation": config.allocation,
+        "home": config.home,
+        "dense_last": config.dense_last,
+        "init": config.init,
+        "law": config.law,
+    }
 
 
 def _densities(config: RunConfig, sizes: list[int]) -> float | dict[str, float] | None:

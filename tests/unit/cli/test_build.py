@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gossamer.errors import ConfigError, DensityError, PatternError
+import gossamer as gs
+from gossamer.errors import ConfigError, DensityError, MemoryShortage, PatternError
 from gossamer.runs.build import build_engine, build_model, build_optimizer, build_rule, learning_rate
 from gossamer.runs.config import OptimizerConfig, RunConfig, ScheduleConfig
 
@@ -17,6 +18,45 @@ def test_a_model_depends_on_its_configuration_alone():
     torch.manual_seed(2)
     second = build_model(config, 64, 10).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_dense_networks_start_as_torch_draws_them():
+    """The same bits as nn.Linear after torch.manual_seed, so that a dense baseline stays what it was."""
+    model = build_model(RunConfig(widths=(16, 8), pattern="dense", seed=7), 64, 10)
+    torch.manual_seed(7)
+    expected = [torch.nn.Linear(*sizes) for sizes in ((64, 16), (16, 8), (8, 10))]
+    for layer, plain in zip((model.fc1, model.fc2, model.fc3), expected, strict=True):
+        assert type(layer) is torch.nn.Linear
+        assert torch.equal(layer.weight, plain.weight)
+        assert torch.equal(layer.bias, plain.bias)
+
+
+def test_sparse_layers_start_as_sparsify_draws_them():
+    """Topology and values are those of a dense model made sparse with a generator of the seed, whatever stays dense."""
+    for home in ("packed", "masked"):
+        config = RunConfig(widths=(16, 24), density=0.3, seed=7, dense_last=True, home=home)
+        model = build_model(config, 64, 10)
+        plain = torch.nn.Sequential(*(torch.nn.Linear(*sizes) for sizes in ((64, 16), (16, 24), (24, 10))))
+        drawn = torch.Generator().manual_seed(7)
+        gs.sparsify(plain, 0.3, home=home, generator=drawn, dense_last=True)
+        for layer, other in ((model.fc1, plain[0]), (model.fc2, plain[1])):
+            assert torch.equal(layer.topology.positions, other.topology.positions)
+            assert torch.equal(layer.weights, other.weights)
+        assert not torch.equal(model.fc3.weight, torch.zeros(10, 24))
+        assert float(model.fc3.weight.detach().abs().max()) <= 24**-0.5
+        assert float(model.fc3.bias.detach().abs().max()) <= 24**-0.5
+
+
+def test_a_network_too_wide_to_be_dense_takes_memory_of_its_connections(monkeypatch):
+    """Dense it would be four terabytes; what stays dense or masked has to fit, and is refused by name."""
+    monkeypatch.setattr("gossamer.measure.room.available_memory", lambda: 1 << 30)
+    wide = {"widths": (1 << 20, 1 << 20), "pattern": "unstructured"}
+    model = build_model(RunConfig(**wide, density=2**-23, allocation="uniform"), 64, 10)
+    assert model.fc2.connections == 2**17
+    masked, dense = {"home": "masked", "density": 2**-23}, {"pattern": "dense"}
+    for settings, what in ((masked, "masked layer"), (dense, "dense layers")):
+        with pytest.raises(MemoryShortage, match=what):
+            build_model(RunConfig(**(wide | settings)), 64, 10)
 
 
 def test_building_leaves_the_global_generator_alone():

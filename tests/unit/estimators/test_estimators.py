@@ -25,8 +25,8 @@ from sklearn.preprocessing import StandardScaler
 import gossamer as gs
 from gossamer.errors import ConfigError, DensityError, NonFiniteError, PatternError, ShapeError
 from gossamer.estimators import SparseMLPClassifier, SparseMLPRegressor
-from gossamer.estimators.network import ACTIVATIONS
 from gossamer.nn import SparseModule
+from gossamer.nn.perceptron import ACTIVATIONS
 from gossamer.patterns import patterns
 from gossamer.rules import rules
 
