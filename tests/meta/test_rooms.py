@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": {"ops", "topology", "patterns"} | LEAVES,
     "network": {"layouts", "kernels", "ops", "nn"} | LEAVES,
     "trace": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES,
-    "training": ARITHMETIC | STRUCTURE | LEAVES | {"trace"},
+    "training": ARITHMETIC | STRUCTURE | LEAVES | {"trace", "network"},
     "parallel": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "compress": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "freezing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},

@@ -127,11 +127,13 @@ class Connections:
         Args:
             inputs: [in_features] - the constant of each input, 0 where it is not one.
         """
-        with np.errstate(
-            invalid="ignore", over="ignore"
-        ):  # infinities go into the bias as they would into sums
-            given = cast(self.values, "float64") * cast(inputs, "float64")[self.cols]
-        bias = np.bincount(self.rows, given, minlength=self.shape[0])
+        bias = self.given(inputs)
         if self.bias is not None:
             bias = cast(self.bias, "float64") + bias
         return replace(self, bias=cast(bias, name_of(self.values)))
+
+    def given(self, inputs: Array) -> Array:
+        """[out_features], float64: what constant inputs give to each neuron."""
+        with np.errstate(invalid="ignore", over="ignore"):  # infinities go on as they would in sums
+            each = cast(self.values, "float64") * cast(inputs, "float64")[self.cols]
+        return np.bincount(self.rows, each, minlength=self.shape[0])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from gossamer.network.graph import Call, Graph, Layer, Linear, Node
-from gossamer.network.operators import operators
+from gossamer.network.graph import Graph, Layer, Linear, Node
+from gossamer.network.neighbours import is_elementwise
 
 
 def read_by_core(graph: Graph, name: str, batch_class: int) -> bool:
     """Whether nothing but core layers reads a value, also through activations.
 
     Example:
+        >>> from gossamer.network.graph import Call
         >>> chain = Graph(("x",), (Node("a", ("x",), Call("relu")), Node("b", ("a",), Call("softmax"))), "b")
         >>> read_by_core(chain, "a", 0), read_by_core(chain, "b", 0)
         (False, True)
@@ -18,7 +19,7 @@ def read_by_core(graph: Graph, name: str, batch_class: int) -> bool:
         if isinstance(reader.body, Layer):
             if reader.body.choices[batch_class].engine != "core":
                 return False
-        elif not _elementwise(reader) or not read_by_core(graph, reader.name, batch_class):
+        elif not is_elementwise(reader.body) or not read_by_core(graph, reader.name, batch_class):
             return False
     return True
 
@@ -27,16 +28,13 @@ def fed_by_core(graph: Graph, node: Node) -> bool:
     """Whether a layer reads what another linear layer computes, at most through activations.
 
     Example:
+        >>> from gossamer.network.graph import Call
         >>> node = Node("b", ("a",), Call("relu"))
         >>> fed_by_core(Graph(("x",), (Node("a", ("x",), Call("relu")), node), "b"), node)
         False
     """
     made = {other.name: other for other in graph.nodes}
     before = made.get(node.inputs[0])
-    while before is not None and _elementwise(before):
+    while before is not None and is_elementwise(before.body):
         before = made.get(before.inputs[0])
     return before is not None and isinstance(before.body, (Linear, Layer))
-
-
-def _elementwise(node: Node) -> bool:
-    return isinstance(node.body, Call) and operators[node.body.op].elementwise

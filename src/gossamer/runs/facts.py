@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gossamer.nn import LayerCount, count
+from gossamer.runs.record import Layer, LayerBytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,17 +27,19 @@ def layer_facts(model: nn.Module) -> list[dict[str, Any]]:
         >>> layer_facts(nn.Sequential(nn.Linear(4, 2)))[0]["bytes"]
         {'values': 32, 'indices': 0, 'bias': 8}
     """
-    return [_row(layer) for layer in count(model)]
+    return [_row(layer).model_dump(mode="json") for layer in count(model)]
 
 
-def _row(layer: LayerCount) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "kind": layer.kind,
-        "shape": list(layer.shape),
-        "connections": layer.connections,
-        "bytes": {"values": layer.value_bytes, "indices": layer.index_bytes, "bias": layer.bias_bytes},
-        "flops": layer.flops,
-        "active": layer.active,
-        "fan_in": {str(inputs): neurons for inputs, neurons in layer.fan_in.items()},
-    }
+def _row(layer: LayerCount) -> Layer:
+    """As a run folder holds it."""
+    held = LayerBytes(values=layer.value_bytes, indices=layer.index_bytes, bias=layer.bias_bytes)
+    return Layer(
+        name=layer.name,
+        kind=layer.kind,
+        shape=layer.shape,
+        connections=layer.connections,
+        bytes=held,
+        flops=layer.flops,
+        active=layer.active,
+        fan_in=layer.fan_in,
+    )

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from gossamer.nn.activations import AllReLU, Dropout
-from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.network.graph import Call, Graph, Node, Opaque
+from gossamer.network.neighbours import Link, link
+from gossamer.network.operators import Unsupported, operators
+from gossamer.network.tensors import array_of, tensor_of
 from gossamer.nn.sparse import SparseModule
+from gossamer.trace.read import connections_of, linear
 
-# Number by number, the same in training and in evaluation but for dropout.
-ELEMENTWISE = (AllReLU, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
-OFF = (nn.Identity, nn.Dropout, Dropout)  # nothing in evaluation
-
-
-@dataclass(frozen=True, eq=False)
-class Link:
-    """Two linear layers in a row.
-
-    Args:
-        source: str - name of the layer whose outputs are read.
-        activations: tuple of modules that act on them, number by number.
-        reader: str - name of the only layer that reads them.
-    """
-
-    source: str
-    activations: tuple[nn.Module, ...]
-    reader: str
-
-    def constants(self, bias: Tensor) -> Tensor:
-        """[neurons]: what neurons of the source layer without inputs give to the reader."""
-        for activation in self.activations:
-            bias = activation.bend(bias) if isinstance(activation, AllReLU) else activation(bias)
-        return bias
+SHIFTING = (
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)  # in training a constant does not keep its mean behind them
 
 
 def links(model: nn.Module) -> list[Link]:
@@ -46,18 +29,21 @@ def links(model: nn.Module) -> list[Link]:
         model: nn.Module - Sequentials anywhere in it, nested ones too.
     Returns:
         list of Link.
-    Cost: O(modules).
+    Cost: O(modules), and O(their number) more for each in one Sequential.
     Example:
+        >>> from gossamer.nn import SparseLinear
         >>> layers = [SparseLinear(8, 8, density=0.5) for _ in range(2)]
-        >>> [(link.source, link.reader) for link in links(nn.Sequential(layers[0], nn.ReLU(), layers[1]))]
+        >>> [(each.source, each.reader) for each in links(nn.Sequential(layers[0], nn.ReLU(), layers[1]))]
         [('0', '2')]
     """
     found: dict[str, Link] = {}
     uses = Counter(id(child) for module in model.modules() for child in module._modules.values())  # noqa: SLF001
     for name, module in model.named_modules():
         if type(module) is nn.Sequential:
-            for link in _in_row(list(_steps(module, name)), uses):
-                found[link.source] = link
+            steps = dict(_steps(module, name))
+            layers = {each for each, step in steps.items() if _is_layer(step) and uses[id(step)] == 1}
+            graph = _in_row(steps)
+            found |= {each: one for each in layers if (one := link(graph, each, layers)) is not None}
     return list(found.values())
 
 
@@ -71,36 +57,44 @@ def _steps(module: nn.Sequential, prefix: str) -> Iterator[tuple[str, nn.Module]
             yield name, child
 
 
-def _in_row(steps: list[tuple[str, nn.Module]], uses: Counter[int]) -> Iterator[Link]:
-    """Links among steps; a layer that is used twice has none."""
-    source, activations = "", list[nn.Module]()
-    for name, module in steps:
-        if type(module) in (SparseLinear, MaskedLinear) and uses[id(module)] == 1:
-            if source:
-                yield Link(source, tuple(activations), name)
-            source, activations = name, []
-        elif type(module) in ELEMENTWISE:
-            activations.append(module)
-        elif type(module) not in OFF:
-            source = ""
+def _in_row(steps: dict[str, nn.Module]) -> Graph:
+    """A graph of names, each read by the next; layers are not read."""
+    read, nodes = "", list[Node]()
+    for name, step in steps.items():
+        nodes.append(Node(name, (read,), _body(step)))
+        read = name
+    return Graph(("",), tuple(nodes), read)
+
+
+def _body(module: nn.Module) -> Call | Opaque:
+    """The operator of a module, whatever hooks look on; what is none of the list, or shifts constants, is opaque."""
+    entry = next((each for each in operators.values() if type(module) in each.modules), None)
+    if entry is not None and not isinstance(module, (SparseModule, *SHIFTING)):
+        try:
+            return Call(entry.name, *entry.modules[type(module)](module))
+        except (Unsupported, ValidationError):
+            pass
+    return Opaque(type(module).__name__, module)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, SparseModule) and linear(module)
 
 
 @torch.no_grad()
-def fold(link: Link, source: SparseModule, reader: SparseModule, dead: Tensor) -> None:
+def fold(given: Link, source: SparseModule, reader: SparseModule, dead: Tensor) -> None:
     """Move what dead neurons give to their reader into its bias, if it has one; their connections may then be dropped.
 
     Args:
-        link: Link.
+        given: Link.
         source: SparseModule - the layer of the dead neurons.
         reader: SparseModule - as it is before the update.
         dead: [neurons of source], bool.
     Cost: O(connections of the reader).
     """
+    if reader.bias is None:
+        return
     bias = source.weights.new_zeros(source.shape[0]) if source.bias is None else source.bias
-    given = torch.where(dead, link.constants(bias.detach()).cpu().double(), 0.0)
-    positions = reader.topology.positions
-    shift = torch.zeros(reader.shape[0], dtype=torch.float64)
-    weights = reader.unit_values().squeeze(1).double()
-    shift.index_add_(0, positions // reader.shape[1], weights * given[positions % reader.shape[1]])
-    if reader.bias is not None:
-        reader.bias.add_(shift.to(reader.bias))
+    constants = torch.where(dead, given.constants(bias.detach()).cpu().double(), 0.0)
+    shift = connections_of(reader).given(array_of(constants))
+    reader.bias.add_(tensor_of(shift).to(reader.bias))

@@ -43,12 +43,7 @@ def read(module: nn.Module) -> Connections | None:
     if has_hooks(module) or not linear(module):
         return None
     if isinstance(module, SparseModule):
-        topology = module.topology
-        units, held = array_of(topology.positions), array_of(module.unit_values())
-        places, values = singles(units, held, topology.grid)
-        return Connections(
-            module.shape, places, values, _bias(module.bias), trained(module.pattern, module.shape)
-        )
+        return connections_of(module)
     layer = cast("Dense", module)
     weight = layer.weight.detach().reshape(-1)
     positions = weight.nonzero().squeeze(1)
@@ -67,6 +62,14 @@ def trained(pattern: Pattern, shape: tuple[int, int]) -> Trained:
     """
     names, own = layout(pattern.layout).parameters, pattern.dims(shape)[2:]
     return Trained(pattern.layout, dict(zip(names, own, strict=True)))
+
+
+def connections_of(layer: SparseModule) -> Connections:
+    """The connections of a sparse layer, whatever hooks look on; O(connections)."""
+    topology = layer.topology
+    units, held = array_of(topology.positions), array_of(layer.unit_values())
+    places, values = singles(units, held, topology.grid)
+    return Connections(layer.shape, places, values, _bias(layer.bias), trained(layer.pattern, layer.shape))
 
 
 def linear(module: nn.Module) -> bool:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import ConfigError, FormatError
+from gossamer.network.neighbours import Link
 from gossamer.nn import SparseModule
 from gossamer.rules import Rule, describe
-from gossamer.trace.links import Link
 from gossamer.training.history import LayerUpdate, Standing, parse_state
 from gossamer.training.optimizers import inside_another_step, nested, refuse_flattened_state
 from gossamer.training.plain import to_plain

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gossamer.errors import TopologyError
+from gossamer.network.neighbours import Link
 from gossamer.nn import SparseModule
 from gossamer.rules import LayerView, Rule
 from gossamer.topology import Edit, Topology, TopologyChange
-from gossamer.trace.links import Link, fold
+from gossamer.trace.links import fold
 from gossamer.training.contract import checked_gradients, checked_memory, checked_plan
 from gossamer.training.history import LayerUpdate
 from gossamer.training.optimizers import following_state

@@ -11,8 +11,8 @@ import numpy as np
 from gossamer.freezing.passes.base import Removal, Rewritten, graph_pass
 from gossamer.layouts import layout
 from gossamer.layouts.arrays import nonzero
-from gossamer.network.graph import Call, Graph, Linear, Node
-from gossamer.network.operators import operators
+from gossamer.network.graph import Graph
+from gossamer.network.neighbours import link
 from gossamer.network.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def remove_dead(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
 
     Example:
         >>> from gossamer.layouts.connections import Connections
-        >>> from gossamer.network.graph import Node
+        >>> from gossamer.network.graph import Linear, Node
         >>> first = Connections((2, 1), np.array([0]), np.ones(1), np.array([0.0, 3.0]))
         >>> second = Connections((1, 2), np.array([0, 1]), np.array([1.0, 10.0]))
         >>> graph = Graph(("x",), (Node("a", ("x",), Linear(first)), Node("b", ("a",), Linear(second))), "b")
@@ -72,12 +72,11 @@ def remove_dead(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
 
 def _sweep(graph: Graph, name: str) -> tuple[Graph, Removal] | None:
     """Remove the dead neurons of one layer; None where there is none, or its surroundings do not allow it."""
-    between = _reader(graph, name)
-    if between is None:
-        return None
-    activations, reader = between
     bodies = {node.name: body for node, body in graph.linears()}
-    producer, consumer = bodies[name].connections, bodies[reader].connections
+    found = link(graph, name, bodies)
+    if found is None:
+        return None
+    producer, consumer = bodies[name].connections, bodies[found.reader].connections
     if producer.shape[0] != consumer.shape[1]:
         return None
     constant, unread = producer.fan_in() == 0, consumer.fan_out() == 0
@@ -85,34 +84,18 @@ def _sweep(graph: Graph, name: str) -> tuple[Graph, Removal] | None:
     if not gone.size:
         return None
     bias = np.zeros(producer.shape[0], producer.values.dtype) if producer.bias is None else producer.bias
-    output = tensor_of(bias)
-    for activation in activations:
-        output = activation(output)
+    output = array_of(found.constants(tensor_of(bias)))
     folded = np.zeros_like(bias)
     told = gone[~unread[gone]]
-    folded[told] = array_of(output)[told]
+    folded[told] = output[told]
     if bool(nonzero(folded).any()):
         consumer = consumer.add_constant(folded)
     new = {
         name: replace(bodies[name], connections=producer.without(neurons=gone)),
-        reader: replace(bodies[reader], connections=consumer.without(inputs=gone)),
+        found.reader: replace(bodies[found.reader], connections=consumer.without(inputs=gone)),
     }
     lost = int(unread[gone].sum())
     return graph.replaced(new), Removal(name, gone.size - lost, lost)
-
-
-def _reader(graph: Graph, name: str) -> tuple[list[Call], str] | None:
-    """The activations behind a layer and the one linear layer that reads them, or None."""
-    activations: list[Call] = []
-    node: Node | None = graph.only_consumer(name)
-    while node is not None:
-        if isinstance(node.body, Linear):
-            return activations, node.name
-        if not isinstance(node.body, Call) or not operators[node.body.op].elementwise:
-            return None
-        activations.append(node.body)
-        node = graph.only_consumer(node.name)
-    return None
 
 
 def _whole(dead: Array, producer: Connections, consumer: Connections) -> Array:
