@@ -41,7 +41,7 @@ def check_model(model: Any) -> None:
             "sparsify", expected="a model with dense layers", got=f"a {_kind(model)}, sparse already"
         )
     if isinstance(model, dense_classes()):
-        build = f" or build gossamer.{found.home('packed').__name__}" if (found := kind_of(model)) else ""
+        build = f", or build a {found.home('packed').__name__}" if (found := kind_of(model)) else ""
         raise ConfigError(
             "sparsify",
             expected="a model that holds the layer, since layers are replaced where they are held",
