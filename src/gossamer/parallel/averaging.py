@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gossamer.topology import Topology, top_mask
+from gossamer.topology import Topology, top_mask, top_mask_in_buckets
 
 
 def average(models: Sequence[tuple[Topology, Tensor]]) -> tuple[Topology, Tensor]:
@@ -62,7 +62,8 @@ def thinned(topology: Topology, values: Tensor, like: Topology) -> tuple[Topolog
     if bucket == grid.size:
         mask = _balanced(units, like.positions.numel())
     else:
-        mask = _best(topology.positions // bucket, units.abs().sum(1), pattern.count(like.positions, grid))
+        stay = pattern.count(like.positions, grid)
+        mask = top_mask_in_buckets(units.abs().sum(1), topology.positions // bucket, stay)
     kept = Topology(pattern, topology.shape, topology.positions[mask])
     pattern.validate(kept.positions, grid)
     return kept, units[mask].reshape(-1)
@@ -77,16 +78,4 @@ def _balanced(units: Tensor, stay: int) -> Tensor:
     mask = torch.zeros(total, dtype=torch.bool)
     for side, removed in ((negative, fewer), (~negative, surplus - fewer)):
         mask[side] = top_mask(magnitude[side], int(side.sum()) - removed)
-    return mask
-
-
-def _best(bucket: Tensor, scores: Tensor, stay: Tensor) -> Tensor:
-    """[units], bool: the ``stay[b]`` largest of each bucket b; among equal ones the first win."""
-    order = scores.argsort(descending=True, stable=True)
-    order = order[bucket[order].argsort(stable=True)]
-    counts = torch.bincount(bucket, minlength=stay.numel())
-    begin = counts.cumsum(0) - counts
-    rank = torch.arange(order.numel()) - begin[bucket[order]]
-    mask = torch.zeros(scores.numel(), dtype=torch.bool)
-    mask[order] = rank < stay[bucket[order]]
     return mask

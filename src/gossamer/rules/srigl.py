@@ -15,7 +15,7 @@ from gossamer.patterns.base import merge
 from gossamer.rules.base import is_number, rules
 from gossamer.rules.rigl import RigL, gradient_of
 from gossamer.rules.view import LayerView
-from gossamer.topology import top_mask
+from gossamer.topology import top_mask, top_mask_in_buckets
 
 
 @rules.register("srigl")
@@ -100,8 +100,5 @@ class SRigL(RigL):
         """The largest weights of active neurons, at most ``fan_in`` in each."""
         allowed = active[row].nonzero().squeeze(1)
         chosen = allowed[top_mask(magnitude[allowed], min(keep, allowed.numel()))]
-        chosen = chosen[torch.argsort(magnitude[chosen], descending=True, stable=True)]
-        chosen = chosen[torch.argsort(row[chosen], stable=True)]  # by row, largest first
-        per_row = torch.bincount(row[chosen], minlength=active.numel())
-        rank = torch.arange(chosen.numel()) - (per_row.cumsum(0) - per_row)[row[chosen]]
-        return positions[chosen[rank < fan_in]].sort().values
+        most = torch.full((active.numel(),), fan_in)
+        return positions[chosen[top_mask_in_buckets(magnitude[chosen], row[chosen], most)]]

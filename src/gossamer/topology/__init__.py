@@ -4,7 +4,7 @@ from gossamer.topology.allocation import ALLOCATIONS, allocate, erdos_renyi
 from gossamer.topology.change import Edit, TopologyChange
 from gossamer.topology.passes import Selector, TorchSelector
 from gossamer.topology.selection import TileScores
-from gossamer.topology.topk import top_mask
+from gossamer.topology.topk import top_mask, top_mask_in_buckets
 from gossamer.topology.topology import IndexedTopology, Topology
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "allocate",
     "erdos_renyi",
     "top_mask",
+    "top_mask_in_buckets",
 ]

@@ -39,6 +39,30 @@ def top_mask(scores: Tensor, k: int) -> Tensor:
     return chosen
 
 
+def top_mask_in_buckets(scores: Tensor, bucket: Tensor, k: Tensor) -> Tensor:
+    """Mark the largest scores of every bucket; among equal ones the first win.
+
+    Args:
+        scores: [n], float - finite.
+        bucket: [n], int64 - the bucket of each.
+        k: [buckets], int64 - how many to mark; all where a bucket has fewer.
+    Returns:
+        [n], bool.
+    Cost: O(n log n).
+    Example:
+        >>> scores, bucket = torch.tensor([1., 3., 2., 2., 5.]), torch.tensor([0, 0, 1, 1, 0])
+        >>> top_mask_in_buckets(scores, bucket, torch.tensor([2, 1])).tolist()
+        [False, True, True, False, True]
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[bucket[order].argsort(stable=True)]  # bucket by bucket, largest first
+    counts = torch.bincount(bucket, minlength=k.numel())
+    rank = torch.arange(order.numel()) - (counts.cumsum(0) - counts)[bucket[order]]
+    mask = torch.zeros(scores.numel(), dtype=torch.bool)
+    mask[order] = rank < k[bucket[order]]
+    return mask
+
+
 def _largest(scores: Tensor, k: int) -> Tensor:
     """[rows, k] indices of the k largest of each row, largest first.
 
