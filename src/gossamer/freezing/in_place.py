@@ -11,13 +11,13 @@ from torch import nn
 from gossamer.freezing.assemble import described, freeze_graph, limits
 from gossamer.freezing.frozen import Frozen
 from gossamer.measure import machine
-from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
+from gossamer.network.graph import Graph, Linear, Node, Opaque
 from gossamer.network.plan import BatchPlan, Plan
 from gossamer.nn import SparseModule
 from gossamer.nn.swap import put_in_place
 from gossamer.trace.agreement import same
 from gossamer.trace.opaque import TracedCall
-from gossamer.trace.read import find_module, linear
+from gossamer.trace.read import call_of, find_module, linear
 from gossamer.trace.trace import REFUSED, by_layer
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ def _others(model: nn.Module) -> dict[str, Frozen]:
     """Every sparse layer of another kind that is an operator, masked convolutions say, with its zeros in the weight."""
     parts = {}
     for name, module in model.named_modules():
-        entry = find_module(module)
-        if entry is not None and isinstance(module, SparseModule) and not linear(module) and name:
-            node = Node(name, ("x",), Call(entry.name, *entry.modules[type(module)](module)))
+        known = name and find_module(module) is not None and not linear(module)
+        if known and isinstance(module, SparseModule):
+            node = Node(name, ("x",), call_of(module))
             parts[name] = Frozen(Graph(("x",), (node,), name), Plan(batches=[BatchPlan(batch=1)]))
     return parts
 

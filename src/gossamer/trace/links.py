@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from gossamer.network.graph import Call, Graph, Node, Opaque
 from gossamer.network.neighbours import Link, link
-from gossamer.network.operators import Unsupported, operators
+from gossamer.network.operators import Unsupported
 from gossamer.network.tensors import array_of, tensor_of
 from gossamer.nn.sparse import SparseModule
-from gossamer.trace.read import connections_of, linear
+from gossamer.trace.read import call_of, connections_of, linear, operator_of
 
 SHIFTING = (
     nn.AlphaDropout,
@@ -68,13 +68,11 @@ def _in_row(steps: dict[str, nn.Module]) -> Graph:
 
 def _body(module: nn.Module) -> Call | Opaque:
     """The operator of a module, whatever hooks look on; what is none of the list, or shifts constants, is opaque."""
-    entry = next((each for each in operators.values() if type(module) in each.modules), None)
-    if entry is not None and not isinstance(module, (SparseModule, *SHIFTING)):
-        try:
-            return Call(entry.name, *entry.modules[type(module)](module))
-        except (Unsupported, ValidationError):
-            pass
-    return Opaque(type(module).__name__, module)
+    known = operator_of(type(module)) is not None and not isinstance(module, (SparseModule, *SHIFTING))
+    try:
+        return call_of(module) if known else Opaque(type(module).__name__, module)
+    except (Unsupported, ValidationError):
+        return Opaque(type(module).__name__, module)
 
 
 def _is_layer(module: nn.Module) -> bool:

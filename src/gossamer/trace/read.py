@@ -9,6 +9,7 @@ from torch import nn
 from gossamer.layouts import layout
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import singles
+from gossamer.network.graph import Call
 from gossamer.network.operators import operators
 from gossamer.network.tensors import array_of
 from gossamer.nn import SparseModule
@@ -94,6 +95,25 @@ def find_module(module: nn.Module) -> Operator | None:
         >>> find_module(nn.ReLU()).name, find_module(nn.LSTM(2, 2))
         ('relu', None)
     """
-    if has_hooks(module):
-        return None
-    return next((entry for entry in operators.values() if type(module) in entry.modules), None)
+    return None if has_hooks(module) else operator_of(type(module))
+
+
+def operator_of(kind: type[nn.Module]) -> Operator | None:
+    """The operator that modules of exactly this class are, whatever hooks they carry; or None."""
+    return next((entry for entry in operators.values() if kind in entry.modules), None)
+
+
+def call_of(module: nn.Module) -> Call:
+    """A module of the list as a node, with copies of its tensors.
+
+    Raises:
+        Unsupported, pydantic.ValidationError: settings that its operator does not have.
+
+    Example:
+        >>> call_of(nn.LeakyReLU(0.5))
+        Call(op='leaky_relu', settings=Slope(negative_slope=0.5), tensors={})
+    """
+    entry = operator_of(type(module))
+    if entry is None:
+        raise AssertionError("operator_of() said that it is one of the list")
+    return Call(entry.name, *entry.modules[type(module)](module))
