@@ -61,10 +61,9 @@ def connections_of(layer: gs.SparseLinear) -> Connections:
 def layouts_of(layer: gs.SparseLinear) -> dict[str, Encoded]:
     """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bytes, bands, int8."""
     own, shape = layer.pattern.layout, layer.shape
-    parameters = dict(zip(layout(own).parameters, layer.pattern.dims(shape)[2:], strict=True))
     index = {str(number): array_of(tensor) for number, tensor in enumerate(layer.operands())}
     name, connections = str(layer.pattern), connections_of(layer)
-    held = {name: Encoded(own, shape, parameters, array_of(layer.values), index)}
+    held = {name: Encoded(own, shape, layer.pattern.parameters, array_of(layer.values), index)}
     small = narrowed(connections, "int8")
     if isinstance(fits := layout("nm_bytes").fit(small), dict):
         held[f"{name} bytes int8"] = layout("nm_bytes").encode(small, fits)  # inputs rounded to int8 as well

@@ -22,8 +22,10 @@ from gossamer.errors import (
     ShapeError,
     TopologyError,
 )
+from gossamer.layouts.grid import narrow
+from gossamer.network.tensors import dtype_named
 from gossamer.patterns import Grid, Index, Pattern, parse, patterns
-from gossamer.patterns.base import Shape, narrow
+from gossamer.patterns.base import Shape
 from gossamer.topology import Topology, TopologyChange
 from strategies import CASES, PATTERNS, Case, case, cases, density_near, fit, make_model, train_step
 
@@ -516,15 +518,17 @@ class WholeNeurons(Pattern):
     def encode(self, positions: torch.Tensor, grid: Grid) -> Index:
         """Every input of every neuron that is there."""
         every = torch.arange(grid.w).expand(positions.numel(), -1)
-        return {"rows": positions.to(narrow(grid.rows)), "col": every.to(narrow(grid.w))}
+        types = [dtype_named(narrow(limit)) for limit in (grid.rows, grid.w)]
+        return {"rows": positions.to(types[0]), "col": every.to(types[1])}
 
     def decode(self, index: Index, grid: Grid) -> torch.Tensor:
         """The neurons."""
         return index["rows"].to(torch.int64)
 
-    def dims(self, shape: Shape) -> list[int]:
+    @property
+    def parameters(self) -> dict[str, int]:
         """Of a fan-in."""
-        return [*shape, 1]
+        return {"group": 1}
 
 
 @pytest.mark.parametrize("pattern", [*PATTERNS, WholeNeurons()], ids=str)

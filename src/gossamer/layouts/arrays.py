@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -98,8 +99,27 @@ def aligned(array: Array) -> Array:
     """
     if array.flags.c_contiguous and array.ctypes.data % LINE == 0:
         return array
-    room = np.empty(array.nbytes + LINE, np.uint8)
-    first = -room.ctypes.data % LINE
-    copy: Array = room[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = unset(array.shape, array.dtype)
     copy[...] = array
     return copy
+
+
+def unset(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array with nothing in it yet, that begins with a cache line."""
+    size = np.dtype(dtype).itemsize * prod(shape)
+    room = np.empty(size + LINE, np.uint8)
+    first = -room.ctypes.data % LINE
+    made: Array = room[first : first + size].view(dtype).reshape(shape)
+    return made
+
+
+def remainders(positions: Array, divisor: int, dtype: str) -> Array:
+    """Narrow remainders of int64 positions, without wide ones beside them.
+
+    Example:
+        >>> remainders(np.array([3, 70000]), 1 << 16, "uint16")
+        array([   3, 4464], dtype=uint16)
+    """
+    found = unset(positions.shape, dtype)
+    np.remainder(positions, divisor, out=found, casting="unsafe")
+    return found

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from gossamer.errors import ConfigError, FormatError
+from gossamer.errors import ConfigError, FormatError, KernelUnavailable
 from gossamer.layouts.arrays import Array, aligned, dtype_of, name_of
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.grid import Grid
@@ -108,6 +108,18 @@ class Layout(KernelSide):
     @abstractmethod
     def restore(self, encoded: Encoded) -> Connections:
         """The inverse of ``arrange``, after checking the index in full; raises a GossamerError."""
+
+    def index(self, units: Array, shape: Shape, parameters: Parameters) -> Index:
+        """Narrow integers of ascending positions of units: what a pattern that is trained in this layout keeps.
+
+        Raises:
+            TopologyError: units that the layout cannot hold. KernelUnavailable: nothing is trained in it.
+        """
+        raise KernelUnavailable("index", expected="a layout to train in", got=self.name)
+
+    def units(self, index: Index, shape: Shape, parameters: Parameters) -> Array:
+        """[units], int64: the inverse, after checking shapes and ranges, and not the order; raises TopologyError."""
+        raise KernelUnavailable("units", expected="a layout to train in", got=self.name)
 
     def whole(self, parameters: Parameters) -> Shape:
         """Neurons and inputs that a layer can lose only together, or it is no longer held."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from gossamer.errors import ShapeError
-from gossamer.layouts.base import Encoded, Layout, layouts
+from gossamer.layouts.arrays import Array
+from gossamer.layouts.base import Encoded, Index, Layout, layouts
 from gossamer.layouts.compressed import compress, compressed, expand, pointers_hold, rows_and_columns
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import group, singles
@@ -22,6 +23,7 @@ from gossamer.layouts.kernel_side import (
     Shape,
     Spec,
 )
+from gossamer.layouts.ranges import ascending
 
 LARGEST = 32  # side of a block
 SQUARES = (32, 16, 8, 4)  # sides looked for in layers that were not trained in blocks
@@ -73,17 +75,25 @@ class BlockLayout(Layout):
         if units is None:
             raise AssertionError("fit() said that the blocks are whole")
         positions, values = units
-        return Encoded(
-            self.name, connections.shape, parameters, values.reshape(-1), compress(positions, grid)
-        )
+        index = self.index(positions, connections.shape, parameters)
+        return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
     def restore(self, encoded: Encoded) -> Connections:
         """Pointers, columns and their order are checked."""
         grid = self.grid(encoded.shape, encoded.parameters)
-        units = expand(self.name, encoded.index, grid)
+        units = self.units(encoded.index, encoded.shape, encoded.parameters)
+        ascending(self.name, units, grid.size)
         self.expect(encoded, units.size * grid.members)
         positions, values = singles(units, encoded.values, grid)
         return Connections(encoded.shape, positions, values, trained=Trained(self.name, encoded.parameters))
+
+    def index(self, units: Array, shape: Shape, parameters: Parameters) -> Index:
+        """Row pointers and columns."""
+        return compress(units, self.grid(shape, parameters))
+
+    def units(self, index: Index, shape: Shape, parameters: Parameters) -> Array:
+        """The inverse."""
+        return expand(self.name, index, self.grid(shape, parameters))
 
     def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Row pointers and columns, of blocks."""

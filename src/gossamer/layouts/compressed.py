@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gossamer.errors import TopologyError
+from gossamer.layouts.arrays import Array, remainders
 from gossamer.layouts.grid import Grid, narrow
-from gossamer.layouts.ranges import DAMAGED, ascending, within
+from gossamer.layouts.ranges import DAMAGED, within
 
 if TYPE_CHECKING:
-    from gossamer.layouts.arrays import Array
     from gossamer.layouts.base import Index
     from gossamer.layouts.kernel_side import Makes, Numbers, Spec
 
@@ -25,12 +25,12 @@ def compress(positions: Array, grid: Grid) -> Index:
     """
     row_ptr = np.searchsorted(positions, np.arange(grid.rows + 1) * grid.cols)
     pointers = np.int32 if positions.size < 1 << 31 else np.int64
-    return {"row_ptr": row_ptr.astype(pointers), "col": (positions % grid.cols).astype(narrow(grid.cols))}
+    return {"row_ptr": row_ptr.astype(pointers), "col": remainders(positions, grid.cols, narrow(grid.cols))}
 
 
 def expand(layout: str, index: Index, grid: Grid) -> Array:
-    """The inverse, after checking the index in full; raises TopologyError."""
-    row_ptr, col = index["row_ptr"].astype(np.int64), index["col"].astype(np.int64)
+    """The inverse, after checking pointers and columns, and not their order; raises TopologyError."""
+    row_ptr, col = index["row_ptr"].astype(np.int64), index["col"]
     fits = row_ptr.shape == (grid.rows + 1,) and col.ndim == 1
     ends = (int(row_ptr[0]), int(row_ptr[-1])) if fits else None
     if ends != (0, col.size) or bool((np.diff(row_ptr) < 0).any()):
@@ -41,9 +41,9 @@ def expand(layout: str, index: Index, grid: Grid) -> Array:
             hint=DAMAGED,
         )
     within(layout, "column", col, grid.cols)
-    first = np.repeat(np.arange(grid.rows) * grid.cols, np.diff(row_ptr))
-    first += col
-    return ascending(layout, first, grid.size)
+    positions: Array = np.repeat(np.arange(grid.rows) * grid.cols, np.diff(row_ptr))
+    positions += col
+    return positions
 
 
 def compressed(grid: Grid) -> Spec:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from gossamer.errors import ShapeError
-from gossamer.layouts.base import Encoded, Layout, layouts
+from gossamer.layouts.arrays import Array
+from gossamer.layouts.base import Encoded, Index, Layout, layouts
 from gossamer.layouts.compressed import compress, compressed, expand, pointers_hold, rows_and_columns
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.kernel_side import (
@@ -21,6 +22,7 @@ from gossamer.layouts.kernel_side import (
     Shape,
     Spec,
 )
+from gossamer.layouts.ranges import ascending
 
 RATES = Rates(
     "csr",
@@ -46,14 +48,24 @@ class Csr(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
-        index = compress(connections.positions, self.grid(connections.shape, parameters))
+        index = self.index(connections.positions, connections.shape, parameters)
         return Encoded(self.name, connections.shape, parameters, connections.values, index)
 
     def restore(self, encoded: Encoded) -> Connections:
         """Pointers, columns and their order are checked."""
-        positions = expand(self.name, encoded.index, self.grid(encoded.shape, encoded.parameters))
+        n_out, n_in = encoded.shape
+        units = self.units(encoded.index, encoded.shape, encoded.parameters)
+        positions = ascending(self.name, units, n_out * n_in)
         self.expect(encoded, positions.size)
         return Connections(encoded.shape, positions, encoded.values)
+
+    def index(self, units: Array, shape: Shape, parameters: Parameters) -> Index:
+        """Row pointers and columns."""
+        return compress(units, self.grid(shape, parameters))
+
+    def units(self, index: Index, shape: Shape, parameters: Parameters) -> Array:
+        """The inverse."""
+        return expand(self.name, index, self.grid(shape, parameters))
 
     def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Row pointers and columns."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gossamer.errors import FormatError, ShapeError, TopologyError
-from gossamer.layouts.arrays import Array
+from gossamer.layouts.arrays import Array, remainders
 from gossamer.layouts.base import Encoded, Index, Layout, layouts
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.csr import RATES
@@ -86,13 +86,14 @@ class FanInLayout(Layout):
         if units is None:
             raise AssertionError("fit() said that the groups are whole")
         positions, values = _filled(*units, grid)
-        index = rectangle(positions, grid)
+        index = self.index(positions, connections.shape, parameters)
         return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
     def restore(self, encoded: Encoded) -> Connections:
         """Rows, columns and their order are checked."""
         grid = self.grid(encoded.shape, encoded.parameters)
-        units = _positions(encoded.index, grid)
+        units = self.units(encoded.index, encoded.shape, encoded.parameters)
+        ascending(self.name, units, grid.size)
         if not units.size:
             raise FormatError("layout fanin", expected="at least one connection", got="none")
         self.expect(encoded, units.size * grid.members)
@@ -100,6 +101,35 @@ class FanInLayout(Layout):
         order = np.argsort(positions, kind="stable")
         trained = Trained(self.name, encoded.parameters)
         return Connections(encoded.shape, positions[order], encoded.values[order], trained=trained)
+
+    def index(self, units: Array, shape: Shape, parameters: Parameters) -> Index:
+        """``rows`` [active] and ``col`` [active, k]."""
+        grid = self.grid(shape, parameters)
+        fan_in = np.diff(np.searchsorted(units, np.arange(grid.rows + 1) * grid.cols))
+        rows = np.flatnonzero(fan_in)
+        least, most = int(fan_in[rows].min(initial=grid.cols)), int(fan_in.max())
+        if rows.size and least != most:
+            raise TopologyError(
+                "layout fanin",
+                expected="one fan-in for all active neurons",
+                got=f"fan-ins from {least} to {most}",
+            )
+        col = remainders(units, grid.cols, narrow(grid.cols))
+        return {"rows": rows.astype(narrow(grid.rows)), "col": col.reshape(rows.size, most)}
+
+    def units(self, index: Index, shape: Shape, parameters: Parameters) -> Array:
+        """The inverse."""
+        grid, rows, col = self.grid(shape, parameters), index["rows"].astype(np.int64), index["col"]
+        if rows.ndim != 1 or col.ndim != 2 or col.shape[0] != rows.size:
+            raise TopologyError(
+                "layout fanin",
+                expected="rows [active] and col [active, k]",
+                got=f"{rows.shape} and {col.shape}",
+                hint=DAMAGED,
+            )
+        within("fanin", "row", rows, grid.rows)
+        within("fanin", "column", col, grid.cols)
+        return (rows[:, None] * grid.cols + col).reshape(-1)
 
     def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Active rows and their columns."""
@@ -145,28 +175,6 @@ class FanInLayout(Layout):
             raise ShapeError("kernels.cpu", expected=f"cols [{rows.shape[0]}, k]", got=f"{tuple(cols.shape)}")
         return (1, dtype, shape[0], shape[1], shape[2], k, 0, active, values.shape[0], active * k, rows.itemsize,
                 cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip
-
-
-def rectangle(positions: Array, grid: Grid) -> Index:
-    """``rows`` [active] and ``col`` [active, k] of ascending positions; all active rows have as many."""
-    rows = np.flatnonzero(np.bincount(positions // grid.cols, minlength=grid.rows))
-    col = (positions % grid.cols).reshape(rows.size, -1) if rows.size else positions.reshape(0, 0)
-    return {"rows": rows.astype(narrow(grid.rows)), "col": col.astype(narrow(grid.cols))}
-
-
-def _positions(index: Index, grid: Grid) -> Array:
-    """The inverse, after checking the index in full."""
-    rows, col = index["rows"].astype(np.int64), index["col"].astype(np.int64)
-    if rows.ndim != 1 or col.ndim != 2 or col.shape[0] != rows.size:
-        raise TopologyError(
-            "layout fanin",
-            expected="rows [active] and col [active, k]",
-            got=f"{rows.shape} and {col.shape}",
-            hint=DAMAGED,
-        )
-    within("fanin", "row", rows, grid.rows)
-    within("fanin", "column", col, grid.cols)
-    return ascending("fanin", (rows[:, None] * grid.cols + col).reshape(-1), grid.size)
 
 
 def _filled(positions: Array, values: Array, grid: Grid) -> tuple[Array, Array]:

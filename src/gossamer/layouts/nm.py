@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gossamer.errors import TopologyError
-from gossamer.layouts.arrays import Array
+from gossamer.layouts.arrays import Array, remainders
 from gossamer.layouts.base import Encoded, Index, Layout, layouts
 from gossamer.layouts.connections import Connections, Trained
-from gossamer.layouts.grid import Grid
 from gossamer.layouts.kernel_side import (
     OFFSETS,
     Address,
@@ -68,15 +67,38 @@ class NmLayout(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(connections)."""
-        index = offsets(connections.positions, self.grid(connections.shape, parameters), parameters)
+        index = self.index(connections.positions, connections.shape, parameters)
         return Encoded(self.name, connections.shape, parameters, connections.values, index)
 
     def restore(self, encoded: Encoded) -> Connections:
         """Offsets and their order are checked."""
-        parameters = encoded.parameters
-        positions = _positions(encoded.index, self.grid(encoded.shape, parameters), parameters)
+        parameters, (n_out, n_in) = encoded.parameters, encoded.shape
+        units = self.units(encoded.index, encoded.shape, parameters)
+        positions = ascending("nm", units, n_out * n_in)
         self.expect(encoded, positions.size)
         return Connections(encoded.shape, positions, encoded.values, trained=Trained("nm", parameters))
+
+    def index(self, units: Array, shape: Shape, parameters: Parameters) -> Index:
+        """``offset`` [rows, tiles, n]; every tile has n."""
+        grid, n, m = self.grid(shape, parameters), parameters["n"], parameters["m"]
+        if units.size != grid.size // m * n:
+            expected = f"{grid.size // m * n} connections"
+            raise TopologyError("layout nm", expected=expected, got=str(units.size))
+        return {"offset": remainders(units, m, "uint8").reshape(grid.rows, grid.cols // m, n)}
+
+    def units(self, index: Index, shape: Shape, parameters: Parameters) -> Array:
+        """The inverse."""
+        grid, n, m = self.grid(shape, parameters), parameters["n"], parameters["m"]
+        offset, tiles = index["offset"], grid.cols // m
+        if offset.shape != (grid.rows, tiles, n) or int(offset.max()) >= m or int(offset.min()) < 0:
+            raise TopologyError(
+                "layout nm",
+                expected=f"offsets below {m} of shape {(grid.rows, tiles, n)}",
+                got=f"shape {offset.shape}, largest {int(offset.max()) if offset.size else 0}",
+                hint=DAMAGED,
+            )
+        tile = np.arange(0, grid.size, m).reshape(grid.rows, tiles, 1)
+        return (tile + offset).reshape(-1)
 
     def spec(self, shape: Shape, parameters: Parameters) -> Spec:
         """Offsets within a tile."""
@@ -113,24 +135,3 @@ class NmLayout(Layout):
         (offset,) = index
         return (self.number or 0, dtype, shape[0], shape[1], 1, shape[2], shape[3], 0, values.shape[0],
                 math.prod(offset.shape), 0, offset.itemsize, at(values), 0, at(offset))  # fmt: skip
-
-
-def offsets(positions: Array, grid: Grid, parameters: Parameters) -> Index:
-    """``offset`` [rows, tiles, n], uint8, of ascending positions; every tile has n."""
-    n, m = parameters["n"], parameters["m"]
-    return {"offset": (positions % m).astype(np.uint8).reshape(grid.rows, grid.cols // m, n)}
-
-
-def _positions(index: Index, grid: Grid, parameters: Parameters) -> Array:
-    """The inverse, after checking the index in full."""
-    n, m = parameters["n"], parameters["m"]
-    offset, tiles = index["offset"].astype(np.int64), grid.cols // m
-    if offset.shape != (grid.rows, tiles, n) or bool((offset >= m).any()):
-        raise TopologyError(
-            "layout nm",
-            expected=f"offsets below {m} of shape {(grid.rows, tiles, n)}",
-            got=f"shape {offset.shape}, largest {int(offset.max()) if offset.size else 0}",
-            hint=DAMAGED,
-        )
-    tile = np.arange(grid.rows * tiles).reshape(grid.rows, tiles, 1)
-    return ascending("nm", (tile * m + offset).reshape(-1), grid.size)

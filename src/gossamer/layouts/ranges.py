@@ -16,8 +16,8 @@ DAMAGED = "the file or the index tensors are damaged"
 
 def within(layout: str, what: str, array: Array, limit: int) -> None:
     """Refuse an index outside ``0 .. limit - 1``; raises TopologyError that names the first one."""
-    outside = array[(array < 0) | (array >= limit)]
-    if outside.size:
+    if array.size and (int(array.min()) < 0 or int(array.max()) >= limit):
+        outside = array[(array < 0) | (array >= limit)]
         raise TopologyError(
             f"layout {layout}",
             expected=f"{what}s from 0 to {limit - 1}",

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, NonFiniteError, PatternError, ShapeError, TopologyError
+from gossamer.layouts import layout
+from gossamer.layouts.arrays import aligned
 from gossamer.layouts.grid import Grid
 from gossamer.patterns.sampling import free_positions, sample_distinct
 from gossamer.registry import Registry
@@ -20,20 +22,13 @@ Shape = tuple[int, int]  # (out_features, in_features)
 patterns: Registry[Pattern] = Registry("pattern")
 
 
-def narrow(limit: int) -> torch.dtype:
-    """The narrowest index dtype that holds ``0 .. limit - 1``: uint16 up to 65,536, then int32, then int64."""
-    if limit <= 1 << 16:
-        return torch.uint16
-    return torch.int32 if limit <= 1 << 31 else torch.int64
-
-
 def whole(count: float) -> int:
     """``floor``, forgiving what binary fractions lose: 0.29 * 100 is 29, not 28.999999999999996."""
     return int(count * (1 + 1e-14) + 1e-9)
 
 
 class Pattern(ABC):
-    """Base of all patterns: subclass, set the bucket, the budget and the encoding, and register.
+    """Base of all patterns: subclass, set the bucket, the budget and the layout, and register.
 
     A position is ``row * cols + col`` on the unit grid. A topology is an ascending int64 vector of positions.
     """
@@ -55,17 +50,10 @@ class Pattern(ABC):
     def quotas(self, units: int, grid: Grid) -> Tensor:
         """[buckets], int64: how many of a budget of ``units`` each bucket holds before any neuron is ablated."""
 
-    @abstractmethod
-    def encode(self, positions: Tensor, grid: Grid) -> Index:
-        """Narrow index tensors of a topology."""
-
-    @abstractmethod
-    def decode(self, index: Index, grid: Grid) -> Tensor:
-        """Positions of the encoded topology; raises TopologyError where the tensors are inconsistent."""
-
-    @abstractmethod
-    def dims(self, shape: Shape) -> list[int]:
-        """The ``shape`` argument of the kernels for this layout."""
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The integers of the layout beyond the shape, in its order."""
+        return {}
 
     def check_counts(self, counts: Tensor, grid: Grid) -> str:
         """What is wrong with these units per bucket, or an empty string."""
@@ -103,6 +91,42 @@ class Pattern(ABC):
                 hint="choose another group size, or leave the layer out with skip=",
             )
         return Grid(n_out // h, n_in // w, h, w)
+
+    def dims(self, shape: Shape) -> list[int]:
+        """The ``shape`` argument of the kernels: output first, then the layout's own integers."""
+        return [*shape, *self.parameters.values()]
+
+    def encode(self, positions: Tensor, grid: Grid) -> Index:
+        """Narrow index tensors of a topology, as the layout makes them.
+
+        Args:
+            positions: [n], int64 - ascending.
+            grid: Grid - the layer.
+        Returns:
+            name -> tensor.
+        Raises:
+            TopologyError: positions that the layout cannot hold.
+        Cost: O(n), and no wide copy.
+        Example:
+            >>> from gossamer.patterns import Unstructured
+            >>> p = Unstructured(); p.encode(torch.tensor([1, 3]), p.grid((2, 2)))["col"].tolist()
+            [1, 1]
+        """
+        kind, shape = layout(self.layout), (grid.rows * grid.h, grid.cols * grid.w)
+        try:
+            index = kind.index(positions.numpy(), shape, self.parameters)
+        except TopologyError as error:
+            raise error.within(f"{self}.encode") from None
+        return {name: torch.from_numpy(aligned(array)) for name, array in index.items()}
+
+    def decode(self, index: Index, grid: Grid) -> Tensor:
+        """Positions of an encoded topology; raises TopologyError where the tensors are inconsistent or out of range."""
+        kind, shape = layout(self.layout), (grid.rows * grid.h, grid.cols * grid.w)
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in index.items()}
+            return torch.from_numpy(kind.units(arrays, shape, self.parameters))
+        except TopologyError as error:
+            raise error.within(f"{self}.decode") from None
 
     def sample(self, units: int, grid: Grid, generator: torch.Generator | None = None) -> Tensor:
         """Draw a topology uniformly among those the pattern allows.
@@ -234,32 +258,6 @@ class Pattern(ABC):
             )
         if problem := self.check_counts(self.count(positions, grid), grid):
             raise TopologyError(f"{self}.validate", expected=f"a topology of pattern {self}", got=problem)
-
-
-def check_range(operation: str, what: str, tensor: Tensor, limit: int) -> None:
-    """Refuse an index outside ``0 .. limit - 1``; raises TopologyError that names the first one."""
-    numbers = tensor.numpy()
-    if not numbers.size or (numbers.min() >= 0 and numbers.max() < limit):  # in place, where all is well
-        return
-    raise TopologyError(
-        operation,
-        expected=f"{what}s from 0 to {limit - 1}",
-        got=f"{what} {numbers[(numbers < 0) | (numbers >= limit)][0]}",
-        hint="the file or the index tensors are damaged",
-    )
-
-
-def add_narrow_(positions: Tensor, numbers: Tensor) -> Tensor:
-    """Add narrow numbers to int64 positions in place; NumPy widens a few at a time, where torch copies all of them."""
-    np.add(positions.numpy(), numbers.numpy(), out=positions.numpy(), casting="unsafe")
-    return positions
-
-
-def remainders(positions: Tensor, divisor: int, dtype: torch.dtype) -> Tensor:
-    """Narrow remainders of int64 positions, without wide ones beside them."""
-    found = torch.empty(positions.shape, dtype=dtype)
-    np.remainder(positions.numpy(), divisor, out=found.numpy(), casting="unsafe")
-    return found
 
 
 def select(positions: Tensor, mask: Tensor) -> Tensor:

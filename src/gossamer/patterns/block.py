@@ -42,6 +42,11 @@ class Block(Unstructured):
         return f"{self.name}:{self.h}" if self.h == self.w else f"{self.name}:{self.h}:{self.w}"
 
     @property
+    def parameters(self) -> dict[str, int]:
+        """The sides of a block."""
+        return {"h": self.h, "w": self.w}
+
+    @property
     def unit(self) -> tuple[int, int]:  # type: ignore[override]
         """A block."""
         return (self.h, self.w)
@@ -58,7 +63,3 @@ class Block(Unstructured):
                 hint="raise the density, choose smaller blocks, or leave the layer out with skip=",
             )
         return units
-
-    def dims(self, shape: Shape) -> list[int]:
-        """[n_out, n_in, h, w]."""
-        return [*shape, self.h, self.w]

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gossamer.errors import ConfigError, DensityError, TopologyError
+from gossamer.errors import ConfigError, DensityError
 from gossamer.layouts.grid import Grid
 from gossamer.patterns.base import (
-    Index,
     Pattern,
     Shape,
-    add_narrow_,
-    check_range,
-    narrow,
     patterns,
-    remainders,
     whole,
 )
 
@@ -46,6 +41,11 @@ class FanIn(Pattern):
         return self.name if self.group == 1 else f"{self.name}:{self.group}"
 
     @property
+    def parameters(self) -> dict[str, int]:
+        """The size of a group."""
+        return {"group": self.group}
+
+    @property
     def unit(self) -> tuple[int, int]:  # type: ignore[override]
         """A position shared by ``group`` neurons."""
         return (self.group, 1)
@@ -70,34 +70,6 @@ class FanIn(Pattern):
     def quotas(self, units: int, grid: Grid) -> Tensor:
         """``units // rows`` inputs for every neuron."""
         return torch.full((grid.rows,), units // grid.rows, dtype=torch.int64)
-
-    def encode(self, positions: Tensor, grid: Grid) -> Index:
-        """``rows`` [active] and ``col`` [active, k]."""
-        per_row = self.count(positions, grid)
-        if problem := self.check_counts(per_row, grid):
-            raise TopologyError(f"{self}.encode", expected="one fan-in for all active neurons", got=problem)
-        rows = per_row.nonzero().squeeze(1)
-        col = remainders(positions, grid.cols, narrow(grid.cols))
-        col = col.view(rows.numel(), -1) if rows.numel() else col.view(0, 0)
-        return {"rows": rows.to(narrow(grid.rows)), "col": col}
-
-    def decode(self, index: Index, grid: Grid) -> Tensor:
-        """Positions from ``rows`` and ``col``."""
-        rows, col = index["rows"].to(torch.int64), index["col"]
-        if rows.dim() != 1 or col.dim() != 2 or col.shape[0] != rows.numel():
-            raise TopologyError(
-                f"{self}.decode",
-                expected="rows [active] and col [active, k]",
-                got=f"{tuple(rows.shape)} and {tuple(col.shape)}",
-                hint="the file or the index tensors are damaged",
-            )
-        check_range(f"{self}.decode", "row", rows, grid.rows)
-        check_range(f"{self}.decode", "column", col, grid.cols)
-        return add_narrow_((rows * grid.cols).unsqueeze(1).repeat(1, col.shape[1]), col).view(-1)
-
-    def dims(self, shape: Shape) -> list[int]:
-        """[n_out, n_in, group]."""
-        return [*shape, self.group]
 
     def check_counts(self, counts: Tensor, grid: Grid) -> str:
         """Active neurons must agree on their fan-in."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gossamer.errors import ConfigError, DensityError, PatternError, TopologyError
+from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.layouts.grid import Grid
-from gossamer.patterns.base import Index, Pattern, Shape, add_narrow_, patterns, remainders
+from gossamer.patterns.base import Pattern, Shape, patterns
 
 
 @patterns.register("nm")
@@ -36,6 +36,11 @@ class NM(Pattern):
 
     def __str__(self) -> str:
         return f"{self.name}:{self.n}:{self.m}"
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """N and M."""
+        return {"n": self.n, "m": self.m}
 
     def grid(self, shape: Shape) -> Grid:
         """The unit grid; the inputs must be a multiple of m."""
@@ -66,35 +71,6 @@ class NM(Pattern):
     def quotas(self, units: int, grid: Grid) -> Tensor:
         """N in every tile."""
         return torch.full((grid.size // self.m,), self.n, dtype=torch.int64)
-
-    def encode(self, positions: Tensor, grid: Grid) -> Index:
-        """``offset`` [rows, tiles, n], uint8."""
-        if positions.numel() != grid.size // self.m * self.n:
-            raise TopologyError(
-                f"{self}.encode",
-                expected=f"{grid.size // self.m * self.n} connections",
-                got=str(positions.numel()),
-            )
-        return {
-            "offset": remainders(positions, self.m, torch.uint8).view(grid.rows, grid.cols // self.m, self.n)
-        }
-
-    def decode(self, index: Index, grid: Grid) -> Tensor:
-        """Positions from ``offset``."""
-        offset, tiles = index["offset"], grid.cols // self.m
-        if tuple(offset.shape) != (grid.rows, tiles, self.n) or bool((offset >= self.m).any()):
-            raise TopologyError(
-                f"{self}.decode",
-                expected=f"offsets below {self.m} of shape {(grid.rows, tiles, self.n)}",
-                got=f"shape {tuple(offset.shape)}, largest {int(offset.max()) if offset.numel() else 0}",
-                hint="the file or the index tensors are damaged",
-            )
-        tile = torch.arange(0, grid.size, self.m).view(grid.rows, tiles, 1)
-        return add_narrow_(tile.repeat(1, 1, self.n), offset).view(-1)
-
-    def dims(self, shape: Shape) -> list[int]:
-        """[n_out, n_in, n, m]."""
-        return [*shape, self.n, self.m]
 
     def check_counts(self, counts: Tensor, grid: Grid) -> str:
         """Every tile must hold exactly n."""

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from gossamer.errors import DensityError, TopologyError
+from gossamer.errors import DensityError
 from gossamer.layouts.grid import Grid
 from gossamer.patterns.base import (
-    Index,
     Pattern,
     Shape,
-    add_narrow_,
-    check_range,
-    narrow,
     patterns,
-    remainders,
     whole,
 )
 
@@ -51,34 +45,3 @@ class Unstructured(Pattern):
     def quotas(self, units: int, grid: Grid) -> Tensor:
         """All units in the one bucket."""
         return torch.tensor([units])
-
-    def encode(self, positions: Tensor, grid: Grid) -> Index:
-        """``row_ptr`` [rows + 1] and ``col`` [units]."""
-        row_ptr = torch.searchsorted(positions, torch.arange(grid.rows + 1) * grid.cols)
-        wide = torch.int32 if positions.numel() < 1 << 31 else torch.int64
-        return {"row_ptr": row_ptr.to(wide), "col": remainders(positions, grid.cols, narrow(grid.cols))}
-
-    def decode(self, index: Index, grid: Grid) -> Tensor:
-        """Positions from ``row_ptr`` and ``col``."""
-        row_ptr, col = index["row_ptr"].to(torch.int64), index["col"]
-        fits = row_ptr.shape == (grid.rows + 1,) and col.dim() == 1
-        if (
-            not fits
-            or (int(row_ptr[0]), int(row_ptr[-1])) != (0, col.numel())
-            or bool((row_ptr.diff() < 0).any())
-        ):
-            ends = f" from {int(row_ptr[0])} to {int(row_ptr[-1])}" if fits else ""
-            raise TopologyError(
-                f"{self}.decode",
-                expected=f"{grid.rows + 1} ascending row pointers from 0 to {col.numel()}, and a vector of columns",
-                got=f"shapes {tuple(row_ptr.shape)} and {tuple(col.shape)}{ends}",
-                hint="the file or the index tensors are damaged",
-            )
-        check_range(f"{self}.decode", "column", col, grid.cols)
-        # NumPy repeats without a vector of indices beside the result.
-        first = np.repeat(np.arange(grid.rows) * grid.cols, row_ptr.diff().numpy())
-        return add_narrow_(torch.from_numpy(first), col)
-
-    def dims(self, shape: Shape) -> list[int]:
-        """[n_out, n_in]."""
-        return list(shape)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
-from gossamer.layouts import layout
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import singles
 from gossamer.network.graph import Call
@@ -53,16 +52,15 @@ def read(module: nn.Module) -> Connections | None:
     )
 
 
-def trained(pattern: Pattern, shape: tuple[int, int]) -> Trained:
+def trained(pattern: Pattern) -> Trained:
     """The layout of a pattern, and its integers.
 
     Example:
         >>> from gossamer.patterns import NM
-        >>> trained(NM(1, 4), (8, 8))
+        >>> trained(NM(1, 4))
         Trained(layout='nm', parameters={'n': 1, 'm': 4})
     """
-    names, own = layout(pattern.layout).parameters, pattern.dims(shape)[2:]
-    return Trained(pattern.layout, dict(zip(names, own, strict=True)))
+    return Trained(pattern.layout, pattern.parameters)
 
 
 def connections_of(layer: SparseModule) -> Connections:
@@ -70,7 +68,7 @@ def connections_of(layer: SparseModule) -> Connections:
     topology = layer.topology
     units, held = array_of(topology.positions), array_of(layer.unit_values())
     places, values = singles(units, held, topology.grid)
-    return Connections(layer.shape, places, values, _bias(layer.bias), trained(layer.pattern, layer.shape))
+    return Connections(layer.shape, places, values, _bias(layer.bias), trained(layer.pattern))
 
 
 def linear(module: nn.Module) -> bool:

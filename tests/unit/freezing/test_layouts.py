@@ -29,7 +29,7 @@ def drawn(pattern: str, shape: tuple[int, int], density: float = 0.5) -> Connect
         kind.unpack(torch.ones(units.numel() * grid.members), units, grid).view(-1).nonzero().squeeze(1)
     )
     values = dense.view(-1)[positions]
-    return Connections(shape, positions.numpy(), values.numpy(), trained=trained(kind, shape))
+    return Connections(shape, positions.numpy(), values.numpy(), trained=trained(kind))
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 8), (17, 16), (24, 40)])
