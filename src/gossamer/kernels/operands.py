@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 from gossamer.errors import DtypeError, ShapeError
 from gossamer.layouts import Layout, layout, layouts
-from gossamer.layouts.arrays import type_name
+from gossamer.layouts.arrays import name_of
 
 MOST: Final = 2**31  # neurons or inputs, which the core counts in 31 bits
-
-
-def dtype_name(array: Any) -> str:
-    """``"float32"`` for a torch tensor or a NumPy array of that type."""
-    return type_name(array.dtype)
 
 
 def packed(array: Any) -> bool:
@@ -53,22 +49,20 @@ def used_values(operation: str, index: Sequence[Any], name: str, shape: Sequence
         if not isinstance(number, int) or not 0 <= number < MOST:
             raise ShapeError(operation, expected="integers from 0 to 2^31 - 1 in shape", got=f"{list(shape)}")
     for array, accepted in zip(index, accepts, strict=True):
-        if dtype_name(array) not in accepted:
-            raise DtypeError(
-                operation, expected=f"index of {' or '.join(accepted)}", got=f"{dtype_name(array)}"
-            )
+        if name_of(array) not in accepted:
+            raise DtypeError(operation, expected=f"index of {' or '.join(accepted)}", got=f"{name_of(array)}")
         if not packed(array):
             hint = "call .contiguous() once"
             raise ShapeError(
                 operation, expected="contiguous index tensors", got="one with other strides", hint=hint
             )
-    if expected := kind.wants(*kind.integers(shape)):
-        raise ShapeError(operation, expected=expected, got=f"{list(shape)}")
     if expected := kind.misfit(index, shape):
-        raise ShapeError(operation, expected=expected, got=f"{[tuple(array.shape) for array in index]}")
+        got = f"{[tuple(array.shape) for array in index]} for {list(shape)}"
+        raise ShapeError(operation, expected=expected, got=got)
     return kind.used([array.shape for array in index], shape)
 
 
+@cache
 def known(operation: str, name: str) -> Layout:
     """The layout of a name that kernels are asked for; raises ShapeError where there is none."""
     if name not in layouts or not layout(name).kernel:

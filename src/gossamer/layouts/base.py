@@ -12,7 +12,7 @@ from gossamer.errors import ConfigError, FormatError, KernelUnavailable
 from gossamer.layouts.arrays import Array, aligned, dtype_of, name_of
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.grid import Grid
-from gossamer.layouts.kernel_side import KernelSide, Parameters, Shape
+from gossamer.layouts.kernel_side import KernelSide, Parameters, Shape, fitting
 from gossamer.layouts.values import EXACT, widened
 from gossamer.registry import Registry
 
@@ -180,10 +180,7 @@ class Layout(KernelSide):
             )
         for name, (dtype, shape) in spec.items():
             array = encoded.index[name]
-            fits = len(shape) == array.ndim and all(
-                w in (-1, g) for w, g in zip(shape, array.shape, strict=True)
-            )
-            if name_of(array) != dtype or not fits:
+            if name_of(array) != dtype or not fitting(array.shape, shape):
                 raise FormatError(
                     f"layout {self.name}",
                     expected=f"{name} of {dtype} and shape {list(shape)}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
@@ -127,18 +128,18 @@ class KernelSide(ABC):
         return (shape[0], shape[1]), dict(zip(self.parameters, shape[2:], strict=True))
 
     def misfit(self, index: Numbers, shape: Dims) -> str:
-        """What the shapes of the index would have to be, or "" where they are it."""
-        wanted = {name: sizes for name, (_, sizes) in self.spec(*self.integers(shape)).items()}
-        fits = all(
-            array.ndim == len(sizes) and all(w in (-1, g) for w, g in zip(sizes, array.shape, strict=True))
-            for array, sizes in zip(index, wanted.values(), strict=True)
-        )
-        return "" if fits else " and ".join(f"{name} {_said(sizes)}" for name, sizes in wanted.items())
+        """What the integers, or the shapes of the index, would have to be, or "" where they are it."""
+        expected, wanted, _ = _asked(self, tuple(shape))
+        if expected:
+            return expected
+        for array, sizes in zip(index, wanted.values(), strict=True):
+            if not fitting(array.shape, sizes):
+                return " and ".join(f"{name} {_said(sizes)}" for name, sizes in wanted.items())
+        return ""
 
     def used(self, sizes: Sequence[Sequence[int]], shape: Dims) -> int:
         """Values that an index of these sizes has places for: the last array has an entry for each unit."""
-        h, w = self.unit(self.integers(shape)[1])
-        return prod(sizes[-1]) * h * w
+        return prod(sizes[-1]) * _asked(self, tuple(shape))[2]
 
     def inside(self, index: Numbers, shape: Dims, make: Makes) -> bool:
         """Whether the reference kernels stay inside their operands; they need no order."""
@@ -148,6 +149,20 @@ class KernelSide(ABC):
     def rated(self, parameters: Parameters) -> Rates:
         """What its products cost."""
         return self.rates[0]
+
+
+def fitting(got: Sequence[int], wanted: tuple[int, ...]) -> bool:
+    """Whether sizes are those wanted, where -1 is any."""
+    return len(got) == len(wanted) and all(want in (-1, size) for size, want in zip(got, wanted, strict=True))
+
+
+@lru_cache(maxsize=4096)
+def _asked(kind: KernelSide, shape: tuple[int, ...]) -> tuple[str, dict[str, tuple[int, ...]], int]:
+    """What is wrong with the integers, sizes of each index array, connections of a unit; kept: it is asked often."""
+    own = kind.integers(shape)
+    if expected := kind.wants(*own):
+        return expected, {}, 0
+    return "", {name: sizes for name, (_, sizes) in kind.spec(*own).items()}, prod(kind.unit(own[1]))
 
 
 def _said(sizes: tuple[int, ...]) -> str:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.check import check_index
-from gossamer.kernels.operands import dtype_name, packed
+from gossamer.kernels.operands import packed
+from gossamer.layouts.arrays import name_of, type_name
 
 
 class _Sized(NamedTuple):
@@ -99,13 +100,13 @@ class Chain:
             [self._hold("index", i) for i in layer["index"]],
         )
         if pack.computed(values) != self._dtype:
-            got = dtype_name(values)
+            got = name_of(values)
             raise DtypeError("Chain", expected=f"values that go with {self._dtype}", got=got)
         if values.ndim != 1:
             raise ShapeError("Chain", expected="flat values", got=f"{tuple(values.shape)}")
         check_index(values, index, layout, shape)
         bias, scale = (self._vector(name, layer.get(name), shape[0]) for name in ("bias", "scale"))
-        if scale is None and dtype_name(values) == "int8":
+        if scale is None and name_of(values) == "int8":
             raise DtypeError("Chain", expected="a scale with int8 values", got="none")
         matrix, at_bias = (
             pack.matrix(values, index, layout, shape, scale),
@@ -119,8 +120,8 @@ class Chain:
             return None
         if tuple(vector.shape) != (n_out,):
             raise ShapeError("Chain", expected=f"{name} [{n_out}]", got=f"{tuple(vector.shape)}")
-        if dtype_name(vector) != self._dtype:
-            raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=dtype_name(vector))
+        if name_of(vector) != self._dtype:
+            raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=name_of(vector))
         return self._hold(name, vector)
 
     def _hold(self, name: str, array: Any) -> Any:
@@ -203,8 +204,8 @@ class Chain:
         """A checked operand in a memory order the core reads, copied where it has another; its address and strides."""
         if x.shape != shape:
             raise ShapeError("Chain", expected=f"{name} [batch, {shape[1]}]", got=f"{tuple(x.shape)}")
-        if pack.name_of(x.dtype) != self._dtype:
-            raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=dtype_name(x))
+        if type_name(x.dtype) != self._dtype:
+            raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=name_of(x))
         x, strides = pack.strided(x)
         at = pack.address(x)
         if (by_feature and strides[0] != 1 and shape[0] > 1) or (1 not in strides and min(shape) > 1):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import ShapeError
 from gossamer.kernels.cpu import library, pack
-from gossamer.kernels.operands import dtype_name
 from gossamer.kernels.reference.dropout import threshold
+from gossamer.layouts.arrays import name_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,7 @@ def _run(
     isa: str,
 ) -> None:
     status = function(CALL.pack(
-        DTYPES[dtype_name(x)], library.ISAS[isa], x.numel(), threshold(p), slope, seed,
+        DTYPES[name_of(x)], library.ISAS[isa], x.numel(), threshold(p), slope, seed,
         pack.address(x), pack.address(kept), pack.address(out), library.parallel_for(),
     ))  # fmt: skip
     if status:

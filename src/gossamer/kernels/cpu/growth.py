@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gossamer.errors import DtypeError, NonFiniteError, ShapeError
 from gossamer.kernels.cpu import library, pack
-from gossamer.kernels.operands import dtype_name
+from gossamer.layouts.arrays import name_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +112,7 @@ class CompiledSelector:
         """Write scores above ``floor`` and their positions, ascending, to the front; how many. NonFiniteError."""
         found = ctypes.c_int64()
         status = self._core.gs_grow_above(
-            self._pack(tile, grid, taken), floor, _address("scores", scores, dtype_name(tile)),
+            self._pack(tile, grid, taken), floor, _address("scores", scores, name_of(tile)),
             _address("positions", positions, "int64"), min(scores.numel(), positions.numel()), ctypes.byref(found),
         )  # fmt: skip
         _check("above", status)
@@ -122,7 +122,7 @@ class CompiledSelector:
         """Bring the k best to the front, in order; the smallest of them, 0 for none."""
         least = ctypes.c_double()
         status = self._core.gs_grow_best(
-            _dtype(scores), self._isa, _address("scores", scores, dtype_name(scores)),
+            _dtype(scores), self._isa, _address("scores", scores, name_of(scores)),
             _address("positions", positions, "int64", scores.numel()), scores.numel(), k, ctypes.byref(least),
         )  # fmt: skip
         _check("keep", status)
@@ -158,7 +158,7 @@ def _factors(tile: Factors) -> tuple[int, int, int, int, int]:
 
 def _dtype(scores: Tensor | Factors) -> int:
     """``gs_dtype``; raises DtypeError where no selection is compiled for it."""
-    name = dtype_name(scores)
+    name = name_of(scores)
     if name not in {"float32", "float64"}:
         raise DtypeError("growth", expected="float32 or float64", got=name)
     return pack.DTYPES[name][0]
@@ -166,8 +166,8 @@ def _dtype(scores: Tensor | Factors) -> int:
 
 def _address(name: str, vector: Tensor, dtype: str, size: int | None = None) -> int:
     """Where a vector lies, once it is known to be flat, packed, and of that type and size."""
-    if dtype_name(vector) != dtype:
-        raise DtypeError("growth", expected=f"{name} of {dtype}", got=dtype_name(vector))
+    if name_of(vector) != dtype:
+        raise DtypeError("growth", expected=f"{name} of {dtype}", got=name_of(vector))
     if vector.ndim != 1 or not vector.is_contiguous() or size not in {None, vector.numel()}:
         expected = f"{name} flat and contiguous" + ("" if size is None else f", [{size}]")
         raise ShapeError("growth", expected=expected, got=f"{tuple(vector.shape)}, strides {vector.stride()}")

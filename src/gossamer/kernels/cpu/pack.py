@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Final
 
 from gossamer.errors import DtypeError
-from gossamer.kernels.operands import dtype_name, known
+from gossamer.kernels.operands import known
+from gossamer.layouts.arrays import name_of
 from gossamer.layouts.kernel_side import Fields
 
 ACTIVATIONS: Final = {None: 0, "relu": 1, "leaky_relu": 2}
@@ -79,12 +79,6 @@ def copied(array: Any) -> Any:
     return array.contiguous() if hasattr(array, "data_ptr") else array.copy(order="C")
 
 
-@cache
-def name_of(dtype: Any) -> str:
-    """``"float32"`` for that dtype of torch or NumPy."""
-    return str(dtype).removeprefix("torch.")
-
-
 def computed(values: Any) -> str:
     """The dtype of the inputs that go with these values: narrow ones are multiplied in float32.
 
@@ -93,13 +87,13 @@ def computed(values: Any) -> str:
         >>> computed(np.zeros(1, np.int8)), computed(np.zeros(1, np.float64))
         ('float32', 'float64')
     """
-    name = dtype_name(values)
+    name = name_of(values)
     return "float32" if name in NARROW else name
 
 
 def row_dtype(values: Any) -> str:
     """The dtype of the table rows that take these values, e.g. ``"float32"`` or ``"float32-int8"``."""
-    name = dtype_name(values)
+    name = name_of(values)
     return f"float32-{name}" if name in NARROW else name
 
 
