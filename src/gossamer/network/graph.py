@@ -29,7 +29,8 @@ class Call:
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What the operator computes."""
-        return operators[self.op].compute(inputs, self.settings, self.tensors)
+        computed: Tensor = operators[self.op].tensors(torch, inputs, self.settings, self.tensors)
+        return computed
 
 
 @dataclass(frozen=True)

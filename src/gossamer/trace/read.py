@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from functools import cache
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -15,10 +17,12 @@ from gossamer.nn import SparseModule
 from gossamer.nn.kinds import kind_of, matrix_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from gossamer.layouts.arrays import Array
-    from gossamer.network.operators import Operator
+    from gossamer.network.operators import Operator, Settings
     from gossamer.nn.kinds import Dense
     from gossamer.patterns import Pattern
 
@@ -98,7 +102,8 @@ def find_module(module: nn.Module) -> Operator | None:
 
 def operator_of(kind: type[nn.Module]) -> Operator | None:
     """The operator that modules of exactly this class are, whatever hooks they carry; or None."""
-    return next((entry for entry in operators.values() if kind in entry.modules), None)
+    spelled = _spelling(kind)
+    return None if spelled is None else spelled[0]
 
 
 def call_of(module: nn.Module) -> Call:
@@ -111,7 +116,30 @@ def call_of(module: nn.Module) -> Call:
         >>> call_of(nn.LeakyReLU(0.5))
         Call(op='leaky_relu', settings=Slope(negative_slope=0.5), tensors={})
     """
-    entry = operator_of(type(module))
-    if entry is None:
+    spelled = _spelling(type(module))
+    if spelled is None:
         raise AssertionError("operator_of() said that it is one of the list")
-    return Call(entry.name, *entry.modules[type(module)](module))
+    entry, reads = spelled
+    settings, tensors = reads(module)
+    return Call(entry.name, settings, {name: tensor.detach().clone() for name, tensor in tensors.items()})
+
+
+def find_call(target: Any) -> tuple[Operator, Callable[..., Settings]] | None:
+    """The operator of a function or of a tensor method's name, and what reads its settings; or None."""
+    for entry in operators.values():
+        for path, reads in entry.calls.items():
+            if target == path[1:] if path.startswith(".") else target is _at(path):
+                return entry, reads
+    return None
+
+
+def _spelling(kind: type[nn.Module]) -> tuple[Operator, Callable[[Any], Any]] | None:
+    """The operator of a module's class, and what reads its settings and tensors; or None."""
+    for entry in operators.values():
+        for path, reads in entry.modules.items():
+            if _at(path) is kind:
+                return entry, reads
+    return None
+
+
+_at = cache(resolve_name)  # what a name like "torch.nn.ReLU" stands for

@@ -7,12 +7,12 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
-from gossamer.network.operators import Operator, Unsupported, operators
+from gossamer.network.operators import Unsupported
 from gossamer.trace.opaque import Attribute, Method, Slot, TracedCall
-from gossamer.trace.read import find_module, read
+from gossamer.trace.read import call_of, find_call, find_module, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,28 +89,27 @@ class Reader:
         inputs = [node.args[0]]
         if (connections := read(module)) is not None:
             return inputs, Linear(connections)
-        entry = find_module(module)
-        if entry is None:
+        if find_module(module) is None:
             return None
         self._not_in_place(node, inputs, bool(getattr(module, "inplace", False)))
-        return _settled(entry, inputs, lambda: entry.modules[type(module)](module))
+        return _settled(inputs, lambda: call_of(module))
 
     def _call(self, node: fx.Node) -> Read | None:
         """A function or tensor method of the list: tensors first, then numbers."""
-        entry = next((each for each in operators.values() if node.target in each.calls), None)
-        if entry is None:
+        found = find_call(node.target)
+        if found is None:
             return None
+        entry, reads = found
         args, kwargs = list(node.args), dict(node.kwargs)
         if "input" in kwargs:
             args.insert(0, kwargs.pop("input"))
         tensors, rest = args[: entry.arity], args[entry.arity :]
         inputs = [each for each in tensors if isinstance(each, fx.Node)]
-        reads = entry.calls[node.target]
         if len(inputs) != entry.arity or _has_nodes((rest, kwargs)) or not _takes(reads, rest, kwargs):
             return None
         in_place = str(getattr(node.target, "__name__", node.target)).endswith("_")
         self._not_in_place(node, inputs, in_place or bool(kwargs.get("inplace")))
-        return _settled(entry, inputs, lambda: (reads(*rest, **kwargs), {}))
+        return _settled(inputs, lambda: Call(entry.name, reads(*rest, **kwargs)))
 
     @staticmethod
     def _not_in_place(node: fx.Node, inputs: list[fx.Node], in_place: bool) -> None:
@@ -143,15 +142,12 @@ class Reader:
         return target, f"function {getattr(target, '__name__', str(target))!r}"
 
 
-def _settled(
-    entry: Operator, inputs: list[fx.Node], reader: Callable[[], tuple[Any, dict[str, Tensor]]]
-) -> Read | None:
+def _settled(inputs: list[fx.Node], reader: Callable[[], Call]) -> Read | None:
     """The call, or None where its arguments are not ones the operator knows."""
     try:
-        settings, tensors = reader()
+        return inputs, reader()
     except (Unsupported, ValidationError):
         return None
-    return inputs, Call(entry.name, settings, tensors)
 
 
 def _takes(reads: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> bool:

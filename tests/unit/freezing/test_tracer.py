@@ -182,7 +182,7 @@ def test_a_mistake_in_an_operator_is_raised(monkeypatch):
     def broken(_module):
         return _module.no_such_attribute
 
-    monkeypatch.setitem(operators["tanh"].modules, nn.Tanh, broken)
+    monkeypatch.setitem(operators["tanh"].modules, "torch.nn.Tanh", broken)
     with pytest.raises(AttributeError, match="no_such_attribute"):
         gs.freeze(nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.randn(2, 4), keep="csr")
 

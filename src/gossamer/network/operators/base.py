@@ -1,4 +1,7 @@
-"""An operator: its settings, its tensors, the modules and calls it is recognised in, and what it computes."""
+"""An operator: its settings and tensors, what it computes on tensors and on arrays, and how torch spells it.
+
+Nothing here imports torch: modules and functions are named, and torch itself is handed to what computes with it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
 
 from gossamer.errors import ConfigError, FormatError
 
@@ -29,12 +31,42 @@ class Settings(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Tensors = Mapping[str, Tensor]
-Read = tuple[Settings, dict[str, Tensor]]
+Tensors = Mapping[str, Any]  # name -> tensor of torch, or array
+Inputs = tuple[Any, ...]
+Shape = tuple[int, ...]
+Read = tuple[Settings, dict[str, Any]]
+FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
 class Unsupported(Exception):
     """A module or call of an operator's kind with settings that the operator does not have."""
+
+
+def plain(inplace: bool = False) -> Settings:  # noqa: ARG001 (a frozen network never writes over its inputs)
+    """The settings of a call that has none."""
+    return Settings()
+
+
+def unset(_module: Any) -> Read:
+    """The settings and tensors of a module that has none."""
+    return Settings(), {}
+
+
+def alike(shapes: tuple[Shape, ...], _settings: Any) -> Shape:
+    """The shape of what has that of its input."""
+    return shapes[0]
+
+
+def floating(dtypes: tuple[str, ...]) -> str:
+    """The dtype of what computes with floating numbers alone; raises ValueError.
+
+    Example:
+        >>> floating(("float32",))
+        'float32'
+    """
+    if dtypes[0] not in FLOATS:
+        raise ValueError(f"an input of {dtypes[0]}, which is no floating type")
+    return dtypes[0]
 
 
 @dataclass(frozen=True)
@@ -43,21 +75,32 @@ class Operator:
 
     Args:
         name: str - as written in files.
-        compute: (inputs, settings, tensors) -> Tensor.
+        tensors: (torch, inputs, settings, tensors) -> Tensor.
+        arrays: (inputs, settings, tensors) -> array, or None where only torch computes it.
+        ulps: int - how far arrays and tensors may differ, in units of the last place of the larger of input and
+            result; 0: they have the same bits.
         settings: type[Settings].
-        modules: module class -> how to read its settings and tensors; exact classes only.
-        calls: function, or name of a tensor method -> how to read settings from the other arguments.
-        shapes: settings -> name and shape of each tensor (-1: any length).
-        arity: int - number of tensor inputs.
+        modules: name of a module class, as in ``"torch.nn.ReLU"`` -> how to read its settings and tensors; exact
+            classes only.
+        calls: name of a function, as in ``"torch.relu"``, or of a tensor method, as in ``".relu"`` -> how to read
+            settings from the other arguments.
+        shapes: settings -> name and shape of each tensor.
+        shape: (shapes of the inputs, settings) -> that of the result; raises ValueError where they do not fit.
+        dtype: dtypes of the inputs -> that of the result, likewise.
+        arity: int - number of inputs.
         elementwise: bool - acts on every number alike, so a constant stays a constant; takes no tensors.
     """
 
     name: str
-    compute: Callable[[tuple[Tensor, ...], Any, Tensors], Tensor]
+    tensors: Callable[[Any, Inputs, Any, Tensors], Any]
+    arrays: Callable[[Inputs, Any, Tensors], Any] | None = None
+    ulps: int = 0
     settings: type[Settings] = Settings
-    modules: Mapping[type[nn.Module], Callable[[Any], Read]] = field(default_factory=dict)
-    calls: Mapping[Any, Callable[..., Settings]] = field(default_factory=dict)
-    shapes: Callable[[Any], dict[str, tuple[int, ...]]] = lambda _settings: {}
+    modules: Mapping[str, Callable[[Any], Read]] = field(default_factory=dict)
+    calls: Mapping[str, Callable[..., Settings]] = field(default_factory=dict)
+    shapes: Callable[[Any], dict[str, Shape]] = lambda _settings: {}
+    shape: Callable[[tuple[Shape, ...], Any], Shape] = alike
+    dtype: Callable[[tuple[str, ...]], str] = floating
     arity: int = 1
     elementwise: bool = False
 
@@ -72,7 +115,7 @@ class Operator:
             )
         for name, shape in expected.items():
             tensor = tensors[name]
-            if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+            if tuple(tensor.shape) != shape or str(tensor.dtype).removeprefix("torch.") not in FLOATS:
                 raise FormatError(
                     f"operator {self.name}",
                     expected=f"{name} of a floating type and shape {list(shape)}",

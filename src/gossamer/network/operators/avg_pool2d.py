@@ -1,0 +1,55 @@
+"""The mean of each window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gossamer.network.operators.base import Inputs, Operator, Read, Tensors, Unsupported, operator
+from gossamer.network.operators.spatial import Pool, pair, pooled
+
+
+class AvgPool(Pool):
+    """And may count the border."""
+
+    count_include_pad: bool = True
+
+
+def _tensors(torch: Any, xs: Inputs, s: AvgPool, _held: Tensors) -> Any:
+    pool = torch.nn.functional.avg_pool2d
+    return pool(xs[0], s.kernel, s.stride, s.padding, s.ceil_mode, s.count_include_pad)
+
+
+def _call(
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: Any = None,
+) -> AvgPool:
+    if divisor_override is not None:
+        raise Unsupported("a divisor of its own")
+    return AvgPool(
+        kernel=pair(kernel_size),
+        stride=pair(kernel_size if stride is None else stride),
+        padding=pair(padding),
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+    )
+
+
+def _module(m: Any) -> Read:
+    around = (m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override)
+    return _call(*around), {}
+
+
+operator(
+    Operator(
+        "avg_pool2d",
+        _tensors,
+        settings=AvgPool,
+        modules={"torch.nn.AvgPool2d": _module},
+        calls={"torch.nn.functional.avg_pool2d": _call},
+        shape=pooled,
+    )
+)

@@ -1,0 +1,47 @@
+"""Several dimensions as one."""
+
+from __future__ import annotations
+
+from math import prod
+
+from gossamer.network.operators.base import Axis, Operator, Settings, Shape, operator
+
+
+class Axes(Settings):
+    """From which to which dimension."""
+
+    start_dim: Axis = 1
+    end_dim: Axis = -1
+
+
+def _shape(shapes: tuple[Shape, ...], settings: Axes) -> Shape:
+    """As torch counts: a negative dimension from the end.
+
+    Example:
+        >>> _shape(((2, 3, 4),), Axes())
+        (2, 12)
+    """
+    (shape,) = shapes
+    n = max(1, len(shape))
+    start, end = (dim + n if dim < 0 else dim for dim in (settings.start_dim, settings.end_dim))
+    if not 0 <= start <= end < n:
+        raise ValueError(f"dimensions {settings.start_dim} to {settings.end_dim} of {len(shape)}")
+    return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+def _call(start_dim: int = 0, end_dim: int = -1) -> Axes:
+    return Axes(start_dim=start_dim, end_dim=end_dim)
+
+
+operator(
+    Operator(
+        "flatten",
+        lambda torch, xs, s, _t: torch.flatten(xs[0], s.start_dim, s.end_dim),
+        lambda xs, s, _t: xs[0].reshape(_shape((xs[0].shape,), s)),
+        settings=Axes,
+        modules={"torch.nn.Flatten": lambda m: (Axes(start_dim=m.start_dim, end_dim=m.end_dim), {})},
+        calls={"torch.flatten": _call, ".flatten": _call},
+        shape=_shape,
+        dtype=lambda dtypes: dtypes[0],
+    )
+)

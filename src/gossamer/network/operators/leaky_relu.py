@@ -1,0 +1,36 @@
+"""Leaky ReLU, and All-ReLU, which is one whose sign goes by the layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gossamer.network.operators.base import Number, Operator, Read, Settings, operator
+
+
+class Slope(Settings):
+    """A leaky ReLU's slope for negative numbers."""
+
+    negative_slope: Number = 0.01
+
+
+def _module(module: Any) -> Read:
+    return Slope(negative_slope=float(module.negative_slope)), {}
+
+
+def _call(negative_slope: float = 0.01, inplace: bool = False) -> Slope:  # noqa: ARG001 (never in place)
+    return Slope(negative_slope=float(negative_slope))
+
+
+operator(
+    Operator(
+        "leaky_relu",
+        lambda torch, xs, s, _t: torch.nn.functional.leaky_relu(xs[0], s.negative_slope),
+        lambda xs, s, _t: np.where(xs[0] > 0, xs[0], xs[0] * xs[0].dtype.type(s.negative_slope)),
+        settings=Slope,
+        modules={"torch.nn.LeakyReLU": _module, "gossamer.nn.AllReLU": _module},
+        calls={"torch.nn.functional.leaky_relu": _call},
+        elementwise=True,
+    )
+)

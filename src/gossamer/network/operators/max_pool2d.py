@@ -1,0 +1,59 @@
+"""The largest number of each window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gossamer.network.operators.base import Inputs, Operator, Read, Shape, Tensors, Unsupported, operator
+from gossamer.network.operators.spatial import Pair, Pool, pair, pooled
+
+
+class MaxPool(Pool):
+    """And may be dilated."""
+
+    dilation: Pair = (1, 1)
+
+
+def _tensors(torch: Any, xs: Inputs, s: MaxPool, _held: Tensors) -> Any:
+    pool = torch.nn.functional.max_pool2d
+    return pool(xs[0], s.kernel, s.stride, s.padding, s.dilation, s.ceil_mode)
+
+
+def _shape(shapes: tuple[Shape, ...], settings: MaxPool) -> Shape:
+    return pooled(shapes, settings, settings.dilation)
+
+
+def _call(
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    **more: Any,
+) -> MaxPool:
+    if more.get("return_indices"):
+        raise Unsupported("indices as a second output")
+    return MaxPool(
+        kernel=pair(kernel_size),
+        stride=pair(kernel_size if stride is None else stride),
+        padding=pair(padding),
+        dilation=pair(dilation),
+        ceil_mode=ceil_mode,
+    )
+
+
+def _module(m: Any) -> Read:
+    around = (m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
+    return _call(*around, return_indices=m.return_indices), {}
+
+
+operator(
+    Operator(
+        "max_pool2d",
+        _tensors,
+        settings=MaxPool,
+        modules={"torch.nn.MaxPool2d": _module},
+        calls={"torch.nn.functional.max_pool2d": _call, "torch.max_pool2d": _call},
+        shape=_shape,
+    )
+)

@@ -1,0 +1,18 @@
+"""SiLU, also called swish: a number times its logistic function."""
+
+from __future__ import annotations
+
+from gossamer.network.operators.base import Operator, operator, plain, unset
+from gossamer.network.operators.sigmoid import logistic
+
+operator(
+    Operator(
+        "silu",
+        lambda torch, xs, _s, _t: torch.nn.functional.silu(xs[0]),
+        lambda xs, _s, _t: xs[0] * logistic(xs[0]),
+        ulps=4,
+        modules={"torch.nn.SiLU": unset},
+        calls=dict.fromkeys(("torch.nn.functional.silu", ".silu"), plain),
+        elementwise=True,
+    )
+)
