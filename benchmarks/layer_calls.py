@@ -16,9 +16,9 @@ from gossamer.kernels.cpu.pack import row_dtype
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import narrowed
-from gossamer.network.tensors import array_of, tensor_of
 from gossamer.patterns import parse
 from gossamer.trace.read import read
+from gossamer.trace.tensors import array_of, tensor_of
 
 Call = Callable[[], Any]
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gossamer.layouts import Encoded
 from gossamer.measure import threads
-from gossamer.network.tensors import tensor_of
 from gossamer.patterns import NM, parse
+from gossamer.trace.tensors import tensor_of
 
 SHAPES = "768x3072,3072x768,512x512,4096x4096,1024x4096,256x256,1000x1000"  # inputs x outputs
 PATTERNS = ("unstructured", "fanin", "fanin:4", "fanin:8", "block:4", "block:16")

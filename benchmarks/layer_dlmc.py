@@ -22,7 +22,7 @@ from layer_timing import warm
 
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
-from gossamer.network.tensors import tensor_of
+from gossamer.trace.tensors import tensor_of
 
 FILE = "dlmc_small.npz"
 AGAINST = ("torch dense", "torch CSR", "ONNX Runtime int8", "SparseLab", "DeepSparse")

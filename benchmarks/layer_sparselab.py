@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.measure import threads
-from gossamer.network.tensors import tensor_of
+from gossamer.trace.tensors import tensor_of
 
 OWN = ((1536, 384), (384, 1536), (2560, 640), (640, 2560))  # inputs, outputs
 STEP = ((768, 3072), (3072, 768))

@@ -157,7 +157,7 @@ def written_length(text: str) -> int:
 def kind_of(path: Path) -> str | None:
     """What a file written by ``write`` says it is; None for any other file. O(header)."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(KEY, "")
         document = json.loads(text) if len(text) <= LARGEST_METADATA else None
     except (SafetensorError, ValueError, RecursionError):
@@ -180,15 +180,32 @@ def read(
         FormatError: not a safetensors file, truncated, not ours, or of an unknown version. FileNotFoundError.
     Cost: O(file).
     """
+    with opened(path, kind, versions, "pt") as (file, document):
+        return {name: _aligned(file.get_tensor(name)) for name in file.keys()}, document  # noqa: SIM118
+
+
+@contextmanager
+def opened(
+    path: str | os.PathLike[str], kind: str, versions: tuple[int, ...], framework: str
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A file written by ``write``, for reading tensor by tensor, and its JSON document.
+
+    Args:
+        path: str or Path.
+        kind: str - what the document must say it is.
+        versions: versions of that kind that are read.
+        framework: "pt" or "np" - whether the tensors are torch's or NumPy's.
+    Raises:
+        As ``read``.
+    """
     path = _path(path, "read")
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if not path.is_file():
         raise FormatError(f"read {path}", expected=f"a file of a Gossamer {kind}", got=_kind(path))
     try:
-        with safe_open(path, framework="pt") as file:
-            document = _document(path, (file.metadata() or {}).get(KEY), kind, versions)
-            return {name: _aligned(file.get_tensor(name)) for name in file.keys()}, document  # noqa: SIM118
+        with safe_open(path, framework=framework) as file:
+            yield file, _document(path, (file.metadata() or {}).get(KEY), kind, versions)
     except SafetensorError as error:
         raise FormatError(
             f"read {path.name}", expected="a complete safetensors file", got=_found(path, error)

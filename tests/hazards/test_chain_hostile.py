@@ -12,7 +12,8 @@ from torch import nn
 
 import gossamer as gs
 from gossamer.errors import FormatError, GossamerError, ShapeError
-from gossamer.network.written import Operands, written
+from gossamer.freezing.written import written
+from gossamer.network.chain_step import Operands
 
 chain = torch.ops.gossamer.chain
 X = torch.linspace(-1, 1, 64).view(2, 32)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from torch import Tensor
+
+from gossamer import storage
 from gossamer.errors import ConfigError
 from gossamer.freezing.frozen import Frozen
 from gossamer.network import artifact
+from gossamer.network.graph import Call
+from gossamer.trace.tensors import tensor_of
 
 
 def save(frozen: Frozen, path: str | Path) -> None:
@@ -37,7 +44,8 @@ def save(frozen: Frozen, path: str | Path) -> None:
             got=type(frozen).__name__,
             hint="freeze the model first",
         )
-    artifact.write(frozen.graph, frozen.report, path)
+    numbers, document, room = artifact.content(frozen.graph, frozen.report)
+    storage.write(path, {name: _tensor(held) for name, held in numbers.items()}, document, room)
 
 
 def load(path: str | Path) -> Frozen:
@@ -54,4 +62,18 @@ def load(path: str | Path) -> Frozen:
 
     Cost: O(file) time and memory.
     """
-    return Frozen(*artifact.read(path))
+    graph, report = artifact.read(path)
+    nodes = (replace(node, body=_with_tensors(node.body)) for node in graph.nodes)
+    return Frozen(replace(graph, nodes=tuple(nodes)), report)
+
+
+def _with_tensors(body: Any) -> Any:
+    """An operator's arrays as tensors; layers hold arrays wherever they run."""
+    if not isinstance(body, Call):
+        return body
+    return replace(body, tensors={name: tensor_of(array) for name, array in body.tensors.items()})
+
+
+def _tensor(held: Any) -> Tensor:
+    """A tensor as it is, an array in the same memory."""
+    return held if isinstance(held, Tensor) else tensor_of(held)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from gossamer.errors import ConfigError, DtypeError, ShapeError
 from gossamer.freezing.assemble import freeze_graph
 from gossamer.freezing.in_place import freeze_in_place, left_as_it_is
+from gossamer.freezing.onlookers import on_cpu
 from gossamer.freezing.private import private
 from gossamer.freezing.repeat import Source, plan_of
 from gossamer.freezing.wanted import Wanted, sizes
 from gossamer.network.graph import Graph
-from gossamer.network.onlookers import on_cpu
 from gossamer.trace.agreement import same
 from gossamer.trace.calling import Example
 from gossamer.trace.read import linear

@@ -12,19 +12,20 @@ from torch.compiler import is_compiling, is_exporting
 from torch.nn.modules import module as torch_module
 
 from gossamer.errors import StateError
+from gossamer.freezing.onlookers import on_cpu, onlookers, refuse
+from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.layouts import layout
 from gossamer.layouts.arrays import nonzero
 from gossamer.measure import nbytes
+from gossamer.network.calling import arranged
 from gossamer.network.graph import Call, Graph, Layer, Opaque
-from gossamer.network.onlookers import on_cpu, onlookers, refuse
-from gossamer.network.program import Program
-from gossamer.network.tensors import dtype_named
+from gossamer.network.program import programs
 from gossamer.nn import LayerCount, count
-from gossamer.trace.calling import arranged
 from gossamer.trace.opaque import Attribute, TracedCall
+from gossamer.trace.tensors import dtype_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from gossamer.network.plan import Plan
 
@@ -45,17 +46,9 @@ class Frozen(nn.Module):
     def __init__(self, graph: Graph, report: Plan) -> None:
         super().__init__()
         self.graph, self.report, self.several = graph, report, len(graph.inputs) > 1
-        self.runs: list[Callable[..., Any]] = []
-        self.programs: list[Program] = []
-        known: dict[tuple[object, ...], Program] = {}
-        for number in range(len(report.batches)):
-            picks = tuple(body.choices[number] for _, body in graph.layers())
-            if picks not in known:
-                with on_cpu():
-                    known[picks] = Program(graph, number)
-            self.programs.append(known[picks])
-            self.runs.append(known[picks].shortest())
-        self.limits = [row.up_to for row in report.batches if row.up_to is not None]
+        with on_cpu():
+            self.programs, self.limits = programs(graph, report, TENSORS)
+        self.runs = [program.shortest() for program in self.programs]
         super().train(mode=False)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
@@ -78,7 +71,7 @@ class Frozen(nn.Module):
             run = self.runs[bisect_left(self.limits, _batch(x))] if self.limits else self.runs[0]
             return run(x.detach() if x.requires_grad else x)
         if more or named or x is None or self.several:
-            return self._call(arranged(self.graph.inputs, (x, *more), named))
+            return self._call(arranged(self.graph.inputs, (x, *more), named, "Frozen"))
         return self._call((x,))
 
     def _call(self, given: tuple[Any, ...]) -> Any:

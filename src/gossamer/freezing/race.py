@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from gossamer.freezing.candidates import TIE, Candidates
+from gossamer.freezing.core_step import CoreStep
+from gossamer.freezing.tensor_steps import TENSORS, torch_step
 from gossamer.layouts import layout
 from gossamer.measure import alternate
-from gossamer.network.core_step import CoreStep, Step
+from gossamer.network.chain_step import Operands, Step
 from gossamer.network.graph import Choice, Graph, Layer, Linear, Node
 from gossamer.network.order import fed_by_core
-from gossamer.network.program import Program, torch_step
-from gossamer.network.written import Operands
+from gossamer.network.program import Program
+from gossamer.trace.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +54,7 @@ def samples(graph: Graph, inputs: tuple[Any, ...]) -> dict[str, tuple[Tensor, in
                 x = x.t().contiguous().t()
             seen[node.name] = x, max(1, x.shape[0] // inputs[0].shape[0])
 
-    graph.run(inputs, watch)
+    run(graph, inputs, watch)
     return seen
 
 
@@ -89,7 +91,7 @@ def resized(x: Tensor, batch: int) -> Tensor:
 
 def program(graph: Graph, found: dict[str, Candidates], picks: Picks) -> Program:
     """The network as it runs with these choices."""
-    return Program(with_choices(graph, found, {name: [choice] for name, choice in picks.items()}), 0)
+    return Program(with_choices(graph, found, {name: [choice] for name, choice in picks.items()}), 0, TENSORS)
 
 
 def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, list[Choice]]) -> Graph:

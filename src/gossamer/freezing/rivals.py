@@ -12,12 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.freezing.choose import choose
+from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.freezing.wanted import Wanted
 from gossamer.layouts import layout, layouts
 from gossamer.measure import alternate, nbytes, threads
-from gossamer.network.graph import Graph, Layer, Linear, Opaque, activated
+from gossamer.network.graph import Graph, Layer, Linear, Opaque
 from gossamer.network.program import Program
-from gossamer.network.tensors import tensor_of
+from gossamer.trace.run import activated, run
+from gossamer.trace.tensors import tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +93,7 @@ def _layouts(graph: Graph, example: Tensor) -> list[Contender]:
             forms = [body.forms[body.choices[0].layout] for body in bodies]
             size = sum(form.bytes for form in forms) + nbytes(body.bias for body in bodies)
             flops = sum(2 * form.values.size for form in forms)
-            made.append(Contender(f"gossamer {name}", True, Program(chosen, 0), size, flops))
+            made.append(Contender(f"gossamer {name}", True, Program(chosen, 0, TENSORS), size, flops))
     return made
 
 
@@ -113,12 +115,11 @@ def _rival(
         linear = _as_linear(node.body)
         dense, bias = tensor_of(linear.connections.dense()), node.body.bias
         compute, n_bytes = make(dense, None if bias is None else tensor_of(bias))
-        run = partial(_finished, compute, node.body)
-        nodes.append(replace(node, body=Opaque(name, run)))
+        nodes.append(replace(node, body=Opaque(name, partial(_finished, compute, node.body))))
         size += n_bytes + nbytes([node.body.bias])
         flops += 2 * (linear.connections.positions.size if name == CSR else dense.numel())
     changed = replace(graph, nodes=tuple(nodes))
-    return Contender(name, False, lambda x: changed.run((x,)), size, flops)
+    return Contender(name, False, lambda x: run(changed, (x,)), size, flops)
 
 
 def _finished(compute: Callable[[Tensor], Tensor], body: Layer, x: Tensor, *residual: Tensor) -> Tensor:

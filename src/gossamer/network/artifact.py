@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gossamer import storage
 from gossamer.errors import FormatError, GossamerError, KernelUnavailable, MemoryShortage
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.values import narrow_name
 from gossamer.network.graph import Call, Choice, Graph, Layer, Node, Opaque
-from gossamer.network.onlookers import on_cpu
 from gossamer.network.operators import operators
 from gossamer.network.room import room
 from gossamer.network.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
-from gossamer.network.tensors import array_of, tensor_of
+from gossamer.network.stored import read_arrays
 from gossamer.network.verify import check_dense_forms, check_graph, check_layer, check_report, check_shapes
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from gossamer.layouts.arrays import Array
     from gossamer.layouts.connections import Connections
     from gossamer.network.plan import Plan
 
 
-def write(graph: Graph, report: Plan, path: str | Path) -> None:
-    """Write a frozen network; a kill while writing leaves the old file.
+class Content(NamedTuple):
+    """What a file holds: numbers by name, torch's or NumPy's; a JSON-ready document; and its room in characters."""
+
+    numbers: dict[str, Any]
+    document: dict[str, Any]
+    room: int
+
+
+def content(graph: Graph, report: Plan) -> Content:
+    """A frozen network as it goes into a file.
 
     Args:
         graph: Graph - of calls and layers.
         report: Plan - how it was frozen.
-        path: str or Path.
+
+    Returns:
+        Content.
 
     Raises:
         FormatError: a node that only torch knows, which the message names, or a network that mixes its batch
-            with other dimensions. OSError.
+            with other dimensions.
 
-    Cost: one copy of the network in memory, one on disk.
+    Cost: O(nodes); numbers are not copied.
     """
-    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, Any] = {}
     nodes: list[dict[str, Any]] = []
     for node in graph.nodes:
         part, held = _layer(node.body) if isinstance(node.body, Layer) else _call(node)
-        tensors |= {f"{node.name}/{name}": tensor for name, tensor in held.items()}
+        numbers |= {f"{node.name}/{name}": array for name, array in held.items()}
         nodes.append(part | {"name": node.name, "inputs": list(node.inputs), "tensors": list(held)})
     document = {
         "kind": KIND,
@@ -58,13 +65,12 @@ def write(graph: Graph, report: Plan, path: str | Path) -> None:
         for name in {choice.layout for choice in body.choices} - {body.stored.layout}
         if not layout(name).explicit
     )
-    with on_cpu():
-        check_shapes(graph, report.inputs)
-    storage.write(path, tensors, document, room(document))
+    check_shapes(graph, report.inputs)
+    return Content(numbers, document, room(document))
 
 
-def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A linear layer's part of the document, and its tensors."""
+def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A linear layer's part of the document, and its arrays."""
     form = body.stored
     part: dict[str, Any] = {
         "op": "linear",
@@ -79,11 +85,11 @@ def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if body.flat:
         part["flat"] = True
     held = {"values": form.values, **form.index, "scale": form.scale, "bias": body.bias}
-    return part, {name: tensor_of(array) for name, array in held.items() if array is not None}
+    return part, {name: array for name, array in held.items() if array is not None}
 
 
-def _call(node: Node) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Any other node's part of the document, and its tensors."""
+def _call(node: Node) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Any other node's part of the document, and its tensors or arrays."""
     if not isinstance(node.body, Call):
         what = node.body.what if isinstance(node.body, Opaque) else "an unfinished layer"
         raise FormatError(
@@ -102,18 +108,17 @@ def read(path: str | Path) -> tuple[Graph, Plan]:
         path: str or Path.
 
     Returns:
-        (Graph, Plan).
+        (Graph, Plan) - everything in arrays.
 
     Raises:
         FormatError: damaged, hostile, of an unknown version, or with an unknown operator. FileNotFoundError.
 
     Cost: O(file) time and memory.
     """
-    tensors, raw = storage.read(path, KIND, (VERSION,))
+    arrays, raw = read_arrays(path, KIND, (VERSION,))
     name = Path(path).name
     try:
-        with on_cpu():
-            return _checked(parse(Document, raw, f"load {name}"), tensors)
+        return _checked(parse(Document, raw, f"load {name}"), arrays)
     except (FormatError, KernelUnavailable, MemoryShortage):
         raise
     except GossamerError as error:  # a part that refused what the file says
@@ -121,44 +126,44 @@ def read(path: str | Path) -> tuple[Graph, Plan]:
         raise FormatError(f"load {name}", expected=error.expected, got=error.got, hint=hint) from error
 
 
-def _checked(document: Document, tensors: dict[str, Tensor]) -> tuple[Graph, Plan]:
+def _checked(document: Document, arrays: dict[str, Array]) -> tuple[Graph, Plan]:
     """The network of a document, every part of it checked before it takes memory."""
     check_graph(document)
     check_report(document)
-    _all_named(document, tensors)
+    _all_named(document, arrays)
     check_dense_forms(
-        (part.shape[0] * part.shape[1], tensors[f"{part.name}/values"].numel())
+        (part.shape[0] * part.shape[1], arrays[f"{part.name}/values"].size)
         for part in document.nodes
         if isinstance(part, LinearPart) and "values" in part.tensors
         for run in {run.layout for run in part.run} - {part.layout}
         if run in layouts and not layout(run).explicit
     )
     nodes = tuple(
-        Node(part.name, tuple(part.inputs), _body(part, _own(part, tensors))) for part in document.nodes
+        Node(part.name, tuple(part.inputs), _body(part, _own(part, arrays))) for part in document.nodes
     )
     graph = Graph(tuple(document.inputs), nodes, document.output)
     check_shapes(graph, document.report.inputs)
     return graph, document.report
 
 
-def _all_named(document: Document, tensors: dict[str, Tensor]) -> None:
+def _all_named(document: Document, arrays: dict[str, Array]) -> None:
     """Every tensor of the file belongs to a node, and every one that is named is there."""
     named = [f"{part.name}/{name}" for part in document.nodes for name in part.tensors]
-    if len(set(named)) != len(named) or set(named) != set(tensors):
-        differ = sorted(set(named) ^ set(tensors))[:3] or "a tensor named twice"
+    if len(set(named)) != len(named) or set(named) != set(arrays):
+        differ = sorted(set(named) ^ set(arrays))[:3] or "a tensor named twice"
         raise FormatError(
             "load", expected="exactly the tensors that the graph names", got=f"a mismatch in {differ}"
         )
 
 
-def _own(part: LinearPart | CallPart, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensors[f"{part.name}/{name}"] for name in part.tensors}
+def _own(part: LinearPart | CallPart, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name: arrays[f"{part.name}/{name}"] for name in part.tensors}
 
 
-def _body(part: LinearPart | CallPart, tensors: dict[str, Tensor]) -> Call | Layer:
+def _body(part: LinearPart | CallPart, arrays: dict[str, Array]) -> Call | Layer:
     """A node, checked in full."""
     if isinstance(part, LinearPart):
-        return _packed(part, tensors)
+        return _packed(part, arrays)
     if part.op not in operators:
         raise FormatError(
             "load", expected=f"an operator among linear, {', '.join(sorted(operators))}", got=repr(part.op)
@@ -167,11 +172,11 @@ def _body(part: LinearPart | CallPart, tensors: dict[str, Tensor]) -> Call | Lay
     if len(part.inputs) != entry.arity:
         raise FormatError(f"load {part.name}", expected=f"{entry.arity} inputs", got=str(len(part.inputs)))
     settings = parse(entry.settings, part.settings, f"load {part.name}")
-    entry.check(settings, tensors)
-    return Call(part.op, settings, tensors)
+    entry.check(settings, arrays)
+    return Call(part.op, settings, arrays)
 
 
-def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
+def _packed(part: LinearPart, arrays: dict[str, Array]) -> Layer:
     """A linear layer with every form that it runs in, made from the stored one."""
     if unknown := {part.layout, *(run.layout for run in part.run)} - set(layouts):
         raise FormatError(
@@ -179,7 +184,6 @@ def _packed(part: LinearPart, tensors: dict[str, Tensor]) -> Layer:
             expected=f"layouts among {', '.join(layouts)}",
             got=", ".join(sorted(unknown)),
         )
-    arrays = {name: array_of(tensor) for name, tensor in tensors.items()}
     bias, values, scale = (arrays.pop(name, None) for name in ("bias", "values", "scale"))
     kind = layout(part.layout)
     if values is None or set(part.parameters) != set(kind.parameters):

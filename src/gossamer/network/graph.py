@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from gossamer.network.operators import Settings, operators
-from gossamer.network.tensors import tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,16 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """A node of the whitelist other than a linear layer."""
+    """A node of the whitelist other than a linear layer; its tensors are torch's or NumPy's, as its inputs are."""
 
     op: str
     settings: Settings = field(default_factory=Settings)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tensors: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Any) -> Any:
         """What the operator computes."""
-        computed: Tensor = operators[self.op].tensors(torch, inputs, self.settings, self.tensors)
-        return computed
+        return operators[self.op].compute(inputs, self.settings, self.tensors)
 
 
 @dataclass(frozen=True)
@@ -170,40 +165,3 @@ class Graph:
             if node.name != name
         )
         return Graph(self.inputs, nodes, source if self.output == name else self.output)
-
-    def run(
-        self, inputs: tuple[Any, ...], watch: Callable[[Node, tuple[Any, ...]], None] | None = None
-    ) -> Any:
-        """Compute node by node, linear layers dense: slow, and what an unpacked graph means by definition.
-
-        Args:
-            inputs: one for each of the graph's inputs.
-            watch: called with every node and its inputs, or None.
-        """
-        values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for node in self.nodes:
-            given = tuple(values[name] for name in node.inputs)
-            if watch is not None:
-                watch(node, given)
-            values[node.name] = _compute(node.body, given)
-        return values[self.output]
-
-
-def _compute(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> Any:
-    if isinstance(body, Layer):
-        raise TypeError("a frozen layer is run by a Program")
-    if not isinstance(body, Linear):
-        return body(*given)
-    held, bias = body.connections, body.connections.bias
-    y = torch.nn.functional.linear(
-        given[0], tensor_of(held.dense()), None if bias is None else tensor_of(bias)
-    )
-    y = y + given[1] if len(given) > 1 else y
-    return activated(y, body.activation, body.slope)
-
-
-def activated(y: Tensor, activation: str | None, slope: float) -> Tensor:
-    """What follows the sums of a linear layer, written over them."""
-    if activation is None:
-        return y
-    return torch.relu_(y) if activation == "relu" else torch.nn.functional.leaky_relu_(y, slope)

@@ -1,93 +1,72 @@
-"""A frozen graph made ready to run: core layers that follow each other become one call."""
+"""A network made ready to run, on tensors or on arrays: steps, and slots that values take and leave."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from gossamer.network.core_step import CoreStep, Step, check
-from gossamer.network.graph import Graph, Layer, Linear, Node, activated
+from gossamer.network.chain_step import Operands, Step
+from gossamer.network.graph import Graph, Layer, Linear, Node
 from gossamer.network.order import read_by_core
-from gossamer.network.tensors import tensor_of
-from gossamer.network.written import Operands
+
+if TYPE_CHECKING:
+    from gossamer.network.plan import Plan
 
 
-def torch_step(operands: Operands, *, flat: bool = False) -> Step:
-    """One dense layer, or a dense slice of one, through torch.
+class Kind(NamedTuple):
+    """What makes the steps of linear layers, on tensors or on arrays.
 
     Args:
-        operands: Operands - its form in layout "dense" or "slice".
-        flat: bool - takes x [batch, in] only.
-
-    Returns:
-        [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
-        once: torch multiplies numbers of one type only.
+        chain: (layers, rows, adds, flat) -> Step, a ChainStep: layers in the core.
+        dense: (operands, flat) -> Step: a layer that torch computes in a Frozen.
     """
-    form, held, activation, slope = operands.form.wide, operands.bias, operands.activation, operands.slope
-    bias = None if held is None else tensor_of(held)
-    n_out, n_in = form.shape
-    if form.layout == "dense":
-        weight = tensor_of(form.values).view(n_out, n_in)
 
-        def dense(x: Tensor, residual: Tensor | None = None) -> Tensor:
-            check(x, n_in, weight.dtype, flat=flat)
-            y = F.linear(x, weight, bias)
-            return activated(y if residual is None else y.add_(residual), activation, slope)
+    chain: Callable[..., Step]
+    dense: Callable[..., Step]
 
-        return dense
-    rows, cols = (tensor_of(form.index[name]).to(torch.int64) for name in ("rows", "cols"))
-    weight = tensor_of(form.values).view(rows.numel(), cols.numel())
-    part = None if bias is None else bias[rows]
-    base = weight.new_zeros(n_out) if bias is None else bias.clone()
 
-    def sliced(x: Tensor, residual: Tensor | None = None) -> Tensor:
-        check(x, n_in, weight.dtype, flat=flat)
-        y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
-        if rows.numel() < n_out:
-            y = base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
-        return activated(y if residual is None else y.add_(residual), activation, slope)
+class Planned(NamedTuple):
+    """A step, the slots that it reads, the one that it fills, and those that nobody reads after it."""
 
-    return sliced
+    run: Step
+    reads: tuple[int, ...]
+    writes: int
+    frees: tuple[int, ...]
 
 
 class Program:
-    """The steps of one batch class, in order.
+    """The steps of one batch class, in order. Threads may share it: values belong to the call.
 
     Args:
         graph: Graph - every linear layer with its forms and choices.
         batch_class: int - which of the choices.
+        kind: Kind.
+
+    Cost: a call holds no value longer than somebody has still to read it.
 
     Example:
+        >>> import numpy as np
+        >>> from gossamer.network.array_steps import ARRAYS
         >>> from gossamer.network.graph import Call
         >>> nodes = (Node("a", ("x",), Call("relu")), Node("b", ("a", "x"), Call("add")))
-        >>> program = Program(Graph(("x",), nodes, "b"), 0)
-        >>> program(torch.tensor([-1.0, 2.0])), len(program.steps)
-        (tensor([-1.,  4.]), 2)
+        >>> program = Program(Graph(("x",), nodes, "b"), 0, ARRAYS)
+        >>> program(np.array([-1.0, 2.0])).tolist(), len(program.steps), program.size
+        ([-1.0, 4.0], 2, 2)
     """
 
-    def __init__(self, graph: Graph, batch_class: int) -> None:
-        slots = {
-            name: number for number, name in enumerate((*graph.inputs, *(node.name for node in graph.nodes)))
-        }
-        self.steps: list[tuple[Step, tuple[int, ...], int]] = []
+    def __init__(self, graph: Graph, batch_class: int, kind: Kind) -> None:
         done: set[str] = set()
-        for node in graph.nodes:
-            if node.name not in done:
-                step, reads, last = _step(graph, node, batch_class, {*graph.inputs, *done}, done)
-                self.steps.append((step, tuple(slots[name] for name in reads), slots[last]))
-        self.inputs, self.size, self.output = len(graph.inputs), len(slots), slots[graph.output]
-        ends = [end for _, _, end in self.steps]
-        straight = all(
-            reads == (before,) for (_, reads, _), before in zip(self.steps, [0, *ends], strict=False)
-        )
-        self.line = (
-            [step for step, _, _ in self.steps]
-            if straight and self.inputs == 1 and [0, *ends][-1] == self.output
-            else None
-        )
+        named = [
+            _step(graph, node, batch_class, {*graph.inputs, *done}, done, kind)
+            for node in graph.nodes
+            if node.name not in done
+        ]
+        self.steps, self.size, self.output = _planned(named, graph.inputs, graph.output)
+        self.inputs = len(graph.inputs)
+        before = [graph.inputs[0], *(writes for *_, writes in named)]
+        straight = all(reads == (name,) for (_, reads, _), name in zip(named, before, strict=False))
+        line = straight and self.inputs == 1 and before[-1] == graph.output
+        self.line = [step for step, *_ in named] if line else None
 
     def shortest(self) -> Step:
         """What to call: the one step itself, where there is no other."""
@@ -104,36 +83,74 @@ class Program:
 
     def recorded(self, *inputs: Any) -> Any:
         """Run them where torch looks on: calls into the core as operators."""
-        steps = [
-            (step.recorded if isinstance(step, CoreStep) else step, reads, writes)
-            for step, reads, writes in self.steps
-        ]
+        steps = [step._replace(run=getattr(step.run, "recorded", step.run)) for step in self.steps]
         return self._run(steps, inputs)
 
-    def _run(self, steps: list[tuple[Step, tuple[int, ...], int]], inputs: tuple[Any, ...]) -> Any:
+    def _run(self, steps: list[Planned], inputs: tuple[Any, ...]) -> Any:
         values: list[Any] = [*inputs, *([None] * (self.size - self.inputs))]
-        for step, reads, writes in steps:
-            values[writes] = step(*[values[slot] for slot in reads])
+        for run, reads, writes, frees in steps:
+            made = run(*[values[slot] for slot in reads])
+            for slot in frees:
+                values[slot] = None
+            values[writes] = made
         return values[self.output]
 
 
+def programs(graph: Graph, report: Plan, kind: Kind) -> tuple[list[Program], list[int]]:
+    """A program for each batch class, and up to which batch size each but the last is used.
+
+    Returns:
+        (list of Program - the same one where the choices are - and list of int, ascending).
+    """
+    made: list[Program] = []
+    known: dict[tuple[object, ...], Program] = {}
+    for number in range(len(report.batches)):
+        picks = tuple(body.choices[number] for _, body in graph.layers())
+        if picks not in known:
+            known[picks] = Program(graph, number, kind)
+        made.append(known[picks])
+    return made, [row.up_to for row in report.batches if row.up_to is not None]
+
+
+def _planned(
+    named: list[tuple[Step, tuple[str, ...], str]], inputs: tuple[str, ...], output: str
+) -> tuple[list[Planned], int, int]:
+    """Steps with slots, how many slots there are, and the one that holds the result.
+
+    A slot is free again once the last step that reads its value has run, and the next value takes it.
+    """
+    last = {name: number for number, (_, reads, _) in enumerate(named) for name in reads}
+    slots = {name: number for number, name in enumerate(inputs)}
+    size, free = len(slots), list[int]()
+    steps: list[Planned] = []
+    for number, (run, reads, writes) in enumerate(named):
+        frees = sorted({slots[name] for name in reads if last[name] == number and name != output})
+        steps.append(Planned(run, tuple(slots[name] for name in reads), 0, tuple(frees)))
+        free += reversed(frees)
+        if not free:
+            free.append(size)
+            size += 1
+        slots[writes] = free.pop()
+        steps[-1] = steps[-1]._replace(writes=slots[writes])
+    return steps, size, slots[output]
+
+
 def _step(
-    graph: Graph, node: Node, batch_class: int, ready: set[str], done: set[str]
+    graph: Graph, node: Node, batch_class: int, ready: set[str], done: set[str], kind: Kind
 ) -> tuple[Step, tuple[str, ...], str]:
     """What runs a node and the core layers that follow it, the values it reads, and the name of the one it gives.
 
     A layer with a residual ends a chain, and joins one only where the residual is ``ready`` before the chain begins.
     """
+    done.add(node.name)
     if not isinstance(node.body, Layer):
         if isinstance(node.body, Linear):
             raise TypeError("choose() gives every linear layer its forms first")
-        done.add(node.name)
         return node.body, node.inputs, node.name
     if node.body.choices[batch_class].engine == "torch":
-        done.add(node.name)
-        return torch_step(_operands(node.body, batch_class), flat=node.body.flat), node.inputs, node.name
+        operands = _operands(node.body, batch_class)
+        return kind.dense(operands, flat=node.body.flat), node.inputs, node.name
     layers, reads, flat = [_operands(node.body, batch_class)], node.inputs, node.body.flat
-    done.add(node.name)
     while len(reads) == 1 and (following := graph.only_consumer(node.name)) is not None:
         body = following.body
         if not isinstance(body, Layer) or body.choices[batch_class].engine != "core":
@@ -151,7 +168,7 @@ def _step(
         node = following
         done.add(node.name)
     rows = None if node.name == graph.output else not read_by_core(graph, node.name, batch_class)
-    return CoreStep(layers, rows=rows, adds=len(reads) > 1, flat=flat), reads, node.name
+    return kind.chain(layers, rows=rows, adds=len(reads) > 1, flat=flat), reads, node.name
 
 
 def _operands(body: Layer, batch_class: int) -> Operands:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from gossamer.errors import FormatError, GossamerError
 from gossamer.layouts import Encoded, layout
 from gossamer.layouts.arrays import name_of
-from gossamer.network.graph import Call, Graph, Layer, Node
+from gossamer.network.operators.base import FLOATS
 from gossamer.network.schema import Document, LinearPart
+from gossamer.network.shapes import Value, follow
 from gossamer.network.store import LARGEST_BLOWUP, SMALL_MATRIX, in_proportion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from torch import Tensor
-
     from gossamer.layouts.arrays import Array
     from gossamer.layouts.connections import Connections
+    from gossamer.network.graph import Graph
     from gossamer.network.plan import InputPlan, Plan
 
-FLOATS = ("float32", "float64", "bfloat16", "float16")
-DTYPES = {name: getattr(torch, name) for name in (*FLOATS, "int64", "int32", "uint8", "bool")}
+DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
+LARGEST_SAMPLE = 1 << 56  # numbers: more cannot be addressed
 
 
 def check_graph(document: Document) -> None:
@@ -142,9 +141,9 @@ def check_dense_forms(layers: Iterable[tuple[int, int]]) -> None:
 
 
 def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
-    """Follow shapes and dtypes through the graph on an empty batch: torch checks, and has nothing to compute.
+    """Follow shapes and types through the graph for an empty batch, which no other dimension may depend on.
 
-    An input of one dimension has no batch that could be empty; then shapes alone are computed.
+    An input of one dimension has no batch that could be empty.
 
     Args:
         graph: Graph - of calls and layers.
@@ -153,55 +152,15 @@ def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
     Raises:
         FormatError: two nodes that do not fit each other.
 
-    Cost: O(nodes); no kernel of ours runs.
+    Cost: O(nodes); nothing is computed.
     """
-    device = "cpu" if all(len(described.shape) > 1 for described in inputs) else "meta"
-    values: dict[str, Tensor] = {}
+    values: dict[str, Value] = {}
     for name, described in zip(graph.inputs, inputs, strict=True):
         if described.dtype not in DTYPES:
             raise FormatError("load", expected=f"inputs of {', '.join(DTYPES)}", got=repr(described.dtype))
+        if prod(size or 1 for size in described.shape[1:]) > LARGEST_SAMPLE:
+            got = str(described.shape)
+            raise FormatError(f"load {name}", expected="an input that memory can hold", got=got)
         shape = described.shape if len(described.shape) < 2 else [0, *described.shape[1:]]
-        try:
-            values[name] = torch.empty(shape, dtype=DTYPES[described.dtype], device=device)
-        except RuntimeError as error:
-            got = f"{shape}: {str(error)[:200]}"
-            raise FormatError(f"load {name}", expected="an input that memory can hold", got=got) from None
-    for node in graph.nodes:
-        given = tuple(values[name] for name in node.inputs)
-        try:
-            values[node.name] = _empty(node, given)
-        except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
-            if isinstance(error, GossamerError):
-                raise
-            raise FormatError(
-                f"load {node.name}", expected="a node that fits its inputs", got=str(error)[:200]
-            ) from None
-
-
-def _empty(node: Node, given: tuple[Tensor, ...]) -> Tensor:
-    """A node's value for an empty batch."""
-    body = node.body
-    if isinstance(body, Layer):
-        x, dtype = given[0], DTYPES[body.stored.dtype]
-        if x.dim() < 1 or (body.flat and x.dim() != 2) or x.shape[-1] != body.shape[1] or x.dtype != dtype:
-            raise FormatError(
-                f"load {node.name}",
-                expected=f"an input [..., {body.shape[1]}] of {dtype}",
-                got=f"{list(x.shape)} of {x.dtype}",
-            )
-        y = x.new_empty((*x.shape[:-1], body.shape[0]))
-        for residual in given[1:]:
-            if residual.shape != y.shape or residual.dtype != dtype:
-                raise FormatError(
-                    f"load {node.name}",
-                    expected=f"a residual {list(y.shape)} of {dtype}",
-                    got=f"{list(residual.shape)} of {residual.dtype}",
-                )
-        return y
-    if not isinstance(body, Call):
-        raise TypeError("artifacts hold calls and layers only")
-    if strangers := {str(tensor.dtype) for tensor in body.tensors.values()} - {str(given[0].dtype)}:
-        got = ", ".join(sorted(strangers))
-        raise FormatError(f"load {node.name}", expected=f"tensors of {given[0].dtype}", got=got)
-    tensors = {name: tensor.to(given[0].device) for name, tensor in body.tensors.items()}
-    return replace(body, tensors=tensors)(*given)
+        values[name] = Value(described.dtype, tuple(shape))
+    follow(graph, values, "load", FormatError)

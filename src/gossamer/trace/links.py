@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from gossamer.network.graph import Call, Graph, Node, Opaque
 from gossamer.network.neighbours import Link, link
 from gossamer.network.operators import Unsupported
-from gossamer.network.tensors import array_of, tensor_of
 from gossamer.nn.sparse import SparseModule
 from gossamer.trace.read import call_of, connections_of, linear, operator_of
+from gossamer.trace.tensors import array_of, tensor_of
 
 SHIFTING = (
     nn.AlphaDropout,

@@ -12,9 +12,9 @@ from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import singles
 from gossamer.network.graph import Call
 from gossamer.network.operators import operators
-from gossamer.network.tensors import array_of
 from gossamer.nn import SparseModule
 from gossamer.nn.kinds import kind_of, matrix_shape
+from gossamer.trace.tensors import array_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ from gossamer.nn.kinds import kind_of
 from gossamer.trace.agreement import same
 from gossamer.trace.read import find_module, read
 from gossamer.trace.reader import Reader, UnreadableError
+from gossamer.trace.run import run
 from gossamer.trace.tracer import Tracer
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def trace(model: nn.Module, example: Example, expected: Any) -> Graph | str:
     except UnreadableError as reason:
         return str(reason)
     try:
-        got = _guarded(graph).run(example.values)
+        got = run(_guarded(graph), example.values)
     except (UnreadableError, RuntimeError) as reason:
         return f"its trace fails ({_said(reason)})"
     return graph if same(expected, got) else "its trace does not reproduce it"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gossamer.network.tensors import tensor_of
+from gossamer.trace.tensors import tensor_of
 
 INPUTS, OUTPUTS, BATCH = 64, 48, 5
 ERROR = {

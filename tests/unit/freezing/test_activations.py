@@ -11,7 +11,7 @@ from gossamer.errors import ConfigError, FormatError, PatternError
 from gossamer.kernels import pick, rows, use
 from gossamer.layouts import Encoded, layout
 from gossamer.layouts.connections import Connections, Trained
-from gossamer.network.tensors import tensor_of
+from gossamer.trace.tensors import tensor_of
 
 INT8 = {"values": "int8", "activations": "int8"}
 ISAS = [row.isa for row in rows() if row.layout == "nm_bytes"]

@@ -326,7 +326,7 @@ def test_a_missing_core_is_replaced_by_the_operators(mlp, check_same, monkeypatc
     def missing(_layers):
         raise KernelUnavailable("Chain", expected="the compiled core", got="none")
 
-    monkeypatch.setattr("gossamer.network.core_step.Chain", missing)
+    monkeypatch.setattr("gossamer.network.chain_step.Chain", missing)
     model = mlp("nm:1:4")
     for keep in ("csr", "nm", "nm_lanes"):
         check_same(gs.freeze(model, torch.randn(4, 32), keep=keep), model, torch.randn(2, 3, 32))

@@ -167,7 +167,7 @@ def test_torchscript_and_symbolic_traces_are_refused():
 
 def test_the_operator_keeps_torchs_rules():
     net = built("mixed").programs[0]
-    step = next(step for step, reads, _ in net.steps if hasattr(step, "held") and len(reads) == 2)
+    step = next(step.run for step in net.steps if hasattr(step.run, "held") and len(step.reads) == 2)
     x, residual = torch.randn(3, step.n_in), torch.randn(3, step.n_out)
     torch.library.opcheck(torch.ops.gossamer.chain.default, (x, residual, step.held, step.written))
     step = plain("csr", "csr", "csr").programs[0].steps[0][0]

@@ -11,14 +11,14 @@ import gossamer as gs
 from gossamer.freezing import guard, race
 from gossamer.freezing.candidates import TIE, candidates
 from gossamer.freezing.choose import classes_of
+from gossamer.freezing.core_step import CoreStep
 from gossamer.freezing.race import DENSE, Race
 from gossamer.freezing.wanted import Wanted
 from gossamer.layouts import layout
 from gossamer.layouts.connections import Connections
 from gossamer.measure import Timing
-from gossamer.network.core_step import CoreStep
+from gossamer.network.chain_step import Operands
 from gossamer.network.graph import Choice, Graph, Linear, Node
-from gossamer.network.written import Operands
 from gossamer.trace.read import read
 
 CSR, FANIN = Choice("csr", "core"), Choice("fanin", "core")

@@ -23,7 +23,7 @@ from gossamer.kernels.table import rows
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import EXACT, NARROW, fitting, narrowed
-from gossamer.network.tensors import tensor_of
+from gossamer.trace.tensors import tensor_of
 
 LAYOUTS = {
     name: "nm:1:4" if name.startswith("nm") else "block:4" if name == "block" else "fanin:4"
@@ -105,7 +105,7 @@ def test_without_a_core_the_operators_compute_the_same(mlp, check_same, monkeypa
     def missing(_layers):
         raise KernelUnavailable("Chain", expected="the compiled core", got="none")
 
-    monkeypatch.setattr("gossamer.network.core_step.Chain", missing)
+    monkeypatch.setattr("gossamer.network.chain_step.Chain", missing)
     for keep, pattern in LAYOUTS.items():
         model = mlp(pattern, DENSE_ENOUGH)
         frozen = gs.freeze(model, torch.randn(4, 32), keep=keep, values=values)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gossamer.freezing.passes.base import Rewritten, graph_pass
 from gossamer.network.graph import Call, Graph, Node
+from gossamer.trace.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def _residuals(graph: Graph, inputs: tuple[Any, ...]) -> Graph:
         if len(shapes) == 1:
             alike.add(node.name)
 
-    graph.run(inputs, watch)
+    run(graph, inputs, watch)
     while found := next((pair for pair in _sums(graph) if pair[1].name in alike), None):
         graph = _with_residual(graph, *found)
     return graph

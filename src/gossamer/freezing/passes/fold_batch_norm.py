@@ -13,7 +13,8 @@ from gossamer.freezing.passes.base import Rewritten, graph_pass
 from gossamer.layouts.arrays import name_of
 from gossamer.layouts.connections import Connections
 from gossamer.network.graph import Call, Graph, Linear, Node
-from gossamer.network.tensors import array_of, dtype_named, tensor_of
+from gossamer.trace.run import run
+from gossamer.trace.tensors import array_of, dtype_named, tensor_of
 
 
 @graph_pass(order=20)
@@ -55,7 +56,7 @@ def fold_batch_norm(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     def watch(node: Node, given: tuple[Any, ...]) -> None:
         dims[node.name] = given[0].dim() if isinstance(given[0], Tensor) else 0
 
-    graph.run(inputs, watch)
+    run(graph, inputs, watch)
     why_not: list[str] = []
     for norm in norms:
         if norm.inputs[0] not in linear:

@@ -13,7 +13,7 @@ from gossamer.layouts import layout
 from gossamer.layouts.arrays import nonzero
 from gossamer.network.graph import Graph
 from gossamer.network.neighbours import link
-from gossamer.network.tensors import array_of, tensor_of
+from gossamer.trace.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array

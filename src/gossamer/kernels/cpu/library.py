@@ -134,4 +134,4 @@ def _torch_pool() -> int:
 
 def parallel_for() -> int:
     """Address of the thread pool: torch's where torch is loaded, else 0 (the calling thread)."""
-    return _torch_pool() if "torch" in sys.modules else 0
+    return _torch_pool() if sys.modules.get("torch") is not None else 0

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gossamer.errors import ConfigError, FormatError
+from gossamer.errors import ConfigError, FormatError, KernelUnavailable
+from gossamer.layouts.arrays import name_of
 
 LARGEST_SIZE = 1 << 24  # features of a layer, channels of a convolution
 LARGEST_STEP = 1 << 10  # kernel sizes, strides, paddings: a damaged file must not ask for unbounded memory
@@ -77,8 +79,9 @@ class Operator:
         name: str - as written in files.
         tensors: (torch, inputs, settings, tensors) -> Tensor.
         arrays: (inputs, settings, tensors) -> array, or None where only torch computes it.
-        ulps: int - how far arrays and tensors may differ, in units of the last place of the larger of input and
-            result; 0: they have the same bits.
+        ulps: int - how far arrays and tensors may differ, in units of the last place of the largest number among
+            input and result; 0: they have the same bits.
+        exact: types of which they have the same bits all the same.
         settings: type[Settings].
         modules: name of a module class, as in ``"torch.nn.ReLU"`` -> how to read its settings and tensors; exact
             classes only.
@@ -95,6 +98,7 @@ class Operator:
     tensors: Callable[[Any, Inputs, Any, Tensors], Any]
     arrays: Callable[[Inputs, Any, Tensors], Any] | None = None
     ulps: int = 0
+    exact: tuple[str, ...] = ()
     settings: type[Settings] = Settings
     modules: Mapping[str, Callable[[Any], Read]] = field(default_factory=dict)
     calls: Mapping[str, Callable[..., Settings]] = field(default_factory=dict)
@@ -103,6 +107,20 @@ class Operator:
     dtype: Callable[[tuple[str, ...]], str] = floating
     arity: int = 1
     elementwise: bool = False
+
+    def compute(self, inputs: Inputs, settings: Any, tensors: Tensors) -> Any:
+        """What it is, of tensors or of arrays."""
+        if isinstance(inputs[0], np.ndarray):
+            if self.arrays is None:
+                raise KernelUnavailable(self.name, expected="tensors of torch", got="arrays of NumPy")
+            return self.arrays(inputs, settings, tensors)
+        import torch
+
+        return self.tensors(torch, inputs, settings, tensors)
+
+    def same_bits(self, dtype: str) -> bool:
+        """Whether arrays of a type give what tensors of it give, to the bit."""
+        return self.arrays is not None and (not self.ulps or dtype in self.exact)
 
     def check(self, settings: Any, tensors: Tensors) -> None:
         """Refuse tensors of a stranger that do not fit the settings; raises FormatError."""
@@ -115,11 +133,11 @@ class Operator:
             )
         for name, shape in expected.items():
             tensor = tensors[name]
-            if tuple(tensor.shape) != shape or str(tensor.dtype).removeprefix("torch.") not in FLOATS:
+            if tuple(tensor.shape) != shape or name_of(tensor) not in FLOATS:
                 raise FormatError(
                     f"operator {self.name}",
                     expected=f"{name} of a floating type and shape {list(shape)}",
-                    got=f"{tensor.dtype} and {list(tensor.shape)}",
+                    got=f"{name_of(tensor)} and {list(tensor.shape)}",
                 )
 
 

@@ -68,15 +68,14 @@ def fused(a: Any, b: Any, c: Any) -> Any:
     """
     if a.dtype != np.float32:
         return a * b + c
-    with np.errstate(invalid="ignore", over="ignore"):
-        product, more = a.astype(np.float64) * b, c.astype(np.float64)
-        total = product + more
-        back = total - product
-        lost = (product - (total - back)) + (more - back)
-        even = total.view(np.int64) & 1 == 0
-        aside = np.nextafter(total, np.copysign(np.inf, lost))
-        inexact = np.isfinite(total) & (lost != 0) & even
-        return np.where(inexact, aside, total).astype(np.float32)
+    product, more = a.astype(np.float64) * b, c.astype(np.float64)
+    total = product + more
+    back = total - product
+    lost = (product - (total - back)) + (more - back)
+    even = total.view(np.int64) & 1 == 0
+    aside = np.nextafter(total, np.copysign(np.inf, lost))
+    inexact = np.isfinite(total) & (lost != 0) & even
+    return np.where(inexact, aside, total).astype(np.float32)
 
 
 def _module(module: Any) -> Read:
@@ -94,6 +93,8 @@ operator(
         "batch_norm",
         _tensors,
         _arrays,
+        ulps=8,
+        exact=("float32",),
         settings=Normalisation,
         modules={"torch.nn.BatchNorm1d": _module, "torch.nn.BatchNorm2d": _module},
         shapes=_shapes,

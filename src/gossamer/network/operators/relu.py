@@ -10,7 +10,7 @@ operator(
     Operator(
         "relu",
         lambda torch, xs, _s, _t: torch.relu(xs[0]),
-        lambda xs, _s, _t: np.maximum(xs[0], 0),
+        lambda xs, _s, _t: np.where(xs[0] < 0, 0, xs[0]),  # -0 stays what it is, as in torch
         modules={"torch.nn.ReLU": unset},
         calls=dict.fromkeys(
             (

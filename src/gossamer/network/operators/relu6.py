@@ -10,9 +10,9 @@ operator(
     Operator(
         "relu6",
         lambda torch, xs, _s, _t: torch.nn.functional.relu6(xs[0]),
-        lambda xs, _s, _t: np.minimum(np.maximum(xs[0], 0), 6),
+        lambda xs, _s, _t: np.where(xs[0] < 0, 0, np.where(xs[0] > 6, 6, xs[0])),
         modules={"torch.nn.ReLU6": unset},
-        calls=dict.fromkeys(("torch.nn.functional.relu6", ".relu6"), plain),
+        calls={"torch.nn.functional.relu6": plain},
         elementwise=True,
     )
 )

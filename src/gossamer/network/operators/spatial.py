@@ -52,8 +52,8 @@ def pooled(shapes: tuple[Shape, ...], settings: Pool, dilation: tuple[int, int] 
 def _windows(size: int, kernel: int, step: int, border: int, dilation: int, *, ceil: bool) -> int:
     """Along one side, as torch counts."""
     reach = dilation * (kernel - 1) + 1
-    if 2 * border > reach:
-        raise ValueError(f"a border of {border} for a window of {reach}")
+    if 2 * border > kernel:
+        raise ValueError(f"a border of {border} for a window of {kernel}")
     count = (size + 2 * border - reach + (step - 1 if ceil else 0)) // step + 1
     if ceil and (count - 1) * step >= size + border:  # the last window must begin inside
         count -= 1

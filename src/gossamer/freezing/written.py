@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gossamer.errors import FormatError
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.arrays import Array
+from gossamer.network.chain_step import Operands
 from gossamer.network.operators.base import Number, Size
 from gossamer.network.schema import Name, Parameters, parse
-from gossamer.network.tensors import array_of, tensor_of
+from gossamer.trace.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,15 +37,6 @@ class _Row(BaseModel):
 
 class _Text(BaseModel):
     layers: Annotated[list[_Row], Field(min_length=1)]
-
-
-class Operands(NamedTuple):
-    """One linear layer as it runs: what it holds, and what follows its sums."""
-
-    form: Encoded
-    bias: Array | None = None
-    activation: str | None = None
-    slope: float = 0.0
 
 
 def written(layers: list[Operands]) -> tuple[list[Tensor], str]:

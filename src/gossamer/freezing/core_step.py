@@ -12,31 +12,18 @@ from torch._C import _get_tracing_state
 
 from gossamer import ops
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateError
-from gossamer.kernels.cpu import Chain
+from gossamer.freezing.written import described, reread, written
 from gossamer.kernels.reference import coordinates
 from gossamer.kernels.scanned import scanned
-from gossamer.layouts import Encoded, layout
+from gossamer.layouts import Encoded
 from gossamer.layouts.values import widened
-from gossamer.network.graph import activated
-from gossamer.network.tensors import array_of, dtype_named, tensor_of
-from gossamer.network.written import Operands, described, reread, written
-
-CORE_DTYPES = (torch.float32, torch.float64)
-Step = Callable[..., Any]
+from gossamer.network.chain_step import ChainStep, Operands, Step
+from gossamer.trace.run import activated
+from gossamer.trace.tensors import array_of, dtype_named, tensor_of
 
 
-class CoreStep:
-    """Linear layers in one call into the core; where it is missing, one operator call a layer.
-
-    Args:
-        layers: list of Operands, each reading what the one before computes; a residual is added to the last.
-        rows: bool - give each sample's outputs side by side, as torch's operators want them; else feature by feature;
-            None: side by side where x has more than two dimensions.
-        adds: bool - a residual comes with every call.
-        flat: bool - takes x [batch, n_in] only.
-
-    Raises:
-        TopologyError, ShapeError: an index or sizes that do not fit.
+class CoreStep(ChainStep):
+    """Layers in one call into the core, on tensors; where it is missing, one operator call a layer.
 
     Example:
         >>> from gossamer.layouts.connections import Connections
@@ -50,50 +37,21 @@ class CoreStep:
     def __init__(
         self, layers: list[Operands], *, rows: bool | None = False, adds: bool = False, flat: bool = False
     ) -> None:
-        self.flat = flat
-        self.rows, self.adds, self.last = rows, bool(rows) and adds, layers[-1]
-        if (
-            self.adds
-        ):  # one pass writes the sum as rows; else the residual and the sum are each turned around by one
-            layers = [*layers[:-1], self.last._replace(activation=None)]
-        self.layers = layers
-        self.held, self.written = written(layers)
-        self.n_in, self.n_out, self.dtype = (
-            layers[0].form.shape[1],
-            layers[-1].form.shape[0],
-            dtype_named(layers[0].form.dtype),
-        )
+        super().__init__(layers, rows=rows, adds=adds, flat=flat)
+        self.held, self.written = written(self.layers)
+        self.dtype = dtype_named(layers[0].form.dtype)
+
+    def made(self) -> Callable[[Any, Any], Any]:
+        """The call into the core, or one that goes through the layers."""
         try:
-            self.chain: Callable[[Tensor, Tensor | None], Tensor] = self._compiled()
+            return super().made()
         except (
             KernelUnavailable,
             DtypeError,
-        ):  # no core here, or not for this dtype: the operators say so themselves
-            self.chain = self._one_by_one
-            for form, *_ in layers:
+        ):  # none here, or not for this type: the operators say so themselves
+            for form, *_ in self.layers:
                 _scan(form)
-
-    def _compiled(self) -> Callable[[Tensor, Tensor | None], Tensor]:
-        if self.dtype not in CORE_DTYPES:
-            raise DtypeError("CoreStep", expected="float32 or float64", got=str(self.dtype))
-        for form, *_ in self.layers:
-            if self.dtype == torch.float64 and "float64" not in layout(form.layout).values:
-                raise DtypeError("CoreStep", expected=f"float32 for {form.layout}", got="float64")
-        return Chain(
-            [
-                {
-                    "layout": form.layout,
-                    "shape": form.dims,
-                    "values": form.values,
-                    "index": list(form.index.values()),
-                    "bias": bias,
-                    "activation": activation,
-                    "slope": slope,
-                    "scale": form.scale,
-                }
-                for form, bias, activation, slope in self.layers
-            ]
-        )
+            return self._one_by_one
 
     def _one_by_one(self, x: Tensor, residual: Tensor | None) -> Tensor:
         for number, (form, bias, activation, slope) in enumerate(self.layers, 1):
@@ -111,35 +69,42 @@ class CoreStep:
         """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
         if isinstance(x, Tensor) and x.dim() == 2:  # the chain checks the rest itself
             try:
-                y = self.chain(x, None if self.adds else residual)
+                y: Tensor = self.chain(x, None if self.adds else residual)
             except RuntimeError:  # a layout without strides, or memory that is not there
-                check(x, self.n_in, self.dtype)
+                self.check(x, self.n_in)
                 raise
-            return self._ordered(y, residual) if self.rows else y
-        return self._flat(self.__call__, x, residual)
+            return self.ordered(y, residual) if self.rows else y
+        return self.as_rows(self.__call__, x, residual)
 
     def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """The same as one operator that tracers see."""
         if isinstance(x, Tensor) and x.dim() == 2:
-            check(x, self.n_in, self.dtype)
+            self.check(x, self.n_in)
             more = None if self.adds else residual
-            return self._ordered(torch.ops.gossamer.chain(x, more, self.held, self.written), residual)
-        return self._flat(self.recorded, x, residual)
+            return self.ordered(torch.ops.gossamer.chain(x, more, self.held, self.written), residual)
+        return self.as_rows(self.recorded, x, residual)
 
-    def _ordered(self, y: Tensor, residual: Tensor | None) -> Tensor:
+    def ordered(self, y: Tensor, residual: Tensor | None) -> Tensor:
         """The result of the core in the order in which it is read, with the residual that it was not given."""
-        if self.adds and residual is not None:
-            y = activated(residual + y, self.last.activation, self.last.slope)
-        return y.contiguous() if self.rows else y
+        made: Tensor = super().ordered(y, residual)
+        return made
 
-    def _flat(self, run: Step, x: Tensor, residual: Tensor | None) -> Tensor:
+    def as_rows(self, run: Step, x: Tensor, residual: Tensor | None) -> Tensor:
         """Leading dimensions as one."""
-        check(x, self.n_in, self.dtype, flat=self.flat)
-        if residual is not None:
-            check(residual, self.n_out, self.dtype)
-        flat = None if residual is None else residual.reshape(-1, self.n_out)
-        y: Tensor = run(x.reshape(-1, self.n_in), flat)
-        return (y.contiguous() if self.rows is None else y).reshape(*x.shape[:-1], self.n_out)
+        made: Tensor = super().as_rows(run, x, residual)
+        return made
+
+    def check(self, x: Tensor, n_in: int, *, flat: bool = False) -> None:
+        """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
+        check(x, n_in, self.dtype, flat=flat)
+
+    def activated(self, y: Tensor) -> Tensor:
+        """As the last layer says."""
+        return activated(y, self.last.activation, self.last.slope)
+
+    def contiguous(self, y: Tensor) -> Tensor:
+        """A copy where rows are not side by side."""
+        return y.contiguous()
 
 
 def _tensors(form: Encoded) -> tuple[list[Tensor], Tensor]:

@@ -1,0 +1,56 @@
+"""Linear layers on tensors: in the core, or dense in torch."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gossamer.freezing.core_step import CoreStep, check
+from gossamer.network.chain_step import Operands, Step
+from gossamer.network.program import Kind
+from gossamer.trace.run import activated
+from gossamer.trace.tensors import tensor_of
+
+
+def torch_step(operands: Operands, *, flat: bool = False) -> Step:
+    """One dense layer, or a dense slice of one, through torch.
+
+    Args:
+        operands: Operands - its form in layout "dense" or "slice".
+        flat: bool - takes x [batch, in] only.
+
+    Returns:
+        [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
+        once: torch multiplies numbers of one type only.
+    """
+    form, held, activation, slope = operands.form.wide, operands.bias, operands.activation, operands.slope
+    bias = None if held is None else tensor_of(held)
+    n_out, n_in = form.shape
+    if form.layout == "dense":
+        weight = tensor_of(form.values).view(n_out, n_in)
+
+        def dense(x: Tensor, residual: Tensor | None = None) -> Tensor:
+            check(x, n_in, weight.dtype, flat=flat)
+            y = F.linear(x, weight, bias)
+            return activated(y if residual is None else y.add_(residual), activation, slope)
+
+        return dense
+    rows, cols = (tensor_of(form.index[name]).to(torch.int64) for name in ("rows", "cols"))
+    weight = tensor_of(form.values).view(rows.numel(), cols.numel())
+    part = None if bias is None else bias[rows]
+    base = weight.new_zeros(n_out) if bias is None else bias.clone()
+
+    def sliced(x: Tensor, residual: Tensor | None = None) -> Tensor:
+        check(x, n_in, weight.dtype, flat=flat)
+        y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
+        if rows.numel() < n_out:
+            y = base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
+        return activated(y if residual is None else y.add_(residual), activation, slope)
+
+    return sliced
+
+
+TENSORS: Final = Kind(CoreStep, torch_step)

@@ -1,0 +1,74 @@
+"""Linear layers on arrays: in the core, or, where torch would compute them, by NumPy."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from gossamer.network.chain_step import ChainStep, Operands, Step
+from gossamer.network.program import Kind
+
+
+class ArrayStep(ChainStep):
+    """Layers in one call into the core, on arrays; shapes and types are known to fit before a program runs.
+
+    Example:
+        >>> from gossamer.layouts import layout
+        >>> from gossamer.layouts.connections import Connections
+        >>> encoded = layout("csr").encode(Connections((1, 2), np.array([1]), np.ones(1, np.float32)), {})
+        >>> ArrayStep([Operands(encoded, None, "relu")])(np.array([[5.0, -7.0]], np.float32)).tolist()
+        [[0.0]]
+    """
+
+    def check(self, x: Any, n_in: int, *, flat: bool = False) -> None:
+        """Nothing is left to check."""
+
+    def activated(self, y: Any) -> Any:
+        """As the layer says."""
+        return activated(y, self.last)
+
+    def contiguous(self, y: Any) -> Any:
+        """A copy where rows are not side by side."""
+        return np.ascontiguousarray(y)
+
+
+def array_dense(operands: Operands, *, flat: bool = False) -> Step:
+    """One dense layer, or a dense slice of one, through NumPy; see ``torch_step``.
+
+    Args:
+        operands: Operands - its form in layout "dense" or "slice".
+        flat: bool - takes x [batch, n_in] only, which is known before a program runs.
+
+    Returns:
+        [..., in] -> [..., out]; a second argument is added before the activation. The sums are NumPy's, in another
+        order than torch's.
+    """
+    del flat
+    form, bias = operands.form.wide, operands.bias
+    n_out, n_in = form.shape
+    rows, cols = (form.index.get(name) for name in ("rows", "cols"))
+    weight = form.values.reshape(n_out if rows is None else rows.size, -1).T
+    part = bias if bias is None or rows is None else bias[rows]
+
+    def run(x: Any, residual: Any = None) -> Any:
+        y = (x if cols is None or cols.size == n_in else x[..., cols]) @ weight
+        y = y if part is None else y + part
+        if rows is not None and rows.size < n_out:
+            whole = np.zeros((*x.shape[:-1], n_out), y.dtype) + (0 if bias is None else bias)
+            whole[..., rows] = y
+            y = whole
+        return activated(y if residual is None else y + residual, operands)
+
+    return run
+
+
+def activated(y: Any, operands: Operands) -> Any:
+    """What follows the sums of a linear layer, as torch computes it to the bit."""
+    if operands.activation is None:
+        return y
+    slope = y.dtype.type(operands.slope if operands.activation == "leaky_relu" else 0)
+    return np.where(y > 0, y, y * slope) if slope else np.where(y < 0, slope, y)
+
+
+ARRAYS: Final = Kind(ArrayStep, array_dense)

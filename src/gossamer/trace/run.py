@@ -1,0 +1,57 @@
+"""What a graph that is being frozen means by definition, computed by torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+from gossamer.network.graph import Call, Graph, Layer, Linear, Node, Opaque
+from gossamer.trace.tensors import tensor_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+
+def run(
+    graph: Graph, inputs: tuple[Any, ...], watch: Callable[[Node, tuple[Any, ...]], None] | None = None
+) -> Any:
+    """Compute node by node, linear layers dense: slow.
+
+    Args:
+        graph: Graph - of linear layers that are being frozen.
+        inputs: one for each of the graph's inputs.
+        watch: called with every node and its inputs, or None.
+
+    Example:
+        >>> run(Graph(("x",), (Node("a", ("x",), Call("relu")),), "a"), (torch.tensor([-1.0, 2.0]),))
+        tensor([0., 2.])
+    """
+    values: dict[str, Any] = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        given = tuple(values[name] for name in node.inputs)
+        if watch is not None:
+            watch(node, given)
+        values[node.name] = _computed(node.body, given)
+    return values[graph.output]
+
+
+def _computed(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> Any:
+    if isinstance(body, Layer):
+        raise TypeError("a frozen layer is run by a Program")
+    if not isinstance(body, Linear):
+        return body(*given)
+    held, bias = body.connections, body.connections.bias
+    y = F.linear(given[0], tensor_of(held.dense()), None if bias is None else tensor_of(bias))
+    y = y + given[1] if len(given) > 1 else y
+    return activated(y, body.activation, body.slope)
+
+
+def activated(y: Tensor, activation: str | None, slope: float) -> Tensor:
+    """What follows the sums of a linear layer, written over them."""
+    if activation is None:
+        return y
+    return torch.relu_(y) if activation == "relu" else F.leaky_relu_(y, slope)

@@ -1,0 +1,204 @@
+"""Every operator on arrays and on tensors: the same bits, or as near as it says; and the shapes that torch gives."""
+
+from __future__ import annotations
+
+import itertools
+from pkgutil import resolve_name
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gossamer.errors import FormatError
+from gossamer.network.graph import Call, Graph, Node
+from gossamer.network.operators import Settings, operators
+from gossamer.network.shapes import Value, follow
+
+AROUND = {"out_channels": 4, "in_channels": 2, "groups": 1, "dilation": (1, 1), "bias": True}
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "adaptive_avg_pool2d": [{"size": (1, 1)}, {"size": (3, 2)}],
+    "add": [{}],
+    "avg_pool2d": [
+        {"kernel": (k, 2), "stride": (s, 1), "padding": (p, 0), "ceil_mode": ceil}
+        for k, s, p, ceil in itertools.product((1, 2, 3, 9), (1, 2, 3), (0, 1, 2), (False, True))
+    ],
+    "batch_norm": [{"features": 2, "eps": 1e-5, "affine": affine} for affine in (False, True)],
+    "conv2d": [
+        AROUND | {"kernel": (k, 1), "stride": (s, 1), "padding": (p, 0), "dilation": (d, 1), "groups": groups}
+        for k, s, p, d, groups in itertools.product((1, 3, 6), (1, 2), (0, 1), (1, 2), (1, 2, 3))
+    ]
+    + [
+        AROUND | {"kernel": (3, 3), "stride": (1, 1), "padding": (0, 0), "mode": mode, "border": border}
+        for mode in ("circular", "reflect", "replicate")
+        for border in ((1, 1, 1, 1), (0, 4, 0, 0), (5, 0, 0, 0), (0, 0, 6, 0), (0, 0, 5, 7))
+    ],
+    "elu": [{"alpha": 1.0}, {"alpha": -0.3}],
+    "flatten": [
+        {"start_dim": a, "end_dim": b} for a, b in itertools.product((-5, -2, 0, 1, 3), (-4, -1, 1, 2))
+    ],
+    "gelu": [{"approximate": "none"}, {"approximate": "tanh"}],
+    "identity": [{}],
+    "leaky_relu": [{"negative_slope": 0.013}, {"negative_slope": -2.0}, {"negative_slope": 0.0}],
+    "log_softmax": [{"dim": 1}, {"dim": -1}, {"dim": 3}],
+    "max_pool2d": [
+        {"kernel": (k, 2), "stride": (s, 1), "padding": (p, 0), "ceil_mode": ceil, "dilation": (d, 1)}
+        for k, s, p, ceil, d in itertools.product((1, 2, 3), (1, 2, 3), (0, 1, 2), (False, True), (1, 2))
+    ],
+    "relu": [{}],
+    "relu6": [{}],
+    "sigmoid": [{}],
+    "silu": [{}],
+    "softmax": [{"dim": 1}, {"dim": -1}, {"dim": -4}],
+    "tanh": [{}],
+}
+CASES = [(name, given) for name, settings in SETTINGS.items() for given in settings]
+SPECIAL = [
+    0.0,
+    -0.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    6.0,
+    1e-40,
+    -1e-40,
+    88.7,
+    -88.7,
+    -104.0,
+    1e-7,
+    -1e-7,
+    3e38,
+    -3e38,
+]
+
+
+def call(name: str, given: dict[str, Any], dtype: Any = np.float32) -> tuple[Call, Call]:
+    """The operator with tensors of its own, as NumPy's and as torch's."""
+    settings = operators[name].settings(**given)
+    rng = np.random.default_rng(1)
+    shapes = operators[name].shapes(settings)
+    arrays = {each: np.abs(rng.normal(size=shape)).astype(dtype) for each, shape in shapes.items()}
+    tensors = {each: torch.from_numpy(array) for each, array in arrays.items()}
+    return Call(name, settings, arrays), Call(name, settings, tensors)
+
+
+def bits(array: Any) -> Any:
+    """Numbers as integers, with one NaN for all: which one it is no promise is made of."""
+    array = np.ascontiguousarray(array)
+    return np.where(np.isnan(array), np.float64(np.nan).astype(array.dtype), array).view(f"u{array.itemsize}")
+
+
+def test_every_operator_is_tried_here() -> None:
+    assert set(SETTINGS) == set(operators)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "given"), [case for case in CASES if operators[case[0]].arrays is not None])
+def test_arrays_give_what_tensors_give(name: str, given: dict[str, Any], dtype: Any) -> None:
+    """To the bit where the operator says so, else within its units of the last place."""
+    on_arrays, on_tensors = call(name, given, dtype)
+    entry, rng = operators[name], np.random.default_rng(0)
+    exact = entry.same_bits(np.dtype(dtype).name)
+    x = rng.normal(0, 3, (37, 2, 5, 3)).astype(dtype)
+    if exact or entry.elementwise:
+        x.reshape(-1)[: len(SPECIAL)] = SPECIAL
+    inputs = (x, x[::-1].copy())[: entry.arity]
+    value = Value(np.dtype(dtype).name, x.shape)
+    graph = Graph(("x", "y"), (Node("n", ("x", "y")[: entry.arity], on_arrays),), "n")
+    try:
+        expected = follow(graph, {"x": value, "y": value}, "test")["n"]
+    except ValueError:
+        return  # test_shapes_are_those_of_torch
+    with np.errstate(all="ignore"):
+        got, wanted = on_arrays(*inputs), on_tensors(*map(torch.from_numpy, inputs)).numpy()
+    assert (got.dtype.name, got.shape) == expected == (wanted.dtype.name, wanted.shape)
+    if exact:
+        assert (bits(got) == bits(wanted)).all()
+        return
+    finite = np.isfinite(wanted)
+    assert (np.isfinite(got) == finite).all()
+    assert (got[~finite & ~np.isnan(wanted)] == wanted[~finite & ~np.isnan(wanted)]).all()
+    size = np.maximum(np.abs(wanted), np.abs(x)) if entry.elementwise else max(1, np.abs(x).max())
+    allowed = np.broadcast_to(entry.ulps * np.finfo(dtype).eps * size, wanted.shape)
+    assert (np.abs(got[finite] - wanted[finite]) <= allowed[finite]).all()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_shapes_are_those_of_torch(name: str) -> None:
+    """Also for an empty batch; what torch refuses is refused."""
+    entry, outcomes = operators[name], set()
+    sizes = [(0, 2, 4, 5), (3, 2, 4, 5), (3, 2, 1, 1), (3, 2, 7, 4), (1, 3, 4, 5), (5, 2), (0, 2, 6), (4,)]
+    for given, shape in itertools.product(SETTINGS[name], sizes):
+        _, body = call(name, given) if "groups" not in given or given["groups"] < 3 else (None, None)
+        if body is None or (
+            name in ("conv2d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d") and len(shape) == 3
+        ):
+            continue  # torch takes an image without a batch, which no file can describe
+        x = torch.zeros(shape)
+        try:
+            wanted = tuple(body(*(x,) * entry.arity).shape)
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            wanted = None
+        graph = Graph(("x",), (Node("n", ("x",) * entry.arity, body),), "n")
+        try:
+            got = follow(graph, {"x": Value("float32", shape)}, "test")["n"].shape
+        except ValueError:
+            got = None
+        assert got == wanted, (given, shape)
+        outcomes.add(got is None)
+    assert False in outcomes
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((0, 3), (3,)), ((2, 3), (0, 3)), ((4, 1), (1, 5)), ((), (2,))]
+)
+@pytest.mark.parametrize(
+    "dtypes", list(itertools.product(("float32", "float64", "int64", "uint8", "bool"), repeat=2))
+)
+def test_sums_of_two_types_and_shapes(first: Any, second: Any, dtypes: tuple[str, str]) -> None:
+    xs = [np.ones(shape, dtype) for shape, dtype in zip((first, second), dtypes, strict=True)]
+    tensors = [torch.from_numpy(x) for x in xs]
+    if () in (first, second):
+        tensors = [
+            x.reshape(1) if not x.dim() else x for x in tensors
+        ]  # torch's numbers have types that give way
+    entry = operators["add"]
+    try:
+        wanted = entry.compute(tuple(tensors), Settings(), {})
+    except RuntimeError:
+        with pytest.raises(ValueError, match="summands"):
+            entry.shape((first, second), Settings())
+        return
+    got = entry.compute(tuple(xs), Settings(), {})
+    assert got.shape == tuple(wanted.shape) == entry.shape((first, second), Settings())
+    assert got.dtype.name == str(wanted.dtype).removeprefix("torch.") == entry.dtype(dtypes)
+
+
+def test_every_name_in_torch_is_there() -> None:
+    """Each is looked up only when a model is read."""
+    for entry in operators.values():
+        for path in entry.modules:
+            assert issubclass(resolve_name(path), torch.nn.Module)
+        for path in entry.calls:
+            assert callable(getattr(torch.Tensor, path[1:]) if path.startswith(".") else resolve_name(path))
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, entry in operators.items() if entry.dtype(("float32",) * 2) == "float32"]
+)
+def test_integers_where_only_floats_go_are_refused(name: str) -> None:
+    if name in ("identity", "flatten", "add"):
+        assert operators[name].dtype(("int64",) * 2) == "int64"
+        return
+    with pytest.raises(ValueError, match="no floating type"):
+        operators[name].dtype(("int64",))
+
+
+def test_numbers_that_torch_alone_has_are_refused_in_words() -> None:
+    entry = operators["batch_norm"]
+    settings = entry.settings(features=2, eps=0.0, affine=False)
+    good = {"mean": np.zeros(2, np.float32), "variance": np.ones(2, np.float32)}
+    entry.check(settings, good)
+    for wrong in (good | {"mean": np.zeros(3, np.float32)}, good | {"mean": np.zeros(2, np.int8)}, {}):
+        with pytest.raises(FormatError, match="batch_norm"):
+            entry.check(settings, wrong)
