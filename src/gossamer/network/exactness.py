@@ -1,0 +1,69 @@
+"""Where NumPy does not give the bits that torch gives, or gives nothing at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gossamer.network.chain_step import in_core
+from gossamer.network.graph import Call, Graph, Layer, Node
+from gossamer.network.operators import operators
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gossamer.network.shapes import Value
+
+
+class Difference(NamedTuple):
+    """A node that arrays do not compute as tensors do.
+
+    Args:
+        node: str - its name.
+        what: str - in words.
+        needs_torch: bool - arrays do not compute it at all; else they do, to within rounding.
+    """
+
+    node: str
+    what: str
+    needs_torch: bool
+
+
+def differences(graph: Graph, values: Mapping[str, Value]) -> list[Difference]:
+    """Every node of a network that arrays do not compute to the bit as a Frozen does.
+
+    Args:
+        graph: Graph - of calls and layers.
+        values: of every name, as ``follow`` gives them.
+
+    Example:
+        >>> from gossamer.network.shapes import Value
+        >>> nodes = (Node("a", ("x",), Call("relu")), Node("b", ("a",), Call("tanh")))
+        >>> values = dict.fromkeys("xab", Value("float32", (0, 3)))
+        >>> differences(Graph(("x",), nodes, "b"), values)
+        [Difference(node='b', what='tanh', needs_torch=False)]
+    """
+    found = [Difference(name, f"inputs of {values[name].dtype}", True) for name in graph.inputs
+             if values[name].dtype in ("bfloat16", "float16")]  # fmt: skip
+    for node in graph.nodes:
+        each = _layer(node, node.body) if isinstance(node.body, Layer) else _call(node, values)
+        found += [] if each is None else [each]
+    return found
+
+
+def _layer(node: Node, body: Layer) -> Difference | None:
+    """Layers of the core have the same bits; what torch's vendor library adds up has not."""
+    for choice in body.choices:
+        if choice.engine == "core" and not in_core(body.forms[choice.layout]):
+            what = f"a layer of {body.stored.dtype} in layout {choice.layout}"
+            return Difference(node.name, what, True)
+    torch_runs = sorted({choice.layout for choice in body.choices if choice.engine == "torch"})
+    return Difference(node.name, f"a layer that runs {torch_runs[0]} in torch", False) if torch_runs else None
+
+
+def _call(node: Node, values: Mapping[str, Value]) -> Difference | None:
+    if not isinstance(node.body, Call):
+        raise TypeError("artifacts hold calls and layers only")
+    entry = operators[node.body.op]
+    if entry.same_bits(values[node.inputs[0]].dtype):
+        return None
+    return Difference(node.name, entry.name, entry.arrays is None)
