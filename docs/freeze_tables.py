@@ -112,3 +112,27 @@ def shrunk_layer(result: dict[str, Any]) -> str:
         "A full layer that lost nine tenths of its connections, against one born that small; median ratio over "
         f"{cases} cases of shape and batch, one thread, Adam.\n\n{table(head, rows)}"
     )
+
+
+@view("runtime-start", "runtime_start", "python benchmarks/runtime_start.py --write")
+def runtime_start(result: dict[str, Any]) -> str:
+    """What torch costs before the first answer."""
+    rows = [
+        [
+            kind,
+            size(result["bytes"][kind]),
+            *(f"{1000 * seconds:.1f} ms" for seconds in result["seconds"][kind].values()),
+        ]
+        for kind in result["bytes"]
+    ]
+    head = ["", "installed", "import", "load the file", "first answer"]
+    calls = [
+        [batch, *(f"{1e6 * seconds:.1f} us" for seconds in times.values())]
+        for batch, times in result["calls"].items()
+    ]
+    names = next(iter(result["calls"].values()))
+    widths = "-".join(map(str, result["widths"]))
+    return (
+        f"A network {widths} at density {result['density']}, each layer in the core; one thread.\n\n{table(head, rows)}"
+        f"\n\nA call, in one process:\n\n{table(['batch', *names], calls)}"
+    )
