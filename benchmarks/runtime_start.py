@@ -6,12 +6,12 @@ Processes are started in turns, with files in the page cache; times are medians.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -24,10 +24,8 @@ from gossamer.measure import alternate
 from gossamer.runtime import Runtime
 
 WIDTHS, DENSITY = (784, 512, 256, 10), 0.1
-ROOTS = {
-    "without torch": ("numpy", "safetensors", "pydantic"),
-    "with torch": ("numpy", "safetensors", "pydantic", "torch"),
-}
+BASE = ("numpy", "safetensors", "pydantic")
+ROOTS = {"without torch": BASE, "with torch": (*BASE, "torch")}
 STARTS = {
     "without torch": "import numpy as np; from gossamer.runtime import Runtime as load; wrap = np.asarray",
     "with torch": "import numpy as np, torch; from gossamer import load; load; wrap = torch.from_numpy",
@@ -78,7 +76,7 @@ def start(kind: str, path: Path) -> list[float]:
     """Seconds to import, to load and to answer, in a new process."""
     script = CHILD.format(start=STARTS[kind], inputs=WIDTHS[0])
     command = [sys.executable, "-c", script, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (our own script)
     times: list[float] = json.loads(done.stdout)
     return times
 
@@ -89,7 +87,7 @@ def main() -> None:
     torch.set_num_threads(harness.pin(options.cores))
     torch.manual_seed(0)
     layers: list[torch.nn.Module] = []
-    for n_in, n_out in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for n_in, n_out in pairwise(WIDTHS):
         layers += [gs.SparseLinear(n_in, n_out, density=DENSITY), torch.nn.ReLU()]
     frozen = gs.freeze(torch.nn.Sequential(*layers[:-1]), torch.randn(1, WIDTHS[0]), keep="csr")
     path = Path(tempfile.mkdtemp()) / "net.safetensors"
@@ -106,9 +104,8 @@ def main() -> None:
     for batch in (1, 64):
         x = np.ones((batch, WIDTHS[0]), np.float32)
         tensor = torch.from_numpy(x)
-        taken = alternate(
-            {"Runtime": lambda x=x: runtime(x), "Frozen": lambda x=tensor: frozen(x)}, seconds=options.seconds
-        )
+        ways = {"Runtime": lambda x=x: runtime(x), "Frozen": lambda x=tensor: frozen(x)}
+        taken = alternate(ways, seconds=options.seconds)
         calls[batch] = {name: each.median for name, each in taken.items()}
     bytes_needed = {kind: installed(needed(roots)) + package() for kind, roots in ROOTS.items()}
     result = {"widths": WIDTHS, "density": DENSITY, "bytes": bytes_needed, "seconds": starts, "calls": calls}
