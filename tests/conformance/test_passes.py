@@ -14,6 +14,7 @@ from gossamer.errors import ConfigError
 from gossamer.freezing.passes import Rewritten, graph_pass, passes, rewritten
 from gossamer.network.graph import Graph
 from gossamer.trace.calling import Example
+from gossamer.trace.run import run
 from gossamer.trace.trace import trace
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def test_a_pass_changes_no_output(entry, build):
     graph = graph_of(model, x)
     after = entry.apply(graph, (x,)).graph
     reference = copy.deepcopy(model).double()(x.double())
-    assert torch.allclose(after.run((x,)).double(), reference, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(run(after, (x,)).double(), reference, rtol=1e-5, atol=1e-5)
     names = [*after.inputs, *(node.name for node in after.nodes)]
     assert len(set(names)) == len(names)
     assert after.inputs == graph.inputs
@@ -98,7 +99,7 @@ def test_all_of_them_together_leave_layers_only(build):
     kinds = [getattr(node.body, "op", "linear") for node in result.graph.nodes]
     assert [kind for kind in kinds if kind not in ("linear", "sigmoid")] == []
     reference = copy.deepcopy(model).double()(x.double())
-    assert torch.allclose(result.graph.run((x,)).double(), reference, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(run(result.graph, (x,)).double(), reference, rtol=1e-5, atol=1e-5)
 
 
 def test_their_order_is_stated_and_unique():
