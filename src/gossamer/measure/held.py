@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def nbytes(tensors: Iterable[Tensor | np.ndarray[Any, Any] | None]) -> int:
 
     Example:
         >>> import torch
-        >>> nbytes([torch.zeros(3), torch.zeros(2, dtype=torch.uint16), None])
-        16
+        >>> nbytes([torch.zeros(3), torch.zeros(2, dtype=torch.uint16), torch.eye(2).to_sparse(), None])
+        32
     """
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    held = (tensor for tensor in tensors if tensor is not None)
+    return sum(
+        prod(tensor.shape) * tensor.dtype.itemsize for tensor in held
+    )  # torch's sparse ones have no nbytes
