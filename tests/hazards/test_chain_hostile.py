@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import gossamer as gs
+import gossamer.network.core_step
 from gossamer.errors import FormatError, GossamerError, ShapeError
 from gossamer.freezing.written import written
 from gossamer.network.chain_step import Operands
