@@ -23,7 +23,7 @@ def models(result: dict[str, Any], name: str, says: str) -> str:
         ]
         for model, got in result["tables"][name].items()
     ]
-    head = ["", "accuracy", "weights or nodes", "training", "epochs", "memory above two columns"]
+    head = ["model", "accuracy", "weights or nodes", "training", "epochs", "extra memory"]
     fits = next(iter(result["tables"][name].values()))["fits"]
     return (
         f"{says} Accuracy in per cent, mean and standard deviation of {fits} fits; processor seconds of one fit, one "

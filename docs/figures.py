@@ -26,9 +26,9 @@ from gossamer.topology import TileScores, Topology, TopologyChange
 ASSETS = Path(__file__).parent / "assets"
 
 
-def homes() -> Drawing:
+def storage() -> Drawing:
     """Dense, masked and packed: what each of them holds for one layer."""
-    picture = Drawing(860, 268, "One layer, 8 outputs and 16 inputs, held dense, masked and packed")
+    picture = Drawing(860, 268, "One layer with 8 outputs and 16 inputs, stored dense, masked and packed")
     layer = gs.SparseLinear(16, 8, bias=False, density=0.25, generator=torch.Generator().manual_seed(4))
     mask = layer.topology.mask()
     size, top = 14, 62
@@ -37,14 +37,14 @@ def homes() -> Drawing:
     values = layer.values.numel() * layer.values.element_size()
     everything = [[KEPT] * 16 for _ in range(8)]
     masked = [[KEPT if bit else PALE for bit in row] for row in mask.tolist()]
-    for x, name, colours in ((30, "dense", everything), (314, "masked: sparsity simulated", masked)):
+    for x, name, colours in ((30, "dense", everything), (314, "masked: zeros are stored too", masked)):
         picture.heading(x, 34, name)
         matrix(picture, x, top, size, colours)
     picture.text(30, 200, f"weights: {dense} bytes")
     picture.text(30, 220, "multiplications per sample: 128", SOFT)
     picture.text(314, 200, f"weights: {dense} bytes + {mask.numel()} of mask")
     picture.text(314, 220, "multiplications per sample: 128", SOFT)
-    picture.heading(598, 34, "packed: only what exists")
+    picture.heading(598, 34, "packed: only connections are stored")
     columns = layer.col.to(torch.int64).tolist()
     fan_in = len(columns[0])
     picture.text(598, top - 8, "values", SOFT, size=11)
@@ -185,14 +185,14 @@ def update() -> Drawing:
     return picture
 
 
-def house() -> Drawing:
-    """Who may import whom: downwards only."""
-    picture = Drawing(860, 376, "Who may import whom: structure, arithmetic, shipping")
-    rooms = (
+def modules() -> Drawing:
+    """Which folder may import which: downwards only."""
+    picture = Drawing(860, 376, "Which folder may import which: structure, arithmetic, shipping")
+    folders = (
         (30, 20, 800, "cli · report · runs", "commands, plots, recorded trainings"),
         (30, 66, 800, "training · parallel · compress · estimators · freezing", "whole jobs"),
-        (30, 112, 800, "trace", "a model of torch as a network of ours"),
-        (30, 186, 255, "rules", "how they come and go"),
+        (30, 112, 800, "trace", "reads a torch model as a graph"),
+        (30, 186, 255, "rules", "which come and go"),
         (30, 232, 255, "topology", "which exist now"),
         (30, 278, 255, "patterns", "which are allowed"),
         (302, 186, 255, "nn", "layers"),
@@ -202,19 +202,19 @@ def house() -> Drawing:
         (575, 232, 255, "network", "graph, operators, file"),
         (30, 324, 800, "layouts", "how the connections of a layer are stored, one file each"),
     )
-    for x, y, width, name, says in rooms:
+    for x, y, width, name, says in folders:
         picture.box(x, y, width, 38, KEPT, PALE)
         picture.heading(x + 14, y + 24, name)
         picture.text(x + width - 14, y + 24, says, SOFT, "end", 12)
-    for x, wing in ((157, "structure"), (429, "arithmetic"), (702, "shipping")):
-        picture.text(x, 174, wing, SOFT, "middle", 12)
+    for x, part in ((157, "structure"), (429, "arithmetic"), (702, "shipping")):
+        picture.text(x, 174, part, SOFT, "middle", 12)
     return picture
 
 
 def main() -> None:
     """Write all of them."""
     ASSETS.mkdir(exist_ok=True)
-    for draw in (homes, patterns, update, house):
+    for draw in (storage, patterns, update, modules):
         (ASSETS / f"{draw.__name__}.svg").write_text(str(draw()), encoding="utf-8")
 
 

@@ -13,7 +13,7 @@ from griffe import Extension, Object
 
 SECTION = re.compile(r"^(Args|Returns|Raises|Cost|Source|Example):[ \t]*(.*)$", re.MULTILINE)
 SEVERAL = re.compile(r"^(\s+)([\w*]+(?:, [\w*]+)+): ", re.MULTILINE)
-TYPE = re.compile(r"^(\s+[\w*]+: )[A-Za-z_.]+(?: or [A-Za-z_.]+)* - ", re.MULTILINE)
+TYPE = re.compile(r"^(\s+[\w*]+(?:, [\w*]+)*: )[A-Za-z_.]+(?: or [A-Za-z_.]+)* - ", re.MULTILINE)
 
 
 def translate(text: str) -> str:

@@ -28,7 +28,7 @@ def layer_products(result: dict[str, Any]) -> str:
         f"Layer {result['inputs']} to {result['outputs']}, batch {result['batch']}, float32: processor time of one "
         "thread; in brackets: against dense torch in the same run."
     )
-    products = ["forward", "input gradient", "the same, scattered", "weight gradient"]
+    products = ["forward", "input gradient", "input gradient, scattered", "weight gradient"]
     return f"{says}\n\n{table(['pattern, density', *products, 'a step', 'bytes kept a connection'], rows)}"
 
 

@@ -30,7 +30,7 @@ def parallel(result: dict[str, Any]) -> str:
         ]
         for mode, name in {"sequential": "one process", "wasap": "WASAP", "wassp": "WASSP"}.items()
     ]
-    head = ["", "accuracy", "runs", "wall time", "processor time", "bytes a step"]
+    head = ["how", "accuracy", "runs", "wall time", "processor time", "bytes a step"]
     options = result["options"]
     says = (
         f"FashionMNIST, MLP {'-'.join(map(str, result['widths']))}, {sent['parameters']:,} parameters, SET; "
@@ -65,7 +65,7 @@ def parallel_plan(result: dict[str, Any]) -> str:
         for network, modes in plan["networks"].items()
         for mode, curve in modes.items()
     ]
-    return table(["", *plan["workers"], "workers at least half used"], rows)
+    return table(["workers", *plan["workers"], "workers at least half used"], rows)
 
 
 @view("parallel-picture", SOURCE, COMMAND)

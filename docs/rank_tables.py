@@ -47,7 +47,7 @@ def ddp_updates(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     head = [
-        "",
+        "training",
         "updates",
         "connections moved",
         "topologies of the ranks",

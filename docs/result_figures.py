@@ -19,16 +19,16 @@ def speed(result: dict[str, Any]) -> Drawing:
             (f"{pattern}, frozen, batch 256", got["batch_256"]["times_faster"]),
             (f"{pattern}, training step", got["training_step"]["times_faster"]),
         ]
-    picture = Drawing(860, 56 + 26 * len(bars), "Times faster than dense PyTorch")
+    picture = Drawing(860, 72 + 26 * len(bars), "Times faster than dense PyTorch")
     scale = 480 / max(1.0, *(ratio for _, ratio in bars))
     for number, (name, ratio) in enumerate(bars):
-        y = 46 + 26 * number
+        y = 62 + 26 * number
         picture.text(250, y + 14, name, INK, "end", 12)
         picture.bar(262, y, scale * ratio, 18, KEPT if ratio >= 1 else SOFT)
         picture.text(268 + scale * ratio, y + 14, f"{ratio:.1f}x", INK, "start", 12)
     picture.heading(30, 28, f"Times faster than dense, {100 * (1 - result['density']):g} % sparse")
-    picture.rule(262 + scale, 40, 46 + 26 * len(bars))
-    picture.text(262 + scale, 34, "dense", SOFT, "middle", 11)
+    picture.rule(262 + scale, 56, 62 + 26 * len(bars))
+    picture.text(262 + scale, 50, "dense", SOFT, "middle", 11)
     return picture
 
 

@@ -91,7 +91,7 @@ def mlp_speed(result: dict[str, Any]) -> str:
         "in brackets: against dense torch in the same run."
     )
     head = [
-        "",
+        "pattern",
         "file",
         "frozen, batch 1",
         "frozen, batch 256",
@@ -190,10 +190,11 @@ def parity(result: dict[str, Any]) -> str:
         worst = max(row["largest_value_difference"] for row in runs if row["same_topology"])
         rows.append([dtype, len(runs), same, f"{100 * share:.2f} %", f"{worst:.1e}"])
     says = (
-        f"Every rule on every pattern with three optimizers, {result['steps']} steps, one seed in both homes."
+        f"Every rule on every pattern with three optimizers, {result['steps']} steps, "
+        "one seed for packed and for masked layers."
     )
     head = [
-        "",
+        "number type",
         "runs",
         "same topology at the end",
         "least share of equal connections",

@@ -60,7 +60,7 @@ def set_mlp(result: dict[str, Any]) -> str:
             ]
         )
     head = [
-        *("", "seeds", "epochs", "after 1", "10", "100", "best", "last", "best elsewhere, 500 epochs"),
+        *("network", "seeds", "epochs", "after 1", "10", "100", "best", "last", "best elsewhere, 500 epochs"),
         "connections, start to end",
     ]
     return f"Per cent of the test set.\n\n{table(head, rows)}"
@@ -75,8 +75,8 @@ def set_epoch(result: dict[str, Any]) -> str:
     ]
     parts = [[name, f"{seconds:.2f}"] for name, seconds in result["parts"].items()]
     return (
-        f"{table(['', 'seconds', 'of the sparse epoch'], rows)}\n\n"
-        f"The parts of a sparse epoch, measured apart:\n\n{table(['', 'seconds'], parts)}"
+        f"{table(['network', 'seconds', 'of the sparse epoch'], rows)}\n\n"
+        f"The parts of a sparse epoch, measured apart:\n\n{table(['part', 'seconds'], parts)}"
     )
 
 

@@ -101,7 +101,7 @@ def test_rendering_leaves_the_rest_of_a_page_alone() -> None:
 def test_pictures_are_what_the_library_computes() -> None:
     """Run ``python docs/figures.py`` where they are not."""
     figures = script("figures")
-    for draw in (figures.homes, figures.patterns, figures.update, figures.house):
+    for draw in (figures.storage, figures.patterns, figures.update, figures.modules):
         assert (ROOT / "docs" / "assets" / f"{draw.__name__}.svg").read_text(encoding="utf-8") == str(draw())
 
 
