@@ -46,7 +46,10 @@ class Registry(Generic[T]):
         def add(cls: type[T]) -> type[T]:
             if name in self._classes:
                 raise ConfigError(
-                    f"register {self.kind}", expected="a new name", got=repr(name), hint="choose another name"
+                    f"register {self.kind}",
+                    expected="a name that is not taken",
+                    got=repr(name),
+                    hint="choose another name",
                 )
             self._classes[name] = cls
             cls.name = name  # type: ignore[attr-defined]

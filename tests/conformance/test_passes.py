@@ -109,5 +109,5 @@ def test_their_order_is_stated_and_unique():
     fused = ("add_residual", "fuse_activation")
     assert all(names.index("fold_batch_norm") < names.index(name) for name in ("remove_dead", *fused))
     first = next(passes())
-    with pytest.raises(ConfigError, match="an order of its own"):
+    with pytest.raises(ConfigError, match="an order that no other pass has"):
         graph_pass(first.order)(lambda graph, _inputs: Rewritten(graph))

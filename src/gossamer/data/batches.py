@@ -71,7 +71,9 @@ def part_of(n: int, part: int, parts: int) -> slice:
     """
     if not 0 <= part < parts <= n:
         raise ConfigError(
-            "part_of", expected=f"a part below {parts}, and a sample for each", got=f"{part} of {n}"
+            "part_of",
+            expected=f"a part from 0 to {parts - 1}, and at least {parts} samples",
+            got=f"{part} of {n}",
         )
     size = n // parts
     return slice(part * size, (part + 1) * size)

@@ -48,7 +48,10 @@ def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
         )
     if recipe.name in _RECIPES:
         raise ConfigError(
-            "register", expected="a new name", got=f"{recipe.name!r} a second time", hint="rename one"
+            "register",
+            expected="a name that is not taken",
+            got=f"{recipe.name!r} a second time",
+            hint="rename one of the two",
         )
     _RECIPES[recipe.name] = recipe
     return make

@@ -116,7 +116,10 @@ class SparseMLP(Fitted, ABC):
         self._check("partial_fit", (*BUILT, *PLANNED, *STATE) if goes_on else ())
         if self.early_stopping:
             raise ConfigError(
-                "partial_fit", expected="early_stopping=False", got="True", hint="use fit, or watch yourself"
+                "partial_fit",
+                expected="early_stopping=False",
+                got="True",
+                hint="use fit, or call score on held-out rows yourself",
             )
         return goes_on
 

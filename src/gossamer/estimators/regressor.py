@@ -168,7 +168,7 @@ class SparseMLPRegressor(RegressorMixin, SparseMLP):
                 "fit",
                 expected=f"targets up to {LARGEST_TARGET:g}, whose squares float32 holds",
                 got=f"a target of {largest:g}",
-                hint="scale y",
+                hint="scale y, for instance with StandardScaler",
             )
         return table, torch.from_numpy(target.astype(np.float32))
 

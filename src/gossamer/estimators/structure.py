@@ -34,7 +34,7 @@ def check_structure(table: Any) -> None:
     if not issparse(table):
         return
     if table.ndim != 2:
-        raise ShapeError("sparse table", expected="rows and columns", got=f"shape {table.shape}")
+        raise ShapeError("sparse table", expected="a table of two dimensions", got=f"shape {table.shape}")
     # What a conversion to CSR allocates for the rows that the table says it has.
     require_memory(_named(table), 8 * (table.shape[0] + 1), "it claims more rows than fit")
     _CHECKS.get(table.format, lambda _table: None)(table)

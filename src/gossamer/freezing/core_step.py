@@ -180,7 +180,10 @@ def _chain_vmap(
     """Samples of an outer batch as more samples of the inner one."""
     if any(dim is not None for dim in dims[2]):
         raise StateError(
-            "vmap", expected="weights that all samples share", got="a batch of networks", hint="call each"
+            "vmap",
+            expected="weights that all samples share",
+            got="a batch of networks",
+            hint="call the networks one by one",
         )
 
     def outer(tensor: Tensor, dim: int | None) -> Tensor:

@@ -89,8 +89,8 @@ def freeze(
     if plan is not None and wishes != UNSAID:
         raise ConfigError(
             "freeze(plan=)",
-            expected="no other wish",
-            got="one that the plan says",
+            expected="no other argument that chooses layouts",
+            got="one that the plan already decides",
             hint="leave one of them out",
         )
     if not isinstance(model, nn.Module):

@@ -126,9 +126,9 @@ class Frozen(nn.Module):
     def __prepare_scriptable__(self) -> NoReturn:
         raise StateError(
             "torch.jit.script",
-            expected="code in TorchScript",
+            expected="a module that can be scripted",
             got="a frozen network",
-            hint="torch.jit.trace, torch.export and torch.compile take it",
+            hint="use torch.jit.trace, torch.export or torch.compile",
         )
 
     def train(self, mode: bool = True) -> Frozen:

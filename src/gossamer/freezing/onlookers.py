@@ -58,7 +58,7 @@ def refuse(inputs: list[Any]) -> None:
     if mode is not None and not mode.allow_non_fake_inputs:
         raise StateError(
             "Frozen",
-            expected="tensors with numbers, for its weights have numbers",
+            expected="tensors that hold data, as its weights do",
             got="a fake tensor or FakeTensorMode",
             hint="use FakeTensorMode(allow_non_fake_inputs=True), tracing_mode='real', or torch.export",
         )

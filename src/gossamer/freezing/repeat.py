@@ -52,7 +52,11 @@ def _read(path: Path) -> Any:
     if path.suffix != ".json":
         return storage.read(path, KIND, (VERSION,))[1].get("report")
     if path.stat().st_size > storage.LARGEST_METADATA:
-        raise FormatError("freeze(plan=)", expected="a plan", got=f"{path.stat().st_size} bytes")
+        raise FormatError(
+            "freeze(plan=)",
+            expected=f"a plan of at most {storage.LARGEST_METADATA:,} bytes",
+            got=f"{path.stat().st_size:,} bytes",
+        )
     try:
         return json.loads(path.read_text())
     except (ValueError, RecursionError) as error:

@@ -105,7 +105,9 @@ def _operands(row: _Row, own: dict[str, Array]) -> Operands:
         expected = f"parameters {layout(row.layout).parameters} of {row.layout}"
         raise FormatError(OPERATION, expected=expected, got=f"{row.parameters}")
     if "values" not in own or len(own) != len(row.tensors):
-        raise FormatError(OPERATION, expected="values, and each tensor once", got=f"{row.tensors}")
+        raise FormatError(
+            OPERATION, expected="values among the tensors, and each name once", got=f"{row.tensors}"
+        )
     values, scale, bias = own.pop("values"), own.pop("scale", None), own.pop("bias", None)
     form = Encoded(row.layout, row.shape, row.parameters, values, own, scale, row.reads)
     return Operands(form, bias, row.activation, row.slope)

@@ -122,7 +122,7 @@ def _check_run(part: LinearPart, name: str, engine: str, connections: Connection
     if not (layout(name).explicit or in_proportion(connections)):
         raise FormatError(
             f"load {part.name}",
-            expected="a dense form in proportion to its connections",
+            expected="a dense weight of a size that suits its connections",
             got=f"{part.shape[0] * part.shape[1]} numbers",
         )
 
@@ -136,7 +136,9 @@ def check_dense_forms(layers: Iterable[tuple[int, int]]) -> None:
     numbers, stored = (sum(each) for each in zip((0, 0), *layers, strict=True))
     if numbers > max(SMALL_MATRIX, LARGEST_BLOWUP * stored):
         raise FormatError(
-            "artifact", expected="dense forms in proportion to their connections", got=f"{numbers:,} numbers"
+            "artifact",
+            expected="dense weights of a size that suits their connections",
+            got=f"{numbers:,} numbers",
         )
 
 

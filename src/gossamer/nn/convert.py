@@ -131,7 +131,7 @@ def _nothing(model: nn.Module, notes: Mapping[str, str]) -> ConfigError:
         "sparsify",
         expected=f"at least one {' or '.join(replaced)} to replace",
         got=f"none of {len(found)} modules with weights: {', '.join(found[:5])}" if found else "none",
-        hint="see skip=" if "skip=" in notes.values() else "",
+        hint="skip= leaves out layers that could be replaced" if "skip=" in notes.values() else "",
     )
 
 
@@ -171,6 +171,9 @@ def _densities(
         allocation = "uniform"
     if density is None:
         raise DensityError(
-            "sparsify", expected="a density in (0, 1]", got="None", hint="only NM brings its own"
+            "sparsify",
+            expected="a density in (0, 1]",
+            got="None",
+            hint="only NM patterns fix the density themselves",
         )
     return allocate({name: tuple(m.weight.shape) for name, m in layers.items()}, density, allocation or "erk")

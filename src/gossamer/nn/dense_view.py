@@ -131,7 +131,7 @@ def refusal(what: str) -> StateError:
     """The error for whoever would change a weight that is not stored."""
     return StateError(
         f"weight of a packed layer, {what}",
-        expected="it to be read",
+        expected="code that only reads it",
         got="a change that would be lost",
         hint=HINT,
     )

@@ -55,8 +55,8 @@ class Indexed(SparseModule):
         if name in self.__dict__.get("_index_names", ()):
             raise TopologyError(
                 f"{self.title}.{name} =",
-                expected="the index as it is, or a whole topology",
-                got="one of its tensors",
+                expected="all index tensors to be replaced together",
+                got="a new value for one of them",
                 hint="layer.assign(topology, values) replaces connections and values together",
             )
         super().__setattr__(name, value)

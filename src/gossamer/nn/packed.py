@@ -180,7 +180,7 @@ class Packed(Indexed):
                 f"load {name}",
                 expected=f"{', '.join(entries)} together",
                 got=", ".join(found),
-                hint="load the layer as a whole",
+                hint="load all entries of the layer together",
             )
         for entry in self._index_names:
             if state[entry].dtype != (mine := self.index[entry]).dtype:
@@ -204,8 +204,8 @@ class Packed(Indexed):
         if NAME in state and number_in(state[NAME]) != number_of(self.pattern, self.shape, index):
             raise TopologyError(
                 f"load {name}.{NAME}",
-                expected="that of the index beside it",
-                got="another, or a mean of several",
+                expected="the fingerprint of the index in the same state",
+                got="another one, or an average of several",
                 hint=HINT,
             )
         return topology

@@ -99,7 +99,7 @@ class SparsifyReport:
         return _share(sum(row.parameters for row in self.left), self.dense_parameters)
 
     def __str__(self) -> str:
-        head = ("layer", "kind", "shape", "density", "connections", "bytes", "  home")
+        head = ("layer", "kind", "shape", "density", "connections", "bytes", "  storage")
         table = [head, *(_cells(row) for row in self.layers)]
         wide = [max(len(cells[i]) for cells in table) for i in range(len(head))]
         lines = [

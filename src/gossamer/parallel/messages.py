@@ -117,7 +117,9 @@ def decode(old: Topologies, message: Tensor) -> Topologies:
         sizes = [2, *counts, message.numel() - done - 2 - sum(counts)]
         if len(counts) < 2 or min(sizes) < 0:
             raise TopologyError(
-                "topology message", expected="two counts and their indices a layer", got=str(counts)
+                "topology message",
+                expected="for each layer two counts, followed by as many indices",
+                got=str(counts),
             )
         _, dropped, grown, _ = message[done:].split(sizes)
         kept = torch.ones(before.positions.numel(), dtype=torch.bool)

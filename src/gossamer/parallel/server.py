@@ -112,7 +112,7 @@ class Server:
         """
         if len(self._models) < len(self.workers):
             raise ConfigError(
-                "average", expected="the models of all workers", got=f"{len(self._models)} of them"
+                "average", expected=f"models of all {len(self.workers)} workers", got=f"{len(self._models)}"
             )
         models = [self._models[worker] for worker in self.workers]
         flat = torch.stack([values for _, values in models]).double().mean(0).to(self.flat.dtype)

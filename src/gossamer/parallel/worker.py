@@ -122,7 +122,10 @@ class Worker:
         """
         if self._optimizer is None:
             raise ConfigError(
-                "deliver", expected="a worker that trains alone", got="one of the server's", hint="leave()"
+                "deliver",
+                expected="a worker that trains alone",
+                got="one that still works with the server",
+                hint="call leave() first",
             )
         difference = encode(self._known, self.flat.topologies())
         self.flat.write_values(self._letter.vector)

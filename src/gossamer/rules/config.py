@@ -89,6 +89,9 @@ def _make(registry: Registry[T], settings: dict[str, Any]) -> T:
         made: T = kind(**settings)
     except TypeError as error:
         raise ConfigError(
-            f"settings of {kind.name}", expected="numbers in range", got=repr(settings), hint=str(error)
+            f"settings of {kind.name}",
+            expected="settings that the class knows, of the right type",
+            got=repr(settings),
+            hint=str(error),
         ) from None
     return made

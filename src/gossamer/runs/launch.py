@@ -83,7 +83,9 @@ def launch(
     except ChildFailedError as error:
         raise _sentence(error, parallel.restarts) from None
     except SignalException as stop:
-        raise RankError("train", expected="time to finish", got=stop.sigval.name, hint=GO_ON) from None
+        raise RankError(
+            "train", expected="the processes to finish", got=stop.sigval.name, hint=GO_ON
+        ) from None
     return answers[0]
 
 

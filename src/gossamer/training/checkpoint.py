@@ -111,7 +111,7 @@ def _optimizer_parts(optimizer: Optimizer) -> tuple[list[dict[str, Any]], dict[s
         ):
             raise ConfigError(
                 f"checkpoint of {type(optimizer).__name__}",
-                expected="named state of each parameter",
+                expected="optimizer state stored by parameter and name",
                 got=f"an entry {number!r}",
                 hint="save the optimizer's state_dict() beside the checkpoint",
             )

@@ -82,7 +82,7 @@ def _parse_remembered(given: Any, layers: Iterable[str]) -> dict[str, dict[str, 
     if not whole:
         raise FormatError(
             "Engine.load_state_dict",
-            expected="what the rule remembers: tensors and numbers of layers of this run",
+            expected="the state of the rule: tensors and numbers, by layer of this run",
             got=repr(given)[:60],
         )
     return {name: dict(kept) for name, kept in given.items()}

@@ -152,7 +152,7 @@ def test_what_is_no_plan_is_refused(mlp, tmp_path):
         gs.freeze(model, x, plan=tmp_path / "none.json")
     with pytest.raises(ConfigError, match="a plan, a frozen network"):
         gs.freeze(model, x, plan=3)
-    with pytest.raises(ConfigError, match="no other wish"):
+    with pytest.raises(ConfigError, match="no other argument that chooses layouts"):
         gs.freeze(model, x, plan={"batches": [{"batch": 1}]}, keep="csr")
 
 

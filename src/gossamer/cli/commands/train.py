@@ -65,7 +65,10 @@ def train(
     if resume is not None:
         if overrides or config or fresh or run:
             raise ConfigError(
-                "train --resume", expected="no other settings", got="some", hint="the run folder has them"
+                "train --resume",
+                expected="no other settings",
+                got="some",
+                hint="a resumed run takes its settings from its folder",
             )
         folder, wanted = resume, None
     else:

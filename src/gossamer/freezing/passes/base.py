@@ -72,7 +72,9 @@ def graph_pass(order: int) -> Callable[[Apply], Apply]:
         taken = [entry for entry in _PASSES.values() if entry.order == order or entry.name == name]
         if taken:
             got = f"those of {taken[0].name}"
-            raise ConfigError(f"register pass {name}", expected="a name and an order of its own", got=got)
+            raise ConfigError(
+                f"register pass {name}", expected="a name and an order that no other pass has", got=got
+            )
         _PASSES[name] = GraphPass(order, name, apply)
         return apply
 

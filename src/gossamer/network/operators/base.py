@@ -152,9 +152,9 @@ def operator(entry: Operator) -> Operator:
         >>> operator(operators["relu"])
         Traceback (most recent call last):
         ...
-        gossamer.errors.ConfigError: register operator: expected a new name, got 'relu'
+        gossamer.errors.ConfigError: register operator: expected a name that is not taken, got 'relu'
     """
     if entry.name in _OPERATORS:
-        raise ConfigError("register operator", expected="a new name", got=repr(entry.name))
+        raise ConfigError("register operator", expected="a name that is not taken", got=repr(entry.name))
     _OPERATORS[entry.name] = entry
     return entry
