@@ -150,6 +150,14 @@ class MissingPackage(GossamerError, ModuleNotFoundError):
         return cls("import", expected=f"the package {name}", got="none", hint="pip install 'gossamer[train]'")
 
 
+class PluginError(GossamerError, ImportError):
+    """Code of someone else that was to register something here, and did not."""
+
+
+class PluginWarning(UserWarning):
+    """A plug-in that is installed and cannot be used; the others can."""
+
+
 class SparseEfficiencyWarning(UserWarning):
     """Legal, but slower than it has to be."""
 

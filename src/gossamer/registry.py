@@ -1,4 +1,4 @@
-"""A name-to-class table; the only place where strings become objects."""
+"""A table of things by name; the only place where strings become objects."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import importlib
 import inspect
 import pkgutil
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
-from gossamer.errors import ConfigError
+from gossamer import plugins
+from gossamer.errors import ConfigError, PluginError, PluginWarning
 
 T = TypeVar("T")
+Class = TypeVar("Class", bound=type)
 
 ZEROS = (
     "sparsity",
@@ -23,49 +26,115 @@ ZEROS = (
 
 
 class Registry(Generic[T]):
-    """Classes of one kind by name; a second class of the same name is an error.
+    """Things of one kind by name, classes or others; a second one of the same name is an error.
 
     Args:
         kind: str - what is registered, used in messages ("rule", "pattern").
+        package: str - a package of ours whose modules register themselves, imported when a name is first asked for;
+            empty where importing the room has done so.
+        group: str - the entry points by which installed packages add to it, see `gossamer.plugins`; empty for none. A
+            package is imported when a name is asked for that is not ours, or when all are listed.
 
     Example:
-        >>> colours = Registry("colour")
+        >>> colours: Registry[type] = Registry("colour")
         >>> @colours.register("red")
         ... class Red: pass
-        >>> colours["red"].__name__, list(colours)
-        ('Red', ['red'])
+        >>> colours["red"].__name__, list(colours), "blue" in colours
+        ('Red', ['red'], False)
     """
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self._classes: dict[str, type[T]] = {}
+    def __init__(self, kind: str, package: str = "", group: str = "") -> None:
+        self.kind, self._package, self._group = kind, package, group
+        self._entries: dict[str, T] = {}
+        self._asked: dict[str, PluginError | None] = {}  # plug-ins by name, and what was wrong with them
 
-    def register(self, name: str) -> Callable[[type[T]], type[T]]:
-        """Decorate a class so that it can be found under ``name``."""
+    def register(self, name: str) -> Callable[[Class], Class]:
+        """Decorate a class so that it can be found under ``name``, which becomes its attribute."""
 
-        def add(cls: type[T]) -> type[T]:
-            if name in self._classes:
-                raise ConfigError(
-                    f"register {self.kind}",
-                    expected="a name that is not taken",
-                    got=repr(name),
-                    hint="choose another name",
-                )
-            self._classes[name] = cls
+        def decorate(cls: Class) -> Class:
+            self.add(name, cast("T", cls))
             cls.name = name  # type: ignore[attr-defined]
             return cls
 
-        return add
+        return decorate
 
-    def __getitem__(self, name: str) -> type[T]:
-        check_choice(f"{self.kind} by name", name, self)
-        return self._classes[name]
+    def add(self, name: str, entry: T) -> None:
+        """Add an entry; raises ConfigError where the name is taken."""
+        self._discover()
+        if name in self._entries:
+            raise ConfigError(
+                f"register {self.kind}",
+                expected="a name that is not taken",
+                got=repr(name),
+                hint="choose another name",
+            )
+        self._entries[name] = entry
+        plugins.on_failure(lambda: self.remove(name))
+
+    def remove(self, name: str) -> None:
+        """Take an entry out again (for tests and notebooks); raises ConfigError where there is none."""
+        del self._entries[self._known(name)]
+
+    def __getitem__(self, name: str) -> T:
+        return self._entries[self._known(name)]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._find(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._classes))
+        self._discover()
+        self._load_all()
+        return iter(sorted(self._entries))
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return sum(1 for _ in self)
+
+    def _known(self, name: str) -> str:
+        """The name; raises ConfigError where it is none, PluginError where its plug-in is broken."""
+        if not self._find(name):
+            check_choice(f"{self.kind} by name", name, self)
+        return name
+
+    def _find(self, name: str) -> bool:
+        """Whether there is such an entry, by whomever; raises PluginError where its plug-in is broken."""
+        self._discover()
+        if name not in self._entries and name in plugins.points(self._group):
+            self._load(name)
+        if name not in self._entries:
+            self._load_all()  # a package may register more than its entry points say
+        return name in self._entries
+
+    def _discover(self) -> None:
+        """Import what is ours; nothing the second time."""
+        if self._package:
+            package = importlib.import_module(self._package)
+            discover(self._package, list(package.__path__))
+            self._package = ""
+
+    def _load(self, name: str) -> None:
+        """Import the package that says it registers a name; raises PluginError, the same one every time."""
+        if name not in self._asked:
+            self._asked[name] = None
+            try:
+                self._import(name)
+            except PluginError as error:
+                self._asked[name] = error
+        if (broken := self._asked[name]) is not None:
+            raise broken
+
+    def _import(self, name: str) -> None:
+        plugins.load_point(plugins.points(self._group)[name])
+        if name not in self._entries:
+            got = "nothing of it registered"
+            raise PluginError(f"plug-in {name!r}", expected=f"a {self.kind} of this name", got=got)
+
+    def _load_all(self) -> None:
+        """Import every package that adds to this registry; those that cannot be are named in a warning, once."""
+        for name in plugins.points(self._group).keys() - self._asked.keys():
+            try:
+                self._load(name)
+            except PluginError as error:
+                warnings.warn(f"{error}; the others work", PluginWarning, stacklevel=2)
 
 
 def did_you_mean(given: object, names: Iterable[str]) -> str:

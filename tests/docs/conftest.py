@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # `doc_pages` is importable here
 
 @pytest.fixture(autouse=True)
 def _registries_as_before() -> Iterator[None]:
-    before = [(registry, dict(registry._classes)) for registry in (rules, patterns)]
+    before = [(registry, dict(registry._entries)) for registry in (rules, patterns)]
     yield
     for registry, classes in before:
-        registry._classes.clear()
-        registry._classes.update(classes)
+        registry._entries.clear()
+        registry._entries.update(classes)

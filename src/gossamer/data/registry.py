@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import pkgutil
 import re
 from collections.abc import Callable
 
 from gossamer.data.recipe import Recipe
 from gossamer.errors import ConfigError
-from gossamer.registry import check_choice
+from gossamer.registry import Registry
 
 SPELLING = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_RECIPES: dict[str, Recipe] = {}
+recipes: Registry[Recipe] = Registry("data set", package="gossamer.data.sets", group="gossamer.data")
 
 
 def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
@@ -46,14 +43,7 @@ def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
             got=repr(recipe.name),
             hint=f"call it {'-'.join(re.findall('[a-z0-9]+', recipe.name.lower()))!r}",
         )
-    if recipe.name in _RECIPES:
-        raise ConfigError(
-            "register",
-            expected="a name that is not taken",
-            got=f"{recipe.name!r} a second time",
-            hint="rename one of the two",
-        )
-    _RECIPES[recipe.name] = recipe
+    recipes.add(recipe.name, recipe)
     return make
 
 
@@ -70,13 +60,13 @@ def unregister(name: str) -> None:
         >>> unregister("no such set")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        gossamer.errors.ConfigError: data set: expected one of ..., got 'no such set'
+        gossamer.errors.ConfigError: data set by name: expected one of ..., got 'no such set'
     """
-    del _RECIPES[recipe_of(name).name]
+    recipes.remove(name)
 
 
 def names() -> tuple[str, ...]:
-    """List the registered data sets.
+    """List the registered data sets, those of installed plug-ins among them.
 
     Returns:
         tuple of str, sorted.
@@ -85,8 +75,7 @@ def names() -> tuple[str, ...]:
         >>> "digits" in names()
         True
     """
-    _discover()
-    return tuple(sorted(_RECIPES))
+    return tuple(recipes)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -105,13 +94,4 @@ def recipe_of(name: str) -> Recipe:
         >>> recipe_of("mnist").spec.shape
         (28, 28)
     """
-    _discover()
-    check_choice("data set", name, names())
-    return _RECIPES[name]
-
-
-@functools.cache
-def _discover() -> None:
-    folder = importlib.import_module("gossamer.data.sets")
-    for module in pkgutil.iter_modules(folder.__path__):
-        importlib.import_module(f"{folder.__name__}.{module.name}")
+    return recipes[name]

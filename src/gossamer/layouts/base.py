@@ -18,7 +18,7 @@ from gossamer.registry import Registry
 
 Index = dict[str, Array]  # narrow integers, one entry per name
 
-layouts: Registry[Layout] = Registry("layout")
+layouts: Registry[type[Layout]] = Registry("layout")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from gossamer.registry import Registry
 Index = dict[str, Tensor]  # the tensors a layer keeps: narrow integers, one entry per name
 Shape = tuple[int, int]  # (out_features, in_features)
 
-patterns: Registry[Pattern] = Registry("pattern")
+patterns: Registry[type[Pattern]] = Registry("pattern", group="gossamer.patterns")
 
 
 def whole(count: float) -> int:

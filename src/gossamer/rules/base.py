@@ -18,7 +18,7 @@ from gossamer.rules.schedules import CosineDecay, Schedule
 from gossamer.rules.view import LayerView
 from gossamer.topology import top_mask
 
-rules: Registry[Rule] = Registry("rule")
+rules: Registry[type[Rule]] = Registry("rule", group="gossamer.rules")
 
 
 def is_whole(value: object) -> bool:

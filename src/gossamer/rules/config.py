@@ -77,10 +77,10 @@ def rule_of(given: Any) -> Rule:
 
 def _part(config: dict[str, Any]) -> Rule | Schedule:
     """A rule or schedule inside a rule."""
-    return build(config) if str(config.get("name")) in list(rules) else _make(schedules, dict(config))
+    return build(config) if config.get("name") in rules else _make(schedules, dict(config))
 
 
-def _make(registry: Registry[T], settings: dict[str, Any]) -> T:
+def _make(registry: Registry[type[T]], settings: dict[str, Any]) -> T:
     """Construct by name with keyword arguments; a wrong one is a ConfigError."""
     kind: Any = registry[str(settings.pop("name", ""))]
     allowed = [field.name for field in fields(kind)]

@@ -10,7 +10,7 @@ from typing import ClassVar
 from gossamer.errors import ConfigError
 from gossamer.registry import Registry
 
-schedules: Registry[Schedule] = Registry("schedule")
+schedules: Registry[type[Schedule]] = Registry("schedule")
 
 
 @dataclass(frozen=True)
