@@ -53,6 +53,12 @@ def command_line() -> click.Group:
     return group
 
 
+def parameters(command: click.Command) -> list[click.Parameter]:
+    """What a command takes once it is called."""
+    assert command.name is not None
+    return command.make_context(command.name, [], resilient_parsing=True).command.params
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if ours(page)], ids=name_of)
 def test_commands_and_options_exist(page: Path) -> None:
     commands = command_line().commands
@@ -66,7 +72,7 @@ def test_commands_and_options_exist(page: Path) -> None:
         assert name in commands, f"{name_of(page)}: gossamer {name}"
         known = {
             option
-            for parameter in commands[name].params
+            for parameter in parameters(commands[name])
             for option in parameter.opts + parameter.secondary_opts
         }
         used = {word.split("=")[0] for word in rest if re.match(r"-{1,2}[a-zA-Z]", word)}

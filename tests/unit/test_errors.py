@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import gossamer
-from gossamer.errors import ConfigError, GossamerError, SparseEfficiencyWarning, TrainingWarning
+from gossamer.errors import (
+    ConfigError,
+    GossamerError,
+    PluginWarning,
+    SparseEfficiencyWarning,
+    TrainingWarning,
+)
 from gossamer.network.operators import Unsupported
 from gossamer.registry import Registry
 from gossamer.trace.reader import UnreadableError
@@ -80,6 +86,7 @@ def test_every_kind_of_the_package_is_under_one_root() -> None:
     assert len(ERRORS) >= 14
     others = {kind for kind in KINDS if kind not in ERRORS}
     assert {kind for kind in others if issubclass(kind, Warning)} == {
+        PluginWarning,
         SparseEfficiencyWarning,
         TrainingWarning,
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -11,10 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from gossamer.errors import PluginWarning
 from gossamer.runs.progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.progress import Progress
 
@@ -51,6 +54,28 @@ class Output:
         """Say something on stderr, unless quiet."""
         if not self.quiet:
             self._stderr.print(escape(text))
+
+    @contextmanager
+    def warnings(self) -> Iterator[None]:
+        """Say what is wrong with plug-ins in a sentence, without a place in our code; also when quiet."""
+        with warnings.catch_warnings():
+            shown = warnings.showwarning
+
+            def show(
+                message: Warning | str,
+                category: type[Warning],
+                filename: str,
+                lineno: int,
+                file: TextIO | None = None,
+                line: str | None = None,
+            ) -> None:
+                if issubclass(category, PluginWarning):
+                    self._stderr.print(f"warning: {escape(str(message))}")
+                else:
+                    shown(message, category, filename, lineno, file, line)
+
+            warnings.showwarning = show
+            yield
 
     def failed(self, error: Exception) -> None:
         """Print an error as one sentence; with JSON also as a document on stdout."""

@@ -11,7 +11,7 @@ from gossamer.data.batches import batches, epoch_generator, part_of
 from gossamer.data.dataset import Dataset, Provenance
 from gossamer.data.formats import Arrays, Spec
 from gossamer.data.recipe import Embedded, Recipe, Remote
-from gossamer.data.registry import names, recipe_of, register, unregister
+from gossamer.data.registry import names, recipe_of, recipes, register, unregister
 from gossamer.data.search import best_available, load
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "names",
     "part_of",
     "recipe_of",
+    "recipes",
     "register",
     "unregister",
 ]

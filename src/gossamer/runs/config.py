@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,6 +23,22 @@ LARGEST_CONFIG = 1 << 20  # bytes; a configuration is a page, not a book
 DENSE = "dense"  # the pattern name that means: ordinary torch layers, no rule
 
 
+@dataclass(frozen=True)
+class Flag:
+    """In the annotation of a setting: it is an option of ``gossamer train`` too.
+
+    Args:
+        help: str - what the option does; choices and the default are added where the setting says them.
+        name: str - of the option; empty: as the setting.
+        key, kind: where the setting is a dict, what is set in it, and its type.
+    """
+
+    help: str
+    name: str = ""
+    key: str = ""
+    kind: type = str
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -37,8 +54,10 @@ class OptimizerConfig(_Strict):
         weight_decay: float from 0 to 1e6 - acts on existing connections only; for sgdw below 1, and free of the lr.
     """
 
-    name: Literal["sgd", "sgdw", "adam", "adamw", "rmsprop"] = "sgd"
-    lr: Annotated[float, Field(gt=0, le=LARGEST_RATE)] = 0.1
+    name: Annotated[
+        Literal["sgd", "sgdw", "adam", "adamw", "rmsprop"], Flag("How weights move", "optimizer")
+    ] = "sgd"
+    lr: Annotated[float, Field(gt=0, le=LARGEST_RATE), Flag("Learning rate.")] = 0.1
     momentum: Annotated[float | None, Field(ge=0, lt=1)] = None
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_DECAY)] = 0.0
@@ -64,7 +83,9 @@ class ScheduleConfig(_Strict):
         factor: float in (0, 1] - for "step".
     """
 
-    name: Literal["constant", "cosine", "step"] = "cosine"
+    name: Annotated[Literal["constant", "cosine", "step"], Flag("Learning rate over time", "schedule")] = (
+        "cosine"
+    )
     warmup: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
     milestones: tuple[Annotated[int, Field(ge=1, le=LARGEST_COUNT)], ...] = ()
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -87,8 +108,8 @@ class ParallelConfig(_Strict):
         restarts: int - how often processes that failed are started again from the last checkpoint.
     """
 
-    mode: Literal["ddp", "wassp", "wasap"] = "ddp"
-    workers: Annotated[int, Field(ge=1, le=4096)]
+    mode: Annotated[Literal["ddp", "wassp", "wasap"], Flag("How workers train")] = "ddp"
+    workers: Annotated[int, Field(ge=1, le=4096), Flag("Train with so many processes.")]
     alone: Annotated[float, Field(ge=0, lt=1)] = 0.3
     time_limit: Annotated[float, Field(gt=0, le=LONGEST_WAIT)] = 300.0
     restarts: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 2
@@ -127,26 +148,43 @@ class RunConfig(_Strict):
         'sgd'
     """
 
-    data: str = "best"
-    data_root: str | None = None
-    widths: Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(max_length=100)] = (300, 100)
-    pattern: str = "fanin"
-    density: float | dict[str, float] | None = None
-    allocation: Literal["uniform", "er", "erk"] | None = None
+    data: Annotated[str, Flag("Data set by name, or best.")] = "best"
+    data_root: Annotated[str | None, Flag("Folder to look for the data first.")] = None
+    widths: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(max_length=100), Flag("Hidden layers.")
+    ] = (300, 100)
+    pattern: Annotated[str, Flag("fanin, fanin:4, nm:1:8, block:4, unstructured, or dense.")] = "fanin"
+    density: Annotated[
+        float | dict[str, float] | None, Flag("Share of connections that exist, in (0, 1].")
+    ] = None
+    allocation: Annotated[
+        Literal["uniform", "er", "erk"] | None, Flag("How connections are spread over layers")
+    ] = None
     epsilon: Annotated[float | None, Field(gt=0)] = None
     init: Literal["sparse", "dense"] = "sparse"
     law: Literal["he_normal", "he_uniform", "xavier_uniform", "normal"] = "he_normal"
     all_relu: Annotated[float | None, Field(ge=0, le=LARGEST_SLOPE)] = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    home: Literal["packed", "masked"] = "packed"
+    home: Annotated[Literal["packed", "masked"], Flag("How weights are held; packed is truly sparse")] = (
+        "packed"
+    )
     dense_last: bool = False
-    rule: dict[str, Any] | None = None
+    rule: Annotated[
+        dict[str, Any] | None,
+        Flag("static, set, rigl, srigl, ...; srigl where none is named.", key="name"),
+        Flag("Steps between topology updates.", "every", "every", int),
+        Flag("Share of connections replaced at the first update.", "drop", "drop", float),
+    ] = None
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    epochs: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 10
-    batch: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 100
-    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
-    threads: Annotated[int | None, Field(ge=1, le=4096)] = None
+    epochs: Annotated[int, Field(ge=1, le=LARGEST_COUNT), Flag("Passes over the training samples.")] = 10
+    batch: Annotated[
+        int,
+        Field(ge=1, le=LARGEST_COUNT),
+        Flag("Samples in a step; of each worker, where there are several."),
+    ] = 100
+    seed: Annotated[int, Field(ge=0, lt=1 << 32), Flag("Of every random choice.")] = 0
+    threads: Annotated[int | None, Field(ge=1, le=4096), Flag("Threads of torch and of our kernels.")] = None
     parallel: ParallelConfig | None = None
 
     @model_validator(mode="after")

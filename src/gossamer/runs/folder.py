@@ -15,6 +15,7 @@ from gossamer.runs import record
 from gossamer.runs.build import Samples, build_model, build_optimizer, build_rule, load_samples
 from gossamer.runs.config import DENSE, RunConfig, checked_config
 from gossamer.runs.journal import write_json
+from gossamer.runs.known import check_known
 from gossamer.runs.loop import Loop
 from gossamer.runs.modes import check_parallel
 from gossamer.training import load_checkpoint
@@ -83,11 +84,12 @@ def reopen(folder: Path) -> tuple[RunConfig, Samples]:
 
     Raises:
         FileNotFoundError: no run.
-        FormatError, ConfigError: a damaged one.
+        FormatError, ConfigError: a damaged one, or one that needs a plug-in.
         DataError: the data set is gone, or another.
     """
     document = record.read_document(folder)
     config = checked_config(document.config, str(folder / record.CONFIG))
+    check_known(f"resume {folder}", config, "data", "pattern", "rule")
     samples = load_samples(config.data, config.data_root)
     if samples.sha256 != document.data.sha256:
         raise DataError(f"resume {folder}", expected=f"the {samples.name} it began with", got="other content")
@@ -114,7 +116,8 @@ def restored(path: Path, checkpoint: str = record.LAST) -> Restored:
         Restored.
 
     Raises:
-        FormatError: no such checkpoint, or a damaged one. ConfigError: no such path, or a damaged configuration.
+        FormatError: no such checkpoint, or a damaged one. ConfigError: no such path, a damaged
+            configuration, or one that needs a plug-in.
         FileNotFoundError: a folder without a run.
     """
     if not path.is_dir() and not (path.is_file() and (path.parent / record.CONFIG).is_file()):
@@ -127,6 +130,7 @@ def restored(path: Path, checkpoint: str = record.LAST) -> Restored:
         raise FormatError(
             f"open {folder}", expected=f"a checkpoint {name}", got="none", hint="train it first"
         )
+    check_known(f"open {folder}", config, "pattern")
     inputs = prod(document.data.shape)
     model = build_model(config, inputs, document.data.classes)
     progress = load_checkpoint(folder / name, model, build_optimizer(config.optimizer, model))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from gossamer import plugins
 from gossamer.errors import RankError
 from gossamer.parallel import connect
 from gossamer.runs.execute import record
@@ -78,7 +79,7 @@ def launch(
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what they say is in the error
     try:
         answers: dict[int, dict[str, Any]] = elastic_launch(settings, member)(
-            str(folder), checkpoint_every, quiet
+            str(folder), checkpoint_every, quiet, plugins.files()
         )
     except ChildFailedError as error:
         raise _sentence(error, parallel.restarts) from None
@@ -89,8 +90,12 @@ def launch(
     return answers[0]
 
 
-def member(folder: str, checkpoint_every: int | None, quiet: bool) -> dict[str, Any] | None:
-    """One of the processes that ``launch`` starts; the summary, from rank 0."""
+def member(
+    folder: str, checkpoint_every: int | None, quiet: bool, plug_ins: list[str]
+) -> dict[str, Any] | None:
+    """One of the processes that ``launch`` starts, with the plug-ins of that one; the summary, from rank 0."""
+    for file in plug_ins:
+        plugins.load_file(file)
     return take_part(lambda _group: reopen(Path(folder)), Path(folder), checkpoint_every, quiet=quiet)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gossamer.freezing import Frozen
 
 
-@command()
+@command(plug_ins=True)
 def bench(
     out: Output,
     target: Annotated[

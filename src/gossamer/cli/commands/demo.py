@@ -30,7 +30,7 @@ NAMES = {
 }
 
 
-@command()
+@command(plug_ins=True)
 def demo(
     out: Output,
     data: Annotated[

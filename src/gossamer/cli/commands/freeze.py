@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gossamer.runs.folder import Restored
 
 
-@command()
+@command(plug_ins=True)
 def freeze(
     out: Output,
     source: Annotated[
@@ -87,8 +87,10 @@ def freeze(
 def _accuracy(found: Restored, frozen: Frozen, values: str) -> dict[str, float]:
     """Share of right answers on the run's test samples, before and after rounding."""
     from gossamer.runs.build import load_samples
+    from gossamer.runs.known import check_known
     from gossamer.runs.loop import evaluate
 
+    check_known(f"freeze --values {values}", found.config, "data")
     samples = load_samples(found.config.data, found.config.data_root)
     models = {"exact": found.model, values: frozen}
     return {name: evaluate(model, samples.x_test, samples.y_test)[1] for name, model in models.items()}

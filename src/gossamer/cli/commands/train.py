@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gossamer.cli.app import Flag, command
+from gossamer.cli.app import command
 from gossamer.cli.output import Output, table
 from gossamer.errors import ConfigError
 from gossamer.report.words import duration, many, size
@@ -16,31 +16,16 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from gossamer.runs.config import RunConfig
-
-FLAGS = (
-    Flag("data", str, "Data set by name, or best.", "data"),
-    Flag("data_root", str, "Folder to look for the data first.", "data_root"),
-    Flag("widths", str, "Hidden layers, e.g. 300,100.", "widths"),
-    Flag("pattern", str, "fanin, fanin:4, nm:1:8, block:4, unstructured, or dense.", "pattern"),
-    Flag("density", float, "Share of connections that exist, in (0, 1].", "density"),
-    Flag("allocation", str, "uniform, er or erk.", "allocation"),
-    Flag("home", str, "packed (truly sparse) or masked.", "home"),
-    Flag("rule", str, "static, set, rigl, srigl, ...", "rule.name"),
-    Flag("every", int, "Steps between topology updates.", "rule.every"),
-    Flag("drop", float, "Share of connections replaced at the first update.", "rule.drop"),
-    Flag("optimizer", str, "sgd, adam, adamw or rmsprop.", "optimizer.name"),
-    Flag("lr", float, "Learning rate.", "optimizer.lr"),
-    Flag("schedule", str, "Learning rate over time: constant, cosine or step.", "schedule.name"),
-    Flag("epochs", int, "Passes over the training samples.", "epochs"),
-    Flag("batch", int, "Samples in a step; of each worker, where there are several.", "batch"),
-    Flag("workers", int, "Train with so many processes.", "parallel.workers"),
-    Flag("mode", str, "How workers train: ddp, wassp or wasap.", "parallel.mode"),
-    Flag("seed", int, "Of every random choice.", "seed"),
-    Flag("threads", int, "Threads of torch and of our kernels.", "threads"),
-)
+    from gossamer.runs.options import Option
 
 
-@command(flags=FLAGS)
+def _flags() -> list[Option]:
+    from gossamer.runs.options import options
+
+    return options()
+
+
+@command(_flags, plug_ins=True)
 def train(
     out: Output,
     overrides: dict[str, Any],
@@ -59,8 +44,6 @@ def train(
     from gossamer.runs.folder import begin, reopen
     from gossamer.runs.launch import join, launch, started_by_torchrun
 
-    if "widths" in overrides:
-        overrides["widths"] = overrides["widths"].replace(" ", "").split(",")
     overrides |= parse_settings(settings or [])
     if resume is not None:
         if overrides or config or fresh or run:
