@@ -86,6 +86,7 @@ def plugins_forgotten() -> Iterator[None]:
     from gossamer.patterns import patterns
     from gossamer.rules import rules
 
+    recipes._discover()
     tables = [table for each in (rules, patterns, recipes) for table in (each._entries, each._asked)]
     tables += [plugins._files, sys.modules]
     before = [dict(table) for table in tables]

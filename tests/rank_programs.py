@@ -372,7 +372,6 @@ def begin_together(group: Group, folder: str, settings: dict[str, Any]) -> dict[
 
 def joined_twice(group: Group, folder: str, settings: dict[str, Any]) -> list[str]:
     """A run that is refused, in a process that torchrun starts twice."""
-    from gossamer.cli.output import Output
     from gossamer.runs.config import read_config
     from gossamer.runs.launch import join
 
@@ -385,7 +384,7 @@ def joined_twice(group: Group, folder: str, settings: dict[str, Any]) -> list[st
                     read_config(None, settings),
                     fresh=False,
                     checkpoint_every=None,
-                    out=Output(quiet=True),
+                    quiet=True,
                 )
             except GossamerError as error:
                 said.append(str(error))
@@ -407,7 +406,6 @@ def unlike_run(group: Group, folder: str, way: str) -> None:
 
 def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, Any] | None:
     """What a process of ``gossamer train --workers`` does; all of them leave after step ``stop``."""
-    from gossamer.cli.output import Output
     from gossamer.runs.folder import reopen
     from gossamer.runs.launch import train_in
     from gossamer.runs.modes import loop_of
@@ -422,7 +420,7 @@ def run_member(group: Group, folder: str, stop: int | None = None) -> dict[str, 
                 raise Stopped("train", expected="the end", got="a stop")
 
     loop._epoch = until_stop
-    return train_in(group, Path(folder), loop, 20, Output(quiet=True))
+    return train_in(group, Path(folder), loop, 20, quiet=True)
 
 
 # --- DistributedDataParallel as trainers wrap models in -------------------------------------------------------
