@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from gossamer.errors import NonFiniteError
 from gossamer.nn import Dropout, SparseModule
 from gossamer.rules import Rule
-from gossamer.training import attach, train_step
+from gossamer.training import Note, attach, train_step
 from gossamer.training.riding import KEY
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -75,14 +75,12 @@ class Training:
 
     def _epoch(self, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         device = next(self.network.parameters()).device
-        total, seen = 0.0, 0
+        total = Note()
         for x, y in batches:
-            value, _ = train_step(
-                self.network, self.optimizer, x.to(device), y.to(device), self.loss, self.step + 1
-            )
+            pair = x.to(device), y.to(device)
+            total = total.plus(train_step(self.network, self.optimizer, *pair, self.loss, self.step + 1))
             self.step += 1
-            total, seen = total + value * len(y), seen + len(y)
-        return total / seen
+        return total.mean
 
     def state(self) -> dict[str, Any]:
         """Where it stands beside its network: references to tensors, and numbers."""

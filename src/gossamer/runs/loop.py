@@ -14,7 +14,7 @@ from gossamer import data
 from gossamer.errors import ConfigError, FormatError
 from gossamer.runs import record
 from gossamer.runs.build import Samples, build_engine, build_model, build_optimizer, learning_rate
-from gossamer.training import Extras, check_finite, gradients, load_checkpoint, save_checkpoint
+from gossamer.training import Extras, Note, answers, load_checkpoint, save_checkpoint, train_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 1000
 Row = dict[str, Any]
-Note = tuple[float, float, float]  # of a step: sum of losses, right answers, samples
 
 
 class Watcher(Protocol):
@@ -71,7 +70,7 @@ class Loop:
         self.optimizer = build_optimizer(config.optimizer, self.model)
         self.engine = self._attached()
         self.step = 0
-        self.loss_sum, self.right, self.seen = 0.0, 0, 0  # of the epoch under way
+        self.so_far = Note()  # of the epoch under way
         self.best: Row = {"epoch": 0, "accuracy": 0.0}
         self.seconds = 0.0
 
@@ -135,15 +134,13 @@ class Loop:
         torch.set_num_threads(self._threads())
         self.model.train()
         while self.step < self.total:
-            for loss, right, seen in self._epoch():
+            for note in self._epoch():
                 self.step += 1
-                self.loss_sum += loss
-                self.right += int(right)
-                self.seen += int(seen)
+                self.so_far = self.so_far.plus(note)
                 if watcher and self.step % self.per_epoch:
                     watcher.after_step(self)
             row = self._finish_epoch() if watcher else {}
-            self.loss_sum, self.right, self.seen = 0.0, 0, 0
+            self.so_far = Note()
             if watcher:
                 watcher.after_epoch(self, row)
 
@@ -166,12 +163,17 @@ class Loop:
     def _train_step(self, x: Tensor, y: Tensor) -> Note:
         """One optimizer step."""
         self._set_rate()
-        loss, output = gradients(self.forward, self.optimizer, x, y, F.cross_entropy)
-        right = int((output.argmax(1) == y).sum())
-        note = self._shared((loss * len(y), right, len(y)))
-        check_finite(note[0] / note[2], self.step + 1)
-        self._advance(note)
-        return note
+        return train_step(
+            self.forward,
+            self.optimizer,
+            x,
+            y,
+            F.cross_entropy,
+            self.step + 1,
+            right=answers,
+            shared=self._shared,
+            advance=self._advance,
+        )
 
     def _finish_epoch(self) -> Row:
         """Evaluate, and remember the best; the row of metrics."""
@@ -179,8 +181,8 @@ class Loop:
         row = {
             "epoch": self.epoch,
             "step": self.step,
-            "train_loss": self.loss_sum / self.seen,
-            "train_accuracy": self.right / self.seen,
+            "train_loss": self.so_far.mean,
+            "train_accuracy": self.so_far.right / self.so_far.samples,
             "test_loss": test_loss,
             "test_accuracy": accuracy,
             "lr": self.optimizer.param_groups[0]["lr"],
@@ -194,9 +196,9 @@ class Loop:
         """Write a checkpoint; a kill while writing leaves the one before."""
         progress = {
             "step": self.step,
-            "loss_sum": self.loss_sum,
-            "right": self.right,
-            "seen": self.seen,
+            "loss_sum": self.so_far.loss,
+            "right": int(self.so_far.right),
+            "seen": int(self.so_far.samples),
             "best": self.best,
             "seconds": self.seconds,
             "workers": self._workers(),
@@ -207,8 +209,9 @@ class Loop:
         """Stand where a checkpoint was written; raises FormatError or ConfigError where it cannot."""
         progress = load_checkpoint(path, self.model, self.optimizer, self.engine)
         try:
-            self.step, self.right, self.seen = (int(progress[name]) for name in ("step", "right", "seen"))
-            self.loss_sum, self.seconds = float(progress["loss_sum"]), float(progress["seconds"])
+            self.step, right, seen = (int(progress[name]) for name in ("step", "right", "seen"))
+            self.so_far = Note(float(progress["loss_sum"]), right, seen)
+            self.seconds = float(progress["seconds"])
             best, workers = progress["best"], progress.get("workers", [])
             self.best = {"epoch": int(best["epoch"]), "accuracy": float(best["accuracy"])}
         except (KeyError, TypeError, ValueError) as error:
@@ -250,6 +253,6 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
     for part, labels in data.batches(x, y, EVALUATION_BATCH, shuffle=False):
         output = model(part)
         loss += F.cross_entropy(output, labels, reduction="sum").item()
-        right += int((output.argmax(1) == labels).sum())
+        right += answers(output, labels)
     model.train(training)
     return loss / len(y), right / len(y)

@@ -18,6 +18,7 @@ from gossamer.runs.build import build_engine, build_rule, learning_rate
 from gossamer.runs.config import DENSE
 from gossamer.runs.loop import Loop
 from gossamer.runs.recorder import Timer
+from gossamer.training import Note
 from gossamer.training.ranks import Ranks, facts_of, talking
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from gossamer.rules import Rule
     from gossamer.runs.build import Samples
     from gossamer.runs.config import ParallelConfig, RunConfig
-    from gossamer.runs.loop import Note, Row, Watcher
+    from gossamer.runs.loop import Row, Watcher
     from gossamer.training import Engine
 
 
@@ -104,8 +105,7 @@ class InStepLoop(_Member):
         total = torch.tensor(note, dtype=torch.float64)
         with talking("training step"):
             dist.all_reduce(total)
-        loss, right, seen = total.tolist()
-        return loss, right, seen
+        return Note(*total.tolist())
 
     def _workers(self) -> list[int]:
         return [self.step] * self.count
@@ -157,7 +157,7 @@ class ServerLoop(_Asynchronous):
             if (note := self.server.take()) is None:
                 raise ConfigError("WASAP", expected=f"{self.switch} gradients", got=str(self.step))
             self.seconds += time.perf_counter() - began
-            yield note
+            yield Note(*note)
 
     def _second_phase(self) -> Note:
         """Wait for the models of the workers, average them, and stand before the last step."""
@@ -169,8 +169,7 @@ class ServerLoop(_Asynchronous):
         self.server.steps = dict.fromkeys(self.server.workers, own_total)
         self.step = self.total - 1
         self.seconds += time.perf_counter() - began
-        loss, right, seen = (sum(numbers) for numbers in zip(*self.server.notes.values(), strict=True))
-        return loss, right, seen
+        return Note(*(sum(numbers) for numbers in zip(*self.server.notes.values(), strict=True)))
 
     def _workers(self) -> list[int]:
         return list(self.server.steps.values())
@@ -246,11 +245,7 @@ class WorkerLoop(_Asynchronous):
 
     def _advance(self, note: Note) -> None:
         self.worker.step(note)
-        self._last = (
-            self.loss_sum + note[0],
-            self.right + note[1],
-            self.seen + note[2],
-        )  # of the epoch so far
+        self._last = self.so_far.plus(note)
 
 
 def _parallel(config: RunConfig) -> ParallelConfig:

@@ -6,7 +6,7 @@ from gossamer.training.engine import Engine
 from gossamer.training.history import LayerUpdate
 from gossamer.training.named import OPTIMIZERS, named_optimizer
 from gossamer.training.sgdw import SGDW
-from gossamer.training.step import check_finite, gradients, train_step
+from gossamer.training.step import Note, answers, train_step
 
 __all__ = [
     "OPTIMIZERS",
@@ -14,9 +14,9 @@ __all__ = [
     "Engine",
     "Extras",
     "LayerUpdate",
+    "Note",
+    "answers",
     "attach",
-    "check_finite",
-    "gradients",
     "load_checkpoint",
     "named_optimizer",
     "save_checkpoint",

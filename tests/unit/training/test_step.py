@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gossamer.errors import ConfigError, NonFiniteError
-from gossamer.training import OPTIMIZERS, named_optimizer, train_step
+from gossamer.training import OPTIMIZERS, Note, answers, named_optimizer, train_step
 
 
 def test_a_step_is_what_one_writes_by_hand():
@@ -16,14 +16,32 @@ def test_a_step_is_what_one_writes_by_hand():
     twin = nn.Linear(3, 2)
     twin.load_state_dict(model.state_dict())
     x, y = torch.randn(5, 3), torch.tensor([0, 1, 1, 0, 1])
-    value, output = train_step(model, torch.optim.SGD(model.parameters(), lr=0.5), x, y, F.cross_entropy, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    note = train_step(model, optimizer, x, y, F.cross_entropy, 1, right=answers)
     by_hand = torch.optim.SGD(twin.parameters(), lr=0.5)
     loss = F.cross_entropy(twin(x), y)
-    assert torch.equal(output, twin(x))
+    right = int((twin(x).argmax(1) == y).sum())
     loss.backward()
     by_hand.step()
-    assert value == loss.item()
+    assert note == (loss.item() * 5, right, 5)
     assert torch.equal(model.weight, twin.weight)
+
+
+def test_a_step_may_be_shared_and_used_by_another() -> None:
+    """The loss of all is looked at, and the optimizer is left alone."""
+    model = nn.Linear(2, 1)
+    before, taken = model.weight.clone(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x, y = torch.ones(4, 2), torch.ones(4, 1)
+    all_of_us = Note(float("inf"), 0, 8)
+    with pytest.raises(NonFiniteError, match="got inf"):
+        train_step(model, optimizer, x, y, F.mse_loss, 1, shared=lambda _: all_of_us, advance=taken.append)
+    assert taken == []
+    note = train_step(model, optimizer, x, y, F.mse_loss, 1, shared=lambda n: n.plus(n), advance=taken.append)
+    assert taken == [note]
+    assert note.samples == 8
+    assert torch.equal(model.weight, before)
+    assert model.weight.grad is not None
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step():
