@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Final
 
 from gossamer.errors import DtypeError, ShapeError
@@ -62,10 +61,9 @@ def used_values(operation: str, index: Sequence[Any], name: str, shape: Sequence
     return kind.used([array.shape for array in index], shape)
 
 
-@cache
 def known(operation: str, name: str) -> Layout:
     """The layout of a name that kernels are asked for; raises ShapeError where there is none."""
-    if name not in layouts or not layout(name).kernel:
-        there = ", ".join(each for each in layouts if layout(each).kernel)
-        raise ShapeError(operation, expected=f"a layout of {there}", got=repr(name))
-    return layout(name)
+    if name in layouts and layouts[name].kernel:
+        return layout(name)
+    there = ", ".join(each for each in layouts if layouts[each].kernel)
+    raise ShapeError(operation, expected=f"a layout of {there}", got=repr(name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from math import prod
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ Array = NDArray[Any]
 
 # Bits of a bfloat16. NumPy moves, cuts and compares them, and refuses to calculate with them.
 BFLOAT16: Final = np.dtype([("bfloat16", "<u2")])
+_BITS: Final = str(BFLOAT16)
 LINE: Final = 64  # bytes of a cache line, at which arrays that kernels read begin
 
 
@@ -26,22 +26,15 @@ def dtype_of(name: str) -> np.dtype[Any]:
     return BFLOAT16 if name == "bfloat16" else np.dtype(name)
 
 
-@cache
-def type_name(dtype: Any) -> str:
-    """The name of a type of NumPy or torch.
+def name_of(array: Any) -> str:
+    """The name of the type of an array's or a tensor's numbers.
 
     Example:
-        >>> type_name(np.dtype(np.int8)), type_name(BFLOAT16)
+        >>> name_of(np.zeros(1, np.int8)), name_of(np.zeros(1, BFLOAT16))
         ('int8', 'bfloat16')
     """
-    if dtype == BFLOAT16:
-        return "bfloat16"
-    return str(dtype).removeprefix("torch.")
-
-
-def name_of(array: Any) -> str:
-    """The name of the type of an array's or a tensor's numbers."""
-    return type_name(array.dtype)
+    name = str(array.dtype).removeprefix("torch.")
+    return "bfloat16" if name == _BITS else name
 
 
 def cast(array: Array, to: str) -> Array:

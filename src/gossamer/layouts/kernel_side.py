@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import prod
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
@@ -129,17 +128,18 @@ class KernelSide(ABC):
 
     def misfit(self, index: Numbers, shape: Dims) -> str:
         """What the integers, or the shapes of the index, would have to be, or "" where they are it."""
-        expected, wanted, _ = _asked(self, tuple(shape))
-        if expected:
+        own = self.integers(shape)
+        if expected := self.wants(*own):
             return expected
-        for array, sizes in zip(index, wanted.values(), strict=True):
+        spec = self.spec(*own)
+        for array, (_, sizes) in zip(index, spec.values(), strict=True):
             if not fitting(array.shape, sizes):
-                return " and ".join(f"{name} {_said(sizes)}" for name, sizes in wanted.items())
+                return " and ".join(f"{name} {_said(wanted)}" for name, (_, wanted) in spec.items())
         return ""
 
     def used(self, sizes: Sequence[Sequence[int]], shape: Dims) -> int:
         """Values that an index of these sizes has places for: the last array has an entry for each unit."""
-        return prod(sizes[-1]) * _asked(self, tuple(shape))[2]
+        return prod(sizes[-1]) * prod(self.unit(self.integers(shape)[1]))
 
     def inside(self, index: Numbers, shape: Dims, make: Makes) -> bool:
         """Whether the reference kernels stay inside their operands; they need no order."""
@@ -154,15 +154,6 @@ class KernelSide(ABC):
 def fitting(got: Sequence[int], wanted: tuple[int, ...]) -> bool:
     """Whether sizes are those wanted, where -1 is any."""
     return len(got) == len(wanted) and all(want in (-1, size) for size, want in zip(got, wanted, strict=True))
-
-
-@lru_cache(maxsize=4096)
-def _asked(kind: KernelSide, shape: tuple[int, ...]) -> tuple[str, dict[str, tuple[int, ...]], int]:
-    """What is wrong with the integers, sizes of each index array, connections of a unit; kept: it is asked often."""
-    own = kind.integers(shape)
-    if expected := kind.wants(*own):
-        return expected, {}, 0
-    return "", {name: sizes for name, (_, sizes) in kind.spec(*own).items()}, prod(kind.unit(own[1]))
 
 
 def _said(sizes: tuple[int, ...]) -> str:

@@ -13,7 +13,7 @@ from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.check import check_index
 from gossamer.kernels.operands import packed
-from gossamer.layouts.arrays import name_of, type_name
+from gossamer.layouts.arrays import name_of
 
 
 class _Sized(NamedTuple):
@@ -204,7 +204,7 @@ class Chain:
         """A checked operand in a memory order the core reads, copied where it has another; its address and strides."""
         if x.shape != shape:
             raise ShapeError("Chain", expected=f"{name} [batch, {shape[1]}]", got=f"{tuple(x.shape)}")
-        if type_name(x.dtype) != self._dtype:
+        if name_of(x) != self._dtype:
             raise DtypeError("Chain", expected=f"{name} of {self._dtype}", got=name_of(x))
         x, strides = pack.strided(x)
         at = pack.address(x)
