@@ -23,10 +23,10 @@ from gossamer.errors import (
     TopologyError,
 )
 from gossamer.layouts.grid import narrow
-from gossamer.network.tensors import dtype_named
 from gossamer.patterns import Grid, Index, Pattern, parse, patterns
 from gossamer.patterns.base import Shape
 from gossamer.topology import Topology, TopologyChange
+from gossamer.trace.tensors import dtype_named
 from strategies import CASES, PATTERNS, Case, case, cases, density_near, fit, make_model, train_step
 
 INTEGERS = {torch.uint8: 1 << 8, torch.uint16: 1 << 16, torch.int32: 1 << 31, torch.int64: 1 << 63}

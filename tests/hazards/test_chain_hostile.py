@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import gossamer as gs
-import gossamer.network.core_step
+import gossamer.freezing.core_step  # registers the operator
 from gossamer.errors import FormatError, GossamerError, ShapeError
 from gossamer.freezing.written import written
 from gossamer.network.chain_step import Operands

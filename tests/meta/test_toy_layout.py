@@ -20,7 +20,7 @@ from gossamer.errors import DtypeError, FormatError, ShapeError, TopologyError
 from gossamer.kernels.reference import coordinates
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.connections import Connections
-from gossamer.network.tensors import tensor_of
+from gossamer.trace.tensors import tensor_of
 from gossamer.patterns import Unstructured, patterns
 
 def refused(error, call):

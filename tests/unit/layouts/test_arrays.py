@@ -16,7 +16,7 @@ from gossamer.layouts import layout
 from gossamer.layouts.arrays import BFLOAT16, aligned, cast, name_of, nonzero
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import narrowed, widened
-from gossamer.network.tensors import array_of, tensor_of
+from gossamer.trace.tensors import array_of, tensor_of
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 # Halves between two neighbours, to an even and to an odd one; what is too large; what is too small; what is no number.
