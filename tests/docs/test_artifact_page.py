@@ -1,4 +1,4 @@
-"""The table of layouts on the page about files says what the layouts say of themselves."""
+"""The tables of layouts and operators on the page about files say what these say of themselves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.grid import narrow
+from gossamer.network.operators import operators
 
 PAGE = Path(__file__).parents[2] / "docs" / "artifact-format.md"
 ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|", re.MULTILINE)
@@ -68,3 +69,23 @@ def test_the_page_has_parameters_types_and_shapes(name: str) -> None:
 def _sizes(text: str) -> list[str]:
     """Between commas."""
     return [size.strip() for size in text.split(",")]
+
+
+def operator_rows() -> dict[str, tuple[str, set[str]]]:
+    """Operator -> its number of inputs and the words of its settings, as the page has them."""
+    text = PAGE.read_text().partition("| op | inputs | settings | tensors |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("| `")]
+    return {
+        name: (inputs.strip(), set(re.findall(r"`(\w+)`", settings)))
+        for names, inputs, settings in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+
+
+def test_the_page_has_every_operator_with_its_settings() -> None:
+    rows = operator_rows()
+    assert set(rows) == set(operators)
+    for name, (inputs, settings) in rows.items():
+        assert inputs == str(operators[name].arity)
+        assert set(operators[name].settings.model_fields) <= settings, name
+        assert bool(operators[name].settings.model_fields) == bool(settings), name

@@ -46,6 +46,7 @@ def link(graph: Graph, source: str, layers: Container[str]) -> Link | None:
         Link, or None where something else reads it, too, or in between.
     Cost: O(nodes) for each operator in between.
     Example:
+        >>> from gossamer.network.graph import Node
         >>> names = (("a", "x"), ("b", "a"), ("c", "b"))
         >>> nodes = tuple(Node(name, (read,), Call("relu")) for name, read in names)
         >>> link(Graph(("x",), nodes, "c"), "a", {"a", "c"}).reader

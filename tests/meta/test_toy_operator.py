@@ -1,0 +1,64 @@
+"""An operator costs one file: a toy is put beside the others, and everything takes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TOY = Path(__file__).parent / "toys" / "softsign.py"
+
+SCRIPT = """
+import numpy as np, torch
+from torch import nn
+import gossamer as gs
+from gossamer.runtime import Runtime
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.act = gs.SparseLinear(16, 12, density=0.5), nn.Softsign()
+        self.second = gs.SparseLinear(12, 4, density=0.5)
+
+    def forward(self, x):
+        return nn.functional.softsign(self.second(self.act(self.first(x))))
+
+torch.manual_seed(0)
+model, x = Model(), torch.randn(5, 16)
+with torch.no_grad():
+    model.first.bias.copy_(torch.arange(12.0))
+frozen = gs.freeze(model, x, keep="csr")
+assert [node.body.op for node in frozen.graph.nodes if hasattr(node.body, "op")] == ["softsign"] * 2
+torch.testing.assert_close(frozen(x), model(x))
+gs.save(frozen, "net")
+assert torch.equal(gs.load("net")(x), frozen(x))
+assert np.array_equal(Runtime("net")(x.numpy()), frozen(x).numpy())
+# it acts number by number, so a dead neuron's constant passes through it
+topology = model.first.topology
+keep = topology.positions // 16 != 3
+fewer = type(topology)(topology.pattern, topology.shape, topology.positions[keep])
+model.first.assign(fewer, model.first.values[: topology.connections][keep].detach())
+smaller = gs.freeze(model, x, keep="csr")
+assert smaller.plan["layers"][0]["constant"] == 1
+torch.testing.assert_close(smaller(x), model(x))
+print("taken")
+"""
+
+
+def test_a_toy_operator_is_one_file(tmp_path: Path) -> None:
+    """Traced from a module and a call, frozen, saved, read back, run without torch, and passed by constants."""
+    package = tmp_path / "src" / "gossamer"
+    shutil.copytree(ROOT / "src" / "gossamer", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TOY, package / "network" / "operators")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=os.environ | {"PYTHONPATH": str(package.parent)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("taken"), done.stderr[-3000:]
