@@ -98,9 +98,10 @@ class Runtime:
 
         Cost: one allocation for each value between steps; nothing else is kept but the workspace of a thread.
         """
-        values = arranged(self.graph.inputs, given, named, f"Runtime {self.name}")
-        pairs = zip(self.graph.inputs, values, strict=True)
-        arrays = [self._checked(name, value) for name, value in pairs]
+        names = self.graph.inputs
+        if named or len(given) != len(names) or any(value is None for value in given):
+            given = arranged(names, given, named, f"Runtime {self.name}")
+        arrays = [self._checked(name, value) for name, value in zip(names, given, strict=True)]
         self._fit(*(array.shape for array in arrays))
         program = self._programs[bisect_left(self._limits, arrays[0].shape[0])]
         with np.errstate(all="ignore"):  # as torch: what overflows is infinite, and nothing is said

@@ -1,8 +1,8 @@
-"""Linear layers on tensors: in the core, or dense in torch."""
+"""The steps of a network on tensors: linear layers in the core, all else by torch."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -10,9 +10,13 @@ from torch.nn import functional as F
 
 from gossamer.freezing.core_step import CoreStep, check
 from gossamer.network.chain_step import Operands, Step
+from gossamer.network.operators import operators
 from gossamer.network.program import Kind
 from gossamer.trace.run import activated
 from gossamer.trace.tensors import tensor_of
+
+if TYPE_CHECKING:
+    from gossamer.network.graph import Call
 
 
 def torch_step(operands: Operands, *, flat: bool = False) -> Step:
@@ -53,4 +57,10 @@ def torch_step(operands: Operands, *, flat: bool = False) -> Step:
     return sliced
 
 
-TENSORS: Final = Kind(CoreStep, torch_step)
+def torch_call(body: Call) -> Step:
+    """An operator through torch."""
+    compute, settings, held = operators[body.op].tensors, body.settings, body.tensors
+    return lambda *xs: compute(torch, xs, settings, held)
+
+
+TENSORS: Final = Kind(CoreStep, torch_step, torch_call)

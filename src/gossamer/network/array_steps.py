@@ -1,13 +1,18 @@
-"""Linear layers on arrays: in the core, or, where torch would compute them, by NumPy."""
+"""The steps of a network on arrays: linear layers in the core, all else by NumPy."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from gossamer.errors import KernelUnavailable
 from gossamer.network.chain_step import ChainStep, Operands, Step
+from gossamer.network.operators import operators
 from gossamer.network.program import Kind
+
+if TYPE_CHECKING:
+    from gossamer.network.graph import Call
 
 
 class ArrayStep(ChainStep):
@@ -71,4 +76,16 @@ def activated(y: Any, operands: Operands) -> Any:
     return np.where(y > 0, y, y * slope) if slope else np.where(y < 0, slope, y)
 
 
-ARRAYS: Final = Kind(ArrayStep, array_dense)
+def array_call(body: Call) -> Step:
+    """An operator through NumPy.
+
+    Raises:
+        KernelUnavailable: only torch computes it.
+    """
+    compute, settings, held = operators[body.op].arrays, body.settings, body.tensors
+    if compute is None:
+        raise KernelUnavailable(body.op, expected="an operator that arrays have", got="one of torch alone")
+    return lambda *xs: compute(xs, settings, held)
+
+
+ARRAYS: Final = Kind(ArrayStep, array_dense, array_call)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gossamer.network.chain_step import Operands, Step
-from gossamer.network.graph import Graph, Layer, Linear, Node
+from gossamer.network.graph import Call, Graph, Layer, Linear, Node
 from gossamer.network.order import read_by_core
 
 if TYPE_CHECKING:
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """What makes the steps of linear layers, on tensors or on arrays.
+    """What makes the steps of a network, on tensors or on arrays.
 
     Args:
         chain: (layers, rows, adds, flat) -> Step, a ChainStep: layers in the core.
         dense: (operands, flat) -> Step: a layer that torch computes in a Frozen.
+        call: Call -> Step: any other operator.
     """
 
     chain: Callable[..., Step]
     dense: Callable[..., Step]
+    call: Callable[[Call], Step]
 
 
 class Planned(NamedTuple):
@@ -47,7 +49,6 @@ class Program:
     Example:
         >>> import numpy as np
         >>> from gossamer.network.array_steps import ARRAYS
-        >>> from gossamer.network.graph import Call
         >>> nodes = (Node("a", ("x",), Call("relu")), Node("b", ("a", "x"), Call("add")))
         >>> program = Program(Graph(("x",), nodes, "b"), 0, ARRAYS)
         >>> program(np.array([-1.0, 2.0])).tolist(), len(program.steps), program.size
@@ -146,7 +147,8 @@ def _step(
     if not isinstance(node.body, Layer):
         if isinstance(node.body, Linear):
             raise TypeError("choose() gives every linear layer its forms first")
-        return node.body, node.inputs, node.name
+        step = kind.call(node.body) if isinstance(node.body, Call) else node.body
+        return step, node.inputs, node.name
     if node.body.choices[batch_class].engine == "torch":
         operands = _operands(node.body, batch_class)
         return kind.dense(operands, flat=node.body.flat), node.inputs, node.name
