@@ -100,7 +100,15 @@ def points(group: str) -> dict[str, list[EntryPoint]]:
 
 
 def load_point(named: list[EntryPoint]) -> None:
-    """Import what the entry point of a name stands for; raises PluginError, which names the package, or several."""
+    """Import what the entry point of a name stands for.
+
+    Args:
+        named: the entry points of one name, as ``points`` gives them.
+
+    Raises:
+        PluginError: it cannot be imported, or several packages have the name; they are named with their versions.
+    Cost: that of the package.
+    """
     owners = [f"{point.dist.name} {point.dist.version}" if point.dist else "a folder" for point in named]
     point = named[0]
     if len(named) > 1:
@@ -126,12 +134,31 @@ def off() -> Iterator[None]:
 
 
 def allowed() -> bool:
-    """Whether a name may be looked for in installed packages."""
+    """Whether a name may be looked for in installed packages.
+
+    Example:
+        >>> allowed()
+        True
+    """
     return _allowed.get()
 
 
 def on_failure(undo: Callable[[], object]) -> None:
-    """Remember how to take back what a plug-in does, for the case that it fails later."""
+    """Remember how to take back what a plug-in does, for the case that it fails later; elsewhere do nothing.
+
+    Args:
+        undo: callable.
+
+    Example:
+        >>> from contextlib import suppress
+        >>> table = {}
+        >>> with suppress(PluginError), loading("mine.py"):
+        ...     table["a"] = 1
+        ...     on_failure(table.clear)
+        ...     raise SystemExit
+        >>> table
+        {}
+    """
     done = _undo.get()
     if done is not None:
         done.append(undo)

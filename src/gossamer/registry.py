@@ -76,6 +76,8 @@ class Registry(Generic[T]):
         del self._entries[self._known(name)]
 
     def __getitem__(self, name: str) -> T:
+        if name in self._entries:  # looked up at every call of a frozen network, by operators
+            return self._entries[name]
         return self._entries[self._known(name)]
 
     def __contains__(self, name: object) -> bool:
@@ -91,6 +93,14 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def values(self) -> list[T]:
+        """All entries, by name."""
+        return [self._entries[name] for name in self]
+
+    def items(self) -> list[tuple[str, T]]:
+        """All names and entries, by name."""
+        return [(name, self._entries[name]) for name in self]
 
     def _known(self, name: str) -> str:
         """The name; raises ConfigError where it is none, PluginError where its plug-in is broken."""
@@ -271,6 +281,12 @@ def refuse_unknown(function: Callable[..., object], unknown: Mapping[str, object
 
 
 def discover(package: str, path: list[str]) -> None:
-    """Import every module of a package, so that a new file registers itself by existing."""
+    """Import every module of a package, so that a new file registers itself by existing.
+
+    Args:
+        package: str - its name.
+        path: folders it consists of, its ``__path__``.
+    Cost: that of the modules.
+    """
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")

@@ -140,12 +140,23 @@ def write(
 
 
 def compact(document: Any) -> str:
-    """A JSON document without spaces; raises ValueError for NaN."""
+    """A JSON document without spaces; raises ValueError for NaN.
+
+    Args:
+        document: what JSON can hold.
+
+    Example:
+        >>> compact({"a": [1, 2]})
+        '{"a":[1,2]}'
+    """
     return json.dumps(document, allow_nan=False, separators=(",", ":"))
 
 
 def written_length(text: str) -> int:
     """Characters that a document takes in a file, whose header holds it as a string: quotes take two.
+
+    Args:
+        text: str - the document.
 
     Example:
         >>> written_length('{"a":1}')
@@ -155,7 +166,12 @@ def written_length(text: str) -> int:
 
 
 def kind_of(path: Path) -> str | None:
-    """What a file written by ``write`` says it is; None for any other file. O(header)."""
+    """What a file written by ``write`` says it is; None for any other file.
+
+    Args:
+        path: Path - of any file.
+    Cost: O(header).
+    """
     try:
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(KEY, "")
@@ -197,6 +213,7 @@ def opened(
         framework: "pt" or "np" - whether the tensors are torch's or NumPy's.
     Raises:
         As ``read``.
+    Cost: O(header); a tensor costs when it is read.
     """
     path = _path(path, "read")
     if not path.exists():

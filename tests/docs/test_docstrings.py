@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+from collections import Counter
 
 import pytest
 
@@ -21,3 +22,17 @@ def test_docstring_examples_run(
     module = importlib.import_module(name)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     assert doctest.testmod(module, optionflags=flags).failed == 0
+
+
+def test_there_are_examples_in_every_room() -> None:
+    """The test above looks at something."""
+    finder = doctest.DocTestFinder()
+    found = Counter(
+        name.split(".")[1]
+        for name in MODULES
+        if not name.endswith("__main__")
+        for test in finder.find(importlib.import_module(name))
+        if test.examples
+    )
+    rooms = {name.split(".")[1] for name in MODULES} - {"__main__", "version", "bounds", "hardware"}
+    assert {room for room in rooms if not found[room]} == set()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "gossamer"
-LEAVES = {"bounds", "errors", "registry", "storage", "measure", "version"}
+LEAVES = {"bounds", "errors", "plugins", "registry", "storage", "measure", "version"}
 STRUCTURE = {"patterns", "topology", "rules"}
 ARITHMETIC = {"kernels", "ops", "nn"}
 SHIPPING = {"layouts", "network"}
@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bounds": set(),
     "version": set(),
     "errors": set(),
-    "registry": {"errors"},
+    "plugins": {"errors"},
+    "registry": {"errors", "plugins"},
     "storage": {"errors"},
     "measure": {"errors", "registry"},
     "data": LEAVES,
@@ -44,7 +45,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hardware": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"freezing"},
     "runs": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data"},
     "report": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "runs"},
-    "cli": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "report", "runs", "hardware"},
+    "cli": ARITHMETIC
+    | STRUCTURE
+    | SHIPPING
+    | LEAVES
+    | JOBS
+    | {"data", "report", "runs", "hardware", "__init__"},
     "__init__": {
         "compress",
         "errors",
@@ -73,11 +79,60 @@ def imports(tree: ast.AST) -> Iterator[str]:
     """Every module imported anywhere in a file, inside functions and for type checkers too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            # The package itself opens rooms on first use.
+            yield from ("gossamer.__init__" if a.name == "gossamer" else a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms() -> list[str]:
+    """Every folder and file directly under the package."""
+    return sorted({room_of(path) for path in files()})
+
+
+def arrows(path: Path) -> Iterator[tuple[str, str]]:
+    """The other rooms that a file imports, each with the import."""
+    for name in imports(ast.parse(path.read_text())):
+        package, _, rest = name.partition(".")
+        target = rest.partition(".")[0]
+        # `from gossamer import x` is a room, or a public name of the package itself.
+        if package == "gossamer" and target in rooms() and target != room_of(path):
+            yield target, name
+
+
+def graph() -> dict[str, set[str]]:
+    """Room -> rooms that it imports, as the files have it."""
+    found: dict[str, set[str]] = {room: set() for room in rooms()}
+    for path in files():
+        found[room_of(path)] |= {target for target, _ in arrows(path)}
+    return found
+
+
+def floors(arrows_of: dict[str, set[str]]) -> list[list[str]]:
+    """Rooms from the ground up, each above all that it imports; fails where there is a circle."""
+    done: list[list[str]] = []
+    while left := set(arrows_of) - {room for floor in done for room in floor}:
+        ready = sorted(room for room in left if not arrows_of[room] & left)
+        assert ready, f"a circle among {sorted(left)}"
+        done.append(ready)
+    return done
+
+
+def drawn(arrows_of: dict[str, set[str]]) -> str:
+    """The graph as text, the top floor first; of the arrows those that no other way says already."""
+
+    def below(room: str) -> set[str]:
+        return set().union(*({near} | below(near) for near in arrows_of[room]))
+
+    def direct(room: str) -> list[str]:
+        near = arrows_of[room]
+        return sorted(near - set().union(*map(below, near)))
+
+    levels = list(enumerate(floors(arrows_of)))[::-1]
+    lines = (f"{level:2}  {room:<12} {' '.join(direct(room))}" for level, floor in levels for room in floor)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def test_every_room_is_in_the_table() -> None:
@@ -85,23 +140,33 @@ def test_every_room_is_in_the_table() -> None:
     assert {room_of(path) for path in files()} <= set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("room", sorted({room_of(path) for path in files()}))
+@pytest.mark.parametrize("room", rooms())
 def test_imports_point_downwards(room: str) -> None:
     """Only rooms below, and never up; file and import are named."""
-    wrong = []
-    for path in files():
-        if room_of(path) != room:
-            continue
-        for name in imports(ast.parse(path.read_text())):
-            parts = name.split(".")
-            if parts[0] != "gossamer" or len(parts) == 1:
-                continue
-            # `from gossamer import x` is seen a second time as gossamer.x
-            if parts[1] not in MAY_IMPORT[room] | {room} and (SOURCE / parts[1]).with_suffix("").exists():
-                wrong.append(f"{path.relative_to(SOURCE)} imports {name}")
-            if parts[1] not in MAY_IMPORT[room] | {room} and (SOURCE / f"{parts[1]}.py").exists():
-                wrong.append(f"{path.relative_to(SOURCE)} imports {name}")
+    wrong = [
+        f"{path.relative_to(SOURCE)} imports {name}"
+        for path in files()
+        if room_of(path) == room
+        for target, name in arrows(path)
+        if target not in MAY_IMPORT[room]
+    ]
     assert wrong == []
+
+
+def test_the_graph_of_imports_has_no_circle() -> None:
+    """Computed from the files and not from the table; ``pytest -s`` shows it."""
+    text = drawn(graph())
+    sys.stdout.write(f"\n{text}\n")
+    lines = text.splitlines()
+    assert lines[0].split()[1] == "__main__"
+    assert [line.split()[1:] for line in lines].count(["errors"]) == 1
+
+
+def test_a_circle_is_found_and_a_graph_is_drawn() -> None:
+    """Arrows that follow from others are not shown."""
+    assert drawn({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == " 2  a            b\n 1  b            c\n 0  c"
+    with pytest.raises(AssertionError, match=r"a circle among \['a', 'b'\]"):
+        floors({"a": {"b"}, "b": {"a"}, "c": set()})
 
 
 def test_the_two_wings_do_not_know_each_other() -> None:
@@ -114,11 +179,7 @@ def test_the_two_wings_do_not_know_each_other() -> None:
 
 def test_the_table_has_no_circle() -> None:
     """Downwards means that there is a bottom."""
-    done: set[str] = set()
-    while left := set(MAY_IMPORT) - done:
-        ready = {room for room in left if MAY_IMPORT[room] - {room} <= done}
-        assert ready, f"a circle among {sorted(left)}"
-        done |= ready
+    floors({room: MAY_IMPORT[room] for room in MAY_IMPORT})
 
 
 LIGHT = """

@@ -51,7 +51,7 @@ def test_a_file_registers_rules_patterns_and_data_sets(tmp_path: Path) -> None:
         ("class Odd(BaseException): pass\nraise Odd('c')", "Odd: c"),
         ("def f(:", "SyntaxError"),
         ("\0", "null bytes"),
-        (RULE.format(name="rigl"), "register rule: expected a new name, got 'rigl'"),
+        (RULE.format(name="rigl"), "register rule: expected a name that is not taken, got 'rigl'"),
     ],
 )
 def test_of_a_file_that_fails_nothing_stays(tmp_path: Path, last: str, said: str) -> None:
@@ -127,7 +127,7 @@ def test_a_list_names_those_that_are_broken_once_and_the_rest_works(site: Path) 
     assert len(said) == 3
     assert "'limp', toy_bad of toy-bad 1.5" in said[0]
     assert "'rigl', toy_thief of toy-thief 1.5" in said[1]
-    assert "expected a new name, got 'rigl'" in said[1]
+    assert "expected a name that is not taken, got 'rigl'" in said[1]
     assert "'sleep'" in said[2]
     assert {"wander", "stroll", "rigl"} <= set(there)
     assert not {"limp", "sleep"} & set(there)

@@ -16,6 +16,7 @@ def main() -> None:
 
     Raises:
         SystemExit: always; 0 ok, 1 failure, 2 wrong usage or configuration.
+    Cost: that of the command; ``--help`` imports no torch.
     """
     try:
         from gossamer.cli.app import app

@@ -201,5 +201,12 @@ class Layout(KernelSide):
 
 
 def layout(name: str) -> Layout:
-    """The layout of a name; raises ConfigError where there is none."""
+    """The layout of a name.
+
+    Args:
+        name: str - as in artifacts and plans.
+    Raises:
+        ConfigError: there is none.
+    Cost: O(1).
+    """
     return layouts[name]()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gossamer.errors import ConfigError
 from gossamer.network.graph import Graph
+from gossamer.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class GraphPass(NamedTuple):
     apply: Apply
 
 
-_PASSES: dict[str, GraphPass] = {}
+graph_passes: Registry[GraphPass] = Registry("pass")
 
 
 def graph_pass(order: int) -> Callable[[Apply], Apply]:
@@ -63,32 +64,25 @@ def graph_pass(order: int) -> Callable[[Apply], Apply]:
         ConfigError: a name or a place that is taken.
 
     Example:
-        >>> graph_pass(-1)(lambda graph, inputs: Rewritten(graph)).__name__, forget("<lambda>")
+        >>> graph_pass(-1)(lambda graph, inputs: Rewritten(graph)).__name__, graph_passes.remove("<lambda>")
         ('<lambda>', None)
     """
 
     def add(apply: Apply) -> Apply:
         name = apply.__name__
-        taken = [entry for entry in _PASSES.values() if entry.order == order or entry.name == name]
-        if taken:
-            got = f"those of {taken[0].name}"
-            raise ConfigError(
-                f"register pass {name}", expected="a name and an order that no other pass has", got=got
-            )
-        _PASSES[name] = GraphPass(order, name, apply)
+        for entry in graph_passes.values():
+            if entry.order == order:
+                got = f"that of {entry.name}"
+                raise ConfigError(f"register pass {name}", expected="an order that no other pass has", got=got)
+        graph_passes.add(name, GraphPass(order, name, apply))
         return apply
 
     return add
 
 
-def forget(name: str) -> None:
-    """Take a pass out of the list."""
-    del _PASSES[name]
-
-
 def passes() -> Iterator[GraphPass]:
     """All passes in the order in which they run."""
-    return iter(sorted(_PASSES.values()))
+    return iter(sorted(graph_passes.values()))
 
 
 def rewritten(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:

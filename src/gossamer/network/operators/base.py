@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gossamer.errors import ConfigError, FormatError, KernelUnavailable
+from gossamer.errors import FormatError, KernelUnavailable
 from gossamer.layouts.arrays import name_of
+from gossamer.registry import Registry
 
 LARGEST_SIZE = 1 << 24  # features of a layer, channels of a convolution
 LARGEST_STEP = 1 << 10  # kernel sizes, strides, paddings: a damaged file must not ask for unbounded memory
@@ -141,8 +141,7 @@ class Operator:
                 )
 
 
-_OPERATORS: dict[str, Operator] = {}
-operators: Mapping[str, Operator] = MappingProxyType(_OPERATORS)
+operators: Registry[Operator] = Registry("operator")
 
 
 def operator(entry: Operator) -> Operator:
@@ -152,9 +151,7 @@ def operator(entry: Operator) -> Operator:
         >>> operator(operators["relu"])
         Traceback (most recent call last):
         ...
-        gossamer.errors.ConfigError: register operator: expected a name that is not taken, got 'relu'
+        gossamer.errors.ConfigError: register operator: expected a name that is not taken, got 'relu'; choose another name
     """
-    if entry.name in _OPERATORS:
-        raise ConfigError("register operator", expected="a name that is not taken", got=repr(entry.name))
-    _OPERATORS[entry.name] = entry
+    operators.add(entry.name, entry)
     return entry
