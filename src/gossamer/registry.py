@@ -83,9 +83,6 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self._find(name)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._classes
-
     def __iter__(self) -> Iterator[str]:
         self._discover()
         self._load_all()
