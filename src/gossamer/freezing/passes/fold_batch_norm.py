@@ -36,10 +36,9 @@ def fold_batch_norm(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
 
     Example:
         >>> from torch import nn
-        >>> from gossamer.freezing.passes.base import Rewritten
         >>> from gossamer.trace.read import call_of, read
-        >>> norm = call_of(nn.BatchNorm1d(2).eval())
-        >>> nodes = (Node("a", ("x",), Linear(read(nn.Linear(2, 2)))), Node("b", ("a",), norm))
+        >>> linear, norm = Linear(read(nn.Linear(2, 2))), call_of(nn.BatchNorm1d(2).eval())
+        >>> nodes = (Node("a", ("x",), linear), Node("b", ("a",), norm))
         >>> [node.name for node in fold_batch_norm(Graph(("x",), nodes, "b"), (torch.ones(1, 2),)).graph.nodes]
         ['a']
     """

@@ -151,7 +151,7 @@ def operator(entry: Operator) -> Operator:
         >>> operator(operators["relu"])
         Traceback (most recent call last):
         ...
-        gossamer.errors.ConfigError: register operator: expected a name that is not taken, got 'relu'; choose another name
+        gossamer.errors.ConfigError: register operator: expected a name that is not taken, got 'relu'; ...
     """
     operators.add(entry.name, entry)
     return entry
