@@ -52,13 +52,18 @@ def layers(result: dict[str, Any]) -> Drawing:
         y = top + height * (1 - power / peak)
         picture.text(left - 14, y + 4, f"{2**power}x", SOFT, "end", 11)
         picture.bar(left, y, step * (len(sparsities) - 1), 0.5, LINE)
+    labels = []
     for colour, batch in zip((KEPT, GROWN, DROPPED, INK), batches, strict=True):
         points = [
             (left + step * i, top + height * (1 - math.log2(ratio[batch, sparsity]) / peak))
             for i, sparsity in enumerate(sparsities)
         ]
         picture.line(points, colour)
-        picture.text(points[-1][0] + 8, points[-1][1] + 4, f"batch {batch}", colour, size=11)
+        labels.append((points[-1][1] + 4, f"batch {batch}", colour))
+    lowest = 0.0
+    for y, name, colour in sorted(labels):
+        lowest = max(y, lowest + 13)  # lines that end close together have their names one below the other
+        picture.text(left + step * (len(sparsities) - 1) + 8, lowest, name, colour, size=11)
     for i, sparsity in enumerate(sparsities):
         picture.text(left + step * i, top + height + 26, f"{sparsity:g} %", SOFT, "middle", 11)
     return picture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import html
+import itertools
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -109,6 +111,38 @@ def test_pictures_are_what_the_library_computes() -> None:
     figures = script("figures")
     for draw in (figures.storage, figures.patterns, figures.update, figures.modules):
         assert (ROOT / "docs" / "assets" / f"{draw.__name__}.svg").read_text(encoding="utf-8") == str(draw())
+
+
+PICTURES = sorted((ROOT / "docs" / "assets").glob("*.svg"))
+TEXT = re.compile(
+    r'<text x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)"(?: text-anchor="(?P<anchor>\w+)")? fill="[^"]*" '
+    r'font-size="(?P<size>\d+)"(?P<bold> font-weight="600")?>(?P<text>[^<]*)<'
+)
+
+
+def spans(picture: str) -> list[tuple[float, float, float, float, str]]:
+    """(left, right, top, bottom, text) of every line of text; a character is six tenths of its size wide."""
+    found = []
+    for match in TEXT.finditer(picture):
+        x, y, size = float(match["x"]), float(match["y"]), int(match["size"])
+        wide = len(html.unescape(match["text"])) * size * (0.62 if match["bold"] else 0.56)
+        left = x - wide * {"end": 1.0, "middle": 0.5}.get(match["anchor"] or "start", 0.0)
+        found.append((left, left + wide, y - 0.7 * size, y, match["text"]))
+    return found
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_text_of_pictures_stays_inside_and_does_not_overlap(path: Path) -> None:
+    picture = path.read_text(encoding="utf-8")
+    texts = spans(picture)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', picture)[1])  # type: ignore[index]
+    assert [text for left, right, _, _, text in texts if left < 0 or right > width] == []
+    over = [
+        (a[4], b[4])
+        for a, b in itertools.combinations(texts, 2)
+        if min(a[1], b[1]) - max(a[0], b[0]) > 2 and min(a[3], b[3]) - max(a[2], b[2]) > 1
+    ]
+    assert over == []
 
 
 @pytest.mark.parametrize("room", ROOMS)
