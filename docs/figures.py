@@ -44,7 +44,7 @@ def storage() -> Drawing:
     picture.text(30, 220, "multiplications per sample: 128", SOFT)
     picture.text(314, 200, f"weights: {dense} bytes + {mask.numel()} of mask")
     picture.text(314, 220, "multiplications per sample: 128", SOFT)
-    picture.heading(598, 34, "packed: no zeros are stored")
+    picture.heading(598, 34, "packed: connections only")
     columns = layer.col.to(torch.int64).tolist()
     fan_in = len(columns[0])
     picture.text(598, top - 8, "values", SOFT, size=11)
