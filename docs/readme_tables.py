@@ -86,6 +86,21 @@ def readme_layer(result: dict[str, Any]) -> str:
     )
 
 
+@view("layer-int8-losses", "layer_inference", "python benchmarks/layer_inference.py")
+def layer_int8_losses(result: dict[str, Any]) -> str:
+    """How often int8 weights of ours lose to any other engine, alone and with exact weights to choose from."""
+
+    def lost(ours: Callable[[Case], dict[str, Any]]) -> str:
+        ratios = [fastest(ours(row))[1] / fastest(row["rivals"])[1] for row in result["rows"]]
+        behind = [ratio for ratio in ratios if ratio > 1]
+        return f"{len(behind)} cases" + (f", by up to {max(behind):.2f}x" if behind else "")
+
+    return (
+        f"With int8 values we lose {lost(rounded)}. Where the fastest of int8 and exact values may be taken, "
+        f"we lose {lost(lambda row: row['ours'])}."
+    )
+
+
 @view("readme-training", "mlp_speed", "python benchmarks/mlp_speed.py")
 def readme_training(result: dict[str, Any]) -> str:
     """What a whole network gains, in a sentence."""

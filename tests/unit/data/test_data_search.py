@@ -143,7 +143,9 @@ def test_best_available_falls_back_to_digits_without_a_network(
 
 def test_names_are_unique_and_unknown_ones_are_answered_with_the_list(toy: data.Recipe) -> None:
     assert {"mnist", "fashion-mnist", "cifar10", "cifar10-small", "digits", "toy-set"} <= set(data.names())
-    with pytest.raises(ConfigError, match="register data set: expected a name that is not taken, got 'toy-set'"):
+    with pytest.raises(
+        ConfigError, match="register data set: expected a name that is not taken, got 'toy-set'"
+    ):
         data.register(lambda: toy)
     with pytest.raises(ConfigError, match="one of cifar10, cifar10-small, digits"):
         data.load("imagenet")

@@ -73,7 +73,9 @@ def graph_pass(order: int) -> Callable[[Apply], Apply]:
         for entry in graph_passes.values():
             if entry.order == order:
                 got = f"that of {entry.name}"
-                raise ConfigError(f"register pass {name}", expected="an order that no other pass has", got=got)
+                raise ConfigError(
+                    f"register pass {name}", expected="an order that no other pass has", got=got
+                )
         graph_passes.add(name, GraphPass(order, name, apply))
         return apply
 
