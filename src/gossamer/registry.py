@@ -124,13 +124,14 @@ class Registry(Generic[T]):
     def _load(self, name: str) -> None:
         """Import the package that says it registers a name; raises PluginError, the same one every time."""
         if name not in self._asked:
-            self._asked[name] = None
             try:
                 self._import(name)
             except PluginError as error:
                 self._asked[name] = error
+            else:  # not before: another thread that asks meanwhile waits for the import, too
+                self._asked[name] = None
         if (broken := self._asked[name]) is not None:
-            raise broken
+            raise broken.with_traceback(None)
 
     def _import(self, name: str) -> None:
         plugins.load_point(plugins.points(self._group)[name])

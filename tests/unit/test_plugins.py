@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,6 +144,16 @@ def test_a_name_that_a_package_registers_on_the_side_is_found(site: Path) -> Non
     """Its entry points say one of two."""
     with pytest.warns(PluginWarning):
         assert "stroll" in rules
+
+
+def test_threads_that_ask_at_once_all_get_it(site: Path) -> None:
+    """Those that come while it is imported wait."""
+    module = site.parent / "site" / "toy_good.py"
+    module.write_text("import time; time.sleep(0.2)\n" + module.read_text())
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: rules["wander"], range(4)))
+    assert len(set(found)) == 1
+    assert site.read_text() == "toy_good\n"
 
 
 def test_two_packages_of_one_name_are_both_named(site: Path) -> None:
