@@ -234,6 +234,7 @@ class Indexed(SparseModule):
         if self.left is not None:
             self.left = Left(self.values, state["left"])
         self._remember()
+        living.enter(self)
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """The index as copies: arithmetic over the values of a state dict must not reach the one in use."""

@@ -33,6 +33,11 @@ class Masked(SparseModule):
         self.register_buffer("mask", torch.zeros(size, device=device, dtype=torch.bool))
         self.mask: Tensor
         self.left: int | None = None  # check sum of the mask when another layer with it moved to another one
+        living.enter(self)  # not before: layers in other threads look at those that are there
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        living.enter(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """As every layer; one call in a graph that torch.fx traces."""

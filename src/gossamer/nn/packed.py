@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.measure import require_memory
+from gossamer.nn import living
 from gossamer.nn.dense_view import DenseView, ReadOnly, refusal
 from gossamer.nn.fingerprint import NAME, code_of, number_in, number_of
 from gossamer.nn.index import Indexed
@@ -35,6 +36,7 @@ class Packed(Indexed):
         flat = torch.zeros(self.capacity * self.grid.members, device=device, dtype=dtype)
         self.values = nn.Parameter(flat)
         self._make_index(device)
+        living.enter(self)  # not before: layers in other threads look at those that are there
 
     @property
     def weights(self) -> nn.Parameter:

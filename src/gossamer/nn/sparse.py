@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import DtypeError, ShapeError, TopologyError
-from gossamer.nn import living
 from gossamer.nn.arguments import check_real, density_of, pattern_of
 from gossamer.nn.init import check_law, draw_values
 from gossamer.nn.tape import Tape
@@ -54,11 +53,6 @@ class SparseModule(nn.Module, ABC):
         self.pattern, self.shape, self.fan_in, self.law = pattern, shape, fan_in, law
         self.capacity = pattern.budget(density, shape)
         self.tape = Tape()
-        living.enter(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        living.enter(self)
 
     @property
     def title(self) -> str:
