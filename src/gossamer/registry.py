@@ -69,7 +69,7 @@ class Registry(Generic[T]):
                 hint="choose another name",
             )
         self._entries[name] = entry
-        plugins.on_failure(lambda: self.remove(name))
+        plugins.on_failure(lambda: self._entries.pop(name, None))
 
     def remove(self, name: str) -> None:
         """Take an entry out again (for tests and notebooks); raises ConfigError where there is none."""
