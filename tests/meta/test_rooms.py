@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -87,19 +88,23 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
 def rooms() -> list[str]:
     """Every folder and file directly under the package."""
     return sorted({room_of(path) for path in files()})
 
 
-def arrows(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def arrows(path: Path) -> list[tuple[str, str]]:
     """The other rooms that a file imports, each with the import."""
+    found = []
     for name in imports(ast.parse(path.read_text())):
         package, _, rest = name.partition(".")
         target = rest.partition(".")[0]
         # `from gossamer import x` is a room, or a public name of the package itself.
         if package == "gossamer" and target in rooms() and target != room_of(path):
-            yield target, name
+            found.append((target, name))
+    return found
 
 
 def graph() -> dict[str, set[str]]:
