@@ -1,4 +1,7 @@
-"""A rule, a pattern, a data set, a command, a pass and an operator cost one file each: found because it is there."""
+"""A rule, a pattern, a data set, a command and a pass cost one file each: found because it is there.
+
+Layouts, operators and kinds of layers have such tests of their own beside this one.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,9 @@ from gossamer import data
 from gossamer.cli.app import app, commands
 from gossamer.data import recipes
 from gossamer.freezing.passes import graph_passes
-from gossamer.network.operators import operators
 from gossamer.patterns import patterns
 from gossamer.registry import discover
 from gossamer.rules import rules
-from gossamer.runtime import Runtime
 from plugin_files import DATA, PATTERN, RULE
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ REGISTRIES = {
     "data.sets": recipes,
     "cli.commands": commands,
     "freezing.passes": graph_passes,
-    "network.operators": operators,
 }
 
 COMMAND = '''
@@ -68,25 +68,6 @@ def toy(graph, inputs):
     for node in twice:
         graph = graph.without(node.name)
     return Rewritten(graph)
-'''
-
-OPERATOR = '''
-"""x / (1 + abs(x))."""
-
-import numpy as np
-
-from gossamer.network.operators.base import Operator, operator, unset
-
-operator(
-    Operator(
-        "toy",
-        lambda torch, xs, _s, _t: torch.nn.functional.softsign(xs[0]),
-        lambda xs, _s, _t: xs[0] / (1 + np.abs(xs[0])),
-        ulps=2,
-        modules={"torch.nn.Softsign": unset},
-        elementwise=True,
-    )
-)
 '''
 
 
@@ -171,16 +152,3 @@ def test_a_pass(add: Callable[[str, str], None]) -> None:
     add("freezing.passes", REWRITE)
     assert before.count("relu") - nodes(model, x).count("relu") == 1
     torch.testing.assert_close(gs.freeze(model, x)(x), model(x))
-
-
-def test_an_operator(add: Callable[[str, str], None], tmp_path: Path) -> None:
-    """Recognised, saved, loaded, and run without torch."""
-    model = nn.Sequential(nn.Linear(6, 5), nn.Softsign(), nn.Linear(5, 3)).eval()
-    x = torch.randn(2, 6)
-    assert "toy" not in nodes(model, x)
-    add("network.operators", OPERATOR)
-    assert nodes(model, x) == ["toy"]
-    gs.save(gs.freeze(model, x), tmp_path / "net.safetensors")
-    torch.testing.assert_close(gs.load(tmp_path / "net.safetensors")(x), model(x))
-    answer = Runtime(tmp_path / "net.safetensors", exact=False)(x.numpy())
-    torch.testing.assert_close(torch.from_numpy(answer), model(x).detach())
