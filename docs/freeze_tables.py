@@ -125,7 +125,7 @@ def runtime_start(result: dict[str, Any]) -> str:
         ]
         for kind in result["bytes"]
     ]
-    head = ["", "installed", "import", "load the file", "first answer"]
+    head = ["process", "installed", "import", "load the file", "first answer"]
     calls = [
         [batch, *(f"{1e6 * seconds:.1f} us" for seconds in times.values())]
         for batch, times in result["calls"].items()

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READ = [page for page in PAGES if ROOT / "docs" / "decisions" not in page.parents]
-HEADLESS = {
-    "docs/howto/runtime.md",
-    "docs/howto/write-a-kernel.md",
-}  # a table of each still has an empty head
 PRIVATE = re.compile(r"\b(homes?|rooms?|nouns?|wings?|houses?|laws?|rides?|riding)\b", re.IGNORECASE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`]*`")
@@ -41,7 +37,7 @@ def test_prose_leaves_code_out_and_words_in() -> None:
     assert PRIVATE.findall(prose(text)) == ["homes", "room"]
 
 
-@pytest.mark.parametrize("page", [page for page in READ if name_of(page) not in HEADLESS], ids=name_of)
+@pytest.mark.parametrize("page", READ, ids=name_of)
 def test_first_columns_of_tables_have_a_head(page: Path) -> None:
     assert EMPTY_HEAD.findall(FENCE.sub("", page.read_text(encoding="utf-8"))) == []
 
