@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 TOY = Path(__file__).parent / "toys" / "softsign.py"
+
+# What importing the folder does, with one file more in it, before anything else reads the list.
+BESIDE = """
+import shutil, sys
+from pathlib import Path
+import gossamer.network.operators as folder
+from gossamer.registry import discover
+place = Path("beside"); place.mkdir(); shutil.copy(sys.argv[1], place)
+folder.__path__.append(str(place))
+discover(folder.__name__, list(folder.__path__))
+"""
 
 SCRIPT = """
 import numpy as np, torch
@@ -50,12 +58,8 @@ print("taken")
 
 def test_a_toy_operator_is_one_file(tmp_path: Path) -> None:
     """Traced from a module and a call, frozen, saved, read back, run without torch, and passed by constants."""
-    package = tmp_path / "src" / "gossamer"
-    shutil.copytree(ROOT / "src" / "gossamer", package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(TOY, package / "network" / "operators")
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env=os.environ | {"PYTHONPATH": str(package.parent)},
+        [sys.executable, "-c", BESIDE + SCRIPT, str(TOY)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
