@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import subprocess
 import sys
 from importlib import metadata, resources
@@ -37,6 +38,17 @@ def main(script: str) -> None:
         assert HINT in str(error)
     else:
         raise AssertionError("gossamer.sparsify came without torch")
+
+    import numpy as np
+
+    from gossamer.runtime import Runtime
+
+    folder = Path(__file__).parents[1] / "tests" / "data" / "artifacts"
+    row = json.loads((folder / "expected.json").read_text())["int8"]
+    x = np.linspace(-1, 1, int(np.prod(row["input"])), dtype=np.float32).reshape(row["input"])
+    y = Runtime(folder / "int8.safetensors")(x)
+    assert np.allclose(y, np.reshape(row["output"], row["shape"]), rtol=1e-5, atol=1e-5)
+    print(f"a file of {row['input'][1]} inputs ran without torch: {y.shape[0]} answers")
 
     for command in ([script, "--version"], [sys.executable, "-m", "gossamer", "demo"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
