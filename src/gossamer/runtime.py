@@ -19,6 +19,8 @@ from gossamer.network.shapes import Value, follow
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
+    from gossamer.network.graph import Graph
+    from gossamer.network.plan import Plan
 
 __all__ = ["Runtime"]
 
@@ -52,8 +54,11 @@ class Runtime:
     """
 
     def __init__(self, path: str | Path, *, exact: bool = True) -> None:
-        self.graph, self.report = artifact.read(path)
-        self.name, self.exact = Path(path).name, exact
+        self._prepare(*artifact.read(path), Path(path).name, exact)
+
+    def _prepare(self, graph: Graph, report: Plan, name: str, exact: bool) -> None:
+        """Make a network that was read ready to run."""
+        self.graph, self.report, self.name, self.exact = graph, report, name, exact
         rows = zip(self.graph.inputs, self.report.inputs, strict=True)
         self._described = {name: Value(row.dtype, tuple(row.shape)) for name, row in rows}
         known = follow(self.graph, self._described, "load")
@@ -62,6 +67,12 @@ class Runtime:
         self.rounded = tuple(f"{each.node}: {each.what}" for each in found)
         self._programs, self._limits = programs(self.graph, self.report, ARRAYS)
         self._fit = lru_cache(LARGEST_NUMBER_OF_SHAPES)(self._follow)
+
+    def __getstate__(self) -> tuple[Graph, Plan, str, bool]:
+        return self.graph, self.report, self.name, self.exact  # copies build their own calls into the core
+
+    def __setstate__(self, state: tuple[Graph, Plan, str, bool]) -> None:
+        self._prepare(*state)
 
     def _refuse(self, found: list[Difference]) -> None:
         """Say what this network has that arrays do not compute as wanted; raises KernelUnavailable."""

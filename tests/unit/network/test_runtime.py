@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -265,6 +267,20 @@ def test_threads_share_one(net: tuple[Any, Runtime]) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_copies_run_in_other_processes(net: tuple[Any, Runtime], tmp_path: Path) -> None:
+    """A copy holds the network and not the file; it says the same of what is rounded."""
+    x = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
+    for each in (copy.deepcopy(net[1]), copy.copy(net[1]), pickle.loads(pickle.dumps(net[1]))):  # noqa: S301
+        assert np.array_equal(each(x), net[1](x))
+        assert repr(each) == repr(net[1])
+    frozen_to(tmp_path / "net", sparse(), nn.Tanh())
+    rounded = Runtime(tmp_path / "net", exact=False)
+    (tmp_path / "net").unlink()
+    again = pickle.loads(pickle.dumps(rounded))  # noqa: S301
+    assert again.rounded == rounded.rounded
+    assert np.array_equal(again(x), rounded(x))
 
 
 def test_what_is_rounded_is_said(tmp_path: Path) -> None:
