@@ -123,3 +123,40 @@ def test_a_file_with_a_residual_of_another_shape_is_refused(tmp_path):
     save_file(tensors, path, {"gossamer": json.dumps(document)})
     with pytest.raises(FormatError, match="a residual"):
         gs.load(path)
+
+
+class Shifted(nn.Module):
+    """What is added has one row, whatever the batch."""
+
+    def __init__(self, from_input: bool) -> None:
+        super().__init__()
+        self.layer, self.shift = nn.Linear(16, 16), nn.Parameter(torch.randn(1, 16))
+        self.from_input = from_input
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.layer(x) + (x[:1] if self.from_input else self.shift))
+
+
+@pytest.mark.parametrize("from_input", [True, False])
+def test_a_row_for_all_samples_is_no_residual(check_same, from_input):
+    """With an example of one sample it has the shape of the layer's output, and with others it has not."""
+    model = sparse(Shifted(from_input))
+    frozen = gs.freeze(model, torch.randn(1, 16), keep="csr")
+    for batch in (1, 2, 5):
+        check_same(frozen, model, torch.randn(batch, 16))
+
+
+class OneSample(nn.Module):
+    """A model that takes no other batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + x.view(1, 16)
+
+
+def test_a_model_of_one_sample_is_frozen(check_same):
+    model = sparse(OneSample())
+    check_same(gs.freeze(model, torch.randn(1, 16), keep="csr"), model, torch.randn(1, 16))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from gossamer.freezing.passes.base import Rewritten, graph_pass
 from gossamer.network.graph import Call, Graph, Node
 from gossamer.trace.run import run
+from gossamer.trace.trace import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +29,7 @@ def add_residual(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     Returns:
         Rewritten - a layer with a residual has it as second input.
 
-    Cost: where sums follow linear layers, one run of the example.
+    Cost: where sums follow linear layers, one run of the example, and of two of it where it is one sample.
 
     Example:
         >>> import torch
@@ -45,6 +48,17 @@ def _residuals(graph: Graph, inputs: tuple[Any, ...]) -> Graph:
     """Sums of a layer's output and something of the same shape."""
     if len(graph.inputs) > 1 or not any(_sums(graph)):  # a second input may be broadcast over the batch
         return graph
+    alike = _alike(graph, inputs)
+    if inputs[0].shape[0] == 1:  # a summand that is the same for all samples shows at two of them
+        with suppress(*REFUSED):  # a model that takes one sample only
+            alike &= _alike(graph, (torch.cat((inputs[0], inputs[0])),))
+    while found := next((pair for pair in _sums(graph) if pair[1].name in alike), None):
+        graph = _with_residual(graph, *found)
+    return graph
+
+
+def _alike(graph: Graph, inputs: tuple[Any, ...]) -> set[str]:
+    """Nodes whose inputs have the same shape and type."""
     alike: set[str] = set()
 
     def watch(node: Node, given: tuple[Any, ...]) -> None:
@@ -53,9 +67,7 @@ def _residuals(graph: Graph, inputs: tuple[Any, ...]) -> Graph:
             alike.add(node.name)
 
     run(graph, inputs, watch)
-    while found := next((pair for pair in _sums(graph) if pair[1].name in alike), None):
-        graph = _with_residual(graph, *found)
-    return graph
+    return alike
 
 
 def _sums(graph: Graph) -> Iterator[tuple[Node, Node]]:
