@@ -128,6 +128,25 @@ def test_a_layer_that_others_read_keeps_its_norm(check_same):
     check_same(frozen, model, torch.randn(3, 6))
 
 
+def test_a_norm_behind_a_folded_one_is_folded_too(check_same):
+    torch.manual_seed(0)
+    norms = [drawn(nn.BatchNorm1d(6)) for _ in range(2)]
+    model = nn.Sequential(nn.Linear(6, 6), *norms, nn.ReLU(), nn.Linear(6, 2)).eval()
+    frozen = gs.freeze(model, torch.randn(2, 6), keep="csr")
+    assert [node.name for node in frozen.graph.nodes] == ["0", "4"]
+    check_same(frozen, model, torch.randn(3, 6))
+
+
+@pytest.mark.parametrize("missing", [("weight",), ("bias",), ("weight", "bias")])
+def test_a_norm_whose_scale_or_shift_was_taken_out(check_same, missing):
+    model = net()
+    for name in missing:
+        setattr(model[1], name, None)
+    frozen = gs.freeze(model, torch.randn(3, 16), keep="csr")
+    assert [node.name for node in frozen.graph.nodes] == ["0", "3"]
+    check_same(frozen, model, torch.randn(5, 16))
+
+
 def test_a_norm_that_would_overflow_stays():
     model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1, eps=0.0)).eval()
     with torch.no_grad():

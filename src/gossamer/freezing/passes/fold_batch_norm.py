@@ -53,7 +53,8 @@ def fold_batch_norm(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
 
     run(graph, inputs, watch)
     why_not: list[str] = []
-    for norm in norms:
+    for name in [norm.name for norm in norms]:
+        norm = next(node for node in graph.nodes if node.name == name)  # may read the layer by now
         if norm.inputs[0] not in linear:
             continue
         source = next(node for node in graph.nodes if node.name == norm.inputs[0])

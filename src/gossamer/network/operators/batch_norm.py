@@ -82,9 +82,12 @@ def _module(module: Any) -> Read:
     if module.running_mean is None or module.running_var is None:
         raise Unsupported("normalised by the batch itself")
     tensors = {"mean": module.running_mean, "variance": module.running_var}
-    if module.affine:
-        tensors |= {"weight": module.weight, "bias": module.bias}
-    settings = Normalisation(features=module.num_features, eps=float(module.eps), affine=module.affine)
+    scale, shift = module.weight, module.bias  # torch asks for them, not for module.affine; one may be None
+    affine = not (scale is None and shift is None)
+    if affine:
+        scale = shift.new_ones(shift.shape) if scale is None else scale
+        tensors |= {"weight": scale, "bias": scale.new_zeros(scale.shape) if shift is None else shift}
+    settings = Normalisation(features=module.num_features, eps=float(module.eps), affine=affine)
     return settings, tensors
 
 
