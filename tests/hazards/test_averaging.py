@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
 import gossamer as gs
-from gossamer.errors import TopologyError
+from gossamer.errors import SparseEfficiencyWarning, TopologyError
 from strategies import HIDDEN, IN, TRAINED_ON, make_model, train_step
 
 LAYERS = pytest.mark.parametrize("pattern", TRAINED_ON[:7], ids=str)
@@ -166,6 +166,11 @@ RULES = {
 }
 
 
+def sparse_of(model: nn.Module) -> gs.SparseLinear:
+    """The first sparse layer."""
+    return next(module for module in model.modules() if isinstance(module, gs.SparseLinear))
+
+
 def over_an_update(home: str, rule: str, way: str, decay: float = 0.9) -> tuple[nn.Sequential, nn.Module]:
     """A model after four steps and an update, and its average, which saw both topologies."""
     how, pattern = RULES[rule]
@@ -194,6 +199,10 @@ def test_an_average_across_an_update_is_refused(way: str, rule: str, decay: floa
         output(average, torch.randn(2, IN))
     with pytest.raises(TopologyError):
         average.state_dict()
+    with pytest.raises(TopologyError):
+        sparse_of(average).to_dense()
+    with pytest.raises(TopologyError), pytest.warns(SparseEfficiencyWarning):
+        sparse_of(average).weight.sum()
     with pytest.raises(TopologyError):
         gs.freeze(average.module, torch.randn(2, IN))
     x = torch.randn(2, IN)

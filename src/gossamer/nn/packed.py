@@ -65,9 +65,10 @@ class Packed(Indexed):
         """[out_features, in_features]: a dense copy; gradients through it reach ``values``.
 
         Raises:
-            MemoryShortage.
+            MemoryShortage. TopologyError: the values are of other connections, as averages may be.
         Cost: O(dense size) memory and time.
         """
+        self.operands()  # refuses what a product would refuse
         return self.unpacked(self.values)
 
     def unpacked(self, flat: Tensor) -> Tensor:
