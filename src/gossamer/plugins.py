@@ -49,8 +49,11 @@ def load_file(path: str | Path) -> None:
     file = Path(path).resolve()
     if file in _files:
         return
-    if file.suffix != ".py" or not file.is_file():
+    if file.suffix != ".py":
         raise ConfigError("plug-in", expected="a Python file, its name ending in .py", got=str(path))
+    if not file.is_file():
+        got = f"{path}, a folder" if file.is_dir() else f"{path}, which does not exist"
+        raise ConfigError("plug-in", expected="a Python file", got=got)
     module = ModuleType(f"gossamer_plugin_{sha256(str(file).encode()).hexdigest()[:8]}_{file.stem}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module  # dataclasses look their module up

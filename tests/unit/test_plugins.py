@@ -81,12 +81,15 @@ def test_an_interrupt_is_the_users(tmp_path: Path) -> None:
     assert "wander" not in rules
 
 
-@pytest.mark.parametrize("name", ["none.py", "text.txt", "folder.py"])
-def test_what_is_no_python_file_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("none.py", "does not exist"), ("text.txt", r"ending in \.py"), ("folder.py", "a folder")],
+)
+def test_what_is_no_python_file_is_refused(tmp_path: Path, name: str, said: str) -> None:
     """Before anything runs."""
     (tmp_path / "text.txt").write_text(RULE.format(name="wander"))
     (tmp_path / "folder.py").mkdir()
-    with pytest.raises(ConfigError, match="a Python file"):
+    with pytest.raises(ConfigError, match=f"a Python file.*{said}"):
         plugins.load_file(tmp_path / name)
 
 
