@@ -120,6 +120,26 @@ class Twice(nn.Module):
         return self.norm(h) + h
 
 
+class Scaled(nn.Module):
+    """A parameter is read as a value of its own, which no other value goes into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(6, 6), drawn(nn.BatchNorm1d(6))
+        self.scale = nn.Parameter(torch.randn(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.layer(x * self.scale)))
+
+
+def test_a_model_with_a_parameter_of_its_own(check_same):
+    torch.manual_seed(0)
+    model = Scaled().eval()
+    frozen = gs.freeze(model, torch.randn(2, 6), keep="csr")
+    assert "norm" not in [node.name for node in frozen.graph.nodes]
+    check_same(frozen, model, torch.randn(3, 6))
+
+
 def test_a_layer_that_others_read_keeps_its_norm(check_same):
     torch.manual_seed(0)
     model = Twice().eval()

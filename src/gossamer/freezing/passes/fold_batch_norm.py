@@ -49,7 +49,7 @@ def fold_batch_norm(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     dims: dict[str, int] = {}
 
     def watch(node: Node, given: tuple[Any, ...]) -> None:
-        dims[node.name] = given[0].dim() if isinstance(given[0], Tensor) else 0
+        dims[node.name] = given[0].dim() if given and isinstance(given[0], Tensor) else 0
 
     run(graph, inputs, watch)
     why_not: list[str] = []
