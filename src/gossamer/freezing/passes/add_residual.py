@@ -49,9 +49,10 @@ def _residuals(graph: Graph, inputs: tuple[Any, ...]) -> Graph:
     if len(graph.inputs) > 1 or not any(_sums(graph)):  # a second input may be broadcast over the batch
         return graph
     alike = _alike(graph, inputs)
-    if inputs[0].shape[0] == 1:  # a summand that is the same for all samples shows at two of them
+    x = inputs[0]
+    if isinstance(x, Tensor) and x.dim() and x.shape[0] == 1:  # a summand that is the same for all samples shows at two of them
         with suppress(*REFUSED):  # a model that takes one sample only
-            alike &= _alike(graph, (torch.cat((inputs[0], inputs[0])),))
+            alike &= _alike(graph, (torch.cat((x, x)),))
     while found := next((pair for pair in _sums(graph) if pair[1].name in alike), None):
         graph = _with_residual(graph, *found)
     return graph
