@@ -30,10 +30,10 @@ class Fade(Rule):
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> type[Rule]:
+def registered() -> Iterator[type[Rule]]:
     """The toy in the registry, for one test."""
-    monkeypatch.setattr(rules, "_classes", dict(rules._classes))
-    return rules.register("fade")(Fade)
+    yield rules.register("fade")(Fade)
+    rules.remove("fade")
 
 
 def calls(test: Any, rule: type[Rule], tmp_path: Path) -> Iterator[dict[str, Any]]:

@@ -201,7 +201,7 @@ def test_unknown_allocations_and_layers_are_refused_by_name() -> None:
     """With what there is."""
     with pytest.raises(ConfigError, match=r"uniform, er, erk.*'erq'"):
         allocate(MLP, 0.1, "erq")
-    with pytest.raises(ConfigError, match=r"l1, l2, l3.*got l4"):
+    with pytest.raises(ConfigError, match=r"l1, l2, l3.*got 'l4'"):
         allocate(MLP, 0.1, custom={"l4": 0.5})
 
 

@@ -50,7 +50,9 @@ def _residuals(graph: Graph, inputs: tuple[Any, ...]) -> Graph:
         return graph
     alike = _alike(graph, inputs)
     x = inputs[0]
-    if isinstance(x, Tensor) and x.dim() and x.shape[0] == 1:  # a summand that is the same for all samples shows at two of them
+    if (
+        isinstance(x, Tensor) and x.dim() and x.shape[0] == 1
+    ):  # a summand that is the same for all samples shows at two of them
         with suppress(*REFUSED):  # a model that takes one sample only
             alike &= _alike(graph, (torch.cat((x, x)),))
     while found := next((pair for pair in _sums(graph) if pair[1].name in alike), None):
