@@ -102,6 +102,12 @@ class Packed(Indexed):
     @property
     def topology(self) -> Topology:
         """Decoded from the index, on the CPU."""
+        if torch.compiler.is_compiling():  # a tracer would take the arrays in it for tensors
+            decoded: Topology = torch.compiler.disable(self._decoded)()
+            return decoded
+        return self._decoded()
+
+    def _decoded(self) -> Topology:
         on_cpu = {name: tensor.cpu() for name, tensor in self.index.items()}
         return Topology(self.pattern, self.shape, self.pattern.decode(on_cpu, self.grid))
 

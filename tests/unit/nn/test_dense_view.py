@@ -234,3 +234,19 @@ def test_arrays_of_it_are_read_only_too() -> None:
     """NumPy knows arrays that cannot be written to."""
     with pytest.raises(ValueError, match="read-only"):
         layer().weight.detach().numpy()[:] = 1
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute", "ignore:Dynamo does not know"
+)  # where the graph breaks
+@pytest.mark.parametrize("pattern", [gs.FanIn(), gs.Unstructured(), gs.NM(1, 4), gs.Block(2)])
+def test_a_dense_copy_is_made_inside_of_a_compiled_function(pattern):
+    """The graph breaks there; the numbers, and the gradient through it, are the same."""
+    layer = gs.SparseLinear(8, 8, density=0.25 if isinstance(pattern, gs.NM) else 0.5, pattern=pattern)
+    x = torch.randn(3, 8)
+    y = torch.compile(lambda x: x @ layer.to_dense().T, backend="eager")(x)
+    assert torch.equal(y, x @ layer.to_dense().T)
+    y.sum().backward()
+    taken, layer.values.grad = layer.values.grad.clone(), None
+    (x @ layer.to_dense().T).sum().backward()
+    assert torch.equal(taken, layer.values.grad)
