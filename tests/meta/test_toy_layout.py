@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from toy_files import run_beside
 
 TOY = Path(__file__).parent / "toys" / "pairs.py"
-
-# What importing the folder does, with one file more in it, before anything else reads the list.
-BESIDE = """
-import shutil, sys
-from pathlib import Path
-import gossamer.layouts as folder
-from gossamer.registry import discover
-place = Path("beside"); place.mkdir(); shutil.copy(sys.argv[1], place)
-folder.__path__.append(str(place))
-discover(folder.__name__, list(folder.__path__))
-"""
 
 SCRIPT = """
 import numpy as np, torch
@@ -105,11 +94,4 @@ print("taken")
 
 def test_a_toy_layout_is_one_file(tmp_path: Path) -> None:
     """Held, checked, computed, trained, frozen, saved and read back, without an edit elsewhere."""
-    done = subprocess.run(
-        [sys.executable, "-c", BESIDE + SCRIPT, str(TOY)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.strip().endswith("taken"), done.stderr[-3000:]
+    run_beside("gossamer.layouts", TOY, SCRIPT, tmp_path)

@@ -27,9 +27,8 @@ from gossamer.layouts.kernel_side import (
 from gossamer.layouts.ranges import DAMAGED, ascending, within
 
 GROUPS = (8, 4, 2, 1)
-PADDING = (
-    0.25  # zeros that may be added, as a share of the connections, where a removed input left fan-ins uneven
-)
+# Zeros that may be added, as a share of the connections, where a removed input left fan-ins uneven.
+PADDING = 0.25
 FOUR = Rates(
     "fanin:4",
     linear=(0.201, 0.315, 0.445, 1.7, 6.98),
