@@ -140,7 +140,7 @@ gs_status gs_check_call(gs_call& call, gs_operation op) {
   if (status != GS_OK) return status;
   if (call.batch < 0 || call.batch > INT64_MAX / 64) return GS_SIZE;
   if (!(kDefined[op] >> call.w.layout & 1)) return GS_LAYOUT;
-  if (op == GS_OP_LINEAR && (call.activation < GS_IDENTITY || call.activation > GS_LEAKY_RELU)) return GS_SIZE;
+  if (op == GS_OP_LINEAR && (call.activation < GS_IDENTITY || call.activation > GS_GELU_TANH)) return GS_SIZE;
   if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
   if (op != GS_OP_LINEAR && (status = check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;
   if (op == GS_OP_LINEAR && (status = check_residual(call)) != GS_OK) return status;

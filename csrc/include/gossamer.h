@@ -23,7 +23,7 @@ extern "C" {
 #define GS_API __attribute__((visibility("default")))
 #endif
 
-#define GS_ABI_VERSION 5
+#define GS_ABI_VERSION 6
 
 typedef enum gs_status {
   GS_OK = 0,
@@ -41,8 +41,12 @@ typedef enum gs_status {
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3 } gs_dtype;
-/* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. */
-typedef enum gs_activation { GS_IDENTITY = 0, GS_RELU = 1, GS_LEAKY_RELU = 2 } gs_activation;
+/* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
+ * the error function. NaN stays NaN. */
+typedef enum gs_activation {
+  GS_IDENTITY = 0, GS_RELU = 1, GS_LEAKY_RELU = 2, GS_RELU6 = 3, GS_SILU = 4, GS_HARDSWISH = 5, GS_HARDSIGMOID = 6,
+  GS_SIGMOID = 7, GS_TANH = 8, GS_ELU = 9, GS_GELU = 10, GS_GELU_TANH = 11
+} gs_activation;
 typedef enum gs_isa_id { GS_ISA_AUTO = -1, GS_ISA_SCALAR = 0, GS_ISA_AVX2 = 1, GS_ISA_AVX512 = 2, GS_ISA_NEON = 3 } gs_isa_id;
 
 /* Runs task(b, e, ctx) over disjoint parts of [begin, end), parts of at least `grain`, and returns when all are done;
@@ -103,7 +107,7 @@ typedef struct gs_call {
   gs_panel grad;            /* [n_out, batch] */
   const void* bias;         /* [n_out] or null */
   int64_t activation;       /* gs_activation, applied last */
-  double slope;             /* of GS_LEAKY_RELU */
+  double slope;             /* of GS_LEAKY_RELU and GS_ELU */
   gs_panel residual;        /* [n_out, batch] that is added before the activation, batch_stride 1, apart from out; or null data */
   void* out;                /* see each operation */
   int64_t out_stride;       /* elements between rows of out, >= batch */

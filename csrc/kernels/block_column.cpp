@@ -191,7 +191,7 @@ template <class T, class W, class I> void rows(const Job& job, int64_t r0, int64
     T sums[kTallest] = {};
     row_sums<T, W, I>({static_cast<const T*>(job.x), static_cast<const I*>(w.cols) + row.first,
                     static_cast<const W*>(w.values) + row.first * w.group * w.tile, row.count, w.group, w.tile}, sums);
-    for (int64_t s = 0; s < w.group; ++s) finish<T>(call, r * w.group + s, 0, sums[s]);
+    finish_column<T>(call, r * w.group, w.group, 0, sums);
   }
 }
 

@@ -39,7 +39,7 @@ template <class W> void four_rows(const gs_call& call, int64_t r, int64_t count)
     for (int q = 0; q < kRows; ++q) s[q] += v * load_values_part(w[q] + i, n - i);
   float y[4] = {};
   add_sums(s, y);
-  for (int q = 0; q < count; ++q) finish<float>(call, r + q, 0, y[q]);
+  finish_column<float>(call, r, count, 0, y);
 }
 
 // Features begin .. end of one row: where they are stored, or widened into `room`.

@@ -112,8 +112,8 @@ struct Job {
   const void* x;  // contiguous features
 };
 
-template <class T> GS_INLINE void write(const gs_call& call, int64_t first, const T* sums, int count) {
-  for (int g = 0; g < count; ++g) finish<T>(call, first + g, 0, sums[g]);
+template <class T> GS_INLINE void write(const gs_call& call, int64_t first, T* sums, int count) {
+  finish_column<T>(call, first, count, 0, sums);
 }
 
 template <class T, class W, int G> void rows(const gs_call& call, const T* x, int64_t r0, int64_t r1) {

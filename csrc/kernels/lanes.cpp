@@ -99,8 +99,9 @@ template <class W> void groups(const gs_call& call, const float* x, int64_t colu
   for (int64_t g = g0; g < g1; ++g) {
     const W* values = static_cast<const W*>(w.values) + g * tiles * n * 8;
     const uint8_t* offset = static_cast<const uint8_t*>(w.cols) + g * tiles * n * 8;
-    const f32l y = sums<W>(x, values, offset, tiles, n, w.tile);
-    for (int64_t i = 0; i < least(8, w.n_out - g * 8); ++i) finish<float>(call, g * 8 + i, column, y[i]);
+    float y[8];
+    *reinterpret_cast<f32lu*>(y) = sums<W>(x, values, offset, tiles, n, w.tile);
+    finish_column<float>(call, g * 8, least(8, w.n_out - g * 8), column, y);
   }
 }
 

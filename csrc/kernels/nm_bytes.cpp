@@ -154,8 +154,8 @@ struct Steps {
 void finish_block(const gs_call& call, int64_t row, int64_t column, const int32_t* sum, float step) {
   float y[kNeurons];
   for (int i = 0; i < kNeurons; ++i) y[i] = static_cast<float>(sum[i]) * step;
-  if (call.w.n_out - row >= kNeurons) finish_column(call, row, kNeurons, column, y);
-  else finish_column(call, row, call.w.n_out - row, column, y);
+  if (call.w.n_out - row >= kNeurons) finish_column<float>(call, row, kNeurons, column, y);
+  else finish_column<float>(call, row, call.w.n_out - row, column, y);
 }
 
 // Blocks b0 .. b1 for C batch columns from `column` on.

@@ -11,6 +11,7 @@ int32_t scattered_for(int64_t begin, int64_t end, int64_t grain, void (*task)(in
 int32_t failing_for(int64_t, int64_t, int64_t, void (*)(int64_t, int64_t, void*), void*) { return 1; }
 
 int main() {
+  test_activate();
   test_products();
   test_refusals();
   test_chain();

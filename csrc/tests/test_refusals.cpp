@@ -39,7 +39,7 @@ void calls() {
   refuses(GS_SIZE, [](Good& g) { g.call.w.group = 2; });
   refuses(GS_SIZE, [](Good& g) { g.call.w.n_out = -1; });
   refuses(GS_SIZE, [](Good& g) { g.call.w.n_in = int64_t(1) << 31; });
-  refuses(GS_SIZE, [](Good& g) { g.call.activation = 7; });
+  refuses(GS_SIZE, [](Good& g) { g.call.activation = GS_GELU_TANH + 1; });
   refuses(GS_OK, [](Good& g) { g.call.residual = {g.x, 2, 1}; });
   refuses(GS_SIZE, [](Good& g) { g.call.residual = {g.x, 1, 2}; });
   refuses(GS_DTYPE, [](Good& g) { g.call.w.narrow = GS_F64; });

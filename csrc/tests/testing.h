@@ -74,6 +74,7 @@ bool has(gs_operation operation, int64_t layout, int64_t type);
 // Says that a product was compared with its reference; test_kernels asks for each row and set.
 void compared(gs_operation operation, const gs_call& call);
 
+void test_activate();
 void test_products();
 void test_refusals();
 void test_chain();

@@ -1,0 +1,52 @@
+// The activations of gs_activation on vectors. A number becomes the same bits wherever it stands in a vector, and whatever
+// stands beside it: every call but ReLUs goes through one function.
+#ifndef GOSSAMER_ACTIVATE_H
+#define GOSSAMER_ACTIVATE_H
+
+#include "gossamer.h"
+#include "vec.h"
+
+namespace gs {
+namespace GS_SET {
+
+// y[0 .. n) in place, any activation.
+template <class T> void activate_called(int64_t kind, T slope, vec<T>* y, int64_t n);
+extern template void activate_called<float>(int64_t, float, f32v*, int64_t);
+extern template void activate_called<double>(int64_t, double, f64v*, int64_t);
+
+// Those of two instructions where they are needed, the others by a call.
+template <class T, int V> GS_INLINE void activate(int64_t kind, double slope, vec<T> (&y)[V]) {
+  if (kind == GS_IDENTITY) return;
+  if (kind == GS_RELU) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) y[v] = relu<T>(y[v]);
+  } else if (kind == GS_LEAKY_RELU) {
+    const vec<T> by = splat<T>(static_cast<T>(slope));
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) y[v] = y[v] < vec<T>{} ? y[v] * by : y[v];
+  } else {
+    activate_called<T>(kind, static_cast<T>(slope), y, V);
+  }
+}
+
+// n numbers side by side, in place.
+template <class T> GS_INLINE void activate_all(int64_t kind, double slope, T* y, int64_t n) {
+  const T by = static_cast<T>(slope);
+  if (kind == GS_IDENTITY) return;
+  if (kind == GS_RELU)
+    for (int64_t i = 0; i < n; ++i) y[i] = y[i] < 0 ? 0 : y[i];
+  else if (kind == GS_LEAKY_RELU)
+    for (int64_t i = 0; i < n; ++i) y[i] = y[i] < 0 ? y[i] * by : y[i];
+  else
+    for (int64_t i = 0; i < n; i += Vec<T>::lanes) {
+      const int64_t size = n - i < Vec<T>::lanes ? n - i : Vec<T>::lanes;
+      vec<T> v = load_part<T>(y + i, size);
+      activate_called<T>(kind, by, &v, 1);
+      store_part<T>(y + i, v, size);
+    }
+}
+
+}  // namespace GS_SET
+}  // namespace gs
+
+#endif
