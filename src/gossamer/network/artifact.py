@@ -169,7 +169,7 @@ def _body(part: LinearPart | CallPart, arrays: dict[str, Array]) -> Call | Layer
             "load", expected=f"an operator among linear, {', '.join(sorted(operators))}", got=repr(part.op)
         )
     entry = operators[part.op]
-    if len(part.inputs) != entry.arity:
+    if entry.arity is not None and len(part.inputs) != entry.arity:
         raise FormatError(f"load {part.name}", expected=f"{entry.arity} inputs", got=str(len(part.inputs)))
     settings = parse(entry.settings, part.settings, f"load {part.name}")
     entry.check(settings, arrays)

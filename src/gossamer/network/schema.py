@@ -51,7 +51,7 @@ class CallPart(_Part):
 
     op: Name
     name: Name
-    inputs: Annotated[list[Name], Field(min_length=1, max_length=8)]
+    inputs: Annotated[list[Name], Field(min_length=1, max_length=64)]
     settings: dict[Name, JsonValue] = Field(max_length=32)
     tensors: Annotated[list[Name], Field(max_length=8)]
 

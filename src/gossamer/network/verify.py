@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gossamer.network.plan import InputPlan, Plan
 
 DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
-LARGEST_SAMPLE = 1 << 56  # numbers: more cannot be addressed
+LARGEST_SAMPLE = 1 << 31  # numbers of one value: borders and upsampling must not ask for unbounded memory
 
 
 def check_graph(document: Document) -> None:
@@ -152,7 +152,7 @@ def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
         inputs: what the example was; its first dimension is the batch, where an input has more than one.
 
     Raises:
-        FormatError: two nodes that do not fit each other.
+        FormatError: two nodes that do not fit each other, or a value that is too large.
 
     Cost: O(nodes); nothing is computed.
     """
@@ -160,9 +160,9 @@ def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
     for name, described in zip(graph.inputs, inputs, strict=True):
         if described.dtype not in DTYPES:
             raise FormatError("load", expected=f"inputs of {', '.join(DTYPES)}", got=repr(described.dtype))
-        if prod(size or 1 for size in described.shape[1:]) > LARGEST_SAMPLE:
-            got = str(described.shape)
-            raise FormatError(f"load {name}", expected="an input that memory can hold", got=got)
         shape = described.shape if len(described.shape) < 2 else [0, *described.shape[1:]]
         values[name] = Value(described.dtype, tuple(shape))
-    follow(graph, values, "load", FormatError)
+    for name, value in follow(graph, values, "load", FormatError).items():
+        if prod(size or 1 for size in value.shape) > LARGEST_SAMPLE:
+            got = str(list(value.shape))
+            raise FormatError(f"load {name}", expected="values that memory can hold", got=got)

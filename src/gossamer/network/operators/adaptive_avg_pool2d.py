@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gossamer.network.operators.base import Operator, Settings, Shape, operator
+import numpy as np
+
+from gossamer.network.operators.base import Inputs, Operator, Settings, Shape, Tensors, Unsupported, operator
 from gossamer.network.operators.spatial import Pair, images, pair
 
 
@@ -18,14 +20,31 @@ def _shape(shapes: tuple[Shape, ...], settings: Output) -> Shape:
     return (*images(shapes)[:2], *settings.size)
 
 
+def _arrays(xs: Inputs, s: Output, _held: Tensors) -> Any:
+    """Sums along columns, then along rows, then the means."""
+    (y,) = xs
+    for axis, wanted in ((3, s.size[1]), (2, s.size[0])):
+        size = y.shape[axis]
+        along = np.moveaxis(y, axis, -1)
+        windows = [(at * size // wanted, -(-(at + 1) * size // wanted)) for at in range(wanted)]
+        means = [along[..., first:last].sum(-1) / y.dtype.type(last - first) for first, last in windows]
+        y = np.moveaxis(np.stack(means, -1), -1, axis)
+    return y
+
+
 def _call(output_size: Any) -> Output:
-    return Output(size=pair(output_size))
+    size = pair(output_size)
+    if None in size:
+        raise Unsupported("a size that is that of the input")
+    return Output(size=size)
 
 
 operator(
     Operator(
         "adaptive_avg_pool2d",
         lambda torch, xs, s, _t: torch.nn.functional.adaptive_avg_pool2d(xs[0], s.size),
+        _arrays,
+        ulps=8,
         settings=Output,
         modules={"torch.nn.AdaptiveAvgPool2d": lambda m: (_call(m.output_size), {})},
         calls={"torch.nn.functional.adaptive_avg_pool2d": _call},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gossamer.network.operators.base import Inputs, Operator, Read, Tensors, Unsupported, operator
-from gossamer.network.operators.spatial import Pool, pair, pooled
+from gossamer.network.operators.spatial import Pool, pair, pooled, slid
 
 
 class AvgPool(Pool):
@@ -17,6 +19,20 @@ class AvgPool(Pool):
 def _tensors(torch: Any, xs: Inputs, s: AvgPool, _held: Tensors) -> Any:
     pool = torch.nn.functional.avg_pool2d
     return pool(xs[0], s.kernel, s.stride, s.padding, s.ceil_mode, s.count_include_pad)
+
+
+def _arrays(xs: Inputs, s: AvgPool, _held: Tensors) -> Any:
+    (x,) = xs
+    sums = slid(x, s, 0, np.add)
+    rows, columns = (_counts(x.shape[2 + at], sums.shape[2 + at], s, at) for at in (0, 1))
+    return sums / (rows[:, None] * columns).astype(x.dtype)
+
+
+def _counts(size: int, wanted: int, s: AvgPool, at: int) -> Any:
+    """[wanted]: how many places of each window count along one side."""
+    first = np.arange(wanted) * s.stride[at] - s.padding[at]
+    border = s.padding[at] if s.count_include_pad else 0
+    return np.minimum(first + s.kernel[at], size + border) - np.maximum(first, -border)
 
 
 def _call(
@@ -47,6 +63,8 @@ operator(
     Operator(
         "avg_pool2d",
         _tensors,
+        _arrays,
+        ulps=8,
         settings=AvgPool,
         modules={"torch.nn.AvgPool2d": _module},
         calls={"torch.nn.functional.avg_pool2d": _call},

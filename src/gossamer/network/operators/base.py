@@ -90,7 +90,9 @@ class Operator:
         shapes: settings -> name and shape of each tensor.
         shape: (shapes of the inputs, settings) -> that of the result; raises ValueError where they do not fit.
         dtype: dtypes of the inputs -> that of the result, likewise.
-        arity: int - number of inputs.
+        parts: name of a function or method that gives several values -> how to read the settings of one of them from
+            its number and the other arguments.
+        arity: int - number of inputs; None: one or more, which torch takes as one list.
         elementwise: bool - acts on every number alike, so a constant stays a constant; takes no tensors.
     """
 
@@ -105,7 +107,8 @@ class Operator:
     shapes: Callable[[Any], dict[str, Shape]] = lambda _settings: {}
     shape: Callable[[tuple[Shape, ...], Any], Shape] = alike
     dtype: Callable[[tuple[str, ...]], str] = floating
-    arity: int = 1
+    parts: Mapping[str, Callable[..., Settings]] = field(default_factory=dict)
+    arity: int | None = 1
     elementwise: bool = False
 
     def compute(self, inputs: Inputs, settings: Any, tensors: Tensors) -> Any:

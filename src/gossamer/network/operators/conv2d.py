@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+import numpy as np
 
 from gossamer.network.operators.base import (
     Border,
@@ -39,6 +41,26 @@ def _tensors(torch: Any, xs: Inputs, s: Convolution, tensors: Tensors) -> Any:
     x = xs[0] if s.mode == "zeros" else functional.pad(xs[0], s.border, mode=s.mode)
     around = (s.stride, s.padding, s.dilation, s.groups)
     return functional.conv2d(x, tensors["weight"], tensors.get("bias"), *around)
+
+
+IN_NUMPY: Final = {"zeros": "constant", "circular": "wrap", "reflect": "reflect", "replicate": "edge"}
+
+
+def _arrays(xs: Inputs, s: Convolution, tensors: Tensors) -> Any:
+    """One product of matrices for each place of the kernel and each group."""
+    (x,), weight = xs, tensors["weight"]
+    batch, _, *sides = _shape((x.shape,), s)
+    left, right, top, bottom = s.border if s.mode != "zeros" else (s.padding[1],) * 2 + (s.padding[0],) * 2
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), mode=IN_NUMPY[s.mode])  # type: ignore[call-overload]
+    grouped = x.reshape(batch, s.groups, -1, *x.shape[2:])
+    weight = weight.reshape(s.groups, -1, *weight.shape[1:])
+    y = np.zeros((batch, s.groups, weight.shape[1], sides[0] * sides[1]), x.dtype)
+    steps = [slice(0, (size - 1) * step + 1, step) for size, step in zip(sides, s.stride, strict=True)]
+    for row, column in np.ndindex(*s.kernel):
+        seen = grouped[:, :, :, row * s.dilation[0] :, column * s.dilation[1] :][..., steps[0], steps[1]]
+        y += weight[None, :, :, :, row, column] @ seen.reshape(*seen.shape[:3], -1)
+    y = y.reshape(batch, s.out_channels, *sides)
+    return y + tensors["bias"][:, None, None] if s.bias else y
 
 
 def _shapes(s: Convolution) -> dict[str, Shape]:
@@ -110,6 +132,8 @@ operator(
     Operator(
         "conv2d",
         _tensors,
+        _arrays,
+        ulps=64,
         settings=Convolution,
         modules={"torch.nn.Conv2d": _dense, "gossamer.nn.MaskedConv2d": _masked},
         shapes=_shapes,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from gossamer.network.operators.base import Inputs, Operator, Read, Shape, Tensors, Unsupported, operator
-from gossamer.network.operators.spatial import Pair, Pool, pair, pooled
+from gossamer.network.operators.spatial import Pair, Pool, pair, pooled, slid
 
 
 class MaxPool(Pool):
@@ -17,6 +19,15 @@ class MaxPool(Pool):
 def _tensors(torch: Any, xs: Inputs, s: MaxPool, _held: Tensors) -> Any:
     pool = torch.nn.functional.max_pool2d
     return pool(xs[0], s.kernel, s.stride, s.padding, s.dilation, s.ceil_mode)
+
+
+def _larger(first: Any, second: Any) -> Any:
+    """NaN where one is; of two zeros the first, as in torch."""
+    return np.where((second > first) | np.isnan(second), second, first)
+
+
+def _arrays(xs: Inputs, s: MaxPool, _held: Tensors) -> Any:
+    return slid(xs[0], s, -np.inf, _larger, s.dilation)
 
 
 def _shape(shapes: tuple[Shape, ...], settings: MaxPool) -> Shape:
@@ -51,6 +62,7 @@ operator(
     Operator(
         "max_pool2d",
         _tensors,
+        _arrays,
         settings=MaxPool,
         modules={"torch.nn.MaxPool2d": _module},
         calls={"torch.nn.functional.max_pool2d": _call, "torch.max_pool2d": _call},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
+
+import numpy as np
 
 from gossamer.network.operators.base import Border, Settings, Shape, Step
 
@@ -60,3 +63,34 @@ def _windows(size: int, kernel: int, step: int, border: int, dilation: int, *, c
     if count < 1:
         raise ValueError(f"a window of {reach} in {size + 2 * border}")
     return count
+
+
+def slid(x: Any, s: Pool, rest: Any, take: Any, dilation: tuple[int, int] = (1, 1)) -> Any:
+    """Every window's numbers taken together, along columns and then along rows.
+
+    Args:
+        x: [batch, channels, height, width].
+        s: Pool.
+        rest: the number of the border.
+        take: (two arrays) -> array.
+        dilation: between the numbers of a window.
+
+    Returns:
+        [batch, channels, ...].
+
+    Example:
+        >>> slid(np.ones((1, 1, 2, 4)), Pool(kernel=(2, 2), stride=(2, 2)), 0, np.add).tolist()
+        [[[[4.0, 4.0]]]]
+    """
+    sides = pooled((x.shape,), s, dilation)[2:]
+    for axis in (3, 2):
+        at = axis - 2
+        reach = (sides[at] - 1) * s.stride[at] + dilation[at] * (s.kernel[at] - 1) + 1
+        behind = max(0, reach - s.padding[at] - x.shape[axis])  # a last window may end outside of the border
+        border = [(0, 0)] * 4
+        border[axis] = (s.padding[at], behind)
+        padded = np.moveaxis(np.pad(x, border, constant_values=rest), axis, 0)
+        ends = range(0, dilation[at] * s.kernel[at], dilation[at])
+        parts = (padded[first : first + (sides[at] - 1) * s.stride[at] + 1 : s.stride[at]] for first in ends)
+        x = np.moveaxis(reduce(take, parts), 0, axis)
+    return x

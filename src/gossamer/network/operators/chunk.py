@@ -1,0 +1,64 @@
+"""One of the equal parts of a value along one dimension, as ``torch.chunk`` gives them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from gossamer.network.operators.base import Axis, Inputs, Operator, Settings, Shape, Step, Tensors, operator
+
+
+class Chunk(Settings):
+    """How many parts, along which dimension, and which of them; a negative one is counted from the last."""
+
+    chunks: Step
+    dim: Axis = 0
+    number: Annotated[int, Field(ge=-1024, le=1023)]
+
+
+def place(shape: Shape, s: Chunk) -> tuple[int, int, int]:
+    """(dimension, start, stop): the parts are equal but the last, and may be fewer than asked for.
+
+    Example:
+        >>> place((2, 7, 4), Chunk(chunks=3, dim=1, number=-1)), place((2, 6), Chunk(chunks=2, dim=-1, number=0))
+        ((1, 6, 7), (1, 0, 3))
+    """
+    n = len(shape)
+    if not -n <= s.dim < n:
+        raise ValueError(f"dimension {s.dim} of {n}")
+    dim = s.dim % n
+    size = shape[dim]
+    each = -(-size // s.chunks)
+    count = -(-size // each) if each else s.chunks
+    if not -count <= s.number < count:
+        raise ValueError(f"part {s.number} of {count}")
+    start = s.number % count * each
+    return dim, start, min(size, start + each)
+
+
+def _shape(shapes: tuple[Shape, ...], s: Chunk) -> Shape:
+    dim, start, stop = place(shapes[0], s)
+    return (*shapes[0][:dim], stop - start, *shapes[0][dim + 1 :])
+
+
+def _arrays(xs: Inputs, s: Chunk, _held: Tensors) -> Any:
+    dim, start, stop = place(xs[0].shape, s)
+    return xs[0][(slice(None),) * dim + (slice(start, stop),)]
+
+
+def _part(number: int, chunks: int, dim: int = 0) -> Chunk:
+    return Chunk(chunks=chunks, dim=dim, number=number)
+
+
+operator(
+    Operator(
+        "chunk",
+        lambda torch, xs, s, _t: torch.chunk(xs[0], s.chunks, s.dim)[s.number],
+        _arrays,
+        settings=Chunk,
+        parts=dict.fromkeys(("torch.chunk", ".chunk"), _part),
+        shape=_shape,
+        dtype=lambda dtypes: dtypes[0],
+    )
+)

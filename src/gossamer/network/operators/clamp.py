@@ -1,0 +1,61 @@
+"""Numbers kept between two bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gossamer.network.operators.base import (
+    Inputs,
+    Number,
+    Operator,
+    Read,
+    Settings,
+    Tensors,
+    Unsupported,
+    operator,
+)
+
+
+class Bounds(Settings):
+    """The smallest and the largest number of a result; None: no bound."""
+
+    low: Number | None
+    high: Number | None
+
+
+def bounds(min: Any = None, max: Any = None) -> Bounds:  # noqa: A002 (as torch.clamp has them)
+    """The settings of a call."""
+    if min is None and max is None:
+        raise Unsupported("no bounds")
+    low, high = (None if bound is None else float(bound) for bound in (min, max))
+    return Bounds(low=low, high=high)
+
+
+def _hard(min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Bounds:  # noqa: ARG001 (never in place)
+    return bounds(min_val, max_val)
+
+
+def _module(module: Any) -> Read:
+    return bounds(module.min_val, module.max_val), {}
+
+
+def _arrays(xs: Inputs, s: Bounds, _held: Tensors) -> Any:
+    (y,) = xs
+    y = y if s.low is None else np.where(y < s.low, y.dtype.type(s.low), y)
+    return y if s.high is None else np.where(y > s.high, y.dtype.type(s.high), y)
+
+
+operator(
+    Operator(
+        "clamp",
+        lambda torch, xs, s, _t: torch.clamp(xs[0], s.low, s.high),
+        _arrays,
+        settings=Bounds,
+        modules={"torch.nn.Hardtanh": _module},
+        calls=dict.fromkeys(("torch.clamp", "torch.clip", ".clamp", ".clip", ".clamp_", ".clip_"), bounds)
+        | {"torch.nn.functional.hardtanh": _hard},
+        elementwise=True,
+    )
+)

@@ -1,0 +1,51 @@
+"""Values side by side along one dimension."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gossamer.network.operators.base import Axis, Inputs, Operator, Settings, Shape, Tensors, operator
+from gossamer.network.operators.together import promoted
+
+
+class Along(Settings):
+    """The dimension."""
+
+    dim: Axis = 0
+
+
+def _shape(shapes: tuple[Shape, ...], settings: Along) -> Shape:
+    """All sizes are equal but those along the dimension, which add up.
+
+    Example:
+        >>> _shape(((0, 3, 5), (0, 4, 5)), Along(dim=-2))
+        (0, 7, 5)
+    """
+    first, n = shapes[0], len(shapes[0])
+    if not -n <= settings.dim < n:
+        raise ValueError(f"dimension {settings.dim} of {n}")
+    at = settings.dim % n
+    if any((*shape[:at], *shape[at + 1 :]) != (*first[:at], *first[at + 1 :]) for shape in shapes):
+        raise ValueError(f"{[list(shape) for shape in shapes]} side by side along dimension {settings.dim}")
+    return (*first[:at], sum(shape[at] for shape in shapes), *first[at + 1 :])
+
+
+def _arrays(xs: Inputs, settings: Along, _held: Tensors) -> Any:
+    dtype = promoted(tuple(x.dtype.name for x in xs))
+    return np.concatenate([x.astype(dtype, copy=False) for x in xs], axis=settings.dim)
+
+
+operator(
+    Operator(
+        "concatenate",
+        lambda torch, xs, s, _t: torch.cat(xs, s.dim),
+        _arrays,
+        settings=Along,
+        calls=dict.fromkeys(("torch.cat", "torch.concat", "torch.concatenate"), Along),
+        shape=_shape,
+        dtype=promoted,
+        arity=None,
+    )
+)

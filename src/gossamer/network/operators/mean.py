@@ -1,0 +1,67 @@
+"""The mean over dimensions, such as height and width."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from gossamer.network.operators.base import (
+    Axis,
+    Inputs,
+    Operator,
+    Settings,
+    Shape,
+    Tensors,
+    Unsupported,
+    operator,
+)
+
+
+class Over(Settings):
+    """The dimensions, and whether they stay, with size one."""
+
+    dims: Annotated[tuple[Axis, ...], Field(min_length=1, max_length=8)]
+    keepdim: bool = False
+
+
+def _shape(shapes: tuple[Shape, ...], settings: Over) -> Shape:
+    """Without the dimensions, or with ones in their place.
+
+    Example:
+        >>> _shape(((2, 3, 4, 5),), Over(dims=(2, -1))), _shape(((2, 3),), Over(dims=(0,), keepdim=True))
+        ((2, 3), (1, 3))
+    """
+    (shape,) = shapes
+    n = len(shape)
+    if any(not -n <= dim < n for dim in settings.dims):
+        raise ValueError(f"dimensions {list(settings.dims)} of {n}")
+    gone = {dim % n for dim in settings.dims}
+    if len(gone) < len(settings.dims):
+        raise ValueError(f"dimensions {list(settings.dims)}, one of them twice")
+    if settings.keepdim:
+        return tuple(1 if at in gone else size for at, size in enumerate(shape))
+    return tuple(size for at, size in enumerate(shape) if at not in gone)
+
+
+def _call(dim: Any, keepdim: bool = False, dtype: Any = None) -> Over:
+    if dtype is not None:
+        raise Unsupported("a dtype of its own")
+    return Over(dims=tuple(dim) if isinstance(dim, (tuple, list)) else (dim,), keepdim=keepdim)
+
+
+def _arrays(xs: Inputs, s: Over, _held: Tensors) -> Any:
+    return xs[0].mean(axis=s.dims, keepdims=s.keepdim, dtype=xs[0].dtype)
+
+
+operator(
+    Operator(
+        "mean",
+        lambda torch, xs, s, _t: torch.mean(xs[0], s.dims, s.keepdim),
+        _arrays,
+        ulps=8,
+        settings=Over,
+        calls=dict.fromkeys(("torch.mean", ".mean"), _call),
+        shape=_shape,
+    )
+)

@@ -1,0 +1,75 @@
+"""A border of one number around the last dimensions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from gossamer.network.operators.base import (
+    Border,
+    Inputs,
+    Number,
+    Operator,
+    Read,
+    Settings,
+    Shape,
+    Tensors,
+    Unsupported,
+    operator,
+)
+
+
+class Around(Settings):
+    """The number, and how often it stands before and behind: of the last dimension, then of the one before, ..."""
+
+    border: Annotated[tuple[Border, ...], Field(min_length=2, max_length=8)]
+    value: Number = 0.0
+
+
+def _sides(n: int, settings: Around) -> list[tuple[int, int]]:
+    """(before, behind) of each dimension, in the order of the shape."""
+    given = list(zip(settings.border[::2], settings.border[1::2], strict=False))
+    if len(settings.border) % 2 or len(given) > n:
+        raise ValueError(f"a border of {len(settings.border)} numbers around {n} dimensions")
+    return [(0, 0)] * (n - len(given)) + given[::-1]
+
+
+def _shape(shapes: tuple[Shape, ...], settings: Around) -> Shape:
+    """Every size grows by its border.
+
+    Example:
+        >>> _shape(((0, 3, 8, 8),), Around(border=(1, 2, 0, 0, 4, 4)))
+        (0, 11, 8, 11)
+    """
+    (shape,) = shapes
+    sides = _sides(len(shape), settings)
+    return tuple(size + before + behind for size, (before, behind) in zip(shape, sides, strict=True))
+
+
+def _call(pad: Any, mode: str = "constant", value: float | None = None) -> Around:
+    if mode != "constant":
+        raise Unsupported(f"mode {mode!r}")
+    return Around(border=tuple(pad), value=value or 0.0)
+
+
+def _module(module: Any) -> Read:
+    return Around(border=tuple(module.padding), value=float(module.value)), {}
+
+
+def _arrays(xs: Inputs, s: Around, _held: Tensors) -> Any:
+    return np.pad(xs[0], _sides(xs[0].ndim, s), constant_values=xs[0].dtype.type(s.value))
+
+
+operator(
+    Operator(
+        "pad",
+        lambda torch, xs, s, _t: torch.nn.functional.pad(xs[0], s.border, value=s.value),
+        _arrays,
+        settings=Around,
+        modules=dict.fromkeys(("torch.nn.ZeroPad2d", "torch.nn.ConstantPad2d"), _module),
+        calls={"torch.nn.functional.pad": _call},
+        shape=_shape,
+    )
+)
