@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gossamer.layouts import Encoded
     from gossamer.layouts.arrays import Array
     from gossamer.layouts.connections import Connections
+    from gossamer.layouts.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -50,24 +51,26 @@ class Choice:
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer while it is being frozen.
+    """A linear layer or a convolution while it is being frozen.
 
     Args:
         connections: Connections - what it computes; its bias too.
         activation: None, "relu" or "leaky_relu", applied last.
         slope: float - of a leaky ReLU.
         flat: bool - takes [batch, in_features] only, for what was folded into it tells more dimensions apart.
+        geometry: Geometry of a convolution, whose connections are those of its matrix; None: a linear layer.
     """
 
     connections: Connections
     activation: str | None = None
     slope: float = 0.0
     flat: bool = False
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A frozen linear layer: one form for every layout that was chosen.
+    """A frozen linear layer or convolution: one form for every layout that was chosen.
 
     Args:
         shape: (int, int) - out_features, in_features.
@@ -78,6 +81,7 @@ class Layer:
         choices: one for each batch class.
         slope: float - of a leaky ReLU.
         flat: bool - takes [batch, in_features] only.
+        geometry: Geometry of a convolution, whose shape is that of its matrix; None: a linear layer.
     """
 
     shape: tuple[int, int]
@@ -88,6 +92,7 @@ class Layer:
     choices: tuple[Choice, ...]
     slope: float = 0.0
     flat: bool = False
+    geometry: Geometry | None = None
 
     @property
     def memory(self) -> int:
