@@ -77,6 +77,8 @@ def candidates(
     allowed: frozenset[str] | None,
     activations: str = EXACT,
     prefer: str = SPEED,
+    *,
+    convolution: bool = False,
 ) -> Candidates:
     """Every layout that holds a layer exactly and may read its inputs as it does, and why the others are out.
 
@@ -87,6 +89,7 @@ def candidates(
         activations: "exact", or "int8": inputs may be rounded.
         prefer: "speed", or "size": only the smallest forms are in. Where values are narrow, layouts that a file holds
             in more bytes than others are out.
+        convolution: bool - what the layer is.
 
     Raises:
         PatternError: the forced layout cannot hold it.
@@ -110,6 +113,8 @@ def candidates(
             refused[name] = (
                 f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
             )
+        elif convolution and not kind.convolves:
+            refused[name] = "it runs no convolutions"
         elif isinstance(fits, str):
             refused[name] = fits
         elif forced is None and allowed is not None and name not in allowed:

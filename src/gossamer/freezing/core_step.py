@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from gossamer.layouts.values import widened
 from gossamer.network.chain_step import ChainStep, Operands, Step
 from gossamer.trace.run import activated
 from gossamer.trace.tensors import array_of, dtype_named, tensor_of
+
+if TYPE_CHECKING:
+    from gossamer.layouts.geometry import Geometry
 
 
 class CoreStep(ChainStep):
@@ -121,8 +124,17 @@ def _scan(form: Encoded) -> None:
         raise ShapeError("Chain", expected=f"scale [{form.shape[0]}]", got=got)
 
 
-def check(x: Tensor, n_in: int, dtype: torch.dtype, *, flat: bool = False) -> None:
-    """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
+def check_images(x: Tensor, geometry: Geometry, dtype: str) -> None:
+    """Refuse what a convolution cannot take; raises ShapeError or DtypeError."""
+    _check_type(x, dtype_named(dtype))
+    if x.dim() not in (3, 4) or (_get_tracing_state() is None and x.shape[-3] != geometry.channels):
+        expected = f"x [batch, {geometry.channels}, height, width]"
+        raise ShapeError("Frozen", expected=expected, got=f"{list(x.shape)}")
+    if _get_tracing_state() is None:
+        geometry.out_size(x.shape[-2], x.shape[-1])
+
+
+def _check_type(x: Tensor, dtype: torch.dtype) -> None:
     if not isinstance(x, Tensor) or x.dtype != dtype or not x.is_cpu or x.layout is not torch.strided:
         got = f"{x.dtype} on {x.device}, {x.layout}" if isinstance(x, Tensor) else type(x).__name__
         hint = "torch.as_tensor(x) makes one of an array or a list"
@@ -130,6 +142,11 @@ def check(x: Tensor, n_in: int, dtype: torch.dtype, *, flat: bool = False) -> No
             dense = x.layout is torch.strided
             hint = f"call x.to('cpu', {dtype})" if dense else "x.to_dense() makes one of a sparse tensor"
         raise DtypeError("Frozen", expected=f"a strided tensor of {dtype} on the CPU", got=got, hint=hint)
+
+
+def check(x: Tensor, n_in: int, dtype: torch.dtype, *, flat: bool = False) -> None:
+    """Refuse an input that a layer cannot take; raises ShapeError or DtypeError."""
+    _check_type(x, dtype)
     # torch.jit.trace makes tensors of sizes, and a comparison would be a constant of the trace
     if x.dim() < 1 or (_get_tracing_state() is None and x.shape[-1] != n_in):
         raise ShapeError("Frozen", expected=f"x [..., {n_in}]", got=f"{list(x.shape)}")

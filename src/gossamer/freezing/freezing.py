@@ -18,7 +18,7 @@ from gossamer.freezing.wanted import Wanted, sizes
 from gossamer.network.graph import Graph
 from gossamer.trace.agreement import same
 from gossamer.trace.calling import Example
-from gossamer.trace.read import linear
+from gossamer.trace.read import readable
 from gossamer.trace.trace import known, trace
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def freeze(
     twin = private(model)
     if known(twin):
         twin = nn.Sequential(twin)  # a layer by itself, which gets the name "0"
-    names = [name for name, module in twin.named_modules() if linear(module)]
+    names = [name for name, module in twin.named_modules() if readable(module)]
     batches = asked or (example.values[0].shape[0],)
     wanted = Wanted.of(keep, candidates, batches, names, values, activations, prefer)
     wanted = replace(wanted, plan=None if plan is None else plan_of(plan))

@@ -13,21 +13,21 @@ from gossamer.freezing.frozen import Frozen
 from gossamer.measure import machine
 from gossamer.network.graph import Graph, Linear, Node, Opaque
 from gossamer.network.plan import BatchPlan, Plan
-from gossamer.nn import SparseModule
 from gossamer.nn.swap import put_in_place
 from gossamer.trace.agreement import same
 from gossamer.trace.opaque import TracedCall
-from gossamer.trace.read import call_of, find_module, linear
 from gossamer.trace.trace import REFUSED, by_layer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gossamer.freezing.wanted import Wanted
     from gossamer.network.plan import LayerPlan
     from gossamer.trace.calling import Example
 
 
 def freeze_in_place(model: nn.Module, example: Example, wanted: Wanted, why: str, expected: Any) -> Frozen:
-    """Freeze every linear layer that the example reaches, and multiply the zeros into masked convolutions.
+    """Freeze every linear layer and convolution that the example reaches.
 
     Args:
         model: nn.Module - a copy that may be changed, in evaluation.
@@ -42,7 +42,7 @@ def freeze_in_place(model: nn.Module, example: Example, wanted: Wanted, why: str
     Raises:
         PatternError: a forced layout that cannot hold its layer.
     """
-    parts = _others(model) | _linears(model, example, wanted)
+    parts = _layers(model, example, wanted)
     swapped = _swapped(model, parts)
     if not _runs_alike(swapped, example, expected):
         reason = "its code looks inside its layers, or its result holds no tensors that could be compared"
@@ -77,29 +77,24 @@ def _whole(model: nn.Module, example: Example, wanted: Wanted, rows: list[LayerP
     return Frozen(Graph(example.names, (node,), "model"), report)
 
 
-def _linears(model: nn.Module, example: Example, wanted: Wanted) -> dict[str, Frozen]:
-    """Every linear layer, frozen by itself on the input it got."""
+def _layers(model: nn.Module, example: Example, wanted: Wanted) -> dict[str, Frozen]:
+    """Every linear layer and convolution, frozen by itself on the input it got."""
     found = by_layer(model, example)
     each = replace(wanted, seconds=wanted.seconds / max(1, len(found)), guarded=False)
     parts = {}
-    for name, (connections, x) in found.items():
-        sample = x if x.dim() > 1 and x.shape[0] else x.new_zeros(1, connections.shape[1])
+    for name, (layer, x) in found.items():
         own = each if each.plan is None else replace(each, plan=each.plan.of_layer(name))
-        parts[name] = freeze_graph(
-            Graph(("x",), (Node(name, ("x",), Linear(connections)),), name), (sample,), own
-        )
+        graph = Graph(("x",), (Node(name, ("x",), layer),), name)
+        parts[name] = freeze_graph(graph, (_sample(layer, x),), own)
     return parts
 
 
-def _others(model: nn.Module) -> dict[str, Frozen]:
-    """Every sparse layer of another kind that is an operator, masked convolutions say, with its zeros in the weight."""
-    parts = {}
-    for name, module in model.named_modules():
-        known = name and find_module(module) is not None and not linear(module)
-        if known and isinstance(module, SparseModule):
-            node = Node(name, ("x",), call_of(module))
-            parts[name] = Frozen(Graph(("x",), (node,), name), Plan(batches=[BatchPlan(batch=1)]))
-    return parts
+def _sample(layer: Linear, x: Tensor) -> Tensor:
+    """What a layer got, with a batch of at least one."""
+    if layer.geometry is not None:
+        x = x if x.dim() == 4 else x.unsqueeze(0)
+        return x if x.shape[0] else x.new_zeros(1, *x.shape[1:])
+    return x if x.dim() > 1 and x.shape[0] else x.new_zeros(1, layer.connections.shape[1])
 
 
 def _swapped(model: nn.Module, parts: dict[str, Frozen]) -> nn.Module:

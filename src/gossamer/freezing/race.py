@@ -14,11 +14,12 @@ from torch import Tensor
 
 from gossamer.freezing.candidates import TIE, Candidates
 from gossamer.freezing.core_step import CoreStep
-from gossamer.freezing.tensor_steps import TENSORS, torch_step
+from gossamer.freezing.tensor_steps import IMAGES, TENSORS, torch_step
 from gossamer.layouts import layout
 from gossamer.measure import alternate
 from gossamer.network.chain_step import Operands, Step
-from gossamer.network.graph import Choice, Graph, Layer, Linear, Node
+from gossamer.network.conv_step import ConvStep
+from gossamer.network.graph import Choice, Graph, Linear, Node, frozen
 from gossamer.network.order import fed_by_core
 from gossamer.network.program import Program
 from gossamer.trace.run import run
@@ -42,11 +43,17 @@ class Race(NamedTuple):
 
 
 def samples(graph: Graph, inputs: tuple[Any, ...]) -> dict[str, tuple[Tensor, int]]:
-    """What every linear layer reads of the example, [rows, in], and how many rows a sample of the batch gives it."""
+    """What every layer reads of the example, and how many rows of it a sample of the batch gives.
+
+    A linear layer reads [rows, in], a convolution [batch, channels, height, width].
+    """
     seen: dict[str, tuple[Tensor, int]] = {}
 
     def watch(node: Node, given: tuple[Any, ...]) -> None:
-        if isinstance(node.body, Linear):
+        if isinstance(node.body, Linear) and node.body.geometry is not None:
+            x = given[0] if given[0].dim() == 4 else given[0][None]
+            seen[node.name] = x, max(1, x.shape[0] // inputs[0].shape[0])
+        elif isinstance(node.body, Linear):
             x = given[0].reshape(-1, node.body.connections.shape[1])
             if (
                 fed_by_core(graph, node) and x.shape[0] > 1
@@ -77,7 +84,11 @@ def time_layer(
 
 def _step(body: Linear, found: Candidates, way: Choice) -> Step:
     operands = Operands(found.forms[way.layout], body.connections.bias, body.activation, body.slope)
-    return CoreStep([operands]) if way.engine == "core" else torch_step(operands)
+    if way.engine == "torch":
+        return torch_step(operands, geometry=body.geometry)
+    if body.geometry is not None:
+        return ConvStep(operands, body.geometry, CoreStep, IMAGES)
+    return CoreStep([operands])
 
 
 def resized(x: Tensor, batch: int) -> Tensor:
@@ -98,12 +109,10 @@ def with_choices(graph: Graph, found: dict[str, Candidates], picks: dict[str, li
     """The graph with these choices, one for each batch class, and the forms they need."""
     bodies = {}
     for node, body in graph.linears():
-        chosen, linear, each = tuple(picks[node.name]), body.connections, found[node.name]
+        chosen, each = tuple(picks[node.name]), found[node.name]
         forms = {choice.layout: each.forms[choice.layout] for choice in chosen}
         stored = each.stored(forms)
-        bodies[node.name] = Layer(
-            linear.shape, linear.bias, body.activation, stored, forms, chosen, body.slope, body.flat
-        )
+        bodies[node.name] = frozen(body, stored, forms, chosen)
     return graph.replaced(bodies)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from gossamer.freezing.frozen import Frozen
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import NARROW, narrowed
-from gossamer.network.graph import Choice, Graph, Layer
+from gossamer.network.graph import Choice, Graph, frozen
 from gossamer.network.plan import BatchPlan, Candidate, LayerPlan, Plan
-from gossamer.network.schema import KIND, VERSION, parse
+from gossamer.network.schema import KIND, VERSIONS, parse
 from gossamer.network.store import lost
 from gossamer.network.verify import check_batches
 
@@ -50,7 +51,7 @@ def plan_of(source: Any) -> Plan:
 def _read(path: Path) -> Any:
     """The plan's JSON out of a file."""
     if path.suffix != ".json":
-        return storage.read(path, KIND, (VERSION,))[1].get("report")
+        return storage.read(path, KIND, VERSIONS)[1].get("report")
     if path.stat().st_size > storage.LARGEST_METADATA:
         raise FormatError(
             "freeze(plan=)",
@@ -92,16 +93,7 @@ def repeated(graph: Graph, plan: Plan) -> tuple[Graph, list[BatchPlan], dict[str
         connections = _as_planned(body.connections, row)
         forms = {choice.layout: _form(connections, row, choice.layout) for choice in choices}
         stored = _stored(connections, row, forms)
-        bodies[node.name] = Layer(
-            connections.shape,
-            connections.bias,
-            body.activation,
-            stored,
-            forms,
-            choices,
-            body.slope,
-            body.flat,
-        )
+        bodies[node.name] = frozen(replace(body, connections=connections), stored, forms, choices)
     return graph.replaced(bodies), plan.batches, {name: row.candidates for name, row in rows.items()}
 
 

@@ -8,23 +8,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gossamer.freezing.core_step import CoreStep, check
+from gossamer.freezing.core_step import CoreStep, check, check_images
 from gossamer.network.chain_step import Operands, Step
+from gossamer.network.conv_step import Images
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
+from gossamer.trace.convolved import convolution, padded
 from gossamer.trace.run import activated
 from gossamer.trace.tensors import tensor_of
 
 if TYPE_CHECKING:
+    from gossamer.layouts.geometry import Geometry
     from gossamer.network.graph import Call
 
 
-def torch_step(operands: Operands, *, flat: bool = False) -> Step:
+def torch_step(operands: Operands, *, flat: bool = False, geometry: Geometry | None = None) -> Step:
     """One dense layer, or a dense slice of one, through torch.
 
     Args:
         operands: Operands - its form in layout "dense" or "slice".
         flat: bool - takes x [batch, in] only.
+        geometry: Geometry of a convolution, which has layout "dense", or None.
 
     Returns:
         [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
@@ -33,6 +37,15 @@ def torch_step(operands: Operands, *, flat: bool = False) -> Step:
     form, held, activation, slope = operands.form.wide, operands.bias, operands.activation, operands.slope
     bias = None if held is None else tensor_of(held)
     n_out, n_in = form.shape
+    if geometry is not None:
+        convolve = convolution(tensor_of(form.values).view(n_out, n_in), bias, geometry)
+
+        def convolved(x: Tensor, residual: Tensor | None = None) -> Tensor:
+            check_images(x, geometry, form.dtype)
+            y = convolve(x)
+            return activated(y if residual is None else y.add_(residual), activation, slope)
+
+        return convolved
     if form.layout == "dense":
         weight = tensor_of(form.values).view(n_out, n_in)
 
@@ -57,10 +70,13 @@ def torch_step(operands: Operands, *, flat: bool = False) -> Step:
     return sliced
 
 
+IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images)
+
+
 def torch_call(body: Call) -> Step:
     """An operator through torch."""
     compute, settings, held = operators[body.op].tensors, body.settings, body.tensors
     return lambda *xs: compute(torch, xs, settings, held)
 
 
-TENSORS: Final = Kind(CoreStep, torch_step, torch_call)
+TENSORS: Final = Kind(CoreStep, torch_step, torch_call, IMAGES)

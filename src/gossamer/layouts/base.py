@@ -84,13 +84,14 @@ class Encoded:
 class Layout(KernelSide):
     """Base of all layouts; instances hold nothing.
 
-    ``kernel`` says whether there are kernels for it, ``explicit`` whether every stored number is a connection (dense
-    forms hold zeros that are none), ``activations`` how inputs are read, ``parameters`` names its integers.
-    ``from_batch`` and ``up_to_batch`` (None: no end) say at which batch sizes it is worth measuring: those at which
-    it has been seen to win.
+    ``kernel`` says whether there are kernels for it, ``convolves`` whether for convolutions, too, ``explicit`` whether
+    every stored number is a connection (dense forms hold zeros that are none), ``activations`` how inputs are read,
+    ``parameters`` names its integers. ``from_batch`` and ``up_to_batch`` (None: no end) say at which batch sizes it is
+    worth measuring: those at which it has been seen to win.
     """
 
     kernel: ClassVar[bool] = True
+    convolves: ClassVar[bool] = False
     explicit: ClassVar[bool] = True
     activations: ClassVar[str] = EXACT
     from_batch: ClassVar[int] = 1

@@ -47,6 +47,7 @@ LARGE = Rates(
 class BlockLayout(Layout):
     """``row_ptr`` [out / h + 1] and ``col`` [blocks], in units of ``h x w`` connections."""
 
+    convolves = True
     number = 5
     trains = True
     parameters = ("h", "w")

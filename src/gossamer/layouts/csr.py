@@ -37,6 +37,7 @@ RATES = Rates(
 class Csr(Layout):
     """``row_ptr`` [out + 1] and ``col`` [connections]; always possible."""
 
+    convolves = True
     number = 0
     trains = True
     accepts: ClassVar[dict[str, tuple[str, ...]]] = {"row_ptr": POINTERS, "col": COLUMNS}

@@ -26,6 +26,7 @@ class Dense(Layout):
     """``values`` [out * in], row by row; always possible."""
 
     explicit = False
+    convolves = True
     number = 4
     values = ("float32", "bfloat16", "int8")
 

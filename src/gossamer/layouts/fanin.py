@@ -53,6 +53,7 @@ class FanInLayout(Layout):
     of weight zero, which is exact, as long as that adds at most a quarter.
     """
 
+    convolves = True
     number = 1
     trains = True
     parameters = ("group",)

@@ -46,6 +46,7 @@ MORE = Rates(
 class NmLayout(Layout):
     """``offset`` [out, in / m, n], uint8; for layers trained in it whose tiles are still whole."""
 
+    convolves: ClassVar[bool] = True
     number: ClassVar[int | None] = 2
     trains = True
     parameters = ("n", "m")

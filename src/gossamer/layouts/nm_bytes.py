@@ -26,6 +26,7 @@ class NmBytes(NmLayout):
     """
 
     number = 7
+    convolves = False
     trains = False
     values = ("int8",)
     lanes = NEURONS

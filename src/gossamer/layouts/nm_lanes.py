@@ -21,6 +21,7 @@ class NmLanes(NmLayout):
     """``offset`` [ceil(out / 8), in / m, n, 8]: eight neurons side by side, padded with zeros at the end."""
 
     number = 3
+    convolves = False
     trains = False
     values = ("float32", "bfloat16", "int8")
     lanes = LANES

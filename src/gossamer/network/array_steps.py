@@ -8,10 +8,12 @@ import numpy as np
 
 from gossamer.errors import KernelUnavailable
 from gossamer.network.chain_step import ChainStep, Operands, Step
+from gossamer.network.conv_step import Images, taps
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
 
 if TYPE_CHECKING:
+    from gossamer.layouts.geometry import Geometry
     from gossamer.network.graph import Call
 
 
@@ -38,18 +40,37 @@ class ArrayStep(ChainStep):
         return np.ascontiguousarray(y)
 
 
-def array_dense(operands: Operands, *, flat: bool = False) -> Step:
+MODES: Final[dict[str, Any]] = {
+    "zeros": "constant",
+    "circular": "wrap",
+    "reflect": "reflect",
+    "replicate": "edge",
+}
+
+
+def _padded(x: Any, padding: tuple[int, ...], mode: str) -> Any:
+    left, right, top, bottom = padding
+    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), MODES[mode])
+
+
+IMAGES: Final = Images(_padded, np.stack, np.ascontiguousarray, lambda _x, _geometry, _dtype: None)
+
+
+def array_dense(operands: Operands, *, flat: bool = False, geometry: Geometry | None = None) -> Step:
     """One dense layer, or a dense slice of one, through NumPy; see ``torch_step``.
 
     Args:
         operands: Operands - its form in layout "dense" or "slice".
         flat: bool - takes x [batch, n_in] only, which is known before a program runs.
+        geometry: Geometry of a convolution, or None.
 
     Returns:
         [..., in] -> [..., out]; a second argument is added before the activation. The sums are NumPy's, in another
         order than torch's.
     """
     del flat
+    if geometry is not None:
+        return _convolution(operands, geometry)
     form, bias = operands.form.wide, operands.bias
     n_out, n_in = form.shape
     rows, cols = (form.index.get(name) for name in ("rows", "cols"))
@@ -63,6 +84,22 @@ def array_dense(operands: Operands, *, flat: bool = False) -> Step:
             whole = np.zeros((*x.shape[:-1], n_out), y.dtype) + (0 if bias is None else bias)
             whole[..., rows] = y
             y = whole
+        return activated(y if residual is None else y + residual, operands)
+
+    return run
+
+
+def _convolution(operands: Operands, geometry: Geometry) -> Step:
+    """A dense convolution: each group of neurons times what its channels give to each tap."""
+    groups, form, bias = geometry.groups, operands.form.wide, operands.bias
+    weight = form.values.reshape(groups, form.shape[0] // groups, form.shape[1])
+
+    def run(x: Any, residual: Any = None) -> Any:
+        read = taps(x, geometry, IMAGES)
+        parts = read.reshape(len(read), groups, -1, *read.shape[2:]).swapaxes(0, 1)
+        y = weight @ parts.reshape(groups, form.shape[1], -1)
+        y = y.reshape(form.shape[0], *read.shape[2:]).swapaxes(0, 1)
+        y = y if bias is None else y + bias[:, None, None]
         return activated(y if residual is None else y + residual, operands)
 
     return run
@@ -88,4 +125,4 @@ def array_call(body: Call) -> Step:
     return lambda *xs: compute(xs, settings, held)
 
 
-ARRAYS: Final = Kind(ArrayStep, array_dense, array_call)
+ARRAYS: Final = Kind(ArrayStep, array_dense, array_call, IMAGES)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gossamer.errors import FormatError, GossamerError, KernelUnavailable, MemoryShortage
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.values import narrow_name
-from gossamer.network.graph import Call, Choice, Graph, Layer, Node, Opaque
+from gossamer.network.graph import Call, Choice, Graph, Layer, Linear, Node, Opaque, frozen
 from gossamer.network.operators import operators
+from gossamer.network.retired import RETIRED
 from gossamer.network.room import room
-from gossamer.network.schema import KIND, VERSION, CallPart, Document, LinearPart, parse
+from gossamer.network.schema import KIND, VERSION, VERSIONS, CallPart, Document, LinearPart, parse
 from gossamer.network.stored import read_arrays
-from gossamer.network.verify import check_dense_forms, check_graph, check_layer, check_report, check_shapes
+from gossamer.network.verify import (
+    check_dense_forms,
+    check_geometry,
+    check_graph,
+    check_layer,
+    check_report,
+    check_shapes,
+)
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
@@ -70,7 +79,7 @@ def content(graph: Graph, report: Plan) -> Content:
 
 
 def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Array]]:
-    """A linear layer's part of the document, and its arrays."""
+    """A layer's part of the document, and its arrays."""
     form = body.stored
     part: dict[str, Any] = {
         "op": "linear",
@@ -84,6 +93,8 @@ def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Array]]:
     }
     if body.flat:
         part["flat"] = True
+    if body.geometry is not None:
+        part["geometry"] = asdict(body.geometry)
     held = {"values": form.values, **form.index, "scale": form.scale, "bias": body.bias}
     return part, {name: array for name, array in held.items() if array is not None}
 
@@ -115,7 +126,7 @@ def read(path: str | Path) -> tuple[Graph, Plan]:
 
     Cost: O(file) time and memory.
     """
-    arrays, raw = read_arrays(path, KIND, (VERSION,))
+    arrays, raw = read_arrays(path, KIND, VERSIONS)
     name = Path(path).name
     try:
         return _checked(parse(Document, raw, f"load {name}"), arrays)
@@ -138,8 +149,10 @@ def _checked(document: Document, arrays: dict[str, Array]) -> tuple[Graph, Plan]
         for run in {run.layout for run in part.run} - {part.layout}
         if run in layouts and not layout(run).explicit
     )
+    classes = len(document.report.batches)
     nodes = tuple(
-        Node(part.name, tuple(part.inputs), _body(part, _own(part, arrays))) for part in document.nodes
+        Node(part.name, tuple(part.inputs), _body(part, _own(part, arrays), classes))
+        for part in document.nodes
     )
     graph = Graph(tuple(document.inputs), nodes, document.output)
     check_shapes(graph, document.report.inputs)
@@ -160,10 +173,12 @@ def _own(part: LinearPart | CallPart, arrays: dict[str, Array]) -> dict[str, Arr
     return {name: arrays[f"{part.name}/{name}"] for name in part.tensors}
 
 
-def _body(part: LinearPart | CallPart, arrays: dict[str, Array]) -> Call | Layer:
+def _body(part: LinearPart | CallPart, arrays: dict[str, Array], classes: int) -> Call | Layer:
     """A node, checked in full."""
     if isinstance(part, LinearPart):
         return _packed(part, arrays)
+    if part.op in RETIRED:
+        return RETIRED[part.op](part, arrays, classes)
     if part.op not in operators:
         raise FormatError(
             "load", expected=f"an operator among linear, {', '.join(sorted(operators))}", got=repr(part.op)
@@ -177,7 +192,8 @@ def _body(part: LinearPart | CallPart, arrays: dict[str, Array]) -> Call | Layer
 
 
 def _packed(part: LinearPart, arrays: dict[str, Array]) -> Layer:
-    """A linear layer with every form that it runs in, made from the stored one."""
+    """A layer with every form that it runs in, made from the stored one."""
+    geometry = check_geometry(part)
     if unknown := {part.layout, *(run.layout for run in part.run)} - set(layouts):
         raise FormatError(
             f"load {part.name}",
@@ -201,7 +217,8 @@ def _packed(part: LinearPart, arrays: dict[str, Array]) -> Layer:
                 stored if run.layout == part.layout else _encoded(part, run.layout, connections)
             )
     choices = tuple(Choice(run.layout, run.engine) for run in part.run)
-    return Layer(part.shape, bias, part.activation, stored, forms, choices, part.slope, part.flat)
+    body = Linear(replace(connections, bias=bias), part.activation, part.slope, part.flat, geometry)
+    return frozen(body, stored, forms, choices)
 
 
 def _encoded(part: LinearPart, name: str, connections: Connections) -> Encoded:

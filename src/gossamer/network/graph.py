@@ -99,8 +99,15 @@ class Layer:
         """Bytes of the weight in all its forms: the stored one, those that run, and wide ones that torch is handed."""
         forms = {self.stored.layout: self.stored} | self.forms
         torch_runs = {choice.layout for choice in self.choices if choice.engine == "torch"}
-        wide = (forms[name].wide_bytes for name in torch_runs if forms[name].reads is not None)
+        copied = self.geometry is not None  # torch has another order of weights
+        wide = (forms[name].wide_bytes for name in torch_runs if copied or forms[name].reads is not None)
         return sum(form.bytes for form in forms.values()) + sum(wide)
+
+
+def frozen(body: Linear, stored: Encoded, forms: dict[str, Encoded], choices: tuple[Choice, ...]) -> Layer:
+    """A layer with the forms that were chosen for it."""
+    shape, bias = body.connections.shape, body.connections.bias
+    return Layer(shape, bias, body.activation, stored, forms, choices, body.slope, body.flat, body.geometry)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def read_by_core(graph: Graph, name: str, batch_class: int) -> bool:
     """
     for reader in graph.consumers(name):
         if isinstance(reader.body, Layer):
-            if reader.body.choices[batch_class].engine != "core":
+            if reader.body.geometry is not None or reader.body.choices[batch_class].engine != "core":
                 return False
         elif not is_elementwise(reader.body) or not read_by_core(graph, reader.name, batch_class):
             return False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gossamer.network.chain_step import Operands, Step
+from gossamer.network.conv_step import ConvStep, Images
 from gossamer.network.graph import Call, Graph, Layer, Linear, Node
 from gossamer.network.order import read_by_core
 
@@ -18,13 +19,15 @@ class Kind(NamedTuple):
 
     Args:
         chain: (layers, rows, adds, flat) -> Step, a ChainStep: layers in the core.
-        dense: (operands, flat) -> Step: a layer that torch computes in a Frozen.
+        dense: (operands, flat, geometry) -> Step: a layer that torch computes in a Frozen.
         call: Call -> Step: any other operator.
+        images: Images - what convolutions are made of.
     """
 
     chain: Callable[..., Step]
     dense: Callable[..., Step]
     call: Callable[[Call], Step]
+    images: Images
 
 
 class Planned(NamedTuple):
@@ -149,10 +152,12 @@ def _step(
             raise TypeError("choose() gives every linear layer its forms first")
         step = kind.call(node.body) if isinstance(node.body, Call) else node.body
         return step, node.inputs, node.name
+    operands, geometry = _operands(node.body, batch_class), node.body.geometry
     if node.body.choices[batch_class].engine == "torch":
-        operands = _operands(node.body, batch_class)
-        return kind.dense(operands, flat=node.body.flat), node.inputs, node.name
-    layers, reads, flat = [_operands(node.body, batch_class)], node.inputs, node.body.flat
+        return kind.dense(operands, flat=node.body.flat, geometry=geometry), node.inputs, node.name
+    if geometry is not None:
+        return ConvStep(operands, geometry, kind.chain, kind.images), node.inputs, node.name
+    layers, reads, flat = [operands], node.inputs, node.body.flat
     while len(reads) == 1 and (following := graph.only_consumer(node.name)) is not None:
         body = following.body
         if not isinstance(body, Layer) or body.choices[batch_class].engine != "core":
@@ -160,6 +165,7 @@ def _step(
         residual = following.inputs[1:]
         if (
             following.inputs[0] != node.name
+            or body.geometry is not None
             or body.shape[1] != layers[-1].form.shape[0]
             or not ready.issuperset(residual)
         ):

@@ -1,4 +1,4 @@
-"""The JSON of an artifact, version 1: strict types, bounded sizes, nothing unknown."""
+"""The JSON of an artifact, version 2: strict types, bounded sizes, nothing unknown."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gossamer.errors import FormatError
-from gossamer.network.operators.base import Number, Size
+from gossamer.network.operators.base import Border, Number, Size
+from gossamer.network.operators.spatial import Pair
 from gossamer.network.plan import Plan
 
-KIND, VERSION = "network", 1
+KIND, VERSION, VERSIONS = "network", 2, (1, 2)  # written, and read
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Parameters = Annotated[dict[Name, Annotated[int, Field(ge=1, le=65536)]], Field(max_length=4)]
@@ -29,8 +30,23 @@ class Run(_Part):
     engine: Literal["core", "torch"]
 
 
+class GeometryPart(_Part):
+    """How a convolution moves; its columns are tap by tap."""
+
+    channels: Size
+    kernel: Pair
+    stride: Pair
+    padding: tuple[Border, Border, Border, Border]
+    dilation: Pair
+    groups: Size
+    mode: Literal["zeros", "circular", "reflect", "replicate"]
+
+
 class LinearPart(_Part):
-    """A linear layer as stored; ``run`` has one entry for each batch class, made from the stored layout."""
+    """A linear layer or, with a geometry, a convolution as stored.
+
+    ``run`` has one entry for each batch class, made from the stored layout.
+    """
 
     op: Literal["linear"]
     name: Name
@@ -41,6 +57,7 @@ class LinearPart(_Part):
     activation: Literal["relu", "leaky_relu"] | None
     slope: Number
     flat: bool = False
+    geometry: GeometryPart | None = None
     values: Literal["bfloat16", "int8"] | None
     run: Annotated[list[Run], Field(min_length=1, max_length=16)]
     tensors: Annotated[list[Name], Field(max_length=8)]
@@ -60,7 +77,7 @@ class Document(_Part):
     """The whole network, without its numbers."""
 
     kind: Literal["network"]
-    version: Literal[1]
+    version: Literal[1, 2]
     inputs: Annotated[list[Name], Field(min_length=1, max_length=16)]
     nodes: Annotated[list[LinearPart | CallPart], Field(max_length=100_000)]
     output: Name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from gossamer.errors import GossamerError, ShapeError
@@ -11,6 +12,10 @@ from gossamer.network.operators import operators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# pixels of a padded plane that are always taken, and times those without a border; numbers of an output for a sample
+SMALL_PLANE, LARGEST_BORDER, LARGEST_IMAGE = 1 << 16, 64, 1 << 30
 
 
 class Value(NamedTuple):
@@ -57,19 +62,50 @@ def follow(
 
 
 def _layer(body: Layer, given: tuple[Value, ...], where: str, refuse: type[GossamerError]) -> Value:
-    """Of a linear layer, and of the residual that it adds."""
+    """Of a linear layer or a convolution, and of the residual that it adds."""
     x, dtype = given[0], body.stored.dtype
-    fits = len(x.shape) == 2 if body.flat else len(x.shape) > 0
-    if not fits or x.shape[-1] != body.shape[1] or x.dtype != dtype:
+    if body.geometry is None:
+        fits = len(x.shape) == 2 if body.flat else len(x.shape) > 0
+        fits = fits and x.shape[-1] == body.shape[1]
         front = "batch" if body.flat else "..."
-        expected = f"an input [{front}, {body.shape[1]}] of {dtype}"
-        raise refuse(where, expected=expected, got=f"{list(x.shape)} of {x.dtype}")
-    y = Value(dtype, (*x.shape[:-1], body.shape[0]))
+        wants = f"[{front}, {body.shape[1]}]"
+    else:
+        fits = len(x.shape) == 4 and x.shape[1] == body.geometry.channels
+        wants = f"[batch, {body.geometry.channels}, height, width]"
+    if not fits or x.dtype != dtype:
+        got = f"{list(x.shape)} of {x.dtype}"
+        raise refuse(where, expected=f"an input {wants} of {dtype}", got=got)
+    convolved = body.geometry is not None
+    shape = _images(body, x.shape, where, refuse) if convolved else (*x.shape[:-1], body.shape[0])
+    y = Value(dtype, shape)
     for residual in given[1:]:
         if residual != y:
             expected = f"a residual {list(y.shape)} of {dtype}"
             raise refuse(where, expected=expected, got=f"{list(residual.shape)} of {residual.dtype}")
     return y
+
+
+def _images(body: Layer, shape: tuple[int, ...], where: str, refuse: type[GossamerError]) -> tuple[int, ...]:
+    """[batch, out, height', width'], if planes and borders are of sizes that memory can hold."""
+    geometry, (batch, _, height, width) = body.geometry, shape
+    if geometry is None:
+        raise AssertionError("a convolution has a geometry")
+    try:
+        sizes = geometry.out_size(height, width)
+    except GossamerError as error:
+        raise refuse(where, expected=error.expected, got=error.got) from None
+    left, right, top, bottom = geometry.padding
+    padded = (height + top + bottom) * (width + left + right)
+    if padded > max(SMALL_PLANE, LARGEST_BORDER * height * width):
+        raise refuse(
+            where,
+            expected="borders in proportion to the plane",
+            got=f"{padded:,} pixels around {height} x {width}",
+        )
+    if body.shape[0] * prod(sizes) > LARGEST_IMAGE:
+        got = f"{[body.shape[0], *sizes]}"
+        raise refuse(where, expected=f"at most {LARGEST_IMAGE:,} numbers for each sample", got=got)
+    return (batch, body.shape[0], *sizes)
 
 
 def _call(node: Node, given: tuple[Value, ...], where: str, refuse: type[GossamerError]) -> Value:

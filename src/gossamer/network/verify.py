@@ -10,6 +10,7 @@ import numpy as np
 from gossamer.errors import FormatError, GossamerError
 from gossamer.layouts import Encoded, layout
 from gossamer.layouts.arrays import name_of
+from gossamer.layouts.geometry import Geometry
 from gossamer.network.operators.base import FLOATS
 from gossamer.network.schema import Document, LinearPart
 from gossamer.network.shapes import Value, follow
@@ -72,7 +73,7 @@ def check_batches(report: Plan) -> None:
 
 
 def check_layer(part: LinearPart, stored: Encoded, bias: Array | None) -> Connections:
-    """Values, bias and index of a linear layer, and whether its runs can be had without exhausting memory."""
+    """Values, bias and index of a layer, and whether its runs can be had without exhausting memory."""
     values = name_of(stored.values)
     expected = FLOATS if part.values is None else (part.values,)
     if values not in expected:
@@ -97,6 +98,21 @@ def check_layer(part: LinearPart, stored: Encoded, bias: Array | None) -> Connec
     return connections
 
 
+def check_geometry(part: LinearPart) -> Geometry | None:
+    """How a convolution moves, once channels, groups and columns are known to go together."""
+    if part.geometry is None:
+        return None
+    geometry = Geometry(**part.geometry.model_dump())
+    n_out, groups = part.shape[0], geometry.groups
+    if geometry.channels % groups or n_out % groups or geometry.columns != part.shape[1] or part.flat:
+        raise FormatError(
+            f"load {part.name}",
+            expected="groups that divide the channels, and a column for each tap and channel of a group",
+            got=f"{geometry.channels} -> {n_out} channels in {groups} groups, {part.shape[1]} columns",
+        )
+    return geometry
+
+
 def _check_vector(part: LinearPart, name: str, vector: Array | None, dtype: str) -> None:
     """One number for each neuron, where there are any."""
     if vector is not None and (name_of(vector) != dtype or vector.shape != (part.shape[0],)):
@@ -109,6 +125,8 @@ def _check_vector(part: LinearPart, name: str, vector: Array | None, dtype: str)
 
 def _check_run(part: LinearPart, name: str, engine: str, connections: Connections) -> None:
     """An engine that runs the layout, from a form that knows its connections, of a size in proportion."""
+    if part.geometry is not None and not layout(name).convolves:
+        raise FormatError(f"load {part.name}", expected="a layout that runs convolutions", got=name)
     if name not in (("dense", "slice") if engine == "torch" else [n for n in (name,) if layout(n).kernel]):
         raise FormatError(
             f"load {part.name}",

@@ -1,4 +1,4 @@
-"""What a module of torch is in our terms: a linear layer with its connections, or an operator."""
+"""What a module of torch is in our terms: a layer with its connections, or an operator."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import nn
 
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import singles
-from gossamer.network.graph import Call
+from gossamer.network.graph import Call, Linear
 from gossamer.network.operators import operators
 from gossamer.nn import SparseModule
 from gossamer.nn.kinds import kind_of, matrix_shape
+from gossamer.trace.convolved import geometry_of
 from gossamer.trace.tensors import array_of
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 
 def read(module: nn.Module) -> Connections | None:
-    """The connections of a linear layer of any home, or None where a module is not one that is known exactly.
+    """The connections of a layer of any home, or None where a module is not one that is known exactly.
 
     Args:
-        module: nn.Module - of a linear kind, sparse or dense; a dense one has a connection wherever its weight is not
-            zero.
+        module: nn.Module - linear or a convolution, sparse or dense; a dense one has a connection wherever its weight
+            is not zero.
 
     Returns:
         Connections - copies on the CPU, no gradient - or None (subclasses, and layers that carry hooks: who
@@ -44,16 +45,28 @@ def read(module: nn.Module) -> Connections | None:
         >>> read(nn.Linear(3, 2)).shape, read(nn.ReLU())
         ((2, 3), None)
     """
-    if has_hooks(module) or not linear(module):
+    if has_hooks(module) or not readable(module):
         return None
     if isinstance(module, SparseModule):
         return connections_of(module)
     layer = cast("Dense", module)
-    weight = layer.weight.detach().reshape(-1)
+    weight = layer.weight.detach()
+    weight = (weight if weight.dim() == 2 else weight.permute(0, 2, 3, 1)).reshape(-1)
     positions = weight.nonzero().squeeze(1)
     return Connections(
         matrix_shape(layer), array_of(positions), array_of(weight[positions]), _bias(layer.bias)
     )
+
+
+def layer_of(module: nn.Module) -> Linear | None:
+    """A layer as it goes into a graph, or None where a module is none that is known exactly.
+
+    Example:
+        >>> layer_of(nn.Conv2d(2, 4, 3)).geometry.kernel, layer_of(nn.ReLU())
+        ((3, 3), None)
+    """
+    connections = read(module)
+    return None if connections is None else Linear(connections, geometry=geometry_of(module))
 
 
 def trained(pattern: Pattern) -> Trained:
@@ -79,6 +92,12 @@ def linear(module: nn.Module) -> bool:
     """Whether a module is a linear layer of a class that is known exactly; one without inputs or neurons is none."""
     kind = kind_of(module)
     return kind is not None and kind.linear and min(matrix_shape(module)) > 0
+
+
+def readable(module: nn.Module) -> bool:
+    """Whether a module is a layer that freezing reads: linear, or a convolution."""
+    known = kind_of(module) is not None and min(matrix_shape(module)) > 0
+    return known and (linear(module) or geometry_of(module) is not None)
 
 
 def has_hooks(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from torch import fx, nn
 from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
 from gossamer.network.operators import Unsupported
 from gossamer.trace.opaque import Attribute, Method, Slot, TracedCall
-from gossamer.trace.read import call_of, find_call, find_module, read
+from gossamer.trace.read import call_of, find_call, find_module, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,13 +82,13 @@ class Reader:
         return tuple(self.names[each] for each in known[0]), known[1]
 
     def _module(self, node: fx.Node) -> Read | None:
-        """A linear layer or a module of the list, called with one tensor."""
+        """A layer or a module of the list, called with one tensor."""
         module = self.modules[str(node.target)]
         if node.kwargs or len(node.args) != 1 or not isinstance(node.args[0], fx.Node):
             return None
         inputs = [node.args[0]]
-        if (connections := read(module)) is not None:
-            return inputs, Linear(connections)
+        if (layer := layer_of(module)) is not None:
+            return inputs, layer
         if find_module(module) is None:
             return None
         self._not_in_place(node, inputs, bool(getattr(module, "inplace", False)))

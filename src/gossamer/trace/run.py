@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from gossamer.network.graph import Call, Graph, Layer, Linear, Node, Opaque
+from gossamer.trace.convolved import convolution
 from gossamer.trace.tensors import tensor_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def run(
     graph: Graph, inputs: tuple[Any, ...], watch: Callable[[Node, tuple[Any, ...]], None] | None = None
 ) -> Any:
-    """Compute node by node, linear layers dense: slow.
+    """Compute node by node, layers dense: slow.
 
     Args:
         graph: Graph - of linear layers that are being frozen.
@@ -44,8 +45,12 @@ def _computed(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> A
         raise TypeError("a frozen layer is run by a Program")
     if not isinstance(body, Linear):
         return body(*given)
-    held, bias = body.connections, body.connections.bias
-    y = F.linear(given[0], tensor_of(held.dense()), None if bias is None else tensor_of(bias))
+    matrix, held = tensor_of(body.connections.dense()), body.connections.bias
+    bias = None if held is None else tensor_of(held)
+    if body.geometry is None:
+        y = F.linear(given[0], matrix, bias)
+    else:
+        y = convolution(matrix, bias, body.geometry)(given[0])
     y = y + given[1] if len(given) > 1 else y
     return activated(y, body.activation, body.slope)
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from gossamer.layouts.connections import Connections
 from gossamer.network.graph import Graph, Linear, Opaque
 from gossamer.nn import SparseModule
 from gossamer.nn.kinds import kind_of
 from gossamer.trace.agreement import same
-from gossamer.trace.read import find_module, read
+from gossamer.trace.read import find_module, layer_of
 from gossamer.trace.reader import Reader, UnreadableError
 from gossamer.trace.run import run
 from gossamer.trace.tracer import Tracer
@@ -114,18 +113,18 @@ def _guard(name: str, body: Any) -> Any:
     return Opaque(name, run)
 
 
-def by_layer(model: nn.Module, example: Example) -> dict[str, tuple[Connections, Tensor]]:
-    """Name -> connections and example input of every linear layer that a forward pass reaches."""
-    found: dict[str, tuple[Connections, Tensor]] = {}
+def by_layer(model: nn.Module, example: Example) -> dict[str, tuple[Linear, Tensor]]:
+    """Name -> layer and example input of every linear layer and convolution that a forward pass reaches."""
+    found: dict[str, tuple[Linear, Tensor]] = {}
     handles = []
     for name, module in model.named_modules():
-        if name and (connections := read(module)) is not None:
+        if name and (layer := layer_of(module)) is not None:
 
             def watch(
-                _m: nn.Module, inputs: tuple[Tensor, ...], name: str = name, c: Connections = connections
+                _m: nn.Module, inputs: tuple[Tensor, ...], name: str = name, layer: Linear = layer
             ) -> None:
                 if inputs:
-                    found.setdefault(name, (c, inputs[0].detach()))
+                    found.setdefault(name, (layer, inputs[0].detach()))
 
             handles.append(module.register_forward_pre_hook(watch))
     try:

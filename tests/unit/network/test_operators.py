@@ -34,15 +34,6 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "clamp": [{"low": -1.0, "high": 1.0}, {"low": None, "high": 0.1}, {"low": 2.0, "high": 1.0}],
     "concatenate": [{"dim": 1}, {"dim": -2}, {"dim": 0}, {"dim": 3}],
-    "conv2d": [
-        AROUND | {"kernel": (k, 1), "stride": (s, 1), "padding": (p, 0), "dilation": (d, 1), "groups": groups}
-        for k, s, p, d, groups in itertools.product((1, 3, 6), (1, 2), (0, 1), (1, 2), (1, 2, 3))
-    ]
-    + [
-        AROUND | {"kernel": (3, 3), "stride": (1, 1), "padding": (0, 0), "mode": mode, "border": border}
-        for mode in ("circular", "reflect", "replicate")
-        for border in ((1, 1, 1, 1), (0, 4, 0, 0), (5, 0, 0, 0), (0, 0, 6, 0), (0, 0, 5, 7))
-    ],
     "elu": [{"alpha": 1.0}, {"alpha": -0.3}],
     "flatten": [
         {"start_dim": a, "end_dim": b} for a, b in itertools.product((-5, -2, 0, 1, 3), (-4, -1, 1, 2))

@@ -1,0 +1,109 @@
+"""A convolution as the product of its matrix with what every tap reads, on tensors and on arrays alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gossamer.layouts import Encoded, layout
+
+if TYPE_CHECKING:
+    from gossamer.layouts.geometry import Geometry
+    from gossamer.network.chain_step import Operands, Step
+
+
+class Images(NamedTuple):
+    """What tensors and arrays do differently.
+
+    Args:
+        pad: (x, padding, mode) -> x with a border around its last two dimensions.
+        stack: list -> one, along a new first dimension.
+        contiguous: x -> the same numbers, side by side.
+        check: (x, geometry, dtype) - refuses what a convolution cannot take.
+    """
+
+    pad: Callable[[Any, tuple[int, ...], str], Any]
+    stack: Callable[[list[Any]], Any]
+    contiguous: Callable[[Any], Any]
+    check: Callable[[Any, Geometry, str], None]
+
+
+def taps(x: Any, geometry: Geometry, images: Images) -> Any:
+    """[kh * kw, channels, n, height', width']: what each tap reads of x [n, channels, height, width] for each output.
+
+    Example:
+        >>> import numpy as np
+        >>> from gossamer.layouts.geometry import Geometry
+        >>> from gossamer.network.array_steps import IMAGES
+        >>> x = np.arange(9.0).reshape(1, 1, 3, 3)
+        >>> taps(x, Geometry(1, (1, 2)), IMAGES).reshape(2, -1).tolist()
+        [[0.0, 1.0, 3.0, 4.0, 6.0, 7.0], [1.0, 2.0, 4.0, 5.0, 7.0, 8.0]]
+    """
+    if any(geometry.padding):
+        x = images.pad(x, geometry.padding, geometry.mode)
+    x = x.swapaxes(0, 1)
+    return images.stack(
+        [x[:, :, _along(x.shape[2], geometry, 0, ky), _along(x.shape[3], geometry, 1, kx)]
+         for ky in range(geometry.kernel[0]) for kx in range(geometry.kernel[1])]
+    )  # fmt: skip
+
+
+def _along(size: Any, geometry: Geometry, side: int, tap: int) -> slice:
+    """What a tap reads along one side of the padded plane."""
+    begin, step = tap * geometry.dilation[side], geometry.stride[side]
+    last = size - geometry.dilation[side] * (geometry.kernel[side] - 1) - 1
+    return slice(begin, begin + last // step * step + 1, step)
+
+
+class ConvStep:
+    """One convolution through the product of the core; what it is called with, a tensor or an array, comes back.
+
+    Args:
+        operands: Operands - its form as a matrix.
+        geometry: Geometry.
+        chain: list of Operands -> Step: the product.
+        images: Images.
+
+    Cost: a copy of the input for each tap.
+    """
+
+    def __init__(
+        self, operands: Operands, geometry: Geometry, chain: Callable[..., Any], images: Images
+    ) -> None:
+        self.geometry, self.images, self.dtype = geometry, images, operands.form.dtype
+        self.chain = chain([operands._replace(form=_ungrouped(operands.form, geometry))])
+
+    def __call__(self, x: Any, residual: Any = None) -> Any:
+        """[n, channels, height, width], and for a residual that of the output, to [n, out, height', width']."""
+        return self._run(self.chain, x, residual)
+
+    def recorded(self, x: Any, residual: Any = None) -> Any:
+        """The same out of operators that tracers see."""
+        return self._run(self.chain.recorded, x, residual)
+
+    def _run(self, product: Step, x: Any, residual: Any) -> Any:
+        self.images.check(x, self.geometry, self.dtype)
+        if x.ndim == 3:  # one image, without a batch
+            return self._run(product, x[None], None if residual is None else residual[None])[0]
+        read = taps(x, self.geometry, self.images)
+        _, channels, *sizes = read.shape
+        flat = read.reshape(read.shape[0] * channels, -1).T
+        added = None if residual is None else residual.swapaxes(0, 1).reshape(residual.shape[1], -1).T
+        y = product(flat, added).T
+        return self.images.contiguous(y.reshape(y.shape[0], *sizes).swapaxes(0, 1))
+
+
+def _ungrouped(form: Encoded, geometry: Geometry) -> Encoded:
+    """The matrix over all channels: each group of neurons reads its own."""
+    if geometry.groups == 1:
+        return form
+    connections = layout(form.layout).decode(form)
+    tap, channel = divmod(connections.cols, geometry.channels // geometry.groups)
+    group = connections.rows // (form.shape[0] // geometry.groups)
+    n_in = geometry.columns * geometry.groups
+    column = tap * geometry.channels + group * (geometry.channels // geometry.groups) + channel
+    whole = replace(
+        connections, shape=(form.shape[0], n_in), positions=connections.rows * n_in + column, trained=None
+    )
+    return layout("csr").encode(whole, {})

@@ -1,0 +1,80 @@
+"""Convolutions in torch: how a module's settings read, and what a matrix computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gossamer.layouts.geometry import Geometry
+from gossamer.nn import MaskedConv2d
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def geometry_of(module: nn.Module) -> Geometry | None:
+    """How a convolution moves over its input; None for any other module.
+
+    Example:
+        >>> geometry_of(nn.Conv2d(4, 8, 3, padding="same", groups=2)).padding, geometry_of(nn.ReLU())
+        ((1, 1, 1, 1), None)
+    """
+    if type(module) is nn.Conv2d:
+        border = module._reversed_padding_repeated_twice  # noqa: SLF001 (what torch itself pads with)
+        return _geometry(module.weight, vars(module), module.padding_mode, border)
+    if isinstance(module, MaskedConv2d):
+        return _geometry(module.weight, module.settings, module.padding_mode, module.padding_repeated)
+    return None
+
+
+def _geometry(weight: Tensor, settings: Any, mode: str, border: Any) -> Geometry:
+    _, channels, height, width = weight.shape
+    left, right, top, bottom = (0, 0, 0, 0) if settings["padding"] == "valid" else border
+    groups = settings["groups"]
+    stride, dilation = (tuple(settings[name]) for name in ("stride", "dilation"))
+    return Geometry(
+        channels * groups, (height, width), stride, (left, right, top, bottom), dilation, groups, mode
+    )
+
+
+def padded(x: Tensor, padding: tuple[int, ...], mode: str) -> Tensor:
+    """With a border around the last two dimensions.
+
+    Args:
+        x: [..., height, width].
+        padding: left, right, top, bottom.
+        mode: str - of a Geometry.
+    """
+    return F.pad(x, padding, mode="constant" if mode == "zeros" else mode)
+
+
+def convolution(matrix: Tensor, bias: Tensor | None, geometry: Geometry) -> Callable[[Tensor], Tensor]:
+    """What torch computes with a dense weight.
+
+    Args:
+        matrix: [out, columns] - tap by tap.
+        bias: [out] or None.
+        geometry: Geometry.
+
+    Returns:
+        [batch, channels, height, width] -> [batch, out, height', width'].
+
+    Example:
+        >>> import torch
+        >>> blur = convolution(torch.ones(1, 9), None, Geometry(1, (3, 3), padding=(1, 1, 1, 1)))
+        >>> blur(torch.ones(1, 1, 2, 2)).tolist()
+        [[[[4.0, 4.0], [4.0, 4.0]]]]
+    """
+    out, inner = matrix.shape[0], geometry.channels // geometry.groups
+    weight = matrix.view(out, *geometry.kernel, inner).permute(0, 3, 1, 2).contiguous()
+    left, right, top, bottom = geometry.padding
+    even = geometry.mode == "zeros" and left == right and top == bottom
+    around = (geometry.stride, (top, left) if even else 0, geometry.dilation, geometry.groups)
+
+    def run(x: Tensor) -> Tensor:
+        x = x if even else padded(x, geometry.padding, geometry.mode)
+        return F.conv2d(x, weight, bias, *around)
+
+    return run
