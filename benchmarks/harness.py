@@ -49,15 +49,15 @@ def shared_file(name: str) -> Path:
     return found[0]
 
 
-def record(name: str, result: Row) -> None:
+def record(name: str, result: Row, folder: Path = RESULTS) -> None:
     """Write ``results/<name>.json``: the result, the command that made it, and the machine."""
     document = {
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "machine": machine(),
         **result,
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"wrote {path} after {time.perf_counter() - STARTED:.0f} s")
 

@@ -191,7 +191,8 @@ def modules() -> Drawing:
     folders = (
         (30, 20, 800, "cli · report · runs", "commands, plots, recorded trainings"),
         (30, 66, 800, "training · parallel · compress · estimators · freezing", "whole jobs"),
-        (30, 112, 800, "trace", "reads a torch model as a graph"),
+        (30, 112, 390, "trace", "reads a torch model as a graph"),
+        (440, 112, 390, "models", "networks by name"),
         (30, 186, 255, "rules", "which come and go"),
         (30, 232, 255, "topology", "which exist now"),
         (30, 278, 255, "patterns", "which are allowed"),

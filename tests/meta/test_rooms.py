@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "topology": {"patterns"} | LEAVES,
     "rules": {"topology", "patterns"} | LEAVES,
     "nn": {"ops", "topology", "patterns"} | LEAVES,
+    "models": {"nn"} | LEAVES,
     "network": {"layouts", "kernels"} | LEAVES,
     "runtime": {"network", "layouts"} | LEAVES,
     "trace": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES,
@@ -44,14 +45,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "freezing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
     "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "freezing", "data"},
     "hardware": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"freezing"},
-    "runs": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data"},
+    "runs": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "models"},
     "report": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "runs"},
     "cli": ARITHMETIC
     | STRUCTURE
     | SHIPPING
     | LEAVES
     | JOBS
-    | {"data", "report", "runs", "hardware", "__init__"},
+    | {"data", "models", "report", "runs", "hardware", "__init__"},
     "__init__": {
         "compress",
         "errors",

@@ -7,6 +7,7 @@
 23
 """
 
+from gossamer.data.augment import crop_and_flip, step_generator
 from gossamer.data.batches import batches, epoch_generator, part_of
 from gossamer.data.dataset import Dataset, Provenance
 from gossamer.data.formats import Arrays, Spec
@@ -24,6 +25,7 @@ __all__ = [
     "Spec",
     "batches",
     "best_available",
+    "crop_and_flip",
     "epoch_generator",
     "load",
     "names",
@@ -31,5 +33,6 @@ __all__ = [
     "recipe_of",
     "recipes",
     "register",
+    "step_generator",
     "unregister",
 ]
