@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -51,7 +52,9 @@ def _call(dim: Any, keepdim: bool = False, dtype: Any = None) -> Over:
 
 
 def _arrays(xs: Inputs, s: Over, _held: Tensors) -> Any:
-    return xs[0].mean(axis=s.dims, keepdims=s.keepdim, dtype=xs[0].dtype)
+    (x,) = xs
+    count = prod(x.shape[dim] for dim in s.dims)
+    return x.sum(axis=s.dims, keepdims=s.keepdim) / x.dtype.type(count)
 
 
 operator(
