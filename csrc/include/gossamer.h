@@ -247,6 +247,38 @@ GS_API gs_status gs_leaky_dropout(const gs_dropout* call);
 /* out = gradient of the input, where x is the gradient of the output. Reads kept; seed is ignored. */
 GS_API gs_status gs_leaky_dropout_backward(const gs_dropout* call);
 
+/* Numbers side by side, each through an activation. */
+typedef struct gs_numbers {
+  int64_t dtype;            /* GS_F32 or GS_F64: of x and out */
+  int64_t isa;              /* gs_isa_id */
+  int64_t n;                /* >= 0 */
+  int64_t activation;       /* gs_activation */
+  double slope;             /* as in gs_call */
+  const void* x;            /* [n] */
+  void* out;                /* [n], may be x */
+  gs_parallel_for parallel; /* or null */
+} gs_numbers;
+
+/* out = activation(x): what a product with that activation has behind its sum, to the bit. */
+GS_API gs_status gs_activate(const gs_numbers* call);
+
+/* Lines of n numbers along the middle of three dimensions of memory without gaps. */
+typedef struct gs_lines {
+  int64_t dtype;            /* GS_F32 or GS_F64: of x and out */
+  int64_t isa;              /* gs_isa_id */
+  int64_t outer;            /* >= 0, as the next two */
+  int64_t n;
+  int64_t inner;            /* elements between neighbours of a line */
+  int64_t logarithm;        /* 1: the logarithm of the softmax; else 0 */
+  const void* x;            /* [outer, n, inner] */
+  void* out;                /* likewise, apart from x */
+  gs_parallel_for parallel; /* or null */
+} gs_lines;
+
+/* out = softmax along each line: exp(x - m) over their sum, m the largest of the line. Sums ascend along the line, in double; the
+ * bits of a line do not depend on where it lies. */
+GS_API gs_status gs_softmax(const gs_lines* call);
+
 /* Best instruction set of this processor that was compiled in. */
 GS_API int32_t gs_isa(void);
 /* Whether `isa` was compiled in and runs here: GS_OK or GS_ISA. */

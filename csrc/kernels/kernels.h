@@ -18,6 +18,8 @@ typedef gs_status gs_growth_above(const gs_scores* tile, double floor, void* sco
                                   int64_t* found);  // counts: [rows], the caller's
 typedef gs_status gs_growth_best(void* scores, int64_t* positions, int64_t n, int64_t k, double* least);
 typedef gs_status gs_dropping(const gs_dropout* call);
+typedef gs_status gs_activating(const gs_numbers* call);
+typedef gs_status gs_normalising(const gs_lines* call);
 
 struct gs_kernels {
   gs_product* products[kOperations][kLayouts][kValueTypes];  // null where there is none

@@ -12,6 +12,7 @@ int32_t failing_for(int64_t, int64_t, int64_t, void (*)(int64_t, int64_t, void*)
 
 int main() {
   test_activate();
+  test_numbers();
   test_products();
   test_refusals();
   test_chain();

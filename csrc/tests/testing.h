@@ -75,6 +75,7 @@ bool has(gs_operation operation, int64_t layout, int64_t type);
 void compared(gs_operation operation, const gs_call& call);
 
 void test_activate();
+void test_numbers();
 void test_products();
 void test_refusals();
 void test_chain();
