@@ -14,7 +14,7 @@ template <class T> void activate_called(int64_t kind, T slope, vec<T>* y, int64_
 extern template void activate_called<float>(int64_t, float, f32v*, int64_t);
 extern template void activate_called<double>(int64_t, double, f64v*, int64_t);
 
-// Those of two instructions where they are needed, the others by a call.
+// Those of two instructions where they are needed, the others by a call of which sums in registers know nothing.
 template <class T, int V> GS_INLINE void activate(int64_t kind, double slope, vec<T> (&y)[V]) {
   if (kind == GS_IDENTITY) return;
   if (kind == GS_RELU) {
@@ -25,7 +25,12 @@ template <class T, int V> GS_INLINE void activate(int64_t kind, double slope, ve
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) y[v] = y[v] < vec<T>{} ? y[v] * by : y[v];
   } else {
-    activate_called<T>(kind, static_cast<T>(slope), y, V);
+    vec<T> there[V];  // a copy: what a call is handed the address of does not stay in registers
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) there[v] = y[v];
+    activate_called<T>(kind, static_cast<T>(slope), there, V);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) y[v] = there[v];
   }
 }
 
