@@ -120,6 +120,43 @@ GS_API gs_status gs_linear(const gs_call* call);
 /* out[n_in, batch] = W^T grad. Reads w, grad. Layouts csr, fanin, nm, block. */
 GS_API gs_status gs_linear_grad_input(const gs_call* call);
 
+/* Output positions that follow each other, and the input position of the first of them. */
+typedef struct gs_span {
+  int64_t in, out, length;
+} gs_span;
+
+/* Where a product over planes reads and writes: a convolution of one image. The matrix has a column for each input that a
+ * position reads, a row for each output plane. Every field is 8 bytes. Positions are elements from call.x.data and call.out. */
+typedef struct gs_places {
+  int64_t n_columns;      /* w.n_in */
+  int64_t rows_of_group;  /* rows of the matrix that read the same channels; divides w.n_out, and is a multiple of w.group */
+  int64_t group_step;     /* elements from the channels of one group of rows to those of the next, >= 0 */
+  int64_t n_spans;
+  int64_t step;           /* >= 1, elements of the input from one position of a span to the next */
+  int64_t split;          /* 0; or elements of the output from the even positions of a span to the odd ones, of either lies every second */
+  int64_t in_begin;       /* <= 0, the first element of the input that may be read */
+  int64_t in_end;         /* the end of those; vectors of 16 elements may read past the last position where step is 1 */
+  int64_t out_end;        /* the end of the elements of the output that may be written */
+  int64_t n_inside;       /* bytes in inside */
+  const int32_t* columns; /* [n_columns] elements from an input position to what the column reads there */
+  const gs_span* spans;   /* every output position lies in one span at most; what they cover is written, and nothing else */
+  const uint8_t* inside;  /* a bit a position, 0: written as zero. Every span begins with a new byte; 8 bytes follow. Or null: all inside */
+} gs_places;
+
+/* Bytes of what gs_conv_prepare makes. Reads w and isa of the call. */
+GS_API gs_status gs_conv_room(const gs_call* call, const gs_places* places, size_t* bytes);
+
+/* Makes the matrix ready for many products at the same places, in `room`, 64-byte aligned: w.values may change between them,
+ * unless they are narrow or of layout dense or block, whose values are copied here. The index and the places are checked in
+ * full. O(connections + spans). */
+GS_API gs_status gs_conv_prepare(const gs_call* call, const gs_places* places, void* room);
+
+/* out = activation(W x + bias + residual) of one image at the places: row r is written at call.out + r * out_stride. The
+ * residual lies as the output does, its planes feature_stride apart. batch, grad, feature_stride and batch_stride of x are
+ * ignored. room: from gs_conv_prepare for this matrix, isa and these places; or null: made here. Layouts csr, fanin, nm,
+ * block and, float32 alone, dense. */
+GS_API gs_status gs_conv(const gs_call* call, const gs_places* places, const void* room);
+
 /* The connections of a matrix by blocks of rows, in a block by column, in a column by row: the order in which
  * gs_linear_grad_input_transposed adds them. It depends on the topology alone, so it is made once for many products. Every
  * field is 8 bytes. Layouts csr, nm, and fanin with group 1; fewer than 2^31 connections. */

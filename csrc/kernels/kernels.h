@@ -20,6 +20,8 @@ typedef gs_status gs_growth_best(void* scores, int64_t* positions, int64_t n, in
 typedef gs_status gs_dropping(const gs_dropout* call);
 typedef gs_status gs_activating(const gs_numbers* call);
 typedef gs_status gs_normalising(const gs_lines* call);
+typedef gs_status gs_conv_preparing(const gs_matrix* w, const gs_places* places, void* room, int64_t* bytes);  // null room: bytes alone
+typedef gs_status gs_convolving(const gs_call* call, const gs_places* places, const void* room);
 
 struct gs_kernels {
   gs_product* products[kOperations][kLayouts][kValueTypes];  // null where there is none

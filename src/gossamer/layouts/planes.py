@@ -22,7 +22,7 @@ class Planes:
     """One image in memory: a plane a channel, rows of pixels with zeros after each, rows of zeros after the last.
 
     The zeros after a row are the border left of the next one as well, and those after a plane the border above the
-    next. Pixels that lie a multiple of ``phases`` apart may have planes of their own, for a reader whose stride that is.
+    next. Pixels that lie a multiple of ``phases`` apart may have planes of their own, for a reader of that stride.
 
     Args:
         channels: int.
