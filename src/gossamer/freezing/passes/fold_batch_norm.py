@@ -1,4 +1,4 @@
-"""A batch norm behind a linear layer becomes part of its weights and bias."""
+"""A batch norm behind a linear layer or a convolution becomes part of its weights and bias."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from gossamer.trace.tensors import array_of, dtype_named, tensor_of
 def fold_batch_norm(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     """Multiply each neuron's weights by what its normalisation would; the rest goes into the bias.
 
-    Done where the norm alone reads the layer, on inputs of two dimensions: with more of them a batch norm follows
-    the second and a linear layer the last. The layer then takes no other number of dimensions.
+    Done where the norm alone reads the layer: behind a convolution, and behind a linear layer on inputs of two
+    dimensions: with more of them a batch norm follows the second and a linear layer the last. A linear layer then
+    takes no other number of dimensions.
 
     Args:
         graph: Graph.
@@ -70,10 +71,10 @@ def _folded(graph: Graph, source: Node, norm: Node, dims: int) -> Linear | str:
     """The layer with the norm in it, or why not."""
     layer, call = source.body, norm.body
     if not isinstance(layer, Linear) or not isinstance(call, Call):
-        raise TypeError("a batch norm behind a linear layer")
+        raise TypeError("a batch norm behind a layer")
     if graph.only_consumer(source.name) is None:
         return "others read the layer too"
-    if dims != 2:
+    if dims != (2 if layer.geometry is None else 4):
         return f"its inputs have {dims} dimensions"
     connections, tensors = layer.connections, call.tensors
     if {name_of(tensor) for tensor in tensors.values()} != {name_of(connections.values)}:
@@ -83,7 +84,7 @@ def _folded(graph: Graph, source: Node, norm: Node, dims: int) -> Linear | str:
     if not bool(values.isfinite().all() & bias.isfinite().all()):
         return "the numbers would not be finite"
     folded = replace(connections, values=array_of(values), bias=array_of(bias))
-    return replace(layer, connections=folded, flat=True)
+    return replace(layer, connections=folded, flat=layer.geometry is None)
 
 
 def _scale_and_bias(connections: Connections, call: Call) -> tuple[Tensor, Tensor]:

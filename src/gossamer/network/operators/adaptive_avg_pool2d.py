@@ -49,5 +49,6 @@ operator(
         modules={"torch.nn.AdaptiveAvgPool2d": lambda m: (_call(m.output_size), {})},
         calls={"torch.nn.functional.adaptive_avg_pool2d": _call},
         shape=_shape,
+        channels=lambda _settings: "kept",
     )
 )

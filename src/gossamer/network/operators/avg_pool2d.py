@@ -69,5 +69,6 @@ operator(
         modules={"torch.nn.AvgPool2d": _module},
         calls={"torch.nn.functional.avg_pool2d": _call},
         shape=pooled,
+        channels=lambda s: "zero" if any(s.padding) and s.count_include_pad else "kept",
     )
 )

@@ -94,6 +94,10 @@ class Operator:
             its number and the other arguments.
         arity: int - number of inputs; None: one or more, which torch takes as one list.
         elementwise: bool - acts on every number alike, so a constant stays a constant; takes no tensors.
+        channels: settings -> how channels of [batch, channels, height, width], or features of [batch, features], pass,
+            each by itself: "computed" number by number, with a number of each tensor for each channel; "kept" where a
+            constant channel is the same constant behind it; "zero" where only zeros stay; "" where channels mix.
+        resized: (settings, channels) -> the settings for another number of channels.
     """
 
     name: str
@@ -110,6 +114,8 @@ class Operator:
     parts: Mapping[str, Callable[..., Settings]] = field(default_factory=dict)
     arity: int | None = 1
     elementwise: bool = False
+    channels: Callable[[Any], str] = lambda _settings: ""
+    resized: Callable[[Any, int], Any] = lambda settings, _channels: settings
 
     def compute(self, inputs: Inputs, settings: Any, tensors: Tensors) -> Any:
         """What it is, of tensors or of arrays."""

@@ -102,5 +102,7 @@ operator(
         modules={"torch.nn.BatchNorm1d": _module, "torch.nn.BatchNorm2d": _module},
         shapes=_shapes,
         shape=_shape,
+        channels=lambda _settings: "computed",
+        resized=lambda settings, channels: settings.model_copy(update={"features": channels}),
     )
 )

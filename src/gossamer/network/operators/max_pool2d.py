@@ -67,5 +67,6 @@ operator(
         modules={"torch.nn.MaxPool2d": _module},
         calls={"torch.nn.functional.max_pool2d": _call, "torch.max_pool2d": _call},
         shape=_shape,
+        channels=lambda _settings: "kept",
     )
 )

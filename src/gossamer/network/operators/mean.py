@@ -66,5 +66,6 @@ operator(
         settings=Over,
         calls=dict.fromkeys(("torch.mean", ".mean"), _call),
         shape=_shape,
+        channels=lambda s: "kept" if set(s.dims) in ({2, 3}, {-2, -1}) else "",
     )
 )

@@ -93,5 +93,6 @@ operator(
         modules=dict.fromkeys(("torch.nn.Upsample", "torch.nn.UpsamplingNearest2d"), _module),
         calls={"torch.nn.functional.interpolate": _call},
         shape=_shape,
+        channels=lambda _settings: "kept",
     )
 )
