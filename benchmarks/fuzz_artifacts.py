@@ -77,7 +77,8 @@ def network(kind: str) -> tuple[gs.Frozen, torch.Tensor]:
             nn.Flatten(),
         ]
         model, x = nn.Sequential(*parts, nn.Linear(8, 4), nn.Softmax(1)), torch.ones(3, 1, 8, 8)
-        return gs.freeze(model.eval(), x, keep="dense"), x
+        gs.sparsify(model, 0.5, allocation="uniform")
+        return gs.freeze(model.eval(), x, keep="fanin"), x
     parts = [
         nn.Linear(16, 16),
         nn.BatchNorm1d(16),

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,26 @@ from gossamer.patterns import parse
 if TYPE_CHECKING:
     from gossamer.freezing import Frozen
 
-LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice", "block")
+LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice", "block", "convolution")
+INPUT = {"convolution": (1, 4, 4)}  # of a sample; others take 16 numbers
 
 
 def network(layout: str) -> Frozen:
     torch.manual_seed(0)
+    if layout == "convolution":
+        images = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=2),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(4, 2),
+        )
+        gs.sparsify(images, 0.5, gs.FanIn(2), "uniform")
+        return gs.freeze(images.eval(), torch.randn(2, 1, 4, 4), keep="fanin")
     model = nn.Sequential(
         nn.Linear(16, 8),
-        nn.Tanh(),  # between the two, so that the norm is not folded into the layer
+        nn.Softmax(1),  # between the two: the norm is not folded into the layer, and dead neurons stay
         nn.BatchNorm1d(8),
         nn.LeakyReLU(),
         nn.Linear(8, 4),
@@ -74,19 +87,21 @@ def closed(path: Path, tensors: dict[str, torch.Tensor], document: object) -> Pa
     return path
 
 
-def try_load(path: Path) -> bool:
+def try_load(path: Path, layout: str = "csr") -> bool:
     """Load, and run what loads; anything but a GossamerError is a failure."""
     try:
         net = gs.load(path)
     except GossamerError:
         return False
-    net(torch.ones(3, 16))
+    # an artifact that describes larger images is a good one, and refuses these
+    with suppress(GossamerError) if layout == "convolution" else nullcontext():
+        net(torch.ones(3, *INPUT.get(layout, (16,))))
     return True
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_intact_files_load(files, layout):
-    assert try_load(files[layout])
+    assert try_load(files[layout], layout)
 
 
 @given(data=st.data())
@@ -101,7 +116,7 @@ def test_flipped_and_truncated_bytes(files, tmp_path_factory, data):
         del content[data.draw(st.integers(0, len(content))) :]
     path = tmp_path_factory.mktemp("bytes") / "f"
     path.write_bytes(bytes(content))
-    try_load(path)
+    try_load(path, layout)
 
 
 NASTY = (
@@ -152,11 +167,13 @@ def changed(document: dict, way: tuple, value: object) -> object:
 
 @given(data=st.data())
 def test_changed_documents(files, tmp_path_factory, data):
-    tensors, document = opened(files[data.draw(st.sampled_from(LAYOUTS))])
+    layout = data.draw(st.sampled_from(LAYOUTS))
+    tensors, document = opened(files[layout])
     network_only = {key: value for key, value in document.items() if key != "report"}
     way = data.draw(st.sampled_from(everywhere(network_only if data.draw(st.booleans()) else document)[1:]))
     value = data.draw(st.sampled_from((..., *NASTY)))
-    try_load(closed(tmp_path_factory.mktemp("document") / "f", tensors, changed(document, way, value)))
+    path = closed(tmp_path_factory.mktemp("document") / "f", tensors, changed(document, way, value))
+    try_load(path, layout)
 
 
 def test_every_value_of_the_graph_replaced_by_every_nasty_one(files, tmp_path):
@@ -173,7 +190,8 @@ def test_every_value_of_the_graph_replaced_by_every_nasty_one(files, tmp_path):
 
 @given(data=st.data())
 def test_changed_tensors(files, tmp_path_factory, data):
-    tensors, document = opened(files[data.draw(st.sampled_from(LAYOUTS))])
+    layout = data.draw(st.sampled_from(LAYOUTS))
+    tensors, document = opened(files[layout])
     name = data.draw(st.sampled_from(sorted(tensors)))
     tensor = tensors[name]
     kind = data.draw(st.sampled_from(["numbers", "dtype", "shape", "missing", "extra", "empty"]))
@@ -197,7 +215,7 @@ def test_changed_tensors(files, tmp_path_factory, data):
         tensors["stowaway"] = tensor
     else:
         tensors[name] = tensor.reshape(-1)[:0]
-    try_load(closed(tmp_path_factory.mktemp("tensors") / "f", tensors, document))
+    try_load(closed(tmp_path_factory.mktemp("tensors") / "f", tensors, document), layout)
 
 
 def refused(tmp_path: Path, tensors: dict, document: object, message: str) -> None:
@@ -227,7 +245,7 @@ def test_indices_out_of_range_or_order(files, tmp_path):
 
 def test_unknown_version_operator_and_layout(files, tmp_path):
     tensors, document = opened(files["csr"])
-    refused(tmp_path, tensors, document | {"version": 2}, "version 1.*upgrade")
+    refused(tmp_path, tensors, document | {"version": 3}, "version 1 or 2.*upgrade")
     refused(tmp_path, tensors, document | {"kind": "checkpoint"}, "network")
     nodes = json.loads(json.dumps(document["nodes"]))
     nodes[1]["op"] = "exec"
@@ -289,6 +307,50 @@ def test_sizes_that_overflow_or_ask_for_too_much(files, tmp_path):
     refused(tmp_path, small, bomb, "of a size that suits")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"padding": [1024] * 4}, "border"),
+        ({"padding": [1025, 0, 0, 0]}, "1024"),
+        ({"padding": [2, 2, 4, 2]}, "smaller reflect border"),
+        ({"groups": 3}, "groups that divide"),
+        ({"channels": 2}, "a column for each tap"),
+        ({"kernel": [9, 1]}, "plane"),
+        ({"kernel": [1, 3]}, "a column for each tap"),
+        ({"stride": [0, 1]}, "stride"),
+        ({"mode": "mirror"}, "mode"),
+        ({"dilation": [1024, 1024]}, "plane"),
+    ],
+)
+def test_geometries_that_fit_nothing(files, tmp_path, change, message):
+    tensors, document = opened(files["convolution"])
+    document["nodes"][0]["geometry"] |= change
+    refused(tmp_path, tensors, document, message)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [([1, 1, 8, 8], "in proportion"), ([1, 1, 2**20, 2**20], "at most")]
+)
+def test_planes_that_memory_cannot_hold(files, tmp_path, size, message):
+    """1024 pixels around 8 x 8, and an input of 2^40 pixels."""
+    tensors, document = opened(files["convolution"])
+    document["nodes"][0]["geometry"] |= {"mode": "zeros"} | ({"padding": [1024] * 4} if size[2] == 8 else {})
+    document["report"]["inputs"][0]["shape"] = size
+    refused(tmp_path, tensors, document, message)
+
+
+def test_layouts_and_settings_that_convolutions_do_not_have(files, tmp_path):
+    tensors, document = opened(files["convolution"])
+    for change, message in (
+        ({"run": [{"layout": "nm_lanes", "engine": "core"}]}, "runs convolutions"),
+        ({"flat": True}, "groups that divide"),
+        ({"geometry": None}, "input"),
+    ):
+        nodes = json.loads(json.dumps(document["nodes"]))
+        nodes[0] |= change
+        refused(tmp_path, tensors, document | {"nodes": nodes}, message)
+
+
 def test_nodes_that_do_not_fit_each_other(files, tmp_path):
     tensors, document = opened(files["csr"])
     wide = json.loads(json.dumps(document))
@@ -319,12 +381,13 @@ def test_a_sweep_in_a_process_of_its_own_never_crashes(files, tmp_path):
         for _ in range(draw.randint(1, 8)):
             raw[draw.randrange(raw.numel())] = draw.randrange(256)
         tensors[name] = raw.view(tensors[name].dtype).view(tensors[name].shape)
-        closed(tmp_path / f"{number}", tensors, document)
+        closed(tmp_path / f"{number}-{layout}", tensors, document)
     script = f"""
         import pathlib, torch, gossamer as gs
         for path in pathlib.Path({str(tmp_path)!r}).iterdir():
+            shape = (300, 1, 4, 4) if path.name.endswith("convolution") else (300, 16)
             try:
-                gs.load(path)(torch.ones(300, 16))
+                gs.load(path)(torch.ones(shape))
             except gs.GossamerError:
                 pass
         print("survived")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,19 +17,20 @@ from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.freezing.wanted import Wanted
 from gossamer.layouts import layout, layouts
 from gossamer.measure import alternate, nbytes, threads
-from gossamer.network.graph import Graph, Layer, Linear, Opaque
+from gossamer.network.graph import Graph, Layer, Linear, Node, Opaque
 from gossamer.network.program import Program
+from gossamer.trace.convolved import convolution
 from gossamer.trace.run import activated, run
 from gossamer.trace.tensors import tensor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gossamer.freezing import Frozen
 
     Make = Callable[[Tensor, Tensor | None], tuple[Callable[[Tensor], Tensor], int]]
 
-DENSE, CSR, INT8 = "torch dense", "torch CSR", "torch dense int8"
+DENSE, CSR, INT8, LAST = "torch dense", "torch CSR", "torch dense int8", "torch dense, channels last"
 SAVED = "as frozen"
 
 
@@ -52,7 +54,9 @@ class Contender:
 
 
 def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contender]:
-    """Torch dense, CSR and dense int8, the network as frozen, and each layout of ours that holds one.
+    """Torch in its own forms, the network as frozen, and each layout of ours that holds one.
+
+    Torch is dense, CSR and dense int8; with convolutions, for which it has no other form, dense in either memory order.
 
     Args:
         frozen: Frozen - raced as it is.
@@ -66,47 +70,65 @@ def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contende
     Cost: a dense copy of every layer.
     """
     graph = source.graph
-    rivals = [
-        _rival(graph, name, make)
-        for name, make in ((DENSE, torch_dense), (CSR, torch_csr), (INT8, torch_int8))
-    ]
-    bodies = [body for _, body in frozen.graph.layers()]
-    stored = sum(body.stored.bytes + nbytes([body.bias]) for body in bodies)
-    flops = sum(2 * body.stored.values.size for body in bodies)
-    return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example)]
+    pixels = _pixels(graph, example)
+    if pixels:
+        rivals = [_rival(graph, DENSE, torch_dense, pixels), _channels_last(graph, pixels)]
+    else:
+        ways = ((DENSE, torch_dense), (CSR, torch_csr), (INT8, torch_int8))
+        rivals = [_rival(graph, name, make, pixels) for name, make in ways]
+    layers = frozen.graph.layers()
+    stored = sum(body.stored.bytes + nbytes([body.bias]) for _, body in layers)
+    flops = sum(2 * body.stored.values.size * pixels.get(node.name, 1) for node, body in layers)
+    return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example, pixels)]
+
+
+def _pixels(graph: Graph, example: Tensor) -> dict[str, int]:
+    """Of the output of every convolution: how often its weights are used for a sample."""
+    found: dict[str, int] = {}
+
+    def watch(node: Node, given: tuple[Any, ...]) -> None:
+        if isinstance(node.body, Linear) and node.body.geometry is not None:
+            found[node.name] = math.prod(node.body.geometry.out_size(*given[0].shape[-2:]))
+
+    run(_as_linears(graph), (example,), watch)
+    return found
 
 
 def int8_rival(frozen: Frozen) -> Contender:
     """The network with int8 weights in dense torch, for what a frozen network has to beat at batch 1."""
-    return _rival(frozen.graph, INT8, torch_int8)
+    return _rival(frozen.graph, INT8, torch_int8, {})
 
 
-def _layouts(graph: Graph, example: Tensor) -> list[Contender]:
+def _layouts(graph: Graph, example: Tensor, pixels: Mapping[str, int]) -> list[Contender]:
     """The network in each of our layouts alone."""
-    linear = graph.replaced({node.name: _as_linear(body) for node, body in graph.layers()})
+    linear = _as_linears(graph)
     made = []
     for name in layouts:
         wanted = Wanted("fastest", frozenset({name}), (example.shape[0],))
         chosen, *_ = choose(linear, (example,), wanted)
-        bodies = [body for _, body in chosen.layers()]
-        if name in {body.choices[0].layout for body in bodies}:
-            forms = [body.forms[body.choices[0].layout] for body in bodies]
-            size = sum(form.bytes for form in forms) + nbytes(body.bias for body in bodies)
-            flops = sum(2 * form.values.size for form in forms)
+        bodies = {node.name: body for node, body in chosen.layers()}
+        if name in {body.choices[0].layout for body in bodies.values()}:
+            forms = {each: body.forms[body.choices[0].layout] for each, body in bodies.items()}
+            size = sum(form.bytes for form in forms.values()) + nbytes(b.bias for b in bodies.values())
+            flops = sum(2 * form.values.size * pixels.get(each, 1) for each, form in forms.items())
             made.append(Contender(f"gossamer {name}", True, Program(chosen, 0, TENSORS), size, flops))
     return made
+
+
+def _as_linears(graph: Graph) -> Graph:
+    """The network before layouts were chosen."""
+    return graph.replaced({node.name: _as_linear(body) for node, body in graph.layers()})
 
 
 def _as_linear(body: Layer) -> Linear:
     """The layer before a layout was chosen."""
     connections = layout(body.stored.layout).decode(body.stored)
-    return Linear(replace(connections, bias=body.bias), body.activation, body.slope)
+    held = replace(connections, bias=body.bias)
+    return Linear(held, body.activation, body.slope, body.flat, body.geometry)
 
 
-def _rival(
-    graph: Graph, name: str, make: Callable[[Tensor, Tensor | None], tuple[Callable[..., Any], int]]
-) -> Contender:
-    """The graph with every linear layer computed by torch in some form."""
+def _rival(graph: Graph, name: str, make: Make, pixels: Mapping[str, int]) -> Contender:
+    """The graph with every linear layer computed by torch in some form, and convolutions dense."""
     nodes, size, flops = [], 0, 0
     for node in graph.nodes:
         if not isinstance(node.body, Layer):
@@ -114,12 +136,24 @@ def _rival(
             continue
         linear = _as_linear(node.body)
         dense, bias = tensor_of(linear.connections.dense()), node.body.bias
-        compute, n_bytes = make(dense, None if bias is None else tensor_of(bias))
+        held = None if bias is None else tensor_of(bias)
+        if linear.geometry is None:
+            compute, n_bytes = make(dense, held)
+        else:
+            compute, n_bytes = convolution(dense, held, linear.geometry), nbytes([dense])
         nodes.append(replace(node, body=Opaque(name, partial(_finished, compute, node.body))))
         size += n_bytes + nbytes([node.body.bias])
-        flops += 2 * (linear.connections.positions.size if name == CSR else dense.numel())
+        weights = linear.connections.positions.size if name == CSR else dense.numel()
+        flops += 2 * weights * pixels.get(node.name, 1)
     changed = replace(graph, nodes=tuple(nodes))
     return Contender(name, False, lambda x: run(changed, (x,)), size, flops)
+
+
+def _channels_last(graph: Graph, pixels: Mapping[str, int]) -> Contender:
+    """Dense torch on images whose channels lie side by side, from the first layer to the last."""
+    entry = _rival(graph, LAST, torch_dense, pixels)
+    run = entry.run
+    return replace(entry, run=lambda x: run(x.contiguous(memory_format=torch.channels_last)))
 
 
 def _finished(compute: Callable[[Tensor], Tensor], body: Layer, x: Tensor, *residual: Tensor) -> Tensor:

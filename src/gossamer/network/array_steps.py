@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -96,8 +97,8 @@ def _convolution(operands: Operands, geometry: Geometry) -> Step:
 
     def run(x: Any, residual: Any = None) -> Any:
         read = taps(x, geometry, IMAGES)
-        parts = read.reshape(len(read), groups, -1, *read.shape[2:]).swapaxes(0, 1)
-        y = weight @ parts.reshape(groups, form.shape[1], -1)
+        parts = read.reshape(len(read), groups, geometry.channels // groups, prod(read.shape[2:]))
+        y = weight @ parts.swapaxes(0, 1).reshape(groups, form.shape[1], parts.shape[3])
         y = y.reshape(form.shape[0], *read.shape[2:]).swapaxes(0, 1)
         y = y if bias is None else y + bias[:, None, None]
         return activated(y if residual is None else y + residual, operands)

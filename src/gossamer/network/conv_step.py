@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gossamer.layouts import Encoded, layout
@@ -88,8 +89,11 @@ class ConvStep:
             return self._run(product, x[None], None if residual is None else residual[None])[0]
         read = taps(x, self.geometry, self.images)
         _, channels, *sizes = read.shape
-        flat = read.reshape(read.shape[0] * channels, -1).T
-        added = None if residual is None else residual.swapaxes(0, 1).reshape(residual.shape[1], -1).T
+        positions = prod(sizes)
+        flat = read.reshape(read.shape[0] * channels, positions).T
+        added = None
+        if residual is not None:
+            added = residual.swapaxes(0, 1).reshape(residual.shape[1], positions).T
         y = product(flat, added).T
         return self.images.contiguous(y.reshape(y.shape[0], *sizes).swapaxes(0, 1))
 
