@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from gossamer.compress import compact, prune_neurons
     from gossamer.errors import GossamerError
     from gossamer.freezing import freeze, load, save
-    from gossamer.nn import AllReLU, Dropout, MaskedConv2d, MaskedLinear, SparseLinear, all_relus, sparsify
+    from gossamer.nn import (
+        AllReLU,
+        Dropout,
+        MaskedConv1d,
+        MaskedConv2d,
+        MaskedLinear,
+        SparseConv1d,
+        SparseConv2d,
+        SparseLinear,
+        all_relus,
+        sparsify,
+    )
     from gossamer.patterns import NM, Block, FanIn, Unstructured
     from gossamer.rules import (
         MEST,
@@ -38,8 +49,11 @@ _HOME = {
     "gossamer.nn": (
         "AllReLU",
         "Dropout",
+        "MaskedConv1d",
         "MaskedConv2d",
         "MaskedLinear",
+        "SparseConv1d",
+        "SparseConv2d",
         "SparseLinear",
         "all_relus",
         "sparsify",
@@ -78,10 +92,13 @@ __all__ = [
     "GossamerError",
     "ImportancePruning",
     "LinearDecay",
+    "MaskedConv1d",
     "MaskedConv2d",
     "MaskedLinear",
     "RigL",
     "SRigL",
+    "SparseConv1d",
+    "SparseConv2d",
     "SparseLinear",
     "Static",
     "Unstructured",

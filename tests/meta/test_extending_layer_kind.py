@@ -22,23 +22,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOY = '''
-"""Convolutions of one dimension, masked."""
+"""Convolutions of three dimensions, masked."""
+
+from math import prod
 
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.grad import conv1d_weight
+from torch.nn.grad import conv3d_weight
 
 from gossamer.nn.kinds import Kind, kind
 from gossamer.nn.masked import Masked
 
 
-class MaskedConv1d(Masked):
+class MaskedConv3d(Masked):
     def __init__(self, dense, density, pattern=None, generator=None, fan_in="sparse", law="he_normal"):
-        out, inner, taps = dense.weight.shape
-        super().__init__((out, inner * taps), pattern, density, fan_in, law, dense.weight.dtype)
+        out, *rest = dense.weight.shape
+        super().__init__((out, prod(rest)), pattern, density, fan_in, law, dense.weight.dtype)
         self.around = (dense.stride, dense.padding, dense.dilation, dense.groups)
         self.bias = None if dense.bias is None else nn.Parameter(dense.bias.detach() * 0)
-        self._make_home((out, inner, taps), dense.weight.device, dense.weight.dtype)
+        self._make_home((out, *rest), dense.weight.device, dense.weight.dtype)
         self.reset_parameters(generator)
 
     @classmethod
@@ -52,14 +54,14 @@ class MaskedConv1d(Masked):
         return matrix.view(self.weight.shape)
 
     def compute(self, x):
-        return F.conv1d(x, self.effective_weight(), self.bias, *self.around)
+        return F.conv3d(x, self.effective_weight(), self.bias, *self.around)
 
     def gradient_tile(self, rows, cols):
-        whole = sum(conv1d_weight(x, self.weight.shape, dy, *self.around) for x, dy in self.tape.pairs)
+        whole = sum(conv3d_weight(x, self.weight.shape, dy, *self.around) for x, dy in self.tape.pairs)
         return self.to_matrix(whole)[rows, cols].clone().cpu()
 
 
-kind(Kind("conv1d", (nn.Conv1d,), MaskedConv1d, None, lambda: nn.Conv1d(1, 1, 1)))
+kind(Kind("conv3d", (nn.Conv3d,), MaskedConv3d, None, lambda: nn.Conv3d(1, 1, 1)))
 '''
 
 
@@ -72,14 +74,14 @@ def toy(tmp_path: Path) -> Iterator[Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    del kinds["conv1d"]
+    del kinds["conv3d"]
 
 
 def model() -> nn.Sequential:
     """A convolution, then linear layers."""
     torch.manual_seed(0)
     layers = [
-        nn.Conv1d(4, 8, 3, padding=1),
+        nn.Conv3d(4, 8, (3, 1, 1), padding=(1, 0, 0)),
         nn.ReLU(),
         nn.Flatten(),
         nn.Linear(48, 8),
@@ -101,13 +103,13 @@ def test_sparsify_counting_rules_checkpoints_and_freezing_find_it(toy: Any, tmp_
     report = gs.sparsify(
         network, 0.5, gs.Unstructured(), "uniform", generator=torch.Generator().manual_seed(1)
     )
-    assert isinstance(network[0], toy.MaskedConv1d)
-    assert (report.sparse[0].kind, report.sparse[0].home) == ("MaskedConv1d", "masked")
+    assert isinstance(network[0], toy.MaskedConv3d)
+    assert (report.sparse[0].kind, report.sparse[0].home) == ("MaskedConv3d", "masked")
     assert report.layers[0].connections == 48
 
-    x = torch.randn(5, 4, 6)
+    x = torch.randn(5, 4, 6, 1, 1)
     rows = count(network, x)
-    assert (rows[0].kind, rows[0].shape, rows[0].connections) == ("MaskedConv1d", (8, 12), 48)
+    assert (rows[0].kind, rows[0].shape, rows[0].connections) == ("MaskedConv3d", (8, 12), 48)
     assert rows[0].flops == 2 * 48 * 6
 
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
@@ -132,22 +134,22 @@ def test_sparsify_counting_rules_checkpoints_and_freezing_find_it(toy: Any, tmp_
     compact(network, optimizer)
     frozen = gs.freeze(network, x)
     torch.testing.assert_close(frozen(x), network(x))
-    assert "module '0' (MaskedConv1d) stays torch" in frozen.explain()
-    assert [row.kind for row in count(frozen)].count("MaskedConv1d") == 1
+    assert "module '0' (MaskedConv3d) stays torch" in frozen.explain()
+    assert [row.kind for row in count(frozen)].count("MaskedConv3d") == 1
 
 
 def test_layers_of_the_kind_are_refused_as_others_are(toy: Any) -> None:
     """By themselves, as subclasses, and a second time."""
-    with pytest.raises(ConfigError, match="or build a MaskedConv1d"):
-        gs.sparsify(nn.Conv1d(4, 8, 3), 0.5)
+    with pytest.raises(ConfigError, match="or build a MaskedConv3d"):
+        gs.sparsify(nn.Conv3d(4, 8, 3), 0.5)
 
-    class Own(nn.Conv1d):
+    class Own(nn.Conv3d):
         """Of a user."""
 
-    report = gs.sparsify(nn.Sequential(Own(4, 8, 3), nn.Conv1d(8, 8, 3)), 0.5, allocation="uniform")
+    report = gs.sparsify(nn.Sequential(Own(4, 8, 3), nn.Conv3d(8, 8, 3)), 0.5, allocation="uniform")
     assert report.layers[0].note == "a subclass may use its weight in another way"
-    with pytest.raises(ConfigError, match="a new name and new classes, got 'conv1d'"):
-        kind(kinds["conv1d"])
+    with pytest.raises(ConfigError, match="a new name and new classes, got 'conv3d'"):
+        kind(kinds["conv3d"])
 
 
 def test_every_kind_says_what_it_is() -> None:

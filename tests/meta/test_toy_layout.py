@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import gossamer as gs
 from gossamer import kernels, ops
 from gossamer.errors import DtypeError, FormatError, ShapeError, TopologyError
+from gossamer.kernels import table
 from gossamer.kernels.reference import coordinates
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.connections import Connections
@@ -40,8 +41,7 @@ refused(FormatError, lambda: kind.check(replace(form, index={k: a.astype("u2") f
 # coordinates, operand checks, the three products by the reference kernels
 index, values = [tensor_of(a) for a in form.index.values()], tensor_of(form.values).requires_grad_()
 assert [t.tolist() for t in coordinates(index, "pairs", [3, 4])] == [[0, 1, 2], [1, 0, 3]]
-assert {row.op for row in kernels.rows() if row.layout == "pairs"} == {
-    "linear", "linear_grad_input", "linear_grad_values"}
+assert {row.op for row in kernels.rows() if row.layout == "pairs"} == {*table.OPS, *table.CONV_OPS}
 x = torch.randn(5, 4, requires_grad=True)
 y = ops.linear(x, values, index, None, "pairs", [3, 4])
 dense = tensor_of(c.dense())

@@ -14,7 +14,7 @@ class KernelSpec:
     """What a kernel computes, on what, and where it is found.
 
     Args:
-        op: ``"linear"``, ``"linear_grad_input"`` or ``"linear_grad_values"``.
+        op: ``"linear"``, ``"linear_grad_input"``, ``"linear_grad_values"``, or one of the same three of ``"conv"``.
         layout: name of a layout.
         dtype: of inputs and values, ``"float32"``, ``"float64"``, or ``"any"`` floating type; or of both where they
             differ, ``"float32-bfloat16"``, ``"float32-int8"``.

@@ -2,7 +2,7 @@
 
 from gossamer.nn.accounting import LayerCount, count
 from gossamer.nn.activations import AllReLU, Dropout, all_relus
-from gossamer.nn.conv import MaskedConv2d
+from gossamer.nn.conv import MaskedConv1d, MaskedConv2d, SparseConv1d, SparseConv2d
 from gossamer.nn.convert import sparsify
 from gossamer.nn.dense import DenseLinear
 from gossamer.nn.linear import MaskedLinear, SparseLinear
@@ -15,9 +15,12 @@ __all__ = [
     "Dropout",
     "LayerCount",
     "LayerReport",
+    "MaskedConv1d",
     "MaskedConv2d",
     "MaskedLinear",
     "OtherReport",
+    "SparseConv1d",
+    "SparseConv2d",
     "SparseLinear",
     "SparseModule",
     "SparsifyReport",

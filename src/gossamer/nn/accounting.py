@@ -156,7 +156,7 @@ def _row(name: str, module: Any, positions: int | None) -> LayerCount:
         nbytes([weights]),
         nbytes(places(module)) if sparse else 0,
         nbytes([module.bias]),
-        1 if positions is None and weights.dim() <= 2 else positions,
+        1 if positions is None and module.weight.dim() <= 2 else positions,
         dict(sorted(fan_in.items())),
         nbytes(module.transposed) if isinstance(module, Packed) else 0,
         nbytes(module.densified) if isinstance(module, Packed) else 0,

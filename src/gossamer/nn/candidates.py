@@ -85,7 +85,7 @@ def why_left(module: nn.Module, init: str, device: torch.device | None) -> str:
     if (kind := dense_kind(module)) is None:
         return _of_another_kind(module)
     module = cast("Dense", module)
-    if problem := _weight_problem(module, init):
+    if problem := _weight_problem(module, init) or kind.left(module):
         return problem
     if module.weight.is_meta and (problem := _meta_problem(kind, init, device)):
         return f"on the meta device: {problem}"

@@ -1,120 +1,271 @@
-"""A masked two-dimensional convolution."""
+"""Sparse convolutions, packed and masked, in one and two dimensions."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
 
+from gossamer import ops
+from gossamer.errors import ShapeError
+from gossamer.nn.conv_shape import Size, check_taps, geometry_of, left_dense, shape_like
 from gossamer.nn.kinds import Kind, kind
 from gossamer.nn.masked import Masked
+from gossamer.nn.packed import Packed
+from gossamer.nn.sparse import SparseModule
+from gossamer.ops.conv_growth import add_gradient_tile, bordered
 from gossamer.patterns import Pattern
-from gossamer.topology import TileScores
 
 
-class MaskedConv2d(Masked):
-    """A convolution with a sparse weight, held dense under a mask: rules and accounting work, speed and memory do not.
+class _Conv(SparseModule):
+    """What convolutions of both homes share: construction, images, and rows of the dense gradient.
 
-    The weight is seen as a matrix ``[out, kh * kw * in / groups]``, channels last, so that N:M groups run along them.
-
-    Args:
-        conv: nn.Conv2d - gives shape, stride, padding, dilation, groups, device and dtype; its values are not kept.
-        density: float in (0, 1].
-        pattern: Pattern, or its short name such as "fanin:4" - FanIn() by default.
-        generator: torch.Generator or None.
-        fan_in, law: see SparseLinear.
-    Cost: that of nn.Conv2d plus one product with the mask.
-    Example:
-        >>> layer = MaskedConv2d(nn.Conv2d(8, 4, 3), density=0.5)
-        >>> layer(torch.ones(1, 8, 5, 5)).shape, layer.connections
-        (torch.Size([1, 4, 3, 3]), 144)
+    The weight is the matrix [out, kernel * channels of a group], channels innermost, so that N:M and blocks run along
+    the channels of one tap.
     """
+
+    dense: ClassVar[type[nn.Conv1d | nn.Conv2d]]
 
     def __init__(
         self,
-        conv: nn.Conv2d,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         density: float,
         pattern: Pattern | str | None = None,
         generator: torch.Generator | None = None,
         fan_in: str = "sparse",
         law: str = "he_normal",
+        device: Any = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        out, inner, kh, kw = conv.weight.shape
-        super().__init__((out, inner * kh * kw), pattern, density, fan_in, law, conv.weight.dtype)
-        self.settings: dict[str, Any] = {
-            "stride": conv.stride,
-            "padding": conv.padding,
-            "dilation": conv.dilation,
-            "groups": conv.groups,
-        }
-        self.padding_mode = conv.padding_mode
-        self.padding_repeated = conv._reversed_padding_repeated_twice  # noqa: SLF001 (as nn.Conv2d computed it)
-        bias = torch.zeros(out, device=conv.weight.device, dtype=conv.weight.dtype)
-        self.bias = nn.Parameter(bias) if conv.bias is not None else None
-        self._make_home((out, inner, kh, kw), conv.weight.device, conv.weight.dtype)
+        sizes = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        channels, rest = (in_channels, out_channels), {"groups": groups, "padding_mode": padding_mode}
+        like = shape_like(self.dense, channels, sizes, **rest)
+        geometry = geometry_of(like)
+        super().__init__((out_channels, geometry.columns), pattern, density, fan_in, law, dtype)
+        check_taps(self.pattern, geometry, out_channels)
+        self.geometry = geometry
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = like.kernel_size, like.stride, like.dilation
+        self.padding, self.padding_mode = like.padding, padding_mode
+        self.bias = nn.Parameter(torch.zeros(out_channels, device=device, dtype=dtype)) if bias else None
+        self._make_home(self.dense_size, device, dtype)
         self.reset_parameters(generator)
 
     @classmethod
-    def of(cls, dense: Any, device: torch.device | None = None, **drawn: Any) -> Self:  # noqa: ARG003 (stays)
-        """In the shape of an nn.Conv2d, where it is."""
-        return cls(dense, **drawn)
+    def of(cls, dense: Any, device: torch.device | None = None, **drawn: Any) -> Self:
+        """In the shape of a convolution of torch."""
+        place, dtype = device or dense.weight.device, dense.weight.dtype
+        names = ["in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"]
+        around = {name: getattr(dense, name) for name in (*names, "padding_mode")}
+        return cls(**around, bias=dense.bias is not None, device=place, dtype=dtype, **drawn)
+
+    @property
+    def dense_size(self) -> tuple[int, ...]:
+        """(out, channels of a group, kernel)."""
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     def to_matrix(self, weight: Tensor) -> Tensor:
-        """[out, kh * kw * in]: channels last."""
-        return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+        """[out, kernel * channels of a group]: channels innermost."""
+        return weight.movedim(1, -1).reshape(weight.shape[0], -1)
 
     def _from_matrix(self, matrix: Tensor) -> Tensor:
-        """[out, in, kh, kw]."""
-        out, inner, kh, kw = self.weight.shape
-        return matrix.view(out, kh, kw, inner).permute(0, 3, 1, 2)
+        """[out, channels of a group, kernel]."""
+        out, inner, *kernel = self.dense_size
+        return matrix.view(out, *kernel, inner).movedim(-1, 1).contiguous()  # as torch lays it
 
-    def _padded(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Input and settings with padding applied here, unless it is a number of zeros, which a product takes."""
-        if self.padding_mode == "zeros" and not isinstance(self.settings["padding"], str):
-            return x, self.settings
-        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
-        return F.pad(x, self.padding_repeated, mode=mode), {**self.settings, "padding": 0}
+    def images(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width]; a batch of one where there is none, and one row where images are lines.
 
-    def compute(self, x: Tensor) -> Tensor:
-        """[batch, in, height, width] to [batch, out, height', width']; or the same without a batch."""
-        x, settings = self._padded(x)
-        return F.conv2d(x, self.effective_weight(), self.bias, **settings)
+        Raises:
+            ShapeError: other channels, or too many dimensions or too few.
+        """
+        dims = len(self.kernel_size)
+        if x.ndim not in (dims + 1, dims + 2) or x.shape[-dims - 1] != self.in_channels:
+            sides = ("length",) if dims == 1 else ("height", "width")
+            one = f"{self.in_channels}, {', '.join(sides)}]"
+            expected, got = f"x [batch, {one} or [{one}", f"{tuple(x.shape)}"
+            raise ShapeError(self.title, expected=expected, got=got)
+        return self._as_images(x)
 
-    def _whole_gradient(self) -> Tensor:
-        """[rows, h, cols, w]: the dense gradient as units; of dense size, as the weight is here anyway."""
-        total = torch.zeros_like(self.weight)
-        for x, dy in self.tape.pairs:
-            padded, settings = self._padded(x.to(total.dtype))
-            batch, upstream = (t if t.dim() == 4 else t.unsqueeze(0) for t in (padded, dy.to(total.dtype)))
-            total += conv2d_weight(batch, self.weight.shape, upstream, **settings)
-        grid = self.grid
-        return self.to_matrix(total).reshape(grid.rows, grid.h, grid.cols, grid.w).cpu()
+    def _as_images(self, x: Tensor) -> Tensor:
+        """[batch, any channels, height, width]."""
+        dims = len(self.kernel_size)
+        x = x if x.ndim == dims + 2 else x.unsqueeze(0)
+        return x.unsqueeze(-2) if dims == 1 else x
+
+    def _as_given(self, y: Tensor, x: Tensor) -> Tensor:
+        """The output with the dimensions that the input has."""
+        y = y.squeeze(-2) if len(self.kernel_size) == 1 else y
+        return y if y.ndim == x.ndim else y.squeeze(0)
 
     def gradient_tile(self, rows: slice, cols: slice) -> Tensor:
-        """A part of the dense gradient."""
-        return _tile_of(self._whole_gradient(), rows, cols)
+        """A part of the dense gradient, summed over the recorded passes; never more than this part."""
+        grid, place, dtype = self.grid, self.weights.device, self.weights.dtype
+        out = torch.arange(self.shape[0], device=place).view(grid.rows, grid.h)[rows].flatten()
+        columns = torch.arange(self.shape[1], device=place).view(grid.cols, grid.w)[cols].flatten()
+        total = torch.zeros(out.numel(), columns.numel(), device=place, dtype=dtype)
+        for x, dy in self.tape.pairs:
+            read = bordered(self.images(x.to(dtype)), self.geometry)
+            add_gradient_tile(total, read, self._as_images(dy.to(dtype)), out, columns, self.geometry)
+        return total.cpu()
 
-    def gradient_scores(self, name: str) -> TileScores:
-        """As for every layer, but computed once for all tiles and passes."""
-        scores, whole = super().gradient_scores(name), list[Tensor]()
-
-        def tile(rows: slice, cols: slice) -> Tensor:
-            if not whole:
-                whole.append(self._whole_gradient())
-            return _tile_of(whole[0], rows, cols)
-
-        return replace(scores, rows=tile)
-
-
-def _tile_of(units: Tensor, rows: slice, cols: slice) -> Tensor:
-    """[rows * h, cols * w], contiguous and in memory of its own."""
-    part = units[rows, :, cols].clone(memory_format=torch.contiguous_format)
-    return part.flatten(2).flatten(0, 1)
+    def extra_repr(self) -> str:
+        """Channels, kernel, what differs from torch's defaults, and what every sparse layer says."""
+        around = {"stride": 1, "padding": 0, "dilation": 1}
+        said = [f"{self.in_channels} -> {self.out_channels}, kernel_size={self.kernel_size}"]
+        for name, usual in around.items():
+            value = getattr(self, name)
+            said += [f"{name}={value}"] if value not in ((usual,) * len(self.kernel_size), "valid") else []
+        said += [f"groups={self.groups}"] if self.groups > 1 else []
+        said += [f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else []
+        return ", ".join([*said, super().extra_repr().partition(", ")[2]])
 
 
-kind(Kind("conv2d", dense=(nn.Conv2d,), masked=MaskedConv2d, packed=None, example=lambda: nn.Conv2d(1, 1, 1)))
+class _Packed(_Conv, Packed):
+    """A truly sparse convolution."""
+
+    def compute(self, x: Tensor) -> Tensor:
+        """[batch, channels, size] to [batch, out, size']; or the same without a batch."""
+        pattern, dims = self.pattern, self.pattern.dims(self.shape)
+        y = ops.conv(
+            self.images(x), self.values, self.operands(), self.bias, pattern.layout, dims, self.geometry
+        )
+        return self._as_given(y, x)
+
+    def explain(self, training: bool = False) -> str:
+        """Why its products run as they do.
+
+        Args:
+            training: bool - explain a training step: all three products.
+        Returns:
+            Lines ``name: reason``, one a way, under the name of each product.
+        """
+        names = ("conv", "conv_grad_input", "conv_grad_values")[: None if training else 1]
+        about = (self.pattern.layout, self.values.dtype, self.values.device.type)
+        texts = {name: ops.explain(name, *about).splitlines() for name in names}
+        return "\n".join(line for name, lines in texts.items() for line in (name, *(f"  {t}" for t in lines)))
+
+
+class _Masked(_Conv, Masked):
+    """A convolution with a dense weight times a mask."""
+
+    def compute(self, x: Tensor) -> Tensor:
+        """[batch, channels, size] to [batch, out, size']; or the same without a batch."""
+        g, weight = self.geometry, self.effective_weight()
+        left, right, top, bottom = g.padding
+        even = g.mode == "zeros" and (left, top) == (right, bottom)  # what torch adds itself, without a copy
+        read = self.images(x) if even else bordered(self.images(x), g)
+        weight = weight.unsqueeze(-2) if len(self.kernel_size) == 1 else weight
+        padding = (top, left) if even else 0
+        return self._as_given(F.conv2d(read, weight, self.bias, g.stride, padding, g.dilation, g.groups), x)
+
+
+class SparseConv2d(_Packed):
+    """A truly sparse convolution: memory, arithmetic and gradient only for connections that exist.
+
+    The weight is seen as a matrix ``[out, kh * kw * in / groups]``, channels innermost, so that N:M and blocks run
+    along the channels of one tap.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as for
+            torch.nn.Conv2d. The bias is dense; an ablated channel outputs it.
+        density: float in (0, 1] - share of connections.
+        pattern: Pattern, or its short name such as "fanin:4" - FanIn() by default.
+        generator: torch.Generator or None - draws topology and values.
+        fan_in: "sparse" or "dense" - which fan-in the initial values are scaled for.
+        law: str - of the initial values: "he_normal", "he_uniform", "xavier_uniform", "normal" (see draw_values).
+        device, dtype: as for torch.nn.Conv2d.
+
+    Cost: 2 * connections * positions * batch operations forward, twice that backward; memory O(connections), and a
+        padded copy of the input where ``padding_mode`` is not zeros.
+    Example:
+        >>> layer = SparseConv2d(8, 4, 3, padding=1, density=0.5)
+        >>> layer(torch.ones(1, 8, 5, 5)).shape, layer.connections, layer.weight.shape
+        (torch.Size([1, 4, 5, 5]), 144, torch.Size([4, 8, 3, 3]))
+    """
+
+    dense = nn.Conv2d
+
+
+class SparseConv1d(_Packed):
+    """A truly sparse convolution over lines.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as for
+            torch.nn.Conv1d.
+        density, pattern, generator, fan_in, law, device, dtype: see SparseConv2d.
+    Cost: that of SparseConv2d on images of one row.
+    Example:
+        >>> SparseConv1d(8, 4, 3, density=0.5)(torch.ones(1, 8, 5)).shape
+        torch.Size([1, 4, 3])
+    """
+
+    dense = nn.Conv1d
+
+
+class MaskedConv2d(_Masked):
+    """The same layer as a dense weight times a mask: the oracle, and the home for devices without a sparse kernel.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as for
+            torch.nn.Conv2d.
+        density, pattern, generator, fan_in, law, device, dtype: see SparseConv2d.
+    Cost: that of torch.nn.Conv2d plus one product with the mask; no memory is saved.
+    Example:
+        >>> layer = MaskedConv2d(8, 4, 3, density=0.5)
+        >>> layer(torch.ones(1, 8, 5, 5)).shape, layer.connections
+        (torch.Size([1, 4, 3, 3]), 144)
+    """
+
+    dense = nn.Conv2d
+
+
+class MaskedConv1d(_Masked):
+    """The same over lines.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as for
+            torch.nn.Conv1d.
+        density, pattern, generator, fan_in, law, device, dtype: see SparseConv2d.
+    Cost: that of torch.nn.Conv1d plus one product with the mask.
+    Example:
+        >>> int(MaskedConv1d(8, 4, 3, density=0.5).mask.sum())
+        48
+    """
+
+    dense = nn.Conv1d
+
+
+kind(
+    Kind(
+        "conv2d",
+        dense=(nn.Conv2d,),
+        masked=MaskedConv2d,
+        packed=SparseConv2d,
+        example=lambda: nn.Conv2d(1, 1, 1),
+        left=left_dense,
+        fits=lambda conv, pattern: check_taps(pattern, geometry_of(conv), conv.out_channels),
+    )
+)
+kind(
+    Kind(
+        "conv1d",
+        dense=(nn.Conv1d,),
+        masked=MaskedConv1d,
+        packed=SparseConv1d,
+        example=lambda: nn.Conv1d(1, 1, 1),
+        left=left_dense,
+        fits=lambda conv, pattern: check_taps(pattern, geometry_of(conv), conv.out_channels),
+    )
+)

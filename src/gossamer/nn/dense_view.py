@@ -77,7 +77,7 @@ class ReadOnly(Tensor):
 
 
 class DenseView(ReadOnly):
-    """The weight [out_features, in_features] of a packed layer: no memory until it is read, and then a dense copy.
+    """The weight of a packed layer, in the dense layer's shape: no memory until it is read, and then a dense copy.
 
     Shape, dtype and device cost nothing. Whatever reads the numbers computes with ``layer.to_dense()``, through which
     gradients reach ``layer.values``, and warns. Nothing can be written to it.
@@ -89,7 +89,7 @@ class DenseView(ReadOnly):
     def __new__(cls, layer: Packed) -> Self:
         """Of the layer as it is at each use."""
         values, wrapper = layer.values, Tensor._make_wrapper_subclass  # noqa: SLF001 (torch's way to make one)
-        made: Self = wrapper(cls, layer.shape, dtype=values.dtype, device=values.device)
+        made: Self = wrapper(cls, layer.dense_size, dtype=values.dtype, device=values.device)
         made.__dict__["layer"] = layer
         return made
 

@@ -11,8 +11,11 @@ from torch import nn
 
 from gossamer.errors import ConfigError
 from gossamer.nn.sparse import SparseModule
+from gossamer.patterns import Pattern
 
-Dense = nn.Linear | nn.Conv2d  # for the type checker: a dense layer of any kind has their weight and bias
+Dense = (
+    nn.Linear | nn.Conv1d | nn.Conv2d
+)  # for the type checker: a dense layer of any kind has their weight and bias
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Kind:
         linear: bool - it multiplies the last dimension by its weight, adds its bias, and does no more: its connections
             say all, so freezing reads it, and constants are moved through it.
         between: dense layer of torch -> one that suits packed neighbours; None leaves it as it is.
+        left: dense layer -> why it stays dense, "" for one that can be sparse.
+        fits: (dense layer, pattern) -> None - raises PatternError for a pattern that it cannot have, beyond what the
+            pattern says of its matrix.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Kind:
     example: Callable[[], nn.Module]
     linear: bool = False
     between: Callable[[Any], nn.Module] | None = None
+    left: Callable[[Any], str] = lambda _: ""
+    fits: Callable[[Any, Pattern], None] = lambda *_: None
 
     @property
     def sparse(self) -> tuple[type[SparseModule], ...]:

@@ -14,7 +14,6 @@ from gossamer.measure import require_memory
 from gossamer.nn import living
 from gossamer.nn.fingerprint import sum_of
 from gossamer.nn.sparse import HINT, SparseModule, check_like
-from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.topology import Topology, TopologyChange
 
 DENSE = 9  # bytes a position at the peak of building: weight, mask, and the weight once more
@@ -38,12 +37,6 @@ class Masked(SparseModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         living.enter(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As every layer; one call in a graph that torch.fx traces."""
-        if is_traced(x):
-            return as_one_call(self, x)
-        return super().forward(x)
 
     @property
     def weights(self) -> nn.Parameter:

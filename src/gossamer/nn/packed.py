@@ -45,7 +45,7 @@ class Packed(Indexed):
 
     @property
     def weight(self) -> Tensor:
-        """[out_features, in_features], read-only: for code that asks a layer for its weight's dtype, shape or device.
+        """Of the dense layer's shape, read-only: for code that asks a layer for its weight's dtype, shape or device.
 
         It takes no memory. Reading its numbers makes a dense copy each time, see ``to_dense``; writing raises.
         """
@@ -62,7 +62,7 @@ class Packed(Indexed):
         super().register_parameter(name, param)
 
     def to_dense(self) -> Tensor:
-        """[out_features, in_features]: a dense copy; gradients through it reach ``values``.
+        """Of the dense layer's shape: a dense copy; gradients through it reach ``values``.
 
         Raises:
             MemoryShortage. TopologyError: the values are of other connections, as averages may be.
@@ -72,10 +72,11 @@ class Packed(Indexed):
         return self.unpacked(self.values)
 
     def unpacked(self, flat: Tensor) -> Tensor:
-        """[out_features, in_features]: numbers in the order of ``values``, zeros elsewhere."""
+        """Of the dense layer's shape: numbers in the order of ``values``, zeros elsewhere."""
         size = self.shape[0] * self.shape[1] * flat.element_size()
         require_memory(f"dense copy of {self.shape[1]} -> {self.shape[0]}", size, "keep the layer packed")
-        return self.pattern.unpack(flat, self.topology.positions.to(flat.device), self.grid)
+        matrix = self.pattern.unpack(flat, self.topology.positions.to(flat.device), self.grid)
+        return self._from_matrix(matrix)
 
     @property
     def transposed(self) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from gossamer.errors import DtypeError, ShapeError, TopologyError
 from gossamer.nn.arguments import check_real, density_of, pattern_of
 from gossamer.nn.init import check_law, draw_values
 from gossamer.nn.tape import Tape
+from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.ops.growth import compiled_selector
 from gossamer.patterns import Grid, Pattern
 from gossamer.topology import TileScores, Topology, TopologyChange, TorchSelector
@@ -63,6 +64,11 @@ class SparseModule(nn.Module, ABC):
     def grid(self) -> Grid:
         """The unit grid of the layer."""
         return self.pattern.grid(self.shape)
+
+    @property
+    def dense_size(self) -> tuple[int, ...]:
+        """The shape of the dense layer's weight."""
+        return self.shape
 
     # --- what a home provides ---------------------------------------------------------------------------------------
     @abstractmethod
@@ -146,7 +152,9 @@ class SparseModule(nn.Module, ABC):
 
     # --- what all get ------------------------------------------------------------------------------------------------
     def forward(self, x: Tensor) -> Tensor:
-        """Compute, and record the pass where an engine asked for it."""
+        """Compute, and record the pass where an engine asked for it; one call in a graph that torch.fx traces."""
+        if is_traced(x):
+            return as_one_call(self, x)
         y = self.compute(x)
         if y.requires_grad:
             self.tape.watch(self.weights, x, y)

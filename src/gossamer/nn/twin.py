@@ -33,6 +33,7 @@ def check_fit(name: str, layer: Dense, density: float, pattern: Pattern) -> None
     """Refuse a density that a layer cannot have under the pattern; raises the pattern's error, with the name."""
     try:
         pattern.budget(density, matrix_shape(layer))
+        cast("Kind", dense_kind(layer)).fits(layer, pattern)
     except (PatternError, DensityError) as error:
         raise error.within(f"sparsify {name}") from None
 

@@ -14,6 +14,8 @@ from gossamer.kernels.scanned import Scanned, check_length, known, scanned
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gossamer.layouts.geometry import Geometry
+
 
 def check_product(
     operation: str,
@@ -112,6 +114,62 @@ def check_operands(
     _check_like("ops.linear", "x", x, values)
     if bias is not None:
         _check_bias("ops.linear", bias, shape[0], values)
+
+
+def check_conv(
+    operation: str,
+    x: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
+    geometry: Geometry,
+) -> None:
+    """The same for a convolution; raises ShapeError and DtypeError."""
+    _check_devices(operation, values, index)
+    check_length(operation, values, used_values(operation, index, layout, shape))
+    check_images(operation, x, None, values, shape, geometry)
+    if bias is not None:
+        _check_bias(operation, bias, shape[0], values)
+
+
+def check_images(
+    operation: str,
+    x: Tensor | None,
+    grad: Tensor | None,
+    values: Tensor,
+    shape: Sequence[int],
+    geometry: Geometry,
+    size: Sequence[int] | None = None,
+) -> None:
+    """Check that images, or the output gradients of images of that size, fit a convolution, and that it fits a matrix.
+
+    Raises:
+        ShapeError: they do not fit, or the kernel does not fit the planes.
+        DtypeError: dtypes or devices that do not fit each other.
+    """
+    if shape[1] != geometry.columns or shape[0] % geometry.groups:
+        expected = f"a matrix of {geometry.columns} columns, rows divisible by {geometry.groups} groups"
+        raise ShapeError(operation, expected=expected, got=f"{shape[0]} x {shape[1]}")
+    if x is not None:
+        _check_like(operation, "x", x, values)
+        if x.ndim != 4 or x.shape[1] != geometry.channels:
+            expected = f"x [batch, {geometry.channels}, height, width]"
+            raise ShapeError(operation, expected=expected, got=f"{tuple(x.shape)}")
+        size = x.shape[2:]
+    if size is None:
+        return
+    try:
+        height, width = geometry.out_size(*size)
+    except ShapeError as error:
+        raise error.within(operation) from None
+    if grad is not None:
+        _check_like(operation, "grad", grad, values)
+        batch = grad.shape[0] if x is None else x.shape[0]
+        if tuple(grad.shape) != (batch, shape[0], height, width):
+            expected = f"grad [{batch}, {shape[0]}, {height}, {width}]"
+            raise ShapeError(operation, expected=expected, got=f"{tuple(grad.shape)}")
 
 
 def _check_devices(operation: str, values: Tensor, index: Sequence[Tensor]) -> None:

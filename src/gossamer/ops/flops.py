@@ -36,3 +36,19 @@ def _register(op: str, samples: int, index: int, layout: int) -> None:
 _register("linear", samples=0, index=2, layout=4)
 _register("linear_grad_input", samples=0, index=2, layout=3)
 _register("linear_grad_values", samples=0, index=3, layout=4)
+
+
+def register_conv() -> None:
+    """The same for convolutions, of which a sample is a position of an output."""
+    for op, index in (("conv", 2), ("conv_grad_input", 2), ("conv_grad_values", 3)):
+        _register_conv(op, index)
+
+
+def _register_conv(op: str, index: int) -> None:
+    @register_flop_formula(getattr(torch.ops.gossamer, op))
+    def operations(*operands: Any, out_shape: Any, **_: Any) -> int:
+        layout = index + 1 if op != "conv" else index + 2
+        stored = connections(operands[index], operands[layout], operands[layout + 1])
+        images = out_shape if op == "conv" else operands[0]
+        positions: int = images[0] * images[2] * images[3]
+        return 2 * positions * stored

@@ -19,11 +19,12 @@ from gossamer.ops.autograd import (
 )
 
 
-def _opened(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+def opened(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands with the shapes that were closed."""
     return tuple(operand.shape if isinstance(operand, Closed) else operand for operand in operands)
 
 
-def _total(zeros: Tensor, *parts: Tensor | None) -> Tensor:
+def total(zeros: Tensor, *parts: Tensor | None) -> Tensor:
     """The sum of what is there."""
     for part in parts:
         zeros = zeros if part is None else zeros + part
@@ -35,11 +36,11 @@ class _DualLinear(_Linear):
 
     @staticmethod
     def forward(*operands: Any) -> Tensor:
-        return _Linear.forward(*_opened(operands))
+        return _Linear.forward(*opened(operands))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _Linear.setup_context(ctx, _opened(inputs), output)
+        _Linear.setup_context(ctx, opened(inputs), output)
         x, values, *_ = inputs
         ctx.save_for_forward(x, values, *inputs[6:])
 
@@ -49,7 +50,7 @@ class _DualLinear(_Linear):
         tail = (index, None, ctx.layout, ctx.shape)
         by_x = None if dx is None else linear(dx, values, *tail)
         by_values = None if dv is None else linear(x, dv.contiguous(), *tail)
-        return _total(x.new_zeros(x.shape[0], ctx.shape[0]), by_x, by_values, db)
+        return total(x.new_zeros(x.shape[0], ctx.shape[0]), by_x, by_values, db)
 
 
 class _DualGradInput(_GradInput):
@@ -57,11 +58,11 @@ class _DualGradInput(_GradInput):
 
     @staticmethod
     def forward(*operands: Any) -> Tensor:
-        return _GradInput.forward(*_opened(operands))
+        return _GradInput.forward(*opened(operands))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _GradInput.setup_context(ctx, _opened(inputs), output)
+        _GradInput.setup_context(ctx, opened(inputs), output)
         ctx.save_for_forward(*inputs[:2], *inputs[5:])
 
     @staticmethod
@@ -70,7 +71,7 @@ class _DualGradInput(_GradInput):
         tail = (index, ctx.layout, ctx.shape)
         by_grad = None if dg is None else linear_grad_input(dg, values, *tail)
         by_values = None if dv is None else linear_grad_input(grad, dv.contiguous(), *tail)
-        return _total(grad.new_zeros(grad.shape[0], ctx.shape[1]), by_grad, by_values)
+        return total(grad.new_zeros(grad.shape[0], ctx.shape[1]), by_grad, by_values)
 
 
 class _DualGradValues(_GradValues):
@@ -78,11 +79,11 @@ class _DualGradValues(_GradValues):
 
     @staticmethod
     def forward(*operands: Any) -> Tensor:
-        return _GradValues.forward(*_opened(operands))
+        return _GradValues.forward(*opened(operands))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _GradValues.setup_context(ctx, _opened(inputs), output)
+        _GradValues.setup_context(ctx, opened(inputs), output)
         ctx.save_for_forward(*inputs[:3], *inputs[6:])
 
     @staticmethod
@@ -91,7 +92,7 @@ class _DualGradValues(_GradValues):
         tail = (values, index, ctx.layout, ctx.shape)
         by_grad = None if dg is None else linear_grad_values(dg, x, *tail)
         by_x = None if dx is None else linear_grad_values(grad, dx, *tail)
-        return _total(torch.zeros_like(values), by_grad, by_x)
+        return total(torch.zeros_like(values), by_grad, by_x)
 
 
 DUAL.update({_Linear: _DualLinear, _GradInput: _DualGradInput, _GradValues: _DualGradValues})

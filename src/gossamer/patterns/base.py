@@ -55,6 +55,11 @@ class Pattern(ABC):
         """The integers of the layout beyond the shape, in its order."""
         return {}
 
+    @property
+    def neighbours(self) -> int:
+        """Inputs side by side that belong together; in a convolution they have to be channels of one tap."""
+        return self.unit[1]
+
     def check_counts(self, counts: Tensor, grid: Grid) -> str:
         """What is wrong with these units per bucket, or an empty string."""
         return ""

@@ -42,6 +42,11 @@ class NM(Pattern):
         """N and M."""
         return {"n": self.n, "m": self.m}
 
+    @property
+    def neighbours(self) -> int:
+        """A tile."""
+        return self.m
+
     def grid(self, shape: Shape) -> Grid:
         """The unit grid; the inputs must be a multiple of m."""
         if shape[1] % self.m:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.layouts.geometry import Geometry
-from gossamer.nn import MaskedConv2d
+from gossamer.nn import MaskedConv2d, SparseConv2d
+from gossamer.nn.conv_shape import geometry_of as of_dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gossamer.layouts.geometry import Geometry
 
 
 def geometry_of(module: nn.Module) -> Geometry | None:
@@ -22,21 +24,8 @@ def geometry_of(module: nn.Module) -> Geometry | None:
         ((1, 1, 1, 1), None)
     """
     if type(module) is nn.Conv2d:
-        border = module._reversed_padding_repeated_twice  # noqa: SLF001 (what torch itself pads with)
-        return _geometry(module.weight, vars(module), module.padding_mode, border)
-    if isinstance(module, MaskedConv2d):
-        return _geometry(module.weight, module.settings, module.padding_mode, module.padding_repeated)
-    return None
-
-
-def _geometry(weight: Tensor, settings: Any, mode: str, border: Any) -> Geometry:
-    _, channels, height, width = weight.shape
-    left, right, top, bottom = (0, 0, 0, 0) if settings["padding"] == "valid" else border
-    groups = settings["groups"]
-    stride, dilation = (tuple(settings[name]) for name in ("stride", "dilation"))
-    return Geometry(
-        channels * groups, (height, width), stride, (left, right, top, bottom), dilation, groups, mode
-    )
+        return of_dense(module)
+    return module.geometry if isinstance(module, (MaskedConv2d, SparseConv2d)) else None
 
 
 def padded(x: Tensor, padding: tuple[int, ...], mode: str) -> Tensor:

@@ -42,7 +42,7 @@ def test_convolution_needs_an_example_for_its_operations():
     assert (rows[0].flops, rows[0].dense_flops) == (None, None)
     assert rows[1].flops == 2 * 800
     conv, linear = count(model, torch.randn(2, 3, 5, 5))
-    assert (conv.kind, conv.shape, conv.connections) == ("MaskedConv2d", (8, 27), 104)
+    assert (conv.kind, conv.shape, conv.connections) == ("SparseConv2d", (8, 27), 104)
     assert (conv.flops, conv.dense_flops) == (2 * 104 * 25, 2 * 216 * 25)
     assert linear.flops == 2 * 800
 

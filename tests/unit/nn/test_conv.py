@@ -1,14 +1,19 @@
-"""The masked convolution against torch's own, with every option, and its growth scores against autograd."""
+"""Sparse convolutions of both homes against torch's own, with every option; growth scores against autograd."""
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gossamer as gs
-from gossamer.nn import MaskedConv2d
+from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError
+from gossamer.nn.conv import _Conv
 from gossamer.topology import parts
 
 OPTIONS = {
@@ -28,29 +33,43 @@ OPTIONS = {
     "1x1": {"kernel_size": 1},
     "wide kernel": {"kernel_size": (1, 5)},
     "no bias": {"bias": False},
+    "lines": {"dims": 1, "stride": 2, "padding": 1},
+    "lines, circular": {"dims": 1, "padding": 2, "padding_mode": "circular", "groups": 2},
+    "lines, reflect": {"dims": 1, "padding": "same", "padding_mode": "reflect", "kernel_size": 4},
     "all": {"groups": 2, "stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "kernel_size": (3, 2)},
 }
 # torch itself warns that it copies its input
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 each = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+homes = pytest.mark.parametrize("home", ["packed", "masked"])
+batches = pytest.mark.parametrize("batch", [(2,), ()], ids=["batched", "single"])
+CLASSES = {
+    ("packed", 1): gs.SparseConv1d,
+    ("masked", 1): gs.MaskedConv1d,
+    ("packed", 2): gs.SparseConv2d,
+    ("masked", 2): gs.MaskedConv2d,
+}
+SIZES = {1: (9,), 2: (9, 7)}
 
 
-def gradient_of(layer: MaskedConv2d) -> torch.Tensor:
+def gradient_of(layer: _Conv) -> Tensor:
     """The dense gradient as a matrix, put together from its tiles."""
-    whole = torch.full(layer.shape, torch.nan, dtype=layer.weight.dtype)
+    whole = torch.full(layer.shape, torch.nan, dtype=layer.weights.dtype)
     for rows, cols, tile in layer.gradient_scores("conv").tiles():
         whole[rows, cols] = tile
     return whole
 
 
 def pair(
-    options: dict, pattern: gs.FanIn | None = None, density: float = 0.5
-) -> tuple[MaskedConv2d, nn.Conv2d]:
-    """A masked convolution and torch's own with the same weight."""
-    conv = nn.Conv2d(8, 16, **{"kernel_size": 3, **options}).double()
-    layer = MaskedConv2d(conv, density=density, pattern=pattern or gs.Unstructured())
+    options: dict[str, Any], home: str = "packed", pattern: Any = None, density: float = 0.5
+) -> tuple[_Conv, Any]:
+    """A sparse convolution and torch's own with the same weight."""
+    given = {"kernel_size": 3, **options}
+    dims = given.pop("dims", 2)
+    conv = (nn.Conv1d if dims == 1 else nn.Conv2d)(8, 16, **given).double()
+    layer = CLASSES[home, dims].of(conv, density=density, pattern=pattern or gs.Unstructured())
     with torch.no_grad():
-        conv.weight.copy_(layer.effective_weight())
+        conv.weight.copy_(layer.to_dense())
         if conv.bias is not None:
             layer.bias.normal_()
             conv.bias.copy_(layer.bias)
@@ -58,11 +77,14 @@ def pair(
 
 
 @each
-@pytest.mark.parametrize("batch", [(2,), ()], ids=["batched", "single"])
-def test_forward_and_backward_equal_torchs(options: dict, batch: tuple[int, ...]) -> None:
+@batches
+@homes
+def test_forward_and_backward_equal_torchs(
+    options: dict[str, Any], batch: tuple[int, ...], home: str
+) -> None:
     """Output, input gradient, bias gradient, and the weight gradient at existing connections."""
-    layer, conv = pair(options)
-    x = torch.randn(*batch, 8, 9, 7, dtype=torch.float64)
+    layer, conv = pair(options, home)
+    x = torch.randn(*batch, 8, *SIZES[conv.weight.dim() - 2], dtype=torch.float64)
     ends = []
     for module in (layer, conv):
         own = x.clone().requires_grad_()
@@ -71,107 +93,280 @@ def test_forward_and_backward_equal_torchs(options: dict, batch: tuple[int, ...]
         ends.append((y.detach(), own.grad, None if module.bias is None else module.bias.grad))
     for ours, theirs in zip(*ends, strict=True):
         torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(layer.weight.grad, conv.weight.grad * layer.mask)
+    got = layer.weight.grad
+    assert got.shape == conv.weight.shape
+    mask = layer._from_matrix(layer.topology.mask())
+    torch.testing.assert_close(got + 0, conv.weight.grad * mask)
 
 
 @each
-@pytest.mark.parametrize("batch", [(2,), ()], ids=["batched", "single"])
+@batches
 def test_growth_scores_are_autograds_dense_gradient(
-    options: dict, batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every weight, existing or not, with groups, padding modes and strides; for tiles of one row too."""
     layer, conv = pair(options)
     layer.tape.arm(layer.weights, recording=True)
     for _ in range(2):  # two micro-batches
-        x = torch.randn(*batch, 8, 9, 7, dtype=torch.float64)
+        x = torch.randn(*batch, 8, *SIZES[conv.weight.dim() - 2], dtype=torch.float64)
         upstream = torch.randn_like(conv(x))
         (layer(x) * upstream).sum().backward()
         (conv(x) * upstream).sum().backward()
-    expected = conv.weight.grad.permute(0, 2, 3, 1).reshape(16, -1).abs()
-    for tile in (1 << 22, 1):
-        monkeypatch.setattr(parts, "TILE", tile)
+    expected = layer.to_matrix(conv.weight.grad).abs()
+    torch.testing.assert_close(gradient_of(layer).abs(), expected)
+    if layer.groups == 4:  # tiles of one row and a few columns
+        monkeypatch.setattr(parts, "TILE", 1)
         monkeypatch.setattr(parts, "ROWS", 1)
-        got = gradient_of(layer).abs()
-        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(gradient_of(layer).abs(), expected)
 
 
-def test_the_dense_gradient_is_computed_once_for_all_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is of dense size anyway; one product a pass over the scores, not one a tile."""
-    from gossamer.nn import conv as module
-
-    calls = []
-    real = module.conv2d_weight
-    monkeypatch.setattr(module, "conv2d_weight", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
-    monkeypatch.setattr(parts, "TILE", 1)
-    monkeypatch.setattr(parts, "ROWS", 1)
-    layer, _ = pair({})
+@pytest.mark.parametrize("pattern", [gs.FanIn(4), gs.Block(4, 2)], ids=str)
+def test_parts_of_the_gradient_are_those_of_the_whole(pattern: Any) -> None:
+    """Rows and columns of units that begin inside of a group of channels and of a tap, and samples with steps."""
+    layer, _ = pair({"groups": 2, "kernel_size": (2, 3)}, pattern=pattern)
     layer.tape.arm(layer.weights, recording=True)
-    layer(torch.randn(2, 8, 5, 5).double()).sum().backward()
-    scores = layer.gradient_scores("conv")
-    assert len(list(scores.tiles())) > 16
-    assert len(calls) == 1
+    layer(torch.randn(3, 8, 5, 5, dtype=torch.float64)).square().sum().backward()
+    grid = layer.grid
+    whole = layer.gradient_tile(slice(0, grid.rows), slice(0, grid.cols))
+    units = whole.view(grid.rows, grid.h, grid.cols, grid.w)
+    for rows, cols in ((slice(1, 3), slice(1, 8)), (slice(0, 4, 3), slice(1, 12, 5))):
+        expected = units[rows][:, :, cols].flatten(2).flatten(0, 1)
+        torch.testing.assert_close(layer.gradient_tile(rows, cols), expected)
 
 
-def test_growth_scores_under_autocast() -> None:
+@homes
+def test_growth_scores_under_autocast(home: str) -> None:
     """Inputs in float32, output gradients in bfloat16: both are brought to the weight's dtype."""
-    conv = nn.Conv2d(8, 16, 3)
-    layer = MaskedConv2d(conv, density=0.5, pattern=gs.Unstructured())
+    layer = CLASSES[home, 2](8, 16, 3, density=0.5, pattern=gs.Unstructured())
     layer.tape.arm(layer.weights, recording=True)
     x = torch.randn(2, 8, 5, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = layer(x)
     y.float().square().sum().backward()
     got = gradient_of(layer).abs()
-    weight = layer.effective_weight().detach().requires_grad_()
+    weight = layer.to_dense().detach().requires_grad_()
     F.conv2d(x, weight, layer.bias).square().sum().backward()
-    expected = weight.grad.permute(0, 2, 3, 1).reshape(16, -1).abs()
+    expected = layer.to_matrix(weight.grad).abs()
     assert float((got - expected).abs().max()) < 0.05 * float(expected.max())
 
 
-@pytest.mark.parametrize("pattern", [gs.NM(2, 4), gs.NM(1, 8), gs.FanIn(), gs.FanIn(4)], ids=str)
-def test_groups_of_inputs_run_along_channels(pattern: gs.FanIn) -> None:
+@pytest.mark.parametrize(
+    "pattern", [gs.NM(2, 4), gs.NM(1, 8), gs.FanIn(), gs.FanIn(4), gs.Block(4, 4)], ids=str
+)
+def test_groups_of_inputs_run_along_channels(pattern: Any) -> None:
     """N of M *channels* of one tap, not of spatial neighbours; a constant fan-in counts all taps."""
     density = pattern.n / pattern.m if isinstance(pattern, gs.NM) else 0.25
-    layer, _ = pair({}, pattern, density)
+    layer, _ = pair({}, pattern=pattern, density=density)
+    there = layer.to_dense() != 0
     if isinstance(pattern, gs.NM):
-        tiles = layer.mask.permute(0, 2, 3, 1).reshape(16, 3, 3, 8 // pattern.m, pattern.m)
+        tiles = there.permute(0, 2, 3, 1).reshape(16, 3, 3, 8 // pattern.m, pattern.m)
         assert tiles.sum(-1).unique().tolist() == [pattern.n]
-        spatial = layer.mask.reshape(16, -1, pattern.m).sum(-1)
+        spatial = there.reshape(16, -1, pattern.m).sum(-1)
         assert len(spatial.unique()) > 1  # along the wrong axis nothing holds
+    elif isinstance(pattern, gs.Block):
+        assert there.reshape(4, 4, 2, 4, 3, 3).sum((1, 3)).unique().tolist() == [0, 16]
     else:
-        assert layer.mask.flatten(1).sum(1).unique().tolist() == [18]
+        assert there.flatten(1).sum(1).unique().tolist() == [18]
 
 
-def test_matrix_and_weight_are_views_of_each_other() -> None:
-    """to_matrix and _from_matrix are inverses, channels last."""
-    layer, _ = pair({"kernel_size": (2, 3)})
+@pytest.mark.parametrize(
+    ("conv", "pattern", "words"),
+    [
+        (nn.Conv2d(3, 8, 2), gs.Block(2, 4), "divisible by 4"),  # 12 inputs are divisible, 3 channels are not
+        (nn.Conv2d(4, 8, (1, 2)), gs.NM(1, 8), "divisible by 8"),
+        (nn.Conv2d(8, 12, 3, groups=2), gs.FanIn(4), "output channels by 4, in each of 2 groups"),
+    ],
+    ids=["block", "n:m", "grouped"],
+)
+def test_what_would_cross_a_tap_or_a_group_of_channels_is_refused(
+    conv: Any, pattern: Any, words: str
+) -> None:
+    """The divisors are named, before anything is changed; by the layer too."""
+    density = pattern.n / pattern.m if isinstance(pattern, gs.NM) else 0.5
+    model = nn.Sequential(nn.Conv2d(8, 8, 1), conv)
+    with pytest.raises(PatternError, match=words) as error:
+        gs.sparsify(model, None if density == 1 / 8 else density, pattern, allocation="uniform")
+    assert "sparsify 1" in str(error.value)
+    assert type(model[0]) is nn.Conv2d
+    with pytest.raises(PatternError, match=words):
+        gs.SparseConv2d.of(conv, density=density, pattern=pattern)
+
+
+def test_depthwise_convolutions_stay_dense_and_the_report_says_why() -> None:
+    """One reason, in both homes."""
+    for home in ("packed", "masked"):
+        model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1), nn.Conv2d(1, 8, 3))
+        report = gs.sparsify(model, 0.5, allocation="uniform", home=home)
+        assert [row.home for row in report.layers] == ["dense", home, home]
+        assert "depth-wise" in report.layers[0].note
+
+
+@homes
+def test_matrix_and_weight_are_views_of_each_other(home: str) -> None:
+    """to_matrix and _from_matrix are inverses, channels innermost."""
+    layer, _ = pair({"kernel_size": (2, 3)}, home)
     weight = torch.randn(16, 8, 2, 3)
     assert torch.equal(layer._from_matrix(layer.to_matrix(weight)), weight)
     assert torch.equal(layer.to_matrix(weight)[3, 8:16], weight[3, :, 0, 1])
 
 
+def test_any_memory_order_gives_the_same() -> None:
+    """channels_last, a slice, a batch that is expanded."""
+    layer, conv = pair({"padding": 1})
+    x = torch.randn(4, 8, 6, 5, dtype=torch.float64)
+    gap = torch.zeros(4, 9, 8, 5, dtype=torch.float64)[:, 1:, ::2][:, :, :3]
+    gap.copy_(x[:, :, :3])
+    for given in (x.contiguous(memory_format=torch.channels_last), gap, x[:1].expand(4, -1, -1, -1)):
+        own = given.detach().requires_grad_()
+        y = layer(own)
+        torch.testing.assert_close(y, conv(given))
+        assert y.is_contiguous()
+        y.backward(torch.randn_like(y).contiguous(memory_format=torch.channels_last))
+        assert own.grad.shape == given.shape
+
+
+@homes
+def test_an_empty_batch_passes(home: str) -> None:
+    """Forward, backward and growth, as torch's own."""
+    layer, _ = pair({"padding": 1}, home)
+    layer.tape.arm(layer.weights, recording=True)
+    x = torch.zeros(0, 8, 5, 5, dtype=torch.float64, requires_grad=True)
+    y = layer(x)
+    assert y.shape == (0, 16, 5, 5)
+    y.sum().backward()
+    assert int(layer.weights.grad.count_nonzero()) == 0
+    assert int(gradient_of(layer).count_nonzero()) == 0
+
+
+REFUSED = {
+    "other channels": (
+        lambda: gs.SparseConv2d(8, 4, 3, density=0.5)(torch.ones(2, 4, 5, 5)),
+        ShapeError,
+        r"\[batch, 8",
+    ),
+    "a line": (lambda: gs.SparseConv2d(8, 4, 3, density=0.5)(torch.ones(8, 5)), ShapeError, "height, width"),
+    "an image for lines": (
+        lambda: gs.SparseConv1d(8, 4, 3, density=0.5)(torch.ones(2, 8, 5, 5)),
+        ShapeError,
+        "length",
+    ),
+    "a plane below the kernel": (
+        lambda: gs.SparseConv2d(8, 4, 3, padding=1, dilation=4, density=0.5)(torch.ones(2, 8, 9, 6)),
+        ShapeError,
+        "9.*8",
+    ),
+    "a border beyond the plane": (
+        lambda: gs.SparseConv2d(8, 4, 3, padding=3, padding_mode="reflect", density=0.5)(
+            torch.ones(2, 8, 3, 9)
+        ),
+        ShapeError,
+        "reflect",
+    ),
+    "other numbers": (
+        lambda: gs.SparseConv2d(8, 4, 3, density=0.5)(torch.ones(2, 8, 5, 5).double()),
+        DtypeError,
+        "float32",
+    ),
+    "another device": (
+        lambda: gs.SparseConv2d(8, 4, 3, density=0.5)(torch.ones(2, 8, 5, 5, device="meta")),
+        DtypeError,
+        "meta",
+    ),
+    "groups": (lambda: gs.SparseConv2d(8, 4, 3, groups=3, density=0.5), ConfigError, "groups"),
+    "a padding that is none": (
+        lambda: gs.SparseConv2d(8, 4, 3, padding="all", density=0.5),
+        ConfigError,
+        "all",
+    ),
+    "a border that is none": (
+        lambda: gs.SparseConv2d(8, 4, 3, padding_mode="mirror", density=0.5),
+        ConfigError,
+        "mirror",
+    ),
+    "no kernel": (lambda: gs.MaskedConv2d(8, 4, 0, density=0.5), ConfigError, "at least 1"),
+    "no step": (lambda: gs.SparseConv2d(8, 4, 3, 0, density=0.5), ConfigError, "at least 1|non-positive"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], words: str) -> None:
+    """With what was expected, before a kernel runs."""
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_copies_pickles_and_states() -> None:
+    """All say the same, and a state of another topology brings it along."""
+    layer, _ = pair({}, pattern=gs.FanIn(4))
+    x = torch.randn(2, 8, 5, 5, dtype=torch.float64)
+    expected = layer(x)
+    other = gs.SparseConv2d(8, 16, 3, density=0.5, pattern=gs.FanIn(4), dtype=torch.float64)
+    assert not torch.equal(other(x), expected)
+    other.load_state_dict(layer.state_dict())
+    unpickled = pickle.loads(pickle.dumps(layer))  # noqa: S301 (our own bytes)
+    for twin in (copy.deepcopy(layer), unpickled, other):
+        assert torch.equal(twin(x), expected)
+    state = layer.state_dict()
+    del state["rows"]
+    with pytest.raises(gs.GossamerError):
+        other.load_state_dict(state)
+
+
+def test_channels_without_connections_give_their_bias() -> None:
+    """Ablated ones take part in nothing else."""
+    layer, _ = pair({}, pattern=gs.FanIn())
+    topology = layer.topology
+    keep = topology.positions // layer.grid.cols > 1
+    values = layer.values.detach()[: layer.connections][keep]
+    layer.assign(type(topology)(topology.pattern, topology.shape, topology.positions[keep]), values)
+    y = layer(torch.randn(2, 8, 5, 5, dtype=torch.float64))
+    torch.testing.assert_close(y[:, :2], layer.bias[None, :2, None, None].expand(2, 2, 3, 3))
+    y.sum().backward()
+    assert int(layer.values.grad.count_nonzero()) == values.numel()
+
+
+def test_values_are_kept_where_a_pruned_convolution_is_taken_over() -> None:
+    """``init="keep"``: the largest weights of each kernel, in the order of the matrix."""
+    conv = nn.Conv2d(4, 4, 3)
+    nn.utils.prune.l1_unstructured(conv, "weight", 0.5)
+    model = nn.Sequential(conv)
+    weight = conv.weight.detach().clone()
+    gs.sparsify(model, 0.5, gs.Unstructured(), allocation="uniform", init="keep")
+    assert type(model[0]) is gs.SparseConv2d
+    assert torch.equal(model[0].to_dense(), weight)
+
+
 @pytest.mark.parametrize("rule", [gs.RigL(every=2), gs.SRigL(every=2), gs.SET(every=2)], ids=lambda r: r.name)
-def test_a_convolutional_network_trains_with_every_rule(rule: gs.RigL) -> None:
-    """Groups, strides and a padding mode in one network; budgets hold, nothing lives outside the masks."""
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(4, 8, 3, padding=1, padding_mode="reflect"), nn.ReLU(),
-        nn.Conv2d(8, 8, 3, stride=2, groups=2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(72, 8),
-    )  # fmt: skip
-    gs.sparsify(model, 0.4)
-    optim = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
-    engine = gs.attach(model, optim, rule, total_steps=12)
-    x, target = torch.randn(16, 4, 8, 8), torch.randn(16, 8)
-    losses = []
-    for _ in range(12):
-        optim.zero_grad()
-        loss = (model(x) - target).square().mean()
-        loss.backward()
-        optim.step()
-        losses.append(float(loss.detach()))
-        for layer in (model[0], model[2]):
-            assert int(layer.weight[~layer.mask].count_nonzero()) == 0
-            assert int(layer.mask.sum()) <= layer.capacity
-    assert losses[-1] < losses[0]
-    assert {row.layer for row in engine.history if row.grown} == {"0", "2", "5"}
+def test_a_convolutional_network_trains_the_same_in_both_homes(rule: Any) -> None:
+    """Groups, strides, a padding mode, lines: budgets hold, and packed and masked agree step by step."""
+    homes = {}
+    for home in ("packed", "masked"):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(4, 8, 3, padding=1, padding_mode="reflect"), nn.ReLU(),
+            nn.Conv2d(8, 8, 3, stride=2, groups=2), nn.ReLU(),
+            nn.Flatten(2), nn.Conv1d(8, 8, 3), nn.Flatten(), nn.Linear(56, 8),
+        ).double()  # fmt: skip
+        gs.sparsify(model, 0.4, home=home, generator=torch.Generator().manual_seed(1))
+        optim = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
+        engine = gs.attach(model, optim, rule, total_steps=12)
+        generator = torch.Generator().manual_seed(2)
+        x = torch.randn(16, 4, 8, 8, dtype=torch.float64, generator=generator)
+        target = torch.randn(16, 8, dtype=torch.float64, generator=generator)
+        losses = []
+        for _ in range(12):
+            optim.zero_grad()
+            loss = (model(x) - target).square().mean()
+            loss.backward()
+            optim.step()
+            losses.append(float(loss.detach()))
+        assert {row.layer for row in engine.history if row.grown} == {"0", "2", "5", "7"}
+        homes[home] = model, losses
+    (packed, ours), (masked, theirs) = homes["packed"], homes["masked"]
+    assert type(packed[5]) is gs.SparseConv1d
+    assert ours[-1] < ours[0]
+    assert ours == pytest.approx(theirs, rel=1e-9)
+    for mine, other in zip(packed, masked, strict=True):
+        if hasattr(mine, "topology"):
+            assert torch.equal(mine.topology.positions, other.topology.positions)
+            torch.testing.assert_close(mine.to_dense(), other.to_dense())

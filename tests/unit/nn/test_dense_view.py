@@ -211,7 +211,7 @@ def test_a_weight_that_is_not_stored_is_not_parametrized(how: Callable[[nn.Modul
 def test_a_masked_weight_is_a_parameter_that_torch_prunes(home: str) -> None:
     """What is written outside of the mask is never computed with, nor in ``to_dense``."""
     one = gs.MaskedLinear(16, 8, density=0.5)
-    one = gs.MaskedConv2d(nn.Conv2d(8, 8, 3), density=0.5) if home == "convolution" else one
+    one = gs.MaskedConv2d(8, 8, 3, density=0.5) if home == "convolution" else one
     x = torch.randn(2, 16) if home == "linear" else torch.randn(2, 8, 5, 5)
     nn.init.constant_(one.weight, 2.0)
     assert torch.equal(one.to_dense(), 2.0 * one.mask)

@@ -43,7 +43,7 @@ def test_linear_and_convolution_layers_are_replaced_in_place() -> None:
     )
     norm = model[1]
     report = gs.sparsify(model, 0.5, allocation="uniform")
-    assert kinds(model) == {"0": "MaskedConv2d", "1": "BatchNorm2d", "2": "Flatten", "3": "SparseLinear"}
+    assert kinds(model) == {"0": "SparseConv2d", "1": "BatchNorm2d", "2": "Flatten", "3": "SparseLinear"}
     assert model[1] is norm
     assert not model[3].training
     assert model[3].values.dtype == model[0].weight.dtype == torch.float64

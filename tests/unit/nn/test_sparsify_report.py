@@ -111,7 +111,7 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "gradient hook of the bias": (lambda: hooked("bias"), "gradient of its bias"),
     "forward replaced": (lambda: attributed(forward=lambda x: x), "forward"),
     "attribute of ours": (lambda: attributed(mask="a", pattern=3), "mask, pattern"),
-    "one dimension": (lambda: nn.Conv1d(3, 4, 3), "no layer"),
+    "depth-wise": (lambda: nn.Conv1d(4, 4, 3, groups=4), "one channel"),
     "three dimensions": (lambda: nn.Conv3d(3, 4, 3), "no layer"),
     "transposed": (lambda: nn.ConvTranspose2d(3, 4, 3), "no layer"),
     "bilinear": (lambda: nn.Bilinear(3, 4, 5), "no layer"),

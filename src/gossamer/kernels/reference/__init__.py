@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gossamer.kernels.reference import products
+from gossamer.kernels.reference import conv, products
 from gossamer.kernels.reference.coordinates import coordinates
 
 if TYPE_CHECKING:
@@ -18,5 +18,6 @@ __all__ = ["bind", "coordinates"]
 
 def bind(spec: KernelSpec) -> Callable[..., Any]:
     """The callable of one row of the kernel table; like a compiled kernel, it records no graph."""
-    made: Callable[..., Any] = torch.no_grad()(getattr(products, spec.op)(spec.layout))
+    room = conv if spec.op.startswith("conv") else products
+    made: Callable[..., Any] = torch.no_grad()(getattr(room, spec.op)(spec.layout))
     return made
