@@ -11,4 +11,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used);
 // A whole call; brings irrelevant strides (of a dimension of size 1) to the value the kernels expect.
 gs_status gs_check_call(gs_call& call, gs_operation op);
 
+// The places of a product over planes, O(columns + spans), and whether its layout has one.
+gs_status gs_check_places(const gs_matrix& w, const gs_places& places, bool need_values);
+
 #endif

@@ -37,15 +37,6 @@ gs_status check_spans(const gs_places& p) {
   return p.inside && bytes > p.n_inside ? GS_SIZE : GS_OK;
 }
 
-gs_status check_places(const gs_matrix& w, const gs_places& p, bool need_values) {
-  int64_t used;
-  gs_status status = gs_check_matrix(w, need_values, &used);
-  if (status != GS_OK) return status;
-  if (!(kLayoutsOfPlanes >> w.layout & 1)) return GS_LAYOUT;
-  status = check_columns(w, p);
-  return status == GS_OK ? check_spans(p) : status;
-}
-
 // What may differ between calls with one room.
 gs_status check_call(const gs_call& call, const gs_places& p) {
   const gs_matrix& w = call.w;
@@ -60,7 +51,7 @@ gs_status check_call(const gs_call& call, const gs_places& p) {
 
 gs_status prepare(const gs_call* call, const gs_places* places, void* room, int64_t* bytes) {
   if (!call || !places) return GS_NULL;
-  const gs_status status = check_places(call->w, *places, room != nullptr);
+  const gs_status status = gs_check_places(call->w, *places, room != nullptr);
   if (status != GS_OK) return status;
   const gs_kernels* kernels = gs_kernels_for(call->isa);
   if (!kernels) return GS_ISA;
@@ -68,6 +59,15 @@ gs_status prepare(const gs_call* call, const gs_places* places, void* room, int6
 }
 
 }  // namespace
+
+gs_status gs_check_places(const gs_matrix& w, const gs_places& p, bool need_values) {
+  int64_t used;
+  gs_status status = gs_check_matrix(w, need_values, &used);
+  if (status != GS_OK) return status;
+  if (!(kLayoutsOfPlanes >> w.layout & 1)) return GS_LAYOUT;
+  status = check_columns(w, p);
+  return status == GS_OK ? check_spans(p) : status;
+}
 
 extern "C" {
 

@@ -1,4 +1,4 @@
-// Scratch memory, one growing buffer per thread, given back when the thread ends.
+// Scratch memory, two growing buffers per thread, given back when the thread ends.
 #include <stdlib.h>
 
 #include "kernels.h"
@@ -11,11 +11,9 @@ struct Scratch {
   ~Scratch() { free(memory); }
 };
 
-thread_local Scratch scratch;
+thread_local Scratch of_tasks, of_calls;
 
-}  // namespace
-
-extern "C" void* gs_scratch(size_t bytes) {
+void* at_least(Scratch& scratch, size_t bytes) {
 #if defined(__SANITIZE_ADDRESS__)
   const size_t rounded = bytes;  // to the byte, and new every time: what is read past it or before it is written shows
 #else
@@ -31,4 +29,13 @@ extern "C" void* gs_scratch(size_t bytes) {
   scratch.memory = memory;
   scratch.bytes = rounded;
   return memory;
+}
+
+}  // namespace
+
+extern "C" {
+
+void* gs_scratch(size_t bytes) { return at_least(of_tasks, bytes); }
+void* gs_call_scratch(size_t bytes) { return at_least(of_calls, bytes); }
+
 }

@@ -157,6 +157,41 @@ GS_API gs_status gs_conv_prepare(const gs_call* call, const gs_places* places, v
  * block and, float32 alone, dense. */
 GS_API gs_status gs_conv(const gs_call* call, const gs_places* places, const void* room);
 
+/* How an image lies in planes: rows of pixels with border_columns zeros after each, border_rows rows of zeros after the last.
+ * Pixels that lie phases apart have planes of their own, all channels of a phase side by side. */
+typedef struct gs_planes {
+  int64_t channels, height, width;
+  int64_t border_rows, border_columns;
+  int64_t phase_rows, phase_columns; /* >= 1 */
+} gs_planes;
+
+/* A convolution of many images for training, image by image: each is brought into planes and back here. All images are
+ * contiguous [batch, channels, height, width]. Every field is 8 bytes. Layouts csr, fanin, nm and block. */
+typedef struct gs_images {
+  gs_matrix w;
+  int64_t isa;
+  int64_t batch;            /* >= 0 */
+  int64_t threads;          /* of parallel: fewer images are computed one after the other, by all of them; results do not depend on it */
+  gs_planes input, output;  /* of one pitch; the output has one phase, and zeros wherever a gradient of the input reads past it */
+  gs_places places;         /* of these planes: one span, from position 0 to position 0; in_begin, in_end and out_end are ignored */
+  const int32_t* plane_of;  /* [w.n_in] the plane that a column reads, for the first group of rows */
+  const void* x;            /* [batch, channels, height, width] of the input */
+  const void* grad;         /* the same of the output */
+  const void* bias;         /* [n_out] or null */
+  void* out;                /* see each operation */
+  gs_parallel_for parallel; /* or null */
+} gs_images;
+
+/* out, images of the output = W x + bias. */
+GS_API gs_status gs_conv_images(const gs_images* call);
+
+/* out, images of the input = W^T grad. Reads w, grad. */
+GS_API gs_status gs_conv_grad_input(const gs_images* call);
+
+/* out[w.n_values] = the gradient of every value, added up image by image in order; 0 past the used part. Reads w's index, x,
+ * grad; w.values is not read and may be null. */
+GS_API gs_status gs_conv_grad_values(const gs_images* call);
+
 /* The connections of a matrix by blocks of rows, in a block by column, in a column by row: the order in which
  * gs_linear_grad_input_transposed adds them. It depends on the topology alone, so it is made once for many products. Every
  * field is 8 bytes. Layouts csr, nm, and fanin with group 1; fewer than 2^31 connections. */

@@ -107,7 +107,7 @@ template <class T> gs_status resolve_row(const gs_matrix& w, const gs_places& p,
   T* values = room_at<T>(r, r.at_values);
   for (int64_t s = 0; s < rows / r.group; ++s) {
     strips[s] = {first, w.layout == GS_BLOCK ? (first * rows + s * r.group * count) : (first * rows + s * r.group), count};
-    if (w.layout == GS_BLOCK)
+    if (w.layout == GS_BLOCK && w.values)
       for (int64_t c = 0; c < count; ++c)
         for (int64_t g = 0; g < r.group; ++g)
           values[strips[s].value + c * r.group + g] =
@@ -128,7 +128,7 @@ template <class T> gs_status resolve(const gs_matrix& w, const gs_places& p, con
   }
   if (first != r.n_offsets) return GS_INDEX;
   T* values = room_at<T>(r, r.at_values);
-  for (int64_t i = 0; w.layout != GS_BLOCK && i < r.n_values; ++i) values[i] = value_at<T>(w, i);
+  for (int64_t i = 0; w.layout != GS_BLOCK && w.values && i < r.n_values; ++i) values[i] = value_at<T>(w, i);
   return GS_OK;
 }
 

@@ -22,6 +22,7 @@ typedef gs_status gs_activating(const gs_numbers* call);
 typedef gs_status gs_normalising(const gs_lines* call);
 typedef gs_status gs_conv_preparing(const gs_matrix* w, const gs_places* places, void* room, int64_t* bytes);  // null room: bytes alone
 typedef gs_status gs_convolving(const gs_call* call, const gs_places* places, const void* room);
+typedef gs_status gs_conv_training(const gs_images* call);
 
 struct gs_kernels {
   gs_product* products[kOperations][kLayouts][kValueTypes];  // null where there is none
@@ -59,6 +60,8 @@ bool gs_has_byte_products(void);
 
 // Scratch of the calling thread, 64-byte aligned, at least `bytes` long, or null. Valid until the next call on this thread.
 void* gs_scratch(size_t bytes);
+// The same, apart from it: for a call that hands out tasks which use gs_scratch themselves.
+void* gs_call_scratch(size_t bytes);
 
 // Runs task over [0, count) through `parallel` when the whole work is worth more than one thread, else right here.
 // `cost` is the work of one item in multiply-adds. The task reports through a status of its own.
