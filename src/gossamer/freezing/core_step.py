@@ -12,13 +12,13 @@ from torch._C import _get_tracing_state
 
 from gossamer import ops
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateError
+from gossamer.freezing.core_call import behind
 from gossamer.freezing.written import described, reread, written
 from gossamer.kernels.reference import coordinates
 from gossamer.kernels.scanned import scanned
 from gossamer.layouts import Encoded
 from gossamer.layouts.values import widened
 from gossamer.network.chain_step import ChainStep, Operands, Step
-from gossamer.trace.run import activated
 from gossamer.trace.tensors import array_of, dtype_named, tensor_of
 
 if TYPE_CHECKING:
@@ -40,14 +40,17 @@ class CoreStep(ChainStep):
     def __init__(
         self, layers: list[Operands], *, rows: bool | None = False, adds: bool = False, flat: bool = False
     ) -> None:
+        self.behind = [behind(layer.activation, layer.slope) for layer in layers]
         super().__init__(layers, rows=rows, adds=adds, flat=flat)
         self.held, self.written = written(self.layers)
         self.dtype = dtype_named(layers[0].form.dtype)
 
-    def made(self) -> Callable[[Any, Any], Any]:
+    def made(self, isa: str | None = None) -> Callable[[Any, Any], Any]:
         """The call into the core, or one that goes through the layers."""
+        if isa == "reference":
+            return self._one_by_one
         try:
-            return super().made()
+            return super().made(isa)
         except (
             KernelUnavailable,
             DtypeError,
@@ -57,7 +60,7 @@ class CoreStep(ChainStep):
             return self._one_by_one
 
     def _one_by_one(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        for number, (form, bias, activation, slope) in enumerate(self.layers, 1):
+        for number, ((form, bias, *_), after) in enumerate(zip(self.layers, self.behind, strict=True), 1):
             index, values = _tensors(form)
             if form.reads is not None:
                 row = array_of(coordinates(index, form.layout, form.dims)[0]).clip(max=form.shape[0] - 1)
@@ -65,14 +68,14 @@ class CoreStep(ChainStep):
             held = None if bias is None else tensor_of(bias)
             x = ops.linear(x, values, index, held, form.layout, form.dims)
             x = x if residual is None or number < len(self.layers) else x + residual
-            x = activated(x, activation, slope)
+            x = x if self.adds and number == len(self.layers) else after(x)
         return x
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
         if isinstance(x, Tensor) and x.dim() == 2:  # the chain checks the rest itself
             try:
-                y: Tensor = self.chain(x, None if self.adds else residual)
+                y: Tensor = self.chosen()(x, None if self.adds else residual)
             except RuntimeError:  # a layout without strides, or memory that is not there
                 self.check(x, self.n_in)
                 raise
@@ -103,7 +106,7 @@ class CoreStep(ChainStep):
 
     def activated(self, y: Tensor) -> Tensor:
         """As the last layer says."""
-        return activated(y, self.last.activation, self.last.slope)
+        return self.behind[-1](y)
 
     def contiguous(self, y: Tensor) -> Tensor:
         """A copy where rows are not side by side."""

@@ -1,4 +1,4 @@
-"""The steps of a network on tensors: linear layers in the core, all else by torch."""
+"""The steps of a network on tensors: linear layers and activations in the core, all else by torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gossamer.freezing.core_call import CoreCall, behind
 from gossamer.freezing.core_step import CoreStep, check, check_images
 from gossamer.network.chain_step import Operands, Step
 from gossamer.network.conv_step import Images
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
 from gossamer.trace.convolved import convolution, padded
-from gossamer.trace.run import activated
 from gossamer.trace.tensors import tensor_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def torch_step(operands: Operands, *, flat: bool = False, geometry: Geometry | N
         [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
         once: torch multiplies numbers of one type only.
     """
-    form, held, activation, slope = operands.form.wide, operands.bias, operands.activation, operands.slope
+    form, held, after = operands.form.wide, operands.bias, behind(operands.activation, operands.slope)
     bias = None if held is None else tensor_of(held)
     n_out, n_in = form.shape
     if geometry is not None:
@@ -43,7 +43,7 @@ def torch_step(operands: Operands, *, flat: bool = False, geometry: Geometry | N
         def convolved(x: Tensor, residual: Tensor | None = None) -> Tensor:
             check_images(x, geometry, form.dtype)
             y = convolve(x)
-            return activated(y if residual is None else y.add_(residual), activation, slope)
+            return after(y if residual is None else y.add_(residual))
 
         return convolved
     if form.layout == "dense":
@@ -52,7 +52,7 @@ def torch_step(operands: Operands, *, flat: bool = False, geometry: Geometry | N
         def dense(x: Tensor, residual: Tensor | None = None) -> Tensor:
             check(x, n_in, weight.dtype, flat=flat)
             y = F.linear(x, weight, bias)
-            return activated(y if residual is None else y.add_(residual), activation, slope)
+            return after(y if residual is None else y.add_(residual))
 
         return dense
     rows, cols = (tensor_of(form.index[name]).to(torch.int64) for name in ("rows", "cols"))
@@ -65,7 +65,7 @@ def torch_step(operands: Operands, *, flat: bool = False, geometry: Geometry | N
         y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
         if rows.numel() < n_out:
             y = base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
-        return activated(y if residual is None else y.add_(residual), activation, slope)
+        return after(y if residual is None else y.add_(residual))
 
     return sliced
 
@@ -74,7 +74,9 @@ IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images)
 
 
 def torch_call(body: Call) -> Step:
-    """An operator through torch."""
+    """An operator through the core where it has it, else through torch."""
+    if operators[body.op].in_core:
+        return CoreCall(body)
     compute, settings, held = operators[body.op].tensors, body.settings, body.tensors
     return lambda *xs: compute(torch, xs, settings, held)
 

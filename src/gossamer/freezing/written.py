@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from gossamer.errors import FormatError
+from gossamer.kernels.cpu.pack import Activation
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.arrays import Array
 from gossamer.network.chain_step import Operands
@@ -30,7 +31,7 @@ class _Row(BaseModel):
     shape: tuple[Size, Size]
     parameters: Parameters
     reads: Literal["float32"] | None
-    activation: Literal["relu", "leaky_relu"] | None
+    activation: Activation | None
     slope: Number
     tensors: list[Name]
 

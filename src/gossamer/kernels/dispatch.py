@@ -58,9 +58,9 @@ def use(isa: str | None) -> Iterator[None]:
     Raises:
         KernelUnavailable: it is not there. Later, from a product that it has no kernel for.
 
-    The instruction set that is chosen anyway changes nothing. Any other name gives only the kernels it has; frozen
-    layers in one call into the core run the best set all the same. The environment variable ``GOSSAMER_ISA`` does the
-    same for a whole process.
+    The instruction set that is chosen anyway changes nothing. Any other name gives only the kernels it has; a backend
+    has none for frozen layers in one call into the core, which run in the best set. The environment variable
+    ``GOSSAMER_ISA`` does the same for a whole process.
 
     Example:
         >>> with use("reference"):
@@ -74,6 +74,28 @@ def use(isa: str | None) -> Iterator[None]:
         yield
     finally:
         _named.reset(token)
+
+
+def forced_set() -> str | None:
+    """What is forced on work that has no row in the table: an instruction set or ``"reference"``; None: nothing is.
+
+    A forced backend forces nothing here: it is rows of the table alone.
+
+    Raises:
+        KernelUnavailable: the forced one is not there.
+
+    Cost: one look-up.
+
+    Example:
+        >>> with use("reference"):
+        ...     forced_set()
+        'reference'
+    """
+    forced = _forced()
+    if forced is None:
+        return None
+    _check(forced)
+    return forced if forced in {*library.ISAS, "reference"} else None
 
 
 def instruction_set() -> str:
@@ -91,12 +113,7 @@ def instruction_set() -> str:
         ...     instruction_set()
         'reference'
     """
-    forced = _forced()
-    if forced is not None:
-        _check(forced)
-        if forced in {*library.ISAS, "reference"}:
-            return forced
-    return (*library.available_isas()[-1:], "reference")[0]
+    return forced_set() or (*library.available_isas()[-1:], "reference")[0]
 
 
 def _fits(row: KernelSpec, op: str, layout: str, dtype: str, device: str) -> bool:

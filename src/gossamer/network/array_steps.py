@@ -1,4 +1,4 @@
-"""The steps of a network on arrays: linear layers in the core, all else by NumPy."""
+"""The steps of a network on arrays: linear layers and activations in the core, all else by NumPy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gossamer.errors import KernelUnavailable
+from gossamer.kernels.cpu import numbers
 from gossamer.network.chain_step import ChainStep, Operands, Step
 from gossamer.network.conv_step import Images, taps
 from gossamer.network.operators import operators
@@ -107,23 +107,13 @@ def _convolution(operands: Operands, geometry: Geometry) -> Step:
 
 
 def activated(y: Any, operands: Operands) -> Any:
-    """What follows the sums of a linear layer, as torch computes it to the bit."""
-    if operands.activation is None:
-        return y
-    slope = y.dtype.type(operands.slope if operands.activation == "leaky_relu" else 0)
-    return np.where(y > 0, y, y * slope) if slope else np.where(y < 0, slope, y)
+    """What follows the sums of a linear layer."""
+    return y if operands.activation is None else numbers.activate(y, operands.activation, operands.slope)
 
 
 def array_call(body: Call) -> Step:
-    """An operator through NumPy.
-
-    Raises:
-        KernelUnavailable: only torch computes it.
-    """
-    compute, settings, held = operators[body.op].arrays, body.settings, body.tensors
-    if compute is None:
-        raise KernelUnavailable(body.op, expected="an operator that arrays have", got="one of torch alone")
-    return lambda *xs: compute(xs, settings, held)
+    """An operator through the core or NumPy; raises KernelUnavailable where only torch computes it."""
+    return operators[body.op].on_arrays(body.settings, body.tensors)
 
 
 ARRAYS: Final = Kind(ArrayStep, array_dense, array_call, IMAGES)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gossamer.errors import DtypeError
 from gossamer.kernels.cpu import Chain
+from gossamer.kernels.dispatch import forced_set
 from gossamer.layouts import Encoded, layout
 from gossamer.layouts.arrays import Array
 
@@ -53,7 +54,7 @@ class ChainStep(ABC):
             layers = [*layers[:-1], self.last._replace(activation=None)]
         self.layers = layers
         self.n_in, self.n_out = layers[0].form.shape[1], layers[-1].form.shape[0]
-        self.chain = self.made()
+        self.chain, self.forced = self.made(), dict[str, Callable[[Any, Any], Any]]()
 
     @abstractmethod
     def check(self, x: Any, n_in: int, *, flat: bool = False) -> None:
@@ -67,7 +68,16 @@ class ChainStep(ABC):
     def contiguous(self, y: Any) -> Any:
         """The same numbers, each sample's side by side."""
 
-    def made(self) -> Callable[[Any, Any], Any]:
+    def chosen(self) -> Callable[[Any, Any], Any]:
+        """The call into the core, of the instruction set that is forced, if any."""
+        isa = forced_set()
+        if isa is None:
+            return self.chain
+        if isa not in self.forced:
+            self.forced[isa] = self.made(isa)
+        return self.forced[isa]
+
+    def made(self, isa: str | None = None) -> Callable[[Any, Any], Any]:
         """The call into the core."""
         if not all(in_core(each.form) for each in self.layers):
             got = ", ".join(sorted({f"{each.form.layout} of {each.form.dtype}" for each in self.layers}))
@@ -86,13 +96,14 @@ class ChainStep(ABC):
                     "scale": form.scale,
                 }
                 for form, bias, activation, slope in self.layers
-            ]
+            ],
+            isa=isa,
         )
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
         """[..., n_in], and for a residual [..., n_out], to [..., n_out]."""
         if x.ndim == 2:
-            y = self.chain(x, None if self.adds else residual)
+            y = self.chosen()(x, None if self.adds else residual)
             return self.ordered(y, residual) if self.rows else y
         return self.as_rows(self.__call__, x, residual)
 

@@ -37,10 +37,10 @@ def differences(graph: Graph, values: Mapping[str, Value]) -> list[Difference]:
 
     Example:
         >>> from gossamer.network.shapes import Value
-        >>> nodes = (Node("a", ("x",), Call("relu")), Node("b", ("a",), Call("tanh")))
-        >>> values = dict.fromkeys("xab", Value("float32", (0, 3)))
+        >>> nodes = (Node("a", ("x",), Call("relu")), Node("b", ("a",), Call("batch_norm")))
+        >>> values = dict.fromkeys("xab", Value("float64", (0, 3)))
         >>> differences(Graph(("x",), nodes, "b"), values)
-        [Difference(node='b', what='tanh', needs_torch=False)]
+        [Difference(node='b', what='batch_norm', needs_torch=False)]
     """
     found = [Difference(name, f"inputs of {values[name].dtype}", True) for name in graph.inputs
              if values[name].dtype in ("bfloat16", "float16")]  # fmt: skip
@@ -66,4 +66,4 @@ def _call(node: Node, values: Mapping[str, Value]) -> Difference | None:
     entry = operators[node.body.op]
     if entry.same_bits(values[node.inputs[0]].dtype):
         return None
-    return Difference(node.name, entry.name, entry.arrays is None)
+    return Difference(node.name, entry.name, entry.arrays is None and not entry.in_core)

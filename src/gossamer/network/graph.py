@@ -29,6 +29,17 @@ class Call:
         return operators[self.op].compute(inputs, self.settings, self.tensors)
 
 
+def unfused(activation: str, slope: float) -> Call:
+    """The call that the activation of a layer stands for.
+
+    Example:
+        >>> unfused("elu", 0.5)
+        Call(op='elu', settings=Alpha(alpha=0.5), tensors={})
+    """
+    entry = next(entry for entry in operators.values() if activation in entry.activations)
+    return Call(entry.name, entry.activations[activation](slope))
+
+
 @dataclass(frozen=True)
 class Opaque:
     """A node that stays torch: it runs, but cannot be saved. ``what`` says in words what it is."""
@@ -55,8 +66,8 @@ class Linear:
 
     Args:
         connections: Connections - what it computes; its bias too.
-        activation: None, "relu" or "leaky_relu", applied last.
-        slope: float - of a leaky ReLU.
+        activation: the name of one of the core, applied last; or None.
+        slope: float - of a leaky ReLU, or an ELU's alpha.
         flat: bool - takes [batch, in_features] only, for what was folded into it tells more dimensions apart.
         geometry: Geometry of a convolution, whose connections are those of its matrix; None: a linear layer.
     """
@@ -75,11 +86,11 @@ class Layer:
     Args:
         shape: (int, int) - out_features, in_features.
         bias: [out_features] or None.
-        activation: None, "relu" or "leaky_relu", applied last.
+        activation: the name of one of the core, applied last; or None.
         stored: Encoded - what goes into a file; every form is made from it, to the bit.
         forms: layout -> Encoded, for every layout that runs.
         choices: one for each batch class.
-        slope: float - of a leaky ReLU.
+        slope: float - of a leaky ReLU, or an ELU's alpha.
         flat: bool - takes [batch, in_features] only.
         geometry: Geometry of a convolution, whose shape is that of its matrix; None: a linear layer.
     """

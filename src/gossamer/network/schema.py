@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from gossamer.errors import FormatError
+from gossamer.kernels.cpu.pack import Activation
 from gossamer.network.operators.base import Border, Number, Size
 from gossamer.network.operators.spatial import Pair
 from gossamer.network.plan import Plan
@@ -54,7 +55,7 @@ class LinearPart(_Part):
     shape: tuple[Size, Size]
     layout: Name
     parameters: Parameters
-    activation: Literal["relu", "leaky_relu"] | None
+    activation: Activation | None
     slope: Number
     flat: bool = False
     geometry: GeometryPart | None = None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from gossamer.network.graph import Call, Graph, Layer, Linear, Node, Opaque
+from gossamer.network.graph import Call, Graph, Layer, Linear, Node, Opaque, unfused
+from gossamer.network.operators import operators
 from gossamer.trace.convolved import convolution
 from gossamer.trace.tensors import tensor_of
 
@@ -56,7 +57,9 @@ def _computed(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> A
 
 
 def activated(y: Tensor, activation: str | None, slope: float) -> Tensor:
-    """What follows the sums of a linear layer, written over them."""
+    """What follows the sums of a linear layer, by torch."""
     if activation is None:
         return y
-    return torch.relu_(y) if activation == "relu" else F.leaky_relu_(y, slope)
+    body = unfused(activation, slope)
+    made: Tensor = operators[body.op].tensors(torch, (y,), body.settings, {})
+    return made

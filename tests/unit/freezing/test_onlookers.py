@@ -150,11 +150,17 @@ class Watching(TorchDispatchMode):
 
 
 def test_a_mode_sees_the_layers_as_operators():
-    frozen, x = plain("csr", "csr", "csr"), torch.randn(4, 48)
+    model = nn.Sequential(nn.Linear(48, 32), nn.Tanh(), nn.Linear(32, 24), nn.Softmax(1), nn.Linear(24, 8))
+    frozen, x = gs.freeze(model, torch.randn(8, 48), keep="csr"), torch.randn(4, 48)
     with Watching() as mode:
         got = frozen(x)
-    assert mode.seen.count("gossamer.chain.default") == 2  # a tanh stands between them
+    assert [name for name in mode.seen if name.startswith("gossamer")] == [
+        "gossamer.chain.default",  # two layers and the tanh between them
+        "gossamer.call.default",
+        "gossamer.chain.default",
+    ]
     assert torch.equal(got, frozen(x))
+    assert torch.equal(torch.func.vmap(frozen)(x[None].clone())[0], frozen(x))
 
 
 def test_torchscript_and_symbolic_traces_are_refused():

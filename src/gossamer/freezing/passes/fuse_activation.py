@@ -1,4 +1,4 @@
-"""A ReLU or leaky ReLU behind a linear layer becomes part of it."""
+"""An activation behind a linear layer becomes part of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from gossamer.freezing.passes.base import Rewritten, graph_pass
 from gossamer.network.graph import Call, Graph
+from gossamer.network.operators import operators
 
 
 @graph_pass(order=50)
 def fuse_activation(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
-    """Let linear layers apply the ReLU or leaky ReLU that alone reads them.
+    """Let linear layers apply the activation of the core that alone reads them.
 
     Args:
         graph: Graph - of linear layers that are being frozen.
@@ -30,8 +31,10 @@ def fuse_activation(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     del inputs
     for node, body in graph.linears():
         reader = graph.only_consumer(node.name)
-        if reader is not None and isinstance(reader.body, Call) and reader.body.op in ("relu", "leaky_relu"):
-            slope = getattr(reader.body.settings, "negative_slope", 0.0)
-            fused = replace(body, activation=reader.body.op, slope=slope)
+        if reader is None or not isinstance(reader.body, Call):
+            continue
+        activation = operators[reader.body.op].activation(reader.body.settings)
+        if activation is not None:
+            fused = replace(body, activation=activation[0], slope=activation[1])
             graph = graph.replaced({node.name: fused}).without(reader.name)
     return Rewritten(graph)

@@ -55,7 +55,7 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.gs_chain_workspace.restype = status
     lib.gs_chain_forward.argtypes = [ctypes.c_char_p, pointer, pointer, pointer]
     lib.gs_chain_forward.restype = status
-    for name in ("gs_leaky_dropout", "gs_leaky_dropout_backward"):
+    for name in ("gs_leaky_dropout", "gs_leaky_dropout_backward", "gs_activate", "gs_softmax"):
         function = getattr(lib, name)
         function.argtypes, function.restype = [ctypes.c_char_p], status
     lib.gs_grow_in_buckets.argtypes = [ctypes.c_char_p, i64, pointer, pointer, i64]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from gossamer.errors import DtypeError
 from gossamer.kernels.operands import known
 from gossamer.layouts.arrays import name_of
 from gossamer.layouts.kernel_side import Fields
 
-ACTIVATIONS: Final = {None: 0, "relu": 1, "leaky_relu": 2}
+Activation = Literal[  # in the order of gs_activation
+    "relu", "leaky_relu", "relu6", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "elu", "gelu", "gelu_tanh"
+]  # fmt: skip
+ACTIVATIONS: Final = {None: 0} | {name: number for number, name in enumerate(get_args(Activation), 1)}
 MATRIX: Final = struct.Struct("17q")
 CALL: Final = struct.Struct("27qd6q")
 LAYER: Final = struct.Struct("19qd")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gossamer.errors import FormatError, KernelUnavailable
+from gossamer.kernels.cpu import numbers
 from gossamer.layouts.arrays import name_of
 from gossamer.registry import Registry
 
@@ -79,8 +81,8 @@ class Operator:
         name: str - as written in files.
         tensors: (torch, inputs, settings, tensors) -> Tensor.
         arrays: (inputs, settings, tensors) -> array, or None where only torch computes it.
-        ulps: int - how far arrays and tensors may differ, in units of the last place of the largest number among
-            input and result; 0: they have the same bits.
+        ulps: int - how far NumPy or the core may differ from torch, in units of the last place of the largest
+            number among input and result; 0: they have the same bits.
         exact: types of which they have the same bits all the same.
         settings: type[Settings].
         modules: name of a module class, as in ``"torch.nn.ReLU"`` -> how to read its settings and tensors; exact
@@ -98,6 +100,10 @@ class Operator:
             each by itself: "computed" number by number, with a number of each tensor for each channel; "kept" where a
             constant channel is the same constant behind it; "zero" where only zeros stay; "" where channels mix.
         resized: (settings, channels) -> the settings for another number of channels.
+        activations: name of an activation in the core -> (slope -> the settings that it stands for). Layers have it
+            behind their sums; the core computes it, of arrays and of tensors.
+        slope: str - the setting that is its slope there, if any.
+        core: settings -> what computes it in the core, of a tensor or an array, where that is no activation.
     """
 
     name: str
@@ -116,20 +122,56 @@ class Operator:
     elementwise: bool = False
     channels: Callable[[Any], str] = lambda _settings: ""
     resized: Callable[[Any, int], Any] = lambda settings, _channels: settings
+    activations: Mapping[str, Callable[[float], Settings]] = field(default_factory=dict)
+    slope: str = ""
+    core: Callable[[Any], Callable[[Any], Any]] | None = None
+
+    def activation(self, settings: Any) -> tuple[str, float] | None:
+        """Its name and slope in the core; None for what is no activation there.
+
+        Example:
+            >>> entry = operators["leaky_relu"]
+            >>> entry.activation(entry.settings(negative_slope=0.5)), operators["add"].activation(Settings())
+            (('leaky_relu', 0.5), None)
+        """
+        slope = float(getattr(settings, self.slope, 0.0))
+        return next(
+            ((name, slope) for name, made in self.activations.items() if made(slope) == settings), None
+        )
+
+    def by_core(self, settings: Any) -> Callable[[Any], Any] | None:
+        """What computes it in the core, of a tensor or an array of float32 or float64; None: nothing does."""
+        if (found := self.activation(settings)) is not None:
+            return partial(numbers.activate, activation=found[0], slope=found[1])
+        return None if self.core is None else self.core(settings)
 
     def compute(self, inputs: Inputs, settings: Any, tensors: Tensors) -> Any:
         """What it is, of tensors or of arrays."""
         if isinstance(inputs[0], np.ndarray):
-            if self.arrays is None:
-                raise KernelUnavailable(self.name, expected="tensors of torch", got="arrays of NumPy")
-            return self.arrays(inputs, settings, tensors)
+            return self.on_arrays(settings, tensors)(*inputs)
         import torch
 
         return self.tensors(torch, inputs, settings, tensors)
 
+    def on_arrays(self, settings: Any, tensors: Tensors) -> Callable[..., Any]:
+        """What computes it on arrays: the core, else NumPy; raises KernelUnavailable where only torch does."""
+        by_core, arrays = self.by_core(settings), self.arrays
+        if by_core is not None:
+            return by_core
+        if arrays is None:
+            raise KernelUnavailable(self.name, expected="tensors of torch", got="arrays of NumPy")
+        return lambda *xs: arrays(xs, settings, tensors)
+
+    @property
+    def in_core(self) -> bool:
+        """Whether the core computes it."""
+        return bool(self.activations) or self.core is not None
+
     def same_bits(self, dtype: str) -> bool:
-        """Whether arrays of a type give what tensors of it give, to the bit."""
-        return self.arrays is not None and (not self.ulps or dtype in self.exact)
+        """Whether arrays of a type give what a Frozen gives of tensors of it, to the bit."""
+        return (self.in_core and dtype in numbers.DTYPES) or (
+            self.arrays is not None and (not self.ulps or dtype in self.exact)
+        )
 
     def check(self, settings: Any, tensors: Tensors) -> None:
         """Refuse tensors of a stranger that do not fit the settings; raises FormatError."""

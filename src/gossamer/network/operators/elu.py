@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from gossamer.network.operators.base import Inputs, Number, Operator, Read, Settings, Tensors, operator
+from gossamer.network.operators.base import Number, Operator, Read, Settings, operator
 
 
 class Alpha(Settings):
     """An ELU's limit for negative numbers."""
 
     alpha: Number = 1.0
-
-
-def _arrays(xs: Inputs, settings: Alpha, _held: Tensors) -> Any:
-    (x,) = xs
-    below = np.expm1(np.minimum(x, 0))  # of what is above it may overflow, and is not used
-    return np.where(x > 0, x, below * x.dtype.type(settings.alpha))
 
 
 def _module(module: Any) -> Read:
@@ -33,11 +25,12 @@ operator(
     Operator(
         "elu",
         lambda torch, xs, s, _t: torch.nn.functional.elu(xs[0], s.alpha),
-        _arrays,
         ulps=4,
         settings=Alpha,
         modules={"torch.nn.ELU": _module},
         calls={"torch.nn.functional.elu": _call},
         elementwise=True,
+        activations={"elu": lambda slope: Alpha(alpha=slope)},
+        slope="alpha",
     )
 )

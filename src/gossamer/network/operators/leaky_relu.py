@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from gossamer.network.operators.base import Number, Operator, Read, Settings, operator
 
 
@@ -27,10 +25,11 @@ operator(
     Operator(
         "leaky_relu",
         lambda torch, xs, s, _t: torch.nn.functional.leaky_relu(xs[0], s.negative_slope),
-        lambda xs, s, _t: np.where(xs[0] > 0, xs[0], xs[0] * xs[0].dtype.type(s.negative_slope)),
         settings=Slope,
         modules={"torch.nn.LeakyReLU": _module, "gossamer.nn.AllReLU": _module},
         calls={"torch.nn.functional.leaky_relu": _call},
         elementwise=True,
+        activations={"leaky_relu": lambda slope: Slope(negative_slope=slope)},
+        slope="negative_slope",
     )
 )

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-import numpy as np
-
-from gossamer.network.operators.base import Inputs, Operator, Tensors, operator
-from gossamer.network.operators.softmax import Dim, along, called, held, lowered
-
-
-def _arrays(xs: Inputs, settings: Dim, _held: Tensors) -> Any:
-    low = lowered(xs, settings)
-    return low - np.log(np.exp(low).sum(axis=settings.dim, keepdims=True))
-
+from gossamer.kernels.cpu import numbers
+from gossamer.network.operators.base import Operator, operator
+from gossamer.network.operators.softmax import Dim, along, called, held
 
 operator(
     Operator(
         "log_softmax",
         lambda torch, xs, s, _t: torch.log_softmax(xs[0], s.dim),
-        _arrays,
         ulps=8,
         settings=Dim,
         modules={"torch.nn.LogSoftmax": held},
         calls=dict.fromkeys(("torch.log_softmax", "torch.nn.functional.log_softmax", ".log_softmax"), called),
         shape=along,
+        core=lambda s: partial(numbers.softmax, dim=s.dim, logarithm=True),
     )
 )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from gossamer.network.operators.base import Operator, operator, plain, unset
+from gossamer.network.operators.base import Operator, Settings, operator, plain, unset
 
 operator(
     Operator(
         "relu",
         lambda torch, xs, _s, _t: torch.relu(xs[0]),
-        lambda xs, _s, _t: np.where(xs[0] < 0, 0, xs[0]),  # -0 stays what it is, as in torch
         modules={"torch.nn.ReLU": unset},
         calls=dict.fromkeys(
             (
@@ -24,5 +21,6 @@ operator(
             plain,
         ),
         elementwise=True,
+        activations={"relu": lambda _: Settings()},
     )
 )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from gossamer.network.operators.base import Operator, operator, plain, unset
-from gossamer.network.operators.sigmoid import logistic
+from gossamer.network.operators.base import Operator, Settings, operator, plain, unset
 
 operator(
     Operator(
         "silu",
         lambda torch, xs, _s, _t: torch.nn.functional.silu(xs[0]),
-        lambda xs, _s, _t: xs[0] * logistic(xs[0]),
         ulps=4,
         modules={"torch.nn.SiLU": unset},
         calls={"torch.nn.functional.silu": plain},
         elementwise=True,
+        activations={"silu": lambda _: Settings()},
     )
 )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import numpy as np
-
+from gossamer.kernels.cpu import numbers
 from gossamer.network.operators.base import (
     Axis,
-    Inputs,
     Operator,
     Read,
     Settings,
     Shape,
-    Tensors,
     Unsupported,
     operator,
 )
@@ -33,12 +31,6 @@ def along(shapes: tuple[Shape, ...], settings: Dim) -> Shape:
     return shape
 
 
-def lowered(xs: Inputs, settings: Dim) -> Any:
-    """The input less its largest number along the dimension: its exponentials do not overflow."""
-    (x,) = xs
-    return x - x.max(axis=settings.dim, keepdims=True, initial=-np.inf)
-
-
 def called(dim: int, dtype: Any = None, **_more: Any) -> Dim:
     """The settings of a call."""
     if dtype is not None:
@@ -51,20 +43,15 @@ def held(module: Any) -> Read:
     return Dim(dim=module.dim), {}
 
 
-def _arrays(xs: Inputs, settings: Dim, _held: Tensors) -> Any:
-    powers = np.exp(lowered(xs, settings))
-    return powers / powers.sum(axis=settings.dim, keepdims=True)
-
-
 operator(
     Operator(
         "softmax",
         lambda torch, xs, s, _t: torch.softmax(xs[0], s.dim),
-        _arrays,
         ulps=8,
         settings=Dim,
         modules={"torch.nn.Softmax": held},
         calls=dict.fromkeys(("torch.softmax", "torch.nn.functional.softmax", ".softmax"), called),
         shape=along,
+        core=lambda s: partial(numbers.softmax, dim=s.dim),
     )
 )
