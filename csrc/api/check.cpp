@@ -126,7 +126,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);
   if (status != GS_OK) return status;
-  if ((w.layout == GS_NM_LANES || w.layout == GS_DENSE) && w.dtype != GS_F32) return GS_DTYPE;
+  if (w.layout == GS_NM_LANES && w.dtype != GS_F32) return GS_DTYPE;
   if (*used > w.n_values || cols > w.n_cols) return GS_SIZE;
   if (*used > INT64_MAX / 8) return GS_OVERFLOW;
   if ((need_values && !w.values && *used) || (!w.cols && cols)) return GS_NULL;

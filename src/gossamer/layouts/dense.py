@@ -28,7 +28,7 @@ class Dense(Layout):
     explicit = False
     convolves = True
     number = 4
-    values = ("float32", "bfloat16", "int8")
+    values = ("float32", "float64", "bfloat16", "int8")
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Always."""
