@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from gossamer.layouts.geometry import Geometry
 from gossamer.ops import conv_autograd
+from gossamer.ops.autograd import transformed
 from gossamer.ops.check import check_conv
 from gossamer.ops.conv_operators import integers
 
@@ -62,10 +63,12 @@ def conv(
     if not x.is_meta and torch.is_autocast_enabled("cpu" if x.is_cpu else x.device.type):  # meta knows none
         x, values = x.float(), values.float()
         bias = None if bias is None else bias.float()
+    if transformed():  # a slice of a batch has the strides of the batch
+        values, bias = values.contiguous(), None if bias is None else bias.contiguous()
     batch = x.unsqueeze(0) if x.ndim == 3 else x
     border = integers(geometry)
+    check_conv("ops.conv", batch, values, index, bias, layout, shape, geometry)
     if geometry.mode != "zeros":
-        check_conv("ops.conv", batch, values, index, bias, layout, shape, geometry)
         batch = F.pad(batch, geometry.padding, geometry.mode)
         border = (*border[:5], *NO_BORDER, *border[9:])
     y = conv_autograd.conv(batch, values, index, bias, layout, shape, border)
