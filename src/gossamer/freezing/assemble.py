@@ -13,6 +13,7 @@ from gossamer.freezing.candidates import Candidates
 from gossamer.freezing.choose import BatchClass, choose
 from gossamer.freezing.frozen import Frozen
 from gossamer.freezing.passes import Removal, rewritten
+from gossamer.freezing.pixels import pixels
 from gossamer.freezing.repeat import repeated
 from gossamer.layouts import layout
 from gossamer.layouts.arrays import name_of
@@ -24,6 +25,7 @@ from gossamer.network.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Pl
 if TYPE_CHECKING:
     from gossamer.freezing.wanted import Wanted
     from gossamer.layouts.connections import Connections
+    from gossamer.layouts.geometry import Geometry
 
 
 def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Frozen:
@@ -43,9 +45,11 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
         facts = machine()
     gone = {row.layer: row for row in removals}
     linear = {node.name: body for node, body in graph.linears()}
+    used = pixels(graph, inputs)
     rows = [
         _row(linear[node.name], layer, gone.get(node.name)).model_copy(
             update={
+                "pixels": used.get(node.name, 0),
                 "name": node.name,
                 "was": before[node.name],
                 "residual": len(node.inputs) > 1,
@@ -145,6 +149,7 @@ def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
         shape=layer.shape,
         was=layer.shape,
         connections=body.connections.positions.size,
+        kernel=_kernel(body.geometry),
         constant=gone.constant if gone else 0,
         unread=gone.unread if gone else 0,
         unused_inputs=int((body.connections.fan_out() == 0).sum()),
@@ -157,6 +162,16 @@ def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
         stored=layer.stored.layout,
         memory=layer.memory,
     )
+
+
+def _kernel(geometry: Geometry | None) -> str:
+    """A convolution in words: "3 x 3", and what is not as usual."""
+    if geometry is None:
+        return ""
+    words = " x ".join(map(str, geometry.kernel))
+    words += f", stride {' x '.join(map(str, geometry.stride))}" if geometry.stride != (1, 1) else ""
+    words += f", dilation {' x '.join(map(str, geometry.dilation))}" if geometry.dilation != (1, 1) else ""
+    return words + (f", {geometry.groups} groups" if geometry.groups > 1 else "")
 
 
 def rounded(seconds: float) -> float:

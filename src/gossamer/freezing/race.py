@@ -13,12 +13,9 @@ import torch
 from torch import Tensor
 
 from gossamer.freezing.candidates import TIE, Candidates
-from gossamer.freezing.core_step import CoreStep
-from gossamer.freezing.tensor_steps import IMAGES, TENSORS, torch_step
+from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.layouts import layout
 from gossamer.measure import alternate
-from gossamer.network.chain_step import Operands, Step
-from gossamer.network.conv_step import ConvStep
 from gossamer.network.graph import Choice, Graph, Linear, Node, frozen
 from gossamer.network.order import fed_by_core
 from gossamer.network.program import Program
@@ -26,6 +23,8 @@ from gossamer.trace.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gossamer.network.chain_step import Step
 
 DENSE = Choice("dense", "torch")
 HOPELESS = 1.5  # times the core's best, layer by layer: one layout everywhere that takes longer is not timed as a whole
@@ -83,12 +82,9 @@ def time_layer(
 
 
 def _step(body: Linear, found: Candidates, way: Choice) -> Step:
-    operands = Operands(found.forms[way.layout], body.connections.bias, body.activation, body.slope)
-    if way.engine == "torch":
-        return torch_step(operands, geometry=body.geometry)
-    if body.geometry is not None:
-        return ConvStep(operands, body.geometry, CoreStep, IMAGES)
-    return CoreStep([operands])
+    form = found.forms[way.layout]
+    layer = frozen(body, form, {way.layout: form}, (way,))
+    return Program(Graph(("x",), (Node("layer", ("x",), layer),), "layer"), 0, TENSORS).shortest()
 
 
 def resized(x: Tensor, batch: int) -> Tensor:

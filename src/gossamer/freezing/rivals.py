@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gossamer.freezing.choose import choose
+from gossamer.freezing.pixels import pixels
 from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.freezing.wanted import Wanted
 from gossamer.layouts import layout, layouts
 from gossamer.measure import alternate, nbytes, threads
-from gossamer.network.graph import Graph, Layer, Linear, Node, Opaque
+from gossamer.network.graph import Graph, Layer, Linear, Opaque
 from gossamer.network.program import Program
 from gossamer.trace.convolved import convolution
 from gossamer.trace.run import activated, run
@@ -70,28 +70,16 @@ def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contende
     Cost: a dense copy of every layer.
     """
     graph = source.graph
-    pixels = _pixels(graph, example)
-    if pixels:
-        rivals = [_rival(graph, DENSE, torch_dense, pixels), _channels_last(graph, pixels)]
+    used = pixels(_as_linears(graph), (example,))
+    if used:
+        rivals = [_rival(graph, DENSE, torch_dense, used), _channels_last(graph, used)]
     else:
         ways = ((DENSE, torch_dense), (CSR, torch_csr), (INT8, torch_int8))
-        rivals = [_rival(graph, name, make, pixels) for name, make in ways]
+        rivals = [_rival(graph, name, make, used) for name, make in ways]
     layers = frozen.graph.layers()
     stored = sum(body.stored.bytes + nbytes([body.bias]) for _, body in layers)
-    flops = sum(2 * body.stored.values.size * pixels.get(node.name, 1) for node, body in layers)
-    return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example, pixels)]
-
-
-def _pixels(graph: Graph, example: Tensor) -> dict[str, int]:
-    """Of the output of every convolution: how often its weights are used for a sample."""
-    found: dict[str, int] = {}
-
-    def watch(node: Node, given: tuple[Any, ...]) -> None:
-        if isinstance(node.body, Linear) and node.body.geometry is not None:
-            found[node.name] = math.prod(node.body.geometry.out_size(*given[0].shape[-2:]))
-
-    run(_as_linears(graph), (example,), watch)
-    return found
+    flops = sum(2 * body.stored.values.size * used.get(node.name, 1) for node, body in layers)
+    return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example, used)]
 
 
 def int8_rival(frozen: Frozen) -> Contender:
@@ -99,7 +87,7 @@ def int8_rival(frozen: Frozen) -> Contender:
     return _rival(frozen.graph, INT8, torch_int8, {})
 
 
-def _layouts(graph: Graph, example: Tensor, pixels: Mapping[str, int]) -> list[Contender]:
+def _layouts(graph: Graph, example: Tensor, used: Mapping[str, int]) -> list[Contender]:
     """The network in each of our layouts alone."""
     linear = _as_linears(graph)
     made = []
@@ -110,7 +98,7 @@ def _layouts(graph: Graph, example: Tensor, pixels: Mapping[str, int]) -> list[C
         if name in {body.choices[0].layout for body in bodies.values()}:
             forms = {each: body.forms[body.choices[0].layout] for each, body in bodies.items()}
             size = sum(form.bytes for form in forms.values()) + nbytes(b.bias for b in bodies.values())
-            flops = sum(2 * form.values.size * pixels.get(each, 1) for each, form in forms.items())
+            flops = sum(2 * form.values.size * used.get(each, 1) for each, form in forms.items())
             made.append(Contender(f"gossamer {name}", True, Program(chosen, 0, TENSORS), size, flops))
     return made
 
@@ -127,7 +115,7 @@ def _as_linear(body: Layer) -> Linear:
     return Linear(held, body.activation, body.slope, body.flat, body.geometry)
 
 
-def _rival(graph: Graph, name: str, make: Make, pixels: Mapping[str, int]) -> Contender:
+def _rival(graph: Graph, name: str, make: Make, used: Mapping[str, int]) -> Contender:
     """The graph with every linear layer computed by torch in some form, and convolutions dense."""
     nodes, size, flops = [], 0, 0
     for node in graph.nodes:
@@ -144,14 +132,14 @@ def _rival(graph: Graph, name: str, make: Make, pixels: Mapping[str, int]) -> Co
         nodes.append(replace(node, body=Opaque(name, partial(_finished, compute, node.body))))
         size += n_bytes + nbytes([node.body.bias])
         weights = linear.connections.positions.size if name == CSR else dense.numel()
-        flops += 2 * weights * pixels.get(node.name, 1)
+        flops += 2 * weights * used.get(node.name, 1)
     changed = replace(graph, nodes=tuple(nodes))
     return Contender(name, False, lambda x: run(changed, (x,)), size, flops)
 
 
-def _channels_last(graph: Graph, pixels: Mapping[str, int]) -> Contender:
+def _channels_last(graph: Graph, used: Mapping[str, int]) -> Contender:
     """Dense torch on images whose channels lie side by side, from the first layer to the last."""
-    entry = _rival(graph, LAST, torch_dense, pixels)
+    entry = _rival(graph, LAST, torch_dense, used)
     run = entry.run
     return replace(entry, run=lambda x: run(x.contiguous(memory_format=torch.channels_last)))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from math import prod
+from operator import mul
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,12 +32,17 @@ class Candidate(_Row):
 
 
 class LayerPlan(_Row):
-    """One linear layer: what it was, what was removed, what was tried, and what runs in each batch class."""
+    """One layer: what it was, what was removed, what was tried, and what runs in each batch class.
+
+    ``kernel``: of a convolution, in words, ``pixels`` those of its output for the example.
+    """
 
     name: Text
     shape: tuple[Count, Count]
     was: tuple[Count, Count]
     connections: Count
+    kernel: Text = ""
+    pixels: Count = 0
     constant: Count = 0
     unread: Count = 0
     unused_inputs: Count = 0
@@ -102,14 +109,27 @@ class Plan(_Row):
         for layer in self.layers:
             lines += ["", *_layer_lines(layer, [row.batch for row in self.batches])]
         lines.append("")
+        lines += _kept(self.layers)
         lines += [_batch_line(row) for row in self.batches]
         return "\n".join(lines)
+
+
+def _kept(layers: list[LayerPlan]) -> list[str]:
+    """How much of the dense network is left: weights of convolutions are used once for each pixel."""
+    if not any(layer.kernel for layer in layers):
+        return []
+    dense, uses = [prod(layer.shape) for layer in layers], [max(1, layer.pixels) for layer in layers]
+    kept = [layer.connections for layer in layers]
+    weights = sum(kept) / max(1, sum(dense))
+    products = sum(map(mul, kept, uses)) / max(1, sum(map(mul, dense, uses)))
+    return [f"all layers: {weights:.1%} of the dense weights, {products:.1%} of the dense multiplications"]
 
 
 def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     """A heading and one line a candidate, fastest first."""
     (out, inp), density = layer.shape, layer.connections / max(1, layer.shape[0] * layer.shape[1])
     head = f"{layer.name}: {inp} -> {out}, {layer.connections:,} connections ({density:.1%})"
+    head += f", {layer.kernel}, {layer.pixels:,} pixels" if layer.kernel else ""
     head += " + residual" if layer.residual else ""
     head += f" + {layer.activation}" if layer.activation else ""
     head += f", values {layer.values}" if layer.values in NARROW else ""
