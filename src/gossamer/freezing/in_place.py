@@ -11,7 +11,7 @@ from torch import nn
 from gossamer.freezing.assemble import described, freeze_graph, limits
 from gossamer.freezing.frozen import Frozen
 from gossamer.measure import machine
-from gossamer.network.graph import Graph, Linear, Node, Opaque
+from gossamer.network.graph import Graph, Node, Opaque
 from gossamer.network.plan import BatchPlan, Plan
 from gossamer.nn.swap import put_in_place
 from gossamer.trace.agreement import same
@@ -82,19 +82,23 @@ def _layers(model: nn.Module, example: Example, wanted: Wanted) -> dict[str, Fro
     found = by_layer(model, example)
     each = replace(wanted, seconds=wanted.seconds / max(1, len(found)), guarded=False)
     parts = {}
-    for name, (layer, x) in found.items():
+    for name, (nodes, x) in found.items():
         own = each if each.plan is None else replace(each, plan=each.plan.of_layer(name))
-        graph = Graph(("x",), (Node(name, ("x",), layer),), name)
-        parts[name] = freeze_graph(graph, (_sample(layer, x),), own)
+        graph = Graph(("x",), nodes, nodes[-1].name)
+        sample = _sample(graph, x)
+        if sample is not None:
+            parts[name] = freeze_graph(graph, (sample,), own)
     return parts
 
 
-def _sample(layer: Linear, x: Tensor) -> Tensor:
-    """What a layer got, with a batch of at least one."""
-    if layer.geometry is not None:
-        x = x if x.dim() == 4 else x.unsqueeze(0)
-        return x if x.shape[0] else x.new_zeros(1, *x.shape[1:])
-    return x if x.dim() > 1 and x.shape[0] else x.new_zeros(1, layer.connections.shape[1])
+def _sample(graph: Graph, x: Tensor) -> Tensor | None:
+    """What a layer got, with a batch of at least one; None for images and lines without a batch."""
+    ((_, layer),) = graph.linears()
+    if layer.geometry is None:
+        return x if x.dim() > 1 and x.shape[0] else x.new_zeros(1, layer.connections.shape[1])
+    if x.dim() != (4 if len(graph.nodes) == 1 else 3):
+        return None
+    return x if x.shape[0] else x.new_zeros(1, *x.shape[1:])
 
 
 def _swapped(model: nn.Module, parts: dict[str, Frozen]) -> nn.Module:

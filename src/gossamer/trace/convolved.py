@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer.nn import MaskedConv2d, SparseConv2d
+from gossamer.nn import MaskedConv1d, MaskedConv2d, SparseConv1d, SparseConv2d
 from gossamer.nn.conv_shape import geometry_of as of_dense
 
 if TYPE_CHECKING:
@@ -23,9 +23,15 @@ def geometry_of(module: nn.Module) -> Geometry | None:
         >>> geometry_of(nn.Conv2d(4, 8, 3, padding="same", groups=2)).padding, geometry_of(nn.ReLU())
         ((1, 1, 1, 1), None)
     """
-    if type(module) is nn.Conv2d:
+    if type(module) in (nn.Conv1d, nn.Conv2d):
         return of_dense(module)
-    return module.geometry if isinstance(module, (MaskedConv2d, SparseConv2d)) else None
+    sparse = (MaskedConv1d, MaskedConv2d, SparseConv1d, SparseConv2d)
+    return module.geometry if isinstance(module, sparse) else None
+
+
+def over_lines(module: nn.Module) -> bool:
+    """Whether a convolution takes [batch, channels, length]: images of one row, for its geometry."""
+    return isinstance(module, (nn.Conv1d, MaskedConv1d, SparseConv1d))
 
 
 def padded(x: Tensor, padding: tuple[int, ...], mode: str) -> Tensor:

@@ -10,8 +10,10 @@ from torch import nn
 
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.layouts.grid import singles
-from gossamer.network.graph import Call, Linear
+from gossamer.network.graph import Call, Linear, Node
 from gossamer.network.operators import operators
+from gossamer.network.operators.flatten import Axes
+from gossamer.network.operators.reshape import Sizes
 from gossamer.nn import SparseModule
 from gossamer.nn.kinds import kind_of, matrix_shape
 from gossamer.trace.convolved import geometry_of
@@ -51,7 +53,7 @@ def read(module: nn.Module) -> Connections | None:
         return connections_of(module)
     layer = cast("Dense", module)
     weight = layer.weight.detach()
-    weight = (weight if weight.dim() == 2 else weight.permute(0, 2, 3, 1)).reshape(-1)
+    weight = weight.movedim(1, -1).reshape(-1)  # a convolution's channels last
     positions = weight.nonzero().squeeze(1)
     return Connections(
         matrix_shape(layer), array_of(positions), array_of(weight[positions]), _bias(layer.bias)
@@ -67,6 +69,21 @@ def layer_of(module: nn.Module) -> Linear | None:
     """
     connections = read(module)
     return None if connections is None else Linear(connections, geometry=geometry_of(module))
+
+
+def nodes_of(name: str, reads: str, layer: Linear, *, lines: bool) -> tuple[Node, ...]:
+    """A layer as nodes: one, and for a convolution over lines one that makes images of them, and one that undoes it.
+
+    Example:
+        >>> layer = layer_of(nn.Conv1d(2, 4, 3))
+        >>> [node.name for node in nodes_of("conv", "x", layer, lines=True)]
+        ['conv:images', 'conv', 'conv:lines']
+    """
+    if not lines:
+        return (Node(name, (reads,), layer),)
+    images = Node(f"{name}:images", (reads,), Call("reshape", Sizes(sizes=(0, 0, 1, -1))))
+    back = Call("flatten", Axes(start_dim=2, end_dim=3))
+    return (images, Node(name, (images.name,), layer), Node(f"{name}:lines", (name,), back))
 
 
 def trained(pattern: Pattern) -> Trained:

@@ -11,8 +11,9 @@ from torch import fx, nn
 
 from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
 from gossamer.network.operators import Unsupported
+from gossamer.trace.convolved import over_lines
 from gossamer.trace.opaque import Attribute, Method, Slot, TracedCall
-from gossamer.trace.read import call_of, find_call, find_module, layer_of
+from gossamer.trace.read import call_of, find_call, find_module, layer_of, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +50,7 @@ class Reader:
             elif node.op == "placeholder":
                 inputs.append(self._name(node))
             else:
-                name = self._name(node)
-                nodes.append(Node(name, *self._read(node)))
+                nodes += self._nodes(node)
         if not isinstance(output, fx.Node):
             raise UnreadableError("it returns more than one tensor, or none that depends on its inputs")
         graph = Graph(tuple(inputs), tuple(nodes), self.names[output])
@@ -58,6 +58,16 @@ class Reader:
             if isinstance(each.body, Call) and each.body.op == "identity":
                 graph = graph.without(each.name)
         return _used(graph)
+
+    def _nodes(self, node: fx.Node) -> tuple[Node, ...]:
+        """A node, or those that it comes to."""
+        name = self._name(node)
+        inputs, body = self._read(node)
+        if not isinstance(body, Linear):
+            return (Node(name, inputs, body),)
+        made = nodes_of(name, inputs[0], body, lines=over_lines(self.modules[str(node.target)]))
+        self.names[node] = made[-1].name
+        return made
 
     def _name(self, node: fx.Node) -> str:
         """The layer's or the input's name in the model, or fx's own; made unique, for a layer may be used twice."""

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from gossamer.network.graph import Graph, Linear, Opaque
+from gossamer.network.graph import Graph, Linear, Node, Opaque
 from gossamer.nn import SparseModule
 from gossamer.nn.kinds import kind_of
 from gossamer.trace.agreement import same
-from gossamer.trace.read import find_module, layer_of
+from gossamer.trace.convolved import over_lines
+from gossamer.trace.read import find_module, layer_of, nodes_of
 from gossamer.trace.reader import Reader, UnreadableError
 from gossamer.trace.run import run
 from gossamer.trace.tracer import Tracer
@@ -113,18 +114,19 @@ def _guard(name: str, body: Any) -> Any:
     return Opaque(name, run)
 
 
-def by_layer(model: nn.Module, example: Example) -> dict[str, tuple[Linear, Tensor]]:
-    """Name -> layer and example input of every linear layer and convolution that a forward pass reaches."""
-    found: dict[str, tuple[Linear, Tensor]] = {}
+def by_layer(model: nn.Module, example: Example) -> dict[str, tuple[tuple[Node, ...], Tensor]]:
+    """Name -> nodes and example input of every linear layer and convolution that a forward pass reaches."""
+    found: dict[str, tuple[tuple[Node, ...], Tensor]] = {}
     handles = []
     for name, module in model.named_modules():
         if name and (layer := layer_of(module)) is not None:
+            nodes = nodes_of(name, "x", layer, lines=over_lines(module))
 
             def watch(
-                _m: nn.Module, inputs: tuple[Tensor, ...], name: str = name, layer: Linear = layer
+                _m: nn.Module, inputs: tuple[Tensor, ...], name: str = name, nodes: Any = nodes
             ) -> None:
                 if inputs:
-                    found.setdefault(name, (layer, inputs[0].detach()))
+                    found.setdefault(name, (nodes, inputs[0].detach()))
 
             handles.append(module.register_forward_pre_hook(watch))
     try:
