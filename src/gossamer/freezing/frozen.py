@@ -114,9 +114,8 @@ class Frozen(nn.Module):
 
     def layer_counts(self, example_input: Any = None) -> list[LayerCount]:
         """The accounting of every layer that has weights, as stored; see ``gossamer.nn.count``."""
-        rows = [
-            _count_layer(node.name, node.body) for node in self.graph.nodes if isinstance(node.body, Layer)
-        ]
+        pixels = {row.name: row.pixels for row in self.report.layers}
+        rows = [_count_layer(node.name, body, pixels.get(node.name)) for node, body in self.graph.layers()]
         for node in self.graph.nodes:
             if isinstance(node.body, Opaque) and isinstance(node.body.run, TracedCall):
                 target = node.body.run.target
@@ -168,8 +167,8 @@ class Frozen(nn.Module):
         return f"{len(self.graph.nodes)} nodes, {sum(row.bytes for row in rows):,} bytes: {kinds}"
 
 
-def _count_layer(name: str, body: Layer) -> LayerCount:
-    """One linear layer as stored; zeros of a dense form are no connections."""
+def _count_layer(name: str, body: Layer, pixels: int | None) -> LayerCount:
+    """One layer as stored, a convolution with the pixels of the example; zeros of a dense form are no connections."""
     form, bias = body.stored, body.bias
     kind = layout(form.layout)
     with on_cpu():
@@ -185,7 +184,7 @@ def _count_layer(name: str, body: Layer) -> LayerCount:
         nbytes([form.values, form.scale]),
         nbytes(form.index.values()),
         nbytes([bias]),
-        1,
+        1 if body.geometry is None else pixels,
         dict(zip(fan_in.tolist(), number.tolist(), strict=True)),
     )
 

@@ -152,6 +152,9 @@ def test_the_plan_names_kernels_and_what_is_left():
     assert [(row["kernel"], row["pixels"]) for row in rows] == [("3 x 3", 64)] * 3 + [("", 0)]
     assert "3 x 3, 64 pixels" in frozen.explain()
     assert "of the dense multiplications" in frozen.explain()
+    assert [row.flops for row in frozen.layer_counts()] == [
+        2 * row["connections"] * (row["pixels"] or 1) for row in rows
+    ]
     again = gs.freeze(tiny(density=0.25), torch.randn(1, 3, 8, 8), plan=frozen)
     assert torch.equal(again(torch.ones(2, 3, 8, 8)), frozen(torch.ones(2, 3, 8, 8)))
 
