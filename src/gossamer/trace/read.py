@@ -20,7 +20,7 @@ from gossamer.trace.convolved import geometry_of
 from gossamer.trace.tensors import array_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor
 
@@ -160,13 +160,35 @@ def call_of(module: nn.Module) -> Call:
     return Call(entry.name, settings, {name: tensor.detach().clone() for name, tensor in tensors.items()})
 
 
-def find_call(target: Any) -> tuple[Operator, Callable[..., Settings]] | None:
-    """The operator of a function or of a tensor method's name, and what reads its settings; or None."""
-    for entry in operators.values():
-        for path, reads in entry.calls.items():
-            if target == path[1:] if path.startswith(".") else target is _at(path):
-                return entry, reads
-    return None
+def find_calls(target: Any) -> list[tuple[Operator, Callable[..., Settings]]]:
+    """The operators that a function or a tensor method's name may be, and what reads the settings of each.
+
+    Example:
+        >>> [entry.name for entry, _ in find_calls("mul")], find_calls("cumsum")
+        (['mul', 'scalar'], [])
+    """
+    return _named(target, ((entry, entry.calls) for entry in operators.values()))
+
+
+def find_parts(target: Any) -> list[tuple[Operator, Callable[..., Settings]]]:
+    """The operators that one of the several values of a function or method may be, likewise.
+
+    Example:
+        >>> [entry.name for entry, _ in find_parts("chunk")]
+        ['chunk']
+    """
+    return _named(target, ((entry, entry.parts) for entry in operators.values()))
+
+
+def _named(
+    target: Any, spelled: Iterable[tuple[Operator, Mapping[str, Callable[..., Settings]]]]
+) -> list[tuple[Operator, Callable[..., Settings]]]:
+    return [
+        (entry, reads)
+        for entry, names in spelled
+        for path, reads in names.items()
+        if (target == path[1:] if path.startswith(".") else target is _at(path))
+    ]
 
 
 def _spelling(kind: type[nn.Module]) -> tuple[Operator, Callable[[Any], Any]] | None:

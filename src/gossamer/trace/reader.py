@@ -11,12 +11,15 @@ from torch import fx, nn
 
 from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
 from gossamer.network.operators import Unsupported
+from gossamer.trace.arguments import part_of, said
 from gossamer.trace.convolved import over_lines
 from gossamer.trace.opaque import Attribute, Method, Slot, TracedCall
-from gossamer.trace.read import call_of, find_call, find_module, layer_of, nodes_of
+from gossamer.trace.read import call_of, find_calls, find_module, find_parts, layer_of, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gossamer.network.operators import Operator, Settings
 
 Read = tuple[list[fx.Node], Call | Linear]
 
@@ -102,24 +105,33 @@ class Reader:
         if find_module(module) is None:
             return None
         self._not_in_place(node, inputs, bool(getattr(module, "inplace", False)))
-        return _settled(inputs, lambda: call_of(module))
+        try:
+            return inputs, call_of(module)
+        except (Unsupported, ValidationError):
+            return None
 
     def _call(self, node: fx.Node) -> Read | None:
-        """A function or tensor method of the list: tensors first, then numbers."""
-        found = find_call(node.target)
-        if found is None:
+        """A function or tensor method of the list, or one of the several values that one gives."""
+        for entry, reads in find_calls(node.target):
+            given = said(node, entry.arity)
+            if given is not None and (call := _settled(entry, reads, given.rest, given.named)) is not None:
+                in_place = str(getattr(node.target, "__name__", node.target)).endswith("_")
+                self._not_in_place(node, given.inputs, in_place or bool(given.named.get("inplace")))
+                return given.inputs, call
+        return self._part(node)
+
+    @staticmethod
+    def _part(node: fx.Node) -> Read | None:
+        """One of the several values that a function or a method gives."""
+        if (taken := part_of(node)) is None:
             return None
-        entry, reads = found
-        args, kwargs = list(node.args), dict(node.kwargs)
-        if "input" in kwargs:
-            args.insert(0, kwargs.pop("input"))
-        tensors, rest = args[: entry.arity], args[entry.arity :]
-        inputs = [each for each in tensors if isinstance(each, fx.Node)]
-        if len(inputs) != entry.arity or _has_nodes((rest, kwargs)) or not _takes(reads, rest, kwargs):
-            return None
-        in_place = str(getattr(node.target, "__name__", node.target)).endswith("_")
-        self._not_in_place(node, inputs, in_place or bool(kwargs.get("inplace")))
-        return _settled(inputs, lambda: Call(entry.name, reads(*rest, **kwargs)))
+        source, number = taken
+        for entry, reads in find_parts(source.target):
+            given = said(source, entry.arity)
+            if given is not None:
+                call = _settled(entry, reads, [number, *given.rest], given.named)
+                return None if call is None else (given.inputs, call)
+        return None
 
     @staticmethod
     def _not_in_place(node: fx.Node, inputs: list[fx.Node], in_place: bool) -> None:
@@ -134,6 +146,8 @@ class Reader:
         if writes or node.kwargs.get("inplace") or node.kwargs.get("out") is not None:
             raise UnreadableError(f"{node.name} writes over a value")
         call, what = self._callable(node.op, target)
+        if node.op != "get_attr":
+            what += str(node.meta["place"]._replace(**({"module": ""} if node.op == "call_module" else {})))
         slots: dict[fx.Node, Any] = {each: Slot(number) for number, each in enumerate(inputs)}
         arguments = () if node.op == "get_attr" else node.args
         args, kwargs = fx.node.map_arg((arguments, node.kwargs), slots.__getitem__)
@@ -152,27 +166,16 @@ class Reader:
         return target, f"function {getattr(target, '__name__', str(target))!r}"
 
 
-def _settled(inputs: list[fx.Node], reader: Callable[[], Call]) -> Read | None:
-    """The call, or None where its arguments are not ones the operator knows."""
+def _settled(entry: Operator, reads: Callable[..., Settings], args: list[Any], named: Any) -> Call | None:
+    """The call, or None where its arguments are not ones that the operator knows."""
     try:
-        return inputs, reader()
+        inspect.signature(reads).bind(*args, **named)
+    except TypeError:
+        return None
+    try:
+        return Call(entry.name, reads(*args, **named))
     except (Unsupported, ValidationError):
         return None
-
-
-def _takes(reads: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether an operator knows arguments of these names."""
-    try:
-        inspect.signature(reads).bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True
-
-
-def _has_nodes(arguments: Any) -> bool:
-    found: list[fx.Node] = []
-    fx.node.map_arg(arguments, found.append)
-    return bool(found)
 
 
 def _used(graph: Graph) -> Graph:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from gossamer.nn import SparseModule
+from gossamer.trace.arguments import count_of
+from gossamer.trace.place import place
 from gossamer.trace.rebind import Rebinder
 
 if TYPE_CHECKING:
@@ -53,6 +55,18 @@ class Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Layers of ours, and everything an operator knows, beside what torch says."""
         return m in self.leaves or super().is_leaf_module(m, module_qualified_name)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """A node that knows where in the model it was made."""
+        node = super().create_node(*args, **kwargs)
+        node.meta["place"] = place(self.scope.module_path, Tracer.follow.__code__)
+        return node
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        """A traced value; a tuple of them for a call whose arguments say how many it gives, as in ``x.chunk(2)``."""
+        proxy: Any = super().create_proxy(*args, **kwargs)
+        count = count_of(proxy.node)
+        return proxy if count is None else tuple(proxy[number] for number in range(count))
 
     def follow(self, example: Example) -> fx.Graph:
         """Trace the model as the example calls it: its inputs become placeholders, all else stays as it is.

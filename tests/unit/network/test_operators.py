@@ -61,7 +61,19 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "relu": [{}],
     "relu6": [{}],
-    "reshape": [{"sizes": each} for each in ((0, -1), (0, 2, -1), (-1, 5), (0, 0, 3, 5), (0, -1, 0, 1))],
+    "reshape": [
+        {"sizes": each}
+        for each in (
+            (0, -1),
+            (0, 2, -1),
+            (-1, 5),
+            (0, 0, 3, 5),
+            (0, -1, 0, 1),
+            (0, 0, -1, 1),
+            (0, 0),
+            (-1, -1),
+        )
+    ],
     "scalar": [{"function": name, "number": 1 / 3} for name in ("add", "sub", "mul", "div")]
     + [{"function": "div", "number": 0.0}],
     "sigmoid": [{}],

@@ -32,6 +32,10 @@ def _shape(shapes: tuple[Shape, ...], settings: Along) -> Shape:
     return (*first[:at], sum(shape[at] for shape in shapes), *first[at + 1 :])
 
 
+def _call(dim: int = 0) -> Along:
+    return Along(dim=dim)
+
+
 def _arrays(xs: Inputs, settings: Along, _held: Tensors) -> Any:
     dtype = promoted(tuple(x.dtype.name for x in xs))
     return np.concatenate([x.astype(dtype, copy=False) for x in xs], axis=settings.dim)
@@ -43,7 +47,7 @@ operator(
         lambda torch, xs, s, _t: torch.cat(xs, s.dim),
         _arrays,
         settings=Along,
-        calls=dict.fromkeys(("torch.cat", "torch.concat", "torch.concatenate"), Along),
+        calls=dict.fromkeys(("torch.cat", "torch.concat", "torch.concatenate"), _call),
         shape=_shape,
         dtype=promoted,
         arity=None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
-from gossamer.network.operators.base import Axis, Operator, Settings, Shape, operator
+from gossamer.network.operators.base import Axis, Operator, Settings, Shape, Unsupported, operator
 
 
 class Axes(Settings):
@@ -33,6 +34,14 @@ def _call(start_dim: int = 0, end_dim: int = -1) -> Axes:
     return Axes(start_dim=start_dim, end_dim=end_dim)
 
 
+def _rows(*given: Any) -> Axes:
+    """Of a reshape to the batch and whatever is left."""
+    sizes = given[0] if len(given) == 1 else given
+    if tuple(sizes) != (0, -1):
+        raise Unsupported(f"sizes {sizes}")
+    return Axes()
+
+
 operator(
     Operator(
         "flatten",
@@ -40,7 +49,8 @@ operator(
         lambda xs, s, _t: xs[0].reshape(_shape((xs[0].shape,), s)),
         settings=Axes,
         modules={"torch.nn.Flatten": lambda m: (Axes(start_dim=m.start_dim, end_dim=m.end_dim), {})},
-        calls={"torch.flatten": _call, ".flatten": _call},
+        calls={"torch.flatten": _call, ".flatten": _call}
+        | dict.fromkeys(("torch.reshape", ".reshape", ".view"), _rows),
         shape=_shape,
         dtype=lambda dtypes: dtypes[0],
     )

@@ -13,39 +13,31 @@ KEPT, REST = 0, -1  # instead of a size: the one that the input has there; whate
 
 
 class Sizes(Settings):
-    """The new sizes; 0: the size that the input has in that place, -1, once: whatever is left."""
+    """The new sizes; 0, in front: the size that the input has in that place, -1, once: whatever is left."""
 
     sizes: Annotated[
         tuple[Annotated[int, Field(ge=-1, le=LARGEST_SIZE)], ...], Field(min_length=1, max_length=8)
     ]
 
+    @property
+    def kept(self) -> int:
+        """How many sizes in front are those of the input."""
+        return next((at for at, size in enumerate(self.sizes) if size != KEPT), len(self.sizes))
 
-def sizes(shape: Shape, s: Sizes) -> Shape:
+
+def _shape(shape: Shape, s: Sizes) -> Shape:
     """The new shape; raises ValueError.
 
     Example:
-        >>> sizes((0, 6, 2), Sizes(sizes=(0, -1))), sizes((4, 6), Sizes(sizes=(-1, 2, 3)))
+        >>> _shape((0, 6, 2), Sizes(sizes=(0, -1))), _shape((4, 6), Sizes(sizes=(-1, 2, 3)))
         ((0, 12), (4, 2, 3))
     """
-    wanted = s.sizes
-    if any(size == KEPT and at >= len(shape) for at, size in enumerate(wanted)) or wanted.count(REST) > 1:
-        raise ValueError(f"{list(shape)} as {list(wanted)}")
-    made = [shape[at] if size == KEPT else size for at, size in enumerate(wanted)]
-    if REST in made:
-        made[made.index(REST)] = _rest(shape, wanted)
-    if prod(made) != prod(shape):
-        raise ValueError(f"{list(shape)} as {list(wanted)}")
-    return tuple(made)
-
-
-def _rest(shape: Shape, wanted: tuple[int, ...]) -> int:
-    """What is left for one dimension; kept sizes are cancelled, so that an empty batch leaves what any other does."""
-    kept = {at for at, size in enumerate(wanted) if size == KEPT}
-    given = prod(size for at, size in enumerate(shape) if at not in kept)
-    others = prod(size for size in wanted if size > 0)
-    if given % others:
-        raise ValueError(f"{list(shape)} as {list(wanted)}")
-    return given // others
+    front, made = shape[: s.kept], list(s.sizes[s.kept :])
+    given, others = prod(shape[s.kept :]), prod(size for size in made if size != REST)
+    fits = given % others == 0 if others and REST in made else given == others
+    if s.kept >= len(shape) or not made or KEPT in made or made.count(REST) > 1 or not fits:
+        raise ValueError(f"{list(shape)} as {list(s.sizes)}")
+    return (*front, *(given // others if size == REST else size for size in made))
 
 
 def _call(*given: Any) -> Sizes:
@@ -54,17 +46,18 @@ def _call(*given: Any) -> Sizes:
 
 
 def _tensors(_torch: Any, xs: Inputs, s: Sizes, _held: Tensors) -> Any:
-    return xs[0].reshape(sizes(tuple(xs[0].shape), s))
+    """An empty batch leaves what any other does."""
+    return xs[0].flatten(s.kept).unflatten(s.kept, s.sizes[s.kept :]) if s.kept else xs[0].reshape(s.sizes)
 
 
 operator(
     Operator(
         "reshape",
         _tensors,
-        lambda xs, s, _t: xs[0].reshape(sizes(xs[0].shape, s)),
+        lambda xs, s, _t: xs[0].reshape(_shape(xs[0].shape, s)),
         settings=Sizes,
         calls=dict.fromkeys(("torch.reshape", ".reshape", ".view"), _call),
-        shape=lambda shapes, s: sizes(shapes[0], s),
+        shape=lambda shapes, s: _shape(shapes[0], s),
         dtype=lambda dtypes: dtypes[0],
     )
 )
