@@ -133,8 +133,7 @@ def _layer(body: Linear, x: Held | None, stays: Array, rows: Array | None) -> Li
             cols = np.tile(gone, geometry.kernel[0] * geometry.kernel[1])
             if geometry.groups > 1:  # whole groups go, of columns that others have as well
                 cols = np.zeros(connections.shape[1], bool)
-                geometry = replace(geometry, groups=left // inner)
-            geometry = replace(geometry, channels=left)
+            geometry = replace(geometry, channels=left, groups=left // inner if geometry.groups > 1 else 1)
         connections = connections.without(inputs=np.flatnonzero(cols))
     if rows is not None and rows.any():
         connections = connections.without(neurons=np.flatnonzero(rows))

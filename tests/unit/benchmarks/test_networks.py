@@ -1,0 +1,79 @@
+"""The networks of the benchmarks: as large as published, and frozen, saved and run whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import NETWORKS, example, multiply_adds
+from networks.squeezenet import SqueezeNet, load_caffe
+from torch import nn
+
+import gossamer as gs
+from gossamer.network.graph import Opaque
+from gossamer.runtime import Runtime
+
+SIDES = {"squeezenet1_0": 47, "squeezenet1_1": 47, "unet": 16}  # others: 64
+ERROR = 2e-5  # of the largest output
+TRUE_ZEROS = 3  # of four weights
+
+
+def small(name: str) -> nn.Module:
+    """Narrow, with batch norms that do something, and three of four weights zero."""
+    torch.manual_seed(0)
+    model = NETWORKS[name].make(width=0.125).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and getattr(module, "groups", 1) == 1:
+            with torch.no_grad():
+                module.weight *= torch.rand_like(module.weight) > TRUE_ZEROS / 4
+                module.weight *= 2
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_as_large_as_published(name: str) -> None:
+    with torch.device("meta"):
+        model = NETWORKS[name].make().eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == NETWORKS[name].parameters
+    macs = multiply_adds(model, example(name).to("meta"))
+    assert macs / 1e9 == pytest.approx(NETWORKS[name].gigamacs, rel=0.01)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whole_networks_freeze_save_load_and_run_without_torch(name: str, tmp_path: Path) -> None:
+    """No call stays torch's, and every way to run gives the same but for rounding."""
+    model, side, path = small(name), SIDES.get(name, 64), tmp_path / "net.safetensors"
+    frozen = gs.freeze(model, torch.randn(2, 3, side, side), keep="csr")
+    assert not [node.name for node in frozen.graph.nodes if isinstance(node.body, Opaque)]
+    x = torch.randn(3, 3, side, side)
+    with torch.no_grad():
+        wanted = model(x)
+    allowed = ERROR * float(wanted.abs().max())
+    assert (frozen(x) - wanted).abs().max() <= allowed
+    gs.save(frozen, path)
+    assert torch.equal(gs.load(path)(x), frozen(x))
+    assert np.abs(Runtime(path, exact=False)(x.numpy()) - wanted.numpy()).max() <= allowed
+
+
+def test_arrays_of_caffe_are_those_of_the_first_squeezenet() -> None:
+    """Each layer gets its own array, and others are refused."""
+    net = SqueezeNet(0.125, version="1.0", classes=5)
+    layers = [
+        "conv1",
+        *(f"fire{n}/{part}" for n in range(2, 10) for part in ("conv1x1_1", "conv1x1_2", "conv3x3_2")),
+    ]
+    held = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    arrays = {}
+    for number, (name, layer) in enumerate(zip([*layers, "conv_final"], held, strict=True)):
+        arrays[f"{name}/w"] = np.full(layer.weight.shape, number, np.float32)
+        arrays[f"{name}/b"] = np.full(layer.bias.shape, -number, np.float32)
+    load_caffe(net, arrays)
+    assert [float(layer.weight.detach().mean()) for layer in held] == list(range(26))
+    assert [float(layer.bias.detach().mean()) for layer in held] == [-float(number) for number in range(26)]
+    with pytest.raises(ValueError, match="are not those"):
+        load_caffe(net, {"conv1/w": arrays["conv1/w"]})
