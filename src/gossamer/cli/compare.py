@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from gossamer.runs.build import Samples
+    from gossamer.runs.samples import Samples
 
 DENSE_KIND = "dense network"  # of a file that holds an ordinary state dict
 BATCHES = (1, 256)

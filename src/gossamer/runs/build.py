@@ -1,17 +1,17 @@
-"""From a configuration to the objects of a training: data, model, optimizer, engine, learning rate."""
+"""From a configuration to the objects of a training: model, optimizer, engine, learning rate."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from math import cos, pi, prod
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gossamer import data, rules
+from gossamer import models, rules
 from gossamer.errors import ConfigError
+from gossamer.nn import sparsify
 from gossamer.nn.perceptron import ACTIVATIONS, as_torch, perceptron
 from gossamer.patterns.base import parse
 from gossamer.runs.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
@@ -21,68 +21,30 @@ from gossamer.training import Engine, attach, named_optimizer
 DEFAULT_RULE = {"name": "srigl"}
 
 
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """A data set ready for training.
+def build_model(config: RunConfig, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network of a configuration, sparse unless the pattern is "dense".
 
     Args:
-        name: str.
-        shape: tuple of int - of one sample as stored.
-        classes: int.
-        sha256: str - of its content.
-        x_train, y_train, x_test, y_test: tensors; samples are flat and standardized.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    classes: int
-    sha256: str
-    x_train: Tensor
-    y_train: Tensor
-    x_test: Tensor
-    y_test: Tensor
-
-    def describe(self) -> dict[str, Any]:
-        """What a run folder keeps of it, ready for JSON."""
-        return {"name": self.name, "shape": list(self.shape), "classes": self.classes, "sha256": self.sha256}
-
-
-def load_samples(name: str, root: str | None = None) -> Samples:
-    """Load a data set by name, or the best one at hand for "best".
-
-    Raises:
-        ConfigError, DataError, FormatError: as ``gossamer.data.load``.
-
-    Example:
-        >>> load_samples("digits").x_train.shape
-        torch.Size([1442, 64])
-    """
-    found = data.best_available(root) if name == "best" else data.load(name, root)
-    tensors = found.tensors(flatten=True, standardize=True)
-    return Samples(found.name, found.shape, len(found.classes), found.provenance.sha256, *tensors)
-
-
-def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
-    """The network of a configuration: fc1, fc2, ... with activations between, sparse unless the pattern is "dense".
-
-    Args:
-        config: RunConfig - widths, activations, pattern, densities, initial law, home, seed.
-        inputs: int - features of a sample.
+        config: RunConfig - model or widths and activations; pattern, densities, initial law, home, seed.
+        shape: tuple of int - of a sample as stored: channels last.
         classes: int - outputs.
 
     Returns:
-        nn.Module - the same values and topology for the same configuration, whatever was drawn before.
+        nn.Module - the same values and topology for the same configuration, whatever was drawn before. A perceptron
+        reads flat samples, and its layers are called fc1, fc2, ...; all others read images [channels, height, width].
 
     Raises:
         ConfigError, DensityError, PatternError. MemoryShortage: layers that stay dense, or masked ones, do not fit.
-    Cost: O(connections); nothing is dense that does not stay so.
+    Cost: of a perceptron O(connections); of another model, the dense one.
 
     Example:
         >>> from gossamer.runs.config import RunConfig
-        >>> build_model(RunConfig(widths=(32,), density=0.5, allocation="uniform"), 64, 10).fc1
+        >>> build_model(RunConfig(widths=(32,), density=0.5, allocation="uniform"), (8, 8), 10).fc1
         SparseLinear(64 -> 32, pattern=fanin, connections=1,024, home=packed)
     """
-    sizes = [inputs, *config.widths, classes]
+    if config.model is not None:
+        return _named(config, sample_shape(config, shape)[0], classes)
+    sizes = [prod(shape), *config.widths, classes]
     slope = config.all_relu
     bend = ACTIVATIONS["relu" if slope is None else "all_relu"]
     return perceptron(
@@ -90,12 +52,37 @@ def build_model(config: RunConfig, inputs: int, classes: int) -> nn.Module:
         lambda number: bend(number, slope or 0.0),
         config.dropout,
         config.seed,
-        _zeros(config, sizes),
+        _zeros(config, _densities(config, sizes)),
         as_torch,
     )
 
 
-def _zeros(config: RunConfig, sizes: list[int]) -> dict[str, Any] | None:
+def sample_shape(config: RunConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a sample as the model reads it.
+
+    Example:
+        >>> from gossamer.runs.config import RunConfig
+        >>> sample_shape(RunConfig(), (32, 32, 3)), sample_shape(RunConfig(model={"name": "resnet20"}), (32, 30, 3))
+        ((3072,), (3, 32, 30))
+    """
+    if config.model is None:
+        return (prod(shape),)
+    height, width, *channels = shape
+    return (channels[0] if channels else 1, height, width)
+
+
+def _named(config: RunConfig, channels: int, classes: int) -> nn.Module:
+    """A model of the registry."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = models.build(config.model or {}, channels=channels, classes=classes)
+    zeros = _zeros(config, config.density)
+    if zeros is not None:
+        sparsify(model, generator=torch.Generator().manual_seed(config.seed), **zeros)
+    return model
+
+
+def _zeros(config: RunConfig, density: float | dict[str, float] | None) -> dict[str, Any] | None:
     """The arguments of sparsify, or None for a dense network; raises ConfigError where both are asked for."""
     if config.pattern == DENSE:
         settings = (config.density, config.epsilon, config.allocation, config.rule)
@@ -105,10 +92,11 @@ def _zeros(config: RunConfig, sizes: list[int]) -> dict[str, Any] | None:
             )
         return None
     return {
-        "density": _densities(config, sizes),
+        "density": density,
         "pattern": parse(config.pattern),
         "allocation": config.allocation,
         "home": config.home,
+        "dense_first": config.dense_first,
         "dense_last": config.dense_last,
         "init": config.init,
         "law": config.law,
@@ -122,6 +110,8 @@ def _densities(config: RunConfig, sizes: list[int]) -> float | dict[str, float] 
     shapes = {f"fc{n}": (n_out, n_in) for n, (n_in, n_out) in enumerate(pairwise(sizes), start=1)}
     if config.dense_last:
         shapes.popitem()
+    if config.dense_first:
+        del shapes["fc1"]
     return erdos_renyi(shapes, config.epsilon)
 
 

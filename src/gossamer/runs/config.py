@@ -126,17 +126,21 @@ class RunConfig(_Strict):
     Args:
         data: str - a data set of ``gossamer.data``; "best" takes the best one at hand.
         data_root: str or None - a folder to look for it first.
-        widths: tuple of int - hidden layers.
+        model: dict or None - ``name`` and the settings of a network of ``gossamer.models``, which reads images; None
+            is a perceptron.
+        widths: tuple of int - hidden layers of a perceptron.
+        augment: "none", or "standard": images are moved by up to four pixels and mirrored at random.
         pattern: str - "fanin", "fanin:4", "nm:1:8", "block:4", "unstructured", or "dense" for ordinary torch.
         density: float, or layer name ("fc1", "fc2", ...) -> float, or None where the pattern fixes it.
         allocation: "uniform", "er", "erk" or None for the pattern's own.
         epsilon: float > 0 or None - in place of density and allocation: epsilon * (in + out) connections a layer.
         init, law: what the values of sparse layers are drawn from, see ``gossamer.sparsify``.
-        all_relu: float >= 0 or None - size of the alternating slopes of All-ReLU; None is ReLU.
-        dropout: float in [0, 1) - after every hidden activation.
+        all_relu: float >= 0 or None - perceptrons: size of the alternating slopes of All-ReLU; None is ReLU.
+        dropout: float in [0, 1) - perceptrons: after every hidden activation.
         home: "packed" or "masked".
-        dense_last: bool - leave the output layer dense.
+        dense_first, dense_last: bool - leave the first layer dense, and the output layer.
         rule: dict or None - ``name`` and the rule's settings; None is srigl, and nothing for a dense model.
+        label_smoothing: float in [0, 1) - share of the target that all classes have in common.
         optimizer, schedule: see OptimizerConfig and ScheduleConfig.
         epochs, batch: int - a batch is one worker's.
         parallel: see ParallelConfig; None is one process.
@@ -150,8 +154,14 @@ class RunConfig(_Strict):
 
     data: Annotated[str, Flag("Data set by name, or best.")] = "best"
     data_root: Annotated[str | None, Flag("Folder to look for the data first.")] = None
+    model: Annotated[
+        dict[str, Any] | None,
+        Flag("Network by name, for example resnet20; a perceptron where none is named.", key="name"),
+    ] = None
     widths: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...], Field(max_length=100), Flag("Hidden layers.")
+        tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...],
+        Field(max_length=100),
+        Flag("Hidden layers of a perceptron."),
     ] = (300, 100)
     pattern: Annotated[str, Flag("fanin, fanin:4, nm:1:8, block:4, unstructured, or dense.")] = "fanin"
     density: Annotated[
@@ -168,6 +178,11 @@ class RunConfig(_Strict):
     home: Annotated[Literal["packed", "masked"], Flag("How weights are held; packed is truly sparse")] = (
         "packed"
     )
+    augment: Annotated[
+        Literal["none", "standard"], Flag("Whether training images are moved and mirrored")
+    ] = "none"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dense_first: bool = False
     dense_last: bool = False
     rule: Annotated[
         dict[str, Any] | None,
@@ -191,6 +206,20 @@ class RunConfig(_Strict):
     def _one_density(self) -> RunConfig:
         if self.epsilon is not None and not (self.density is None and self.allocation is None):
             raise ValueError("epsilon takes the place of density and allocation")
+        return self
+
+    @model_validator(mode="after")
+    def _one_network(self) -> RunConfig:
+        perceptron = {"widths", "epsilon", "all_relu", "dropout"}
+        fields = type(self).model_fields
+        if self.model is None and self.augment != "none":
+            raise ValueError("augment is for images, which a perceptron does not read: name a model")
+        if self.model is not None and (
+            given := [name for name in sorted(perceptron) if getattr(self, name) != fields[name].default]
+        ):
+            raise ValueError(
+                f"{', '.join(given)}: of perceptrons only; a model has settings of its own, model.*"
+            )
         return self
 
 

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from gossamer.runs.build import Samples
     from gossamer.runs.config import RunConfig
+    from gossamer.runs.samples import Source
 
 
 def execute(
     folder: Path,
     config: RunConfig,
-    samples: Samples,
+    samples: Source,
     progress: Progress,
     label: str = "training",
     checkpoint_every: int | None = None,
@@ -30,7 +30,7 @@ def execute(
     Args:
         folder: Path - from ``begin`` or ``reopen``.
         config: RunConfig - from there too.
-        samples: Samples - from there too.
+        samples: Source - from there too.
         progress: rich Progress - gets one bar.
         label: str - in front of the bar.
         checkpoint_every: int or None - also save every so many steps.

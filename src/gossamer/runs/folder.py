@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from gossamer import models
 from gossamer.errors import ConfigError, DataError, FormatError
 from gossamer.rules import describe
 from gossamer.runs import record
-from gossamer.runs.build import Samples, build_model, build_optimizer, build_rule, load_samples
+from gossamer.runs.build import build_model, build_optimizer, build_rule, sample_shape
 from gossamer.runs.config import DENSE, RunConfig, checked_config
 from gossamer.runs.journal import write_json
 from gossamer.runs.known import check_known
 from gossamer.runs.loop import Loop
 from gossamer.runs.modes import check_parallel
+from gossamer.runs.samples import Source, describe_source, source_of
 from gossamer.training import load_checkpoint
 
 if TYPE_CHECKING:
@@ -27,15 +28,15 @@ if TYPE_CHECKING:
 
 
 def begin(
-    folder: Path, config: RunConfig, *, fresh: bool = False, samples: Samples | None = None
-) -> tuple[RunConfig, Samples]:
+    folder: Path, config: RunConfig, *, fresh: bool = False, samples: Source | None = None
+) -> tuple[RunConfig, Source]:
     """Load the data and make a run folder, with all that the configuration leaves open decided.
 
     Args:
         folder: Path.
         config: RunConfig.
         fresh: bool - delete the run that is there, and nothing else.
-        samples: Samples or None - where they are loaded already.
+        samples: Source or None - where they are loaded already.
 
     Returns:
         (config, samples): the configuration as recorded.
@@ -45,14 +46,14 @@ def begin(
         DataError: no such data set at hand.
     """
     _check_free(folder, fresh=fresh)
-    samples = samples or load_samples(config.data, config.data_root)
+    samples = samples or source_of(config)
     decided = decide(config, samples.name)
     # What cannot be trained is refused before anything is written or deleted.
     check_parallel(decided, Loop(decided, samples).model)
     _clear(folder)
     write_json(
         folder / record.CONFIG,
-        {"version": 1, "config": decided.model_dump(mode="json"), "data": samples.describe()},
+        {"version": 1, "config": decided.model_dump(mode="json"), "data": describe_source(samples)},
     )
     return decided, samples
 
@@ -75,11 +76,12 @@ def decide(config: RunConfig, data: str) -> RunConfig:
         1.0
     """
     rule = None if config.pattern == DENSE else describe(build_rule(config))
+    model = None if config.model is None else models.describe(config.model)
     threads = config.threads or torch.get_num_threads()
-    return config.model_copy(update={"data": data, "threads": threads, "rule": rule})
+    return config.model_copy(update={"data": data, "threads": threads, "rule": rule, "model": model})
 
 
-def reopen(folder: Path) -> tuple[RunConfig, Samples]:
+def reopen(folder: Path) -> tuple[RunConfig, Source]:
     """Configuration and data of a run that is there.
 
     Raises:
@@ -89,8 +91,8 @@ def reopen(folder: Path) -> tuple[RunConfig, Samples]:
     """
     document = record.read_document(folder)
     config = checked_config(document.config, str(folder / record.CONFIG))
-    check_known(f"resume {folder}", config, "data", "pattern", "rule")
-    samples = load_samples(config.data, config.data_root)
+    check_known(f"resume {folder}", config, "data", "model", "pattern", "rule")
+    samples = source_of(config)
     if samples.sha256 != document.data.sha256:
         raise DataError(f"resume {folder}", expected=f"the {samples.name} it began with", got="other content")
     return config, samples
@@ -101,7 +103,7 @@ class Restored(NamedTuple):
 
     model: nn.Module
     config: RunConfig
-    inputs: int  # features of a sample
+    shape: tuple[int, ...]  # of a sample, as the model reads it
     step: int
 
 
@@ -130,11 +132,11 @@ def restored(path: Path, checkpoint: str = record.LAST) -> Restored:
         raise FormatError(
             f"open {folder}", expected=f"a checkpoint {name}", got="none", hint="train it first"
         )
-    check_known(f"open {folder}", config, "pattern")
-    inputs = prod(document.data.shape)
-    model = build_model(config, inputs, document.data.classes)
+    check_known(f"open {folder}", config, "model", "pattern")
+    shape = tuple(document.data.shape)
+    model = build_model(config, shape, document.data.classes)
     progress = load_checkpoint(folder / name, model, build_optimizer(config.optimizer, model))
-    return Restored(model.eval(), config, inputs, int(progress.get("step", 0)))
+    return Restored(model.eval(), config, sample_shape(config, shape), int(progress.get("step", 0)))
 
 
 def is_checkpoint(path: Path) -> bool:

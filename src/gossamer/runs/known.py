@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Any
 
-from gossamer import data, plugins
+from gossamer import data, models, plugins
 from gossamer.errors import ConfigError
 from gossamer.patterns import patterns
 from gossamer.rules import rules, schedules
@@ -27,7 +27,7 @@ def check_known(operation: str, config: RunConfig, *settings: str) -> None:
     Args:
         operation: str - named in the error.
         config: RunConfig - of a run folder.
-        settings: which ones to look at: ``"data"``, ``"pattern"``, ``"rule"``.
+        settings: which ones to look at: ``"data"``, ``"model"``, ``"pattern"``, ``"rule"``.
 
     Raises:
         ConfigError: says that a plug-in has to be named again. PluginError: it is installed, and broken.
@@ -39,10 +39,16 @@ def check_known(operation: str, config: RunConfig, *settings: str) -> None:
     """
     asked: dict[str, list[tuple[Registry[Any], str]]] = {
         "data": [(data.recipes, config.data)],
+        "model": [(models.models, name) for name in _names(config.model or {})],
         "pattern": [(patterns, config.pattern.partition(":")[0].strip().lower())],
         "rule": [(rules, name) for name in _names(config.rule or {})],
     }
-    others: dict[str, Container[str]] = {"data": ("best",), "pattern": (DENSE,), "rule": schedules}
+    others: dict[str, Container[str]] = {
+        "data": ("best",),
+        "model": (),
+        "pattern": (DENSE,),
+        "rule": schedules,
+    }
     for setting in settings:
         for registry, name in asked[setting]:
             if name not in others[setting] and name not in registry:

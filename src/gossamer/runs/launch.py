@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gossamer.parallel import Group
-    from gossamer.runs.build import Samples
     from gossamer.runs.config import RunConfig
     from gossamer.runs.loop import Loop
+    from gossamer.runs.samples import Source
 
 
 BEGUN = "gossamer/begun"  # in the launcher's store: processes that are started again go on with the run of the first
@@ -118,7 +118,7 @@ def join(
         GossamerError: as ``begin``, ``reopen`` and the training, on every rank.
     """
 
-    def opened(group: Group) -> tuple[RunConfig, Samples]:
+    def opened(group: Group) -> tuple[RunConfig, Source]:
         if group.rank or config is None or group.store.check([BEGUN]):
             return reopen(folder)
         made = begin(folder, config, fresh=fresh)
@@ -129,7 +129,7 @@ def join(
 
 
 def take_part(
-    opened: Callable[[Group], tuple[RunConfig, Samples]],
+    opened: Callable[[Group], tuple[RunConfig, Source]],
     folder: Path,
     checkpoint_every: int | None,
     config: RunConfig | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,20 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gossamer import data
 from gossamer.errors import ConfigError, FormatError
 from gossamer.runs import record
-from gossamer.runs.build import Samples, build_engine, build_model, build_optimizer, learning_rate
+from gossamer.runs.build import build_engine, build_model, build_optimizer, learning_rate
 from gossamer.training import Extras, Note, answers, load_checkpoint, save_checkpoint, train_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gossamer.runs.config import RunConfig
+    from gossamer.runs.samples import Source
     from gossamer.training import Engine
 
-EVALUATION_BATCH = 1000
 Row = dict[str, Any]
 
 
@@ -45,13 +45,13 @@ class Loop:
 
     Args:
         config: RunConfig.
-        samples: Samples.
+        samples: Source.
 
     Raises:
         ConfigError, DensityError, PatternError: a configuration that cannot be built.
 
     Example:
-        >>> from gossamer.runs.build import load_samples
+        >>> from gossamer.runs.samples import load_samples
         >>> from gossamer.runs.config import RunConfig
         >>> loop = Loop(RunConfig(widths=(16,), density=0.5, epochs=1), load_samples("digits"))
         >>> loop.total, loop.step
@@ -60,12 +60,12 @@ class Loop:
 
     part, parts = 0, 1  # of the training samples, where several processes share them
 
-    def __init__(self, config: RunConfig, samples: Samples) -> None:
+    def __init__(self, config: RunConfig, samples: Source) -> None:
         self.config, self.samples = config, samples
         self.per_epoch = self._steps_per_epoch()
         self.total = self.per_epoch * config.epochs
         torch.manual_seed(config.seed)  # the state rides in checkpoints, and has to be the run's own
-        self.model: nn.Module = build_model(config, samples.x_train.shape[1], samples.classes)
+        self.model: nn.Module = build_model(config, samples.shape, samples.classes)
         self.forward = self._wrapped(self.model)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         self.engine = self._attached()
@@ -81,7 +81,7 @@ class Loop:
 
     # --- what training with several processes does otherwise; see gossamer.runs.modes ---------------------------
     def _steps_per_epoch(self) -> int:
-        return ceil(len(self.samples.x_train) // self.parts / self.config.batch)
+        return ceil(self.samples.count // self.parts / self.config.batch)
 
     def _wrapped(self, model: nn.Module) -> nn.Module:
         """What computes the output in training."""
@@ -146,10 +146,8 @@ class Loop:
 
     def _epoch(self) -> Iterator[Note]:
         """Take the steps that are left of an epoch, and tell of each."""
-        own = data.part_of(len(self.samples.x_train), self.part, self.parts)
-        x, y = self.samples.x_train[own], self.samples.y_train[own]
-        order = data.epoch_generator(self.config.seed, self.epoch, self.part)
-        for pair in data.batches(x, y, self.config.batch, order, start=self.step % self.per_epoch):
+        start = self.step % self.per_epoch
+        for pair in self.samples.training(self.config, self.epoch, start, self.part, self.parts):
             began = time.perf_counter()
             note = self._train_step(*pair)
             self.seconds += time.perf_counter() - began
@@ -168,7 +166,7 @@ class Loop:
             self.optimizer,
             x,
             y,
-            F.cross_entropy,
+            partial(F.cross_entropy, label_smoothing=self.config.label_smoothing),
             self.step + 1,
             right=answers,
             shared=self._shared,
@@ -177,7 +175,7 @@ class Loop:
 
     def _finish_epoch(self) -> Row:
         """Evaluate, and remember the best; the row of metrics."""
-        test_loss, accuracy = evaluate(self.model, self.samples.x_test, self.samples.y_test)
+        test_loss, accuracy = evaluate(self.model, self.samples.testing())
         row = {
             "epoch": self.epoch,
             "step": self.step,
@@ -232,27 +230,27 @@ class Loop:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     """Mean loss and accuracy of a model; it is left in training mode if it was.
 
     Args:
         model: nn.Module.
-        x: [n, features].
-        y: [n], int64.
+        batches: of samples as the model reads them, and int64 labels.
 
     Returns:
         (loss, accuracy).
 
     Example:
-        >>> evaluate(nn.Identity(), torch.eye(3), torch.arange(3))[1]
+        >>> evaluate(nn.Identity(), [(torch.eye(3), torch.arange(3))])[1]
         1.0
     """
     training = model.training
     model.eval()
-    loss, right = 0.0, 0
-    for part, labels in data.batches(x, y, EVALUATION_BATCH, shuffle=False):
+    loss, right, seen = 0.0, 0, 0
+    for part, labels in batches:
         output = model(part)
+        seen += len(labels)
         loss += F.cross_entropy(output, labels, reduction="sum").item()
         right += answers(output, labels)
     model.train(training)
-    return loss / len(y), right / len(y)
+    return loss / seen, right / seen

@@ -11,6 +11,7 @@ import torch
 from torch import distributed as dist
 
 from gossamer.errors import ConfigError
+from gossamer.nn.kinds import is_layer
 from gossamer.nn.sparse import SparseModule
 from gossamer.parallel import Server, Worker, check_wasap, data_parallel, scaled_rate
 from gossamer.runs import record
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 
     from gossamer.parallel import Group
     from gossamer.rules import Rule
-    from gossamer.runs.build import Samples
     from gossamer.runs.config import ParallelConfig, RunConfig
     from gossamer.runs.loop import Row, Watcher
+    from gossamer.runs.samples import Source
     from gossamer.training import Engine
 
 
-def loop_of(config: RunConfig, samples: Samples, group: Group) -> Loop:
+def loop_of(config: RunConfig, samples: Source, group: Group) -> Loop:
     """The loop of this process in a training with several.
 
     Args:
         config: RunConfig - the same in every process.
-        samples: Samples - the same.
+        samples: Source - the same.
         group: Group - as many processes as the configuration says.
 
     Returns:
@@ -72,7 +73,7 @@ def check_parallel(config: RunConfig, model: nn.Module) -> None:
 class _Member(Loop):
     """A loop that is one of several."""
 
-    def __init__(self, config: RunConfig, samples: Samples, group: Group) -> None:
+    def __init__(self, config: RunConfig, samples: Source, group: Group) -> None:
         self.group, self.parallel = group, _parallel(config)
         self.count = self.parallel.workers
         super().__init__(config, samples)
@@ -85,7 +86,7 @@ class _Member(Loop):
 class InStepLoop(_Member):
     """DDP and WASSP-SGD: every process has a part of the samples, and all have the same model after every step."""
 
-    def __init__(self, config: RunConfig, samples: Samples, group: Group) -> None:
+    def __init__(self, config: RunConfig, samples: Source, group: Group) -> None:
         self.part, self.parts = group.rank, group.count
         super().__init__(config, samples, group)
 
@@ -120,7 +121,7 @@ class _Asynchronous(_Member):
         return (self.config.epochs - round(self.parallel.alone * self.config.epochs)) * self.per_epoch
 
     def _fixed(self) -> list[str]:
-        last = f"fc{len(self.config.widths) + 1}"
+        last = [name for name, module in self.model.named_modules() if is_layer(module)][-1]
         return [last] if isinstance(self.model.get_submodule(last), SparseModule) else []
 
 
@@ -128,7 +129,7 @@ class ServerLoop(_Asynchronous):
     """The server of WASAP-SGD: a step is a gradient of some worker, an epoch as many as all have for one."""
 
     def _steps_per_epoch(self) -> int:
-        return self.count * ceil(len(self.samples.x_train) // self.count / self.config.batch)
+        return self.count * ceil(self.samples.count // self.count / self.config.batch)
 
     def _attached(self) -> Engine | None:
         self.server = Server(
@@ -181,7 +182,7 @@ class ServerLoop(_Asynchronous):
 class WorkerLoop(_Asynchronous):
     """A worker of WASAP-SGD: gradients for the server first, then by itself."""
 
-    def __init__(self, config: RunConfig, samples: Samples, group: Group) -> None:
+    def __init__(self, config: RunConfig, samples: Source, group: Group) -> None:
         self.part, self.parts = group.rank - 1, group.count - 1
         self._own: Path | None = None  # checkpoint, once alone
         super().__init__(config, samples, group)

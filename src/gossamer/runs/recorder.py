@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from gossamer.nn.sparse import SparseModule
@@ -130,5 +131,5 @@ class Recorder:
     def _snapshot(self, loop: Loop) -> None:
         """Connections that leave each pixel, if a sparse layer reads the image."""
         first = next(iter(loop.model.children()))
-        if isinstance(first, SparseModule):
+        if isinstance(first, SparseModule) and first.shape[1] == prod(loop.samples.shape):
             self.pixels.append([{"step": loop.step, "fan_out": first.topology.fan_out().tolist()}])

@@ -14,15 +14,15 @@ from gossamer.runs.config import OptimizerConfig, RunConfig, ScheduleConfig
 def test_a_model_depends_on_its_configuration_alone():
     config = RunConfig(widths=(16,), density=0.5)
     torch.manual_seed(1)
-    first = build_model(config, 64, 10).state_dict()
+    first = build_model(config, (64,), 10).state_dict()
     torch.manual_seed(2)
-    second = build_model(config, 64, 10).state_dict()
+    second = build_model(config, (64,), 10).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_dense_networks_start_as_torch_draws_them():
     """The same bits as nn.Linear after torch.manual_seed, so that a dense baseline stays what it was."""
-    model = build_model(RunConfig(widths=(16, 8), pattern="dense", seed=7), 64, 10)
+    model = build_model(RunConfig(widths=(16, 8), pattern="dense", seed=7), (64,), 10)
     torch.manual_seed(7)
     expected = [torch.nn.Linear(*sizes) for sizes in ((64, 16), (16, 8), (8, 10))]
     for layer, plain in zip((model.fc1, model.fc2, model.fc3), expected, strict=True):
@@ -35,7 +35,7 @@ def test_sparse_layers_start_as_sparsify_draws_them():
     """Topology and values are those of a dense model made sparse with a generator of the seed, whatever stays dense."""
     for home in ("packed", "masked"):
         config = RunConfig(widths=(16, 24), density=0.3, seed=7, dense_last=True, home=home)
-        model = build_model(config, 64, 10)
+        model = build_model(config, (64,), 10)
         plain = torch.nn.Sequential(*(torch.nn.Linear(*sizes) for sizes in ((64, 16), (16, 24), (24, 10))))
         drawn = torch.Generator().manual_seed(7)
         gs.sparsify(plain, 0.3, home=home, generator=drawn, dense_last=True)
@@ -51,24 +51,24 @@ def test_a_network_too_wide_to_be_dense_takes_memory_of_its_connections(monkeypa
     """Dense it would be four terabytes; what stays dense or masked has to fit, and is refused by name."""
     monkeypatch.setattr("gossamer.measure.room.available_memory", lambda: 1 << 30)
     wide = {"widths": (1 << 20, 1 << 20), "pattern": "unstructured"}
-    model = build_model(RunConfig(**wide, density=2**-23, allocation="uniform"), 64, 10)
+    model = build_model(RunConfig(**wide, density=2**-23, allocation="uniform"), (64,), 10)
     assert model.fc2.connections == 2**17
     masked, dense = {"home": "masked", "density": 2**-23}, {"pattern": "dense"}
     for settings, what in ((masked, "masked layer"), (dense, "dense layers")):
         with pytest.raises(MemoryShortage, match=what):
-            build_model(RunConfig(**(wide | settings)), 64, 10)
+            build_model(RunConfig(**(wide | settings)), (64,), 10)
 
 
 def test_building_leaves_the_global_generator_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    build_model(RunConfig(widths=(16,), density=0.5), 64, 10)
+    build_model(RunConfig(widths=(16,), density=0.5), (64,), 10)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_density_by_layer():
-    model = build_model(RunConfig(widths=(16,), density={"fc1": 0.25, "fc2": 1.0}), 64, 10)
+    model = build_model(RunConfig(widths=(16,), density={"fc1": 0.25, "fc2": 1.0}), (64,), 10)
     assert model.fc1.connections == 256
     assert isinstance(model.fc2, torch.nn.Linear)
 
@@ -90,7 +90,7 @@ def test_density_by_layer():
 )
 def test_what_cannot_be_built_is_refused(settings, error):
     with pytest.raises(error):
-        build_model(RunConfig(widths=(16,), **settings), 64, 10)
+        build_model(RunConfig(widths=(16,), **settings), (64,), 10)
 
 
 @pytest.mark.parametrize("name", ["sgd", "sgdw", "adam", "adamw", "rmsprop"])
@@ -98,7 +98,7 @@ def test_every_optimizer_trains_a_sparse_layer(name):
     config = RunConfig(
         widths=(8,), density=0.5, rule={"name": "rigl", "every": 1}, optimizer={"name": name, "lr": 0.01}
     )
-    model = build_model(config, 16, 4)
+    model = build_model(config, (16,), 4)
     optimizer = build_optimizer(config.optimizer, model)
     engine = build_engine(config, model, optimizer, 4)
     for _ in range(3):
@@ -111,7 +111,7 @@ def test_every_optimizer_trains_a_sparse_layer(name):
 
 def test_an_unknown_rule_or_setting_is_refused():
     config = RunConfig(widths=(8,), density=0.5)
-    model = build_model(config, 16, 4)
+    model = build_model(config, (16,), 4)
     optimizer = build_optimizer(config.optimizer, model)
     for rule in ({"name": "magic"}, {"name": "rigl", "charm": 3}):
         with pytest.raises(ConfigError):
@@ -143,7 +143,7 @@ def test_the_published_network_of_set(dense_last):
         dropout=0.3,
         dense_last=dense_last,
     )
-    model = build_model(config, 64, 4)
+    model = build_model(config, (64,), 4)
     assert (model.fc1.connections, model.fc2.connections) == (3 * 164, 3 * 180)
     assert type(model.fc3).__name__ == ("Linear" if dense_last else "SparseLinear")
     assert [model.act1.negative_slope, model.act2.negative_slope, model.drop2.p] == [-0.6, 0.6, 0.3]

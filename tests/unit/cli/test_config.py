@@ -27,7 +27,9 @@ def test_every_example_is_valid(path):
     if config.pattern != "dense":
         build_rule(config)
     inputs = {"digits": 64, "cifar10": 3072, "cifar10-small": 3072}.get(config.data, 784)
-    build_model(config.model_copy(update={"widths": tuple(min(w, 512) for w in config.widths)}), inputs, 10)
+    build_model(
+        config.model_copy(update={"widths": tuple(min(w, 512) for w in config.widths)}), (inputs,), 10
+    )
 
 
 def test_there_are_examples():

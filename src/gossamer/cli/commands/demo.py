@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.progress import Progress
 
-    from gossamer.runs.build import Samples
     from gossamer.runs.config import RunConfig
+    from gossamer.runs.samples import Samples
 
 NAMES = {
     "dense": "dense torch",
@@ -48,7 +48,7 @@ def demo(
     from gossamer.cli.target import check_target
     from gossamer.report import write_report
     from gossamer.report.page import is_page
-    from gossamer.runs.build import load_samples
+    from gossamer.runs.samples import load_samples
 
     began = time.monotonic()
     samples = load_samples(data)

@@ -59,7 +59,7 @@ def freeze(
     check_target(path, "network", lambda there: kind_of(there) in (KIND, DENSE_KIND))
     found = restored(source, record.BEST if best else record.LAST)
     sizes = tuple(sorted(set(batch or (1, 256))))
-    example = torch.randn(sizes[-1], found.inputs, generator=torch.Generator().manual_seed(0))
+    example = torch.randn(sizes[-1], *found.shape, generator=torch.Generator().manual_seed(0))
     with measure.threads(found.config.threads or torch.get_num_threads()):
         frozen = gs.freeze(
             found.model,
@@ -86,11 +86,11 @@ def freeze(
 
 def _accuracy(found: Restored, frozen: Frozen, values: str) -> dict[str, float]:
     """Share of right answers on the run's test samples, before and after rounding."""
-    from gossamer.runs.build import load_samples
     from gossamer.runs.known import check_known
     from gossamer.runs.loop import evaluate
+    from gossamer.runs.samples import source_of
 
     check_known(f"freeze --values {values}", found.config, "data")
-    samples = load_samples(found.config.data, found.config.data_root)
+    source = source_of(found.config)
     models = {"exact": found.model, values: frozen}
-    return {name: evaluate(model, samples.x_test, samples.y_test)[1] for name, model in models.items()}
+    return {name: evaluate(model, source.testing())[1] for name, model in models.items()}

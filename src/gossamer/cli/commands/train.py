@@ -76,6 +76,7 @@ def _default_folder(config: RunConfig) -> Path:
     """A name that says what the run is."""
     parts = [
         config.data,
+        (config.model or {}).get("name", ""),
         (config.rule or {}).get("name", ""),
         config.pattern.replace(":", "-"),
         f"seed{config.seed}",
