@@ -55,6 +55,8 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.gs_chain_workspace.restype = status
     lib.gs_chain_forward.argtypes = [ctypes.c_char_p, pointer, pointer, pointer]
     lib.gs_chain_forward.restype = status
+    lib.gs_plan_check.argtypes, lib.gs_plan_check.restype = [ctypes.c_char_p], status
+    lib.gs_plan_run.argtypes, lib.gs_plan_run.restype = [ctypes.c_char_p, ctypes.c_char_p], status
     for name in ("gs_leaky_dropout", "gs_leaky_dropout_backward", "gs_activate", "gs_softmax"):
         function = getattr(lib, name)
         function.argtypes, function.restype = [ctypes.c_char_p], status
@@ -135,3 +137,9 @@ def _torch_pool() -> int:
 def parallel_for() -> int:
     """Address of the thread pool: torch's where torch is loaded, else 0 (the calling thread)."""
     return _torch_pool() if sys.modules.get("torch") is not None else 0
+
+
+def threads() -> int:
+    """How many threads the pool has: torch's own number where torch is loaded, else one."""
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else int(torch.get_num_threads())

@@ -1,0 +1,106 @@
+"""A whole network as one call into the compiled core, on tensors of torch and arrays of NumPy alike."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gossamer.errors import ShapeError
+from gossamer.kernels.cpu import library, pack
+from gossamer.kernels.cpu.steps import CALL, PLAN, Step
+from gossamer.layouts.arrays import Array, unset
+
+
+class NativePlan:
+    """Steps over planes of one image, run for every image of a batch. Threads may share it.
+
+    Args:
+        steps: Steps, in order.
+        arena: int - floats of the memory that steps hand to each other.
+        sizes: floats of one image in each input, then in each output.
+        inputs: int - how many of them are inputs.
+        isa: instruction set by name, or None for the best one.
+
+    Raises:
+        ShapeError: steps that would leave their memory, or that do not fit each other.
+        KernelUnavailable: no compiled core.
+
+    Cost: an arena for every image that is computed at a time; they are kept for later calls.
+
+    Example:
+        >>> from gossamer.kernels.cpu.steps import View
+        >>> x, y = (View(memory, 0, 2, 2, 0, 1, 1, 2) for memory in (1, 2))
+        >>> plan = NativePlan([Step("map", "relu", x, y, activation="relu")], 0, [2, 2], 1)
+        >>> given, made = np.array([[-1.0, 2.0]], np.float32), np.empty((1, 2), np.float32)
+        >>> plan([given], [made], 1)
+        >>> made.tolist()
+        [[0.0, 2.0]]
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], arena: int, sizes: Sequence[int], inputs: int, *, isa: str | None = None
+    ) -> None:
+        core = library.core()
+        self.steps, self.arena, self.inputs = tuple(steps), arena, inputs
+        self._held = [step.held() for step in steps]
+        structs = b"".join([step.packed() for step in steps])
+        self._structs = ctypes.create_string_buffer(structs, max(len(structs), 1))
+        self._sizes = (ctypes.c_int64 * len(sizes))(*sizes)
+        at = ctypes.addressof(self._structs), len(steps), arena, ctypes.addressof(self._sizes), len(sizes)
+        self._plan = PLAN.pack(*at, -1 if isa is None else library.ISAS[isa])
+        self._run, self._guard, self._free = core.gs_plan_run, threading.Lock(), list[Array]()
+        status = core.gs_plan_check(self._plan)
+        if status:
+            raise ShapeError("plan", expected="steps that stay in their memory", got=library.status_text(status))
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arenas that are kept, and of one at least."""
+        return 4 * self.arena * max(len(self._free), 1)
+
+    def __call__(
+        self, inputs: Sequence[Any], outputs: Sequence[Any], batch: int, *, steps: range | None = None
+    ) -> None:
+        """Run the plan, or some neighbouring ones of its steps.
+
+        Args:
+            inputs: contiguous tensors or arrays of float32, each [batch, sizes[k]] in memory.
+            outputs: likewise; they are written.
+            batch: int - images.
+            steps: which ones; None: all.
+        """
+        parallel = library.parallel_for()
+        width = library.threads() if parallel else 1
+        first, last = (0, len(self.steps)) if steps is None else (steps.start, steps.stop)
+        count = width if 1 < width <= batch else 1
+        with self._arenas(count) as arenas:
+            external = _addresses([*inputs, *outputs])
+            rooms = _addresses(arenas)
+            at = ctypes.addressof(external), ctypes.addressof(rooms)
+            status = self._run(self._plan, CALL.pack(batch, *at, count, first, last, parallel))
+        if status:
+            raise ShapeError("plan", expected="operands that fit", got=library.status_text(status))
+
+    @contextmanager
+    def _arenas(self, count: int) -> Iterator[list[Array]]:
+        """Arenas that nobody else uses at the time; new ones hold zeros."""
+        with self._guard:
+            taken = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        try:
+            while len(taken) < count:
+                room = unset((max(self.arena, 1),), np.float32)
+                room[:] = 0
+                taken.append(room)
+            yield taken
+        finally:
+            with self._guard:
+                self._free += taken
+
+
+def _addresses(operands: Sequence[Any]) -> Any:
+    return (ctypes.c_void_p * max(len(operands), 1))(*[pack.address(each) for each in operands])
