@@ -1,0 +1,128 @@
+"""Which images are stored in phases for readers that step over pixels, and the few copies that this leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from gossamer.network.lowering import Image, Pair, Work
+
+WHOLE: Final[Pair] = (1, 1)
+
+
+def joined(works: list[Work], outputs: list[Image]) -> list[Work]:
+    """The same works with a copy of every image that cannot be computed right where a join wants it.
+
+    An image lies in one join, once, and a part of another lies where that does.
+    """
+    taken: set[int] = set()
+    made: list[Work] = []
+    number = len(works)
+    for work in works:
+        if work.kind != "join":
+            made.append(work)
+            continue
+        members: list[Image] = []
+        for image in work.reads:
+            if image.number in taken or works[image.number].kind == "part":
+                copy = replace(image, number=number)
+                number += 1
+                made.append(Work("move", work.name, (image,), copy))
+                members.append(copy)
+            else:
+                members.append(image)
+            taken.add(members[-1].number)
+        made.append(replace(work, reads=tuple(members)))
+    return made
+
+
+def phased(works: list[Work], outputs: list[Image]) -> tuple[list[Work], dict[int, Pair]]:
+    """The works with the copies that readers of phases need, and the phases in which each image is stored.
+
+    An image is stored in the phases that all its readers want, where what makes it can do that: a convolution, a pool,
+    what enters. Else it is stored whole and copied into phases for those who want them.
+
+    Returns:
+        (list of Work, number of an image -> phases).
+    """
+    whole, readers = _stay_whole(works, outputs), _readers(works)
+    number = max(work.makes.number for work in works) + 1
+    stored: dict[int, Pair] = {}
+    now = {work.makes.number: work for work in works}  # as they read once there are copies
+    copies: dict[int, list[Work]] = {}  # of an image, behind the work that makes it
+    for work in reversed(works):
+        image = work.makes
+        reads = [(_one_pixel(now[reader], at), _wanted(now[reader], at, stored), reader, at) for reader, at in readers[image.number]]
+        reads.sort(key=lambda read: read[0])  # who reads one pixel of a step takes what the others have
+        wants = {want for one, want, *_ in reads if not one} or {want for _, want, *_ in reads}
+        free = image.number not in whole and len(wants) == 1
+        stored[image.number] = chosen = wants.pop() if free and _can(work, *wants) else WHOLE
+        found: dict[Pair, Work] = {}
+        for one, want, reader, at in reads:
+            if want != chosen and want not in found:
+                found[want] = (_every if one else _copy)(image, want, number, work.name)
+                stored[number] = WHOLE if one else want
+                number += 1
+            if want != chosen:
+                now[reader] = _rewired(now[reader], at, found[want])
+        copies[image.number] = list(found.values())
+    made = [each for work in works for each in (now[work.makes.number], *copies[work.makes.number])]
+    return made, stored
+
+
+def _readers(works: list[Work]) -> dict[int, list[tuple[int, int]]]:
+    """Number of an image -> who reads it, and as which of its inputs."""
+    readers: dict[int, list[tuple[int, int]]] = {work.makes.number: [] for work in works}
+    for work in works:
+        for at, image in enumerate(work.reads):
+            readers[image.number].append((work.makes.number, at))
+    return readers
+
+
+def _stay_whole(works: list[Work], outputs: list[Image]) -> set[int]:
+    """Images that leave, or lie inside of others."""
+    whole = {image.number for image in outputs}
+    for work in works:
+        if work.kind in ("join", "part"):
+            whole |= {work.makes.number, *(image.number for image in work.reads)}
+    return whole
+
+
+def _one_pixel(work: Work, at: int) -> bool:
+    """Whether a convolution steps over pixels that it does not read at all."""
+    g = work.geometry
+    return g is not None and at == 0 and g.kernel == WHOLE and g.stride != WHOLE and not any(g.padding)
+
+
+def _wanted(work: Work, at: int, stored: dict[int, Pair]) -> Pair:
+    """In which phases a work reads one of its inputs."""
+    if work.geometry is not None and at == 0:
+        return work.geometry.stride
+    return stored[work.makes.number] if work.kind in ("conv", "map") else WHOLE
+
+
+def _can(work: Work, phases: Pair) -> bool:
+    """Whether a work can store its result in phases."""
+    if work.kind == "conv":
+        return phases[1] <= 2 and len(work.reads) == 1
+    return work.kind not in ("join", "part")
+
+
+def _copy(image: Image, _phases: Pair, number: int, name: str) -> Work:
+    return Work("move", name, (image,), replace(image, number=number))
+
+
+def _every(image: Image, stride: Pair, number: int, name: str) -> Work:
+    """Every second row and column, or whatever the stride is."""
+    rows, cols = (np.arange(0, size, step, np.int32) for size, step in zip(image.size[1:], stride, strict=True))
+    return Work("move", name, (image,), Image(number, image.channels, len(rows), len(cols)), rows=rows, cols=cols)
+
+
+def _rewired(work: Work, at: int, copy: Work) -> Work:
+    """A work that reads a copy; of one that holds nothing but what it wants it reads every pixel."""
+    reads = (*work.reads[:at], copy.makes, *work.reads[at + 1 :])
+    if work.geometry is None or copy.rows is None:
+        return replace(work, reads=reads)
+    return replace(work, reads=reads, geometry=replace(work.geometry, stride=WHOLE))
