@@ -73,7 +73,7 @@ bool alike(const gs_planes& a, const gs_planes& b) {
   return a.channels == b.channels && a.height == b.height && a.width == b.width && a.phases_h == b.phases_h && a.phases_w == b.phases_w;
 }
 
-bool known(int64_t activation) { return within(activation, GS_IDENTITY, GS_LEAKY_RELU); }
+bool known(int64_t activation) { return within(activation, GS_IDENTITY, GS_GELU_TANH); }
 
 gs_status check_map(const gs_step& s) {
   if (!known(s.activation) || !alike(s.x, s.out) || (s.more.channels && !alike(s.more, s.out))) return GS_SIZE;

@@ -1,5 +1,5 @@
 // Planes number by number: a scale and a shift for each channel, other planes added, an activation.
-#include "epilogue.h"
+#include "activate.h"
 #include "steps.h"
 
 namespace gs {
@@ -10,7 +10,6 @@ constexpr int L = Vec<float>::lanes;
 
 struct Mapped {
   const gs_step& s;
-  gs_call call;  // its activation
   float scale, shift;
 };
 
@@ -18,7 +17,7 @@ GS_INLINE vec<float> mapped(const Mapped& m, vec<float> x, vec<float> more) {
   vec<float> y[1] = {x};
   if (m.s.scale) y[0] = y[0] * splat<float>(m.scale) + splat<float>(m.shift);
   if (m.s.more.channels) y[0] += more;
-  activate<float, 1>(m.call, y);
+  activate<float, 1>(m.s.activation, m.s.slope, y);
   return y[0];
 }
 
@@ -34,9 +33,7 @@ void map_row(const Mapped& m, const float* x, const float* more, int64_t n, floa
 gs_status step_map(const gs_step* step, float* const* memory, gs_parallel_for parallel) {
   const gs_step& s = *step;
   return for_channels(s, parallel, 2, [&](int64_t c) {
-    Mapped m = {s, {}, s.scale ? s.scale[c] : 1, s.shift ? s.shift[c] : 0};
-    m.call.activation = s.activation;
-    m.call.slope = s.slope;
+    const Mapped m = {s, s.scale ? s.scale[c] : 1, s.shift ? s.shift[c] : 0};
     for (int64_t y = 0; y < s.out.height; ++y)
       for (int64_t phase = 0; phase < least(s.out.phases_w, s.out.width); ++phase) {
         const float* x = memory[s.x.memory] + row_at(s.x, c, y, phase);

@@ -81,4 +81,4 @@ def torch_call(body: Call) -> Step:
     return lambda *xs: compute(torch, xs, settings, held)
 
 
-TENSORS: Final = Kind(CoreStep, torch_step, torch_call, IMAGES)
+TENSORS: Final = Kind(CoreStep, torch_step, torch_call, IMAGES, lambda x, shape: x.new_empty(shape))

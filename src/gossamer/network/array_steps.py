@@ -116,4 +116,4 @@ def array_call(body: Call) -> Step:
     return operators[body.op].on_arrays(body.settings, body.tensors)
 
 
-ARRAYS: Final = Kind(ArrayStep, array_dense, array_call, IMAGES)
+ARRAYS: Final = Kind(ArrayStep, array_dense, array_call, IMAGES, lambda x, shape: np.empty(shape, x.dtype))

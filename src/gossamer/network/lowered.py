@@ -12,7 +12,7 @@ from gossamer.layouts.arrays import aligned
 from gossamer.layouts.planes import VECTOR, places
 from gossamer.network.lowering import Image, Lowering, Work
 from gossamer.network.phases import WHOLE, joined, phased
-from gossamer.network.placing import Home, arranged, homes
+from gossamer.network.placing import arranged, homes
 
 DIRECT = ("move", "map", "max pool", "mean pool")  # what reads and writes memory without a border
 
@@ -51,7 +51,7 @@ def lowered(lowering: Lowering, outputs: list[Image]) -> Lowered:
         >>> [step.kind for step in made.steps], made.arena
         (['map'], 0)
     """
-    works, stored = phased(joined(lowering.works, outputs), outputs)
+    works, stored = phased(joined(lowering.works), outputs)
     return _Placed(works, stored, outputs).lowered()
 
 
@@ -94,7 +94,14 @@ class _Placed:
             number = work.makes.number
             if work.kind == "input":
                 if number not in self.outside:
-                    steps.append(Step("move", work.name, self._external(self.inputs.index(work.makes), work.makes), self._view(work.makes)))
+                    steps.append(
+                        Step(
+                            "move",
+                            work.name,
+                            self._external(self.inputs.index(work.makes), work.makes),
+                            self._view(work.makes),
+                        )
+                    )
             elif work.kind not in ("join", "part"):
                 steps.append(self._step(work))
             for k, image in enumerate(self.outputs, len(self.inputs)):
@@ -112,7 +119,9 @@ class _Placed:
         home, first = self.found[image.number]
         planes = home.planes()
         at = self.at[id(home)] + first * planes.plane
-        return View(0, at, planes.plane, planes.pitch, planes.channels * planes.plane, *image.size, *planes.phases)
+        return View(
+            0, at, planes.plane, planes.pitch, planes.channels * planes.plane, *image.size, *planes.phases
+        )
 
     def _step(self, work: Work) -> Step:
         form, geometry, more = work.form, work.geometry, work.reads[1] if len(work.reads) > 1 else None

@@ -94,7 +94,6 @@ class Lowering:
         geometry: Geometry,
         bias: Array | None = None,
         more: Image | None = None,
-        *,
         activation: str | None = None,
         slope: float = 0.0,
     ) -> Image:
@@ -104,7 +103,12 @@ class Lowering:
             rows = _around(x.height, top, bottom, geometry.mode)
             x = self.move(x, rows, _around(x.width, left, right, geometry.mode))
             geometry = Geometry(
-                geometry.channels, geometry.kernel, geometry.stride, (0, 0, 0, 0), geometry.dilation, geometry.groups
+                geometry.channels,
+                geometry.kernel,
+                geometry.stride,
+                (0, 0, 0, 0),
+                geometry.dilation,
+                geometry.groups,
             )
         if x.channels != geometry.channels:
             raise NotLowered(f"{x.channels} channels for {geometry.channels}")
@@ -168,7 +172,11 @@ def windows(
     """The windows of a pool along one side.
 
     Args:
-        size, kernel, stride, border: int - in pixels; count: int - of windows.
+        size: int - pixels of the side.
+        kernel: int - numbers of a window.
+        stride: int - pixels from one window to the next.
+        border: int - pixels before the first.
+        count: int - of windows.
         dilation: int - pixels from one number of a window to the next.
         counted: bool - whether the border counts in the divisor.
 

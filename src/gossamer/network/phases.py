@@ -12,7 +12,7 @@ from gossamer.network.lowering import Image, Pair, Work
 WHOLE: Final[Pair] = (1, 1)
 
 
-def joined(works: list[Work], outputs: list[Image]) -> list[Work]:
+def joined(works: list[Work]) -> list[Work]:
     """The same works with a copy of every image that cannot be computed right where a join wants it.
 
     An image lies in one join, once, and a part of another lies where that does.
@@ -54,7 +54,10 @@ def phased(works: list[Work], outputs: list[Image]) -> tuple[list[Work], dict[in
     copies: dict[int, list[Work]] = {}  # of an image, behind the work that makes it
     for work in reversed(works):
         image = work.makes
-        reads = [(_one_pixel(now[reader], at), _wanted(now[reader], at, stored), reader, at) for reader, at in readers[image.number]]
+        reads = [
+            (_one_pixel(now[reader], at), _wanted(now[reader], at, stored), reader, at)
+            for reader, at in readers[image.number]
+        ]
         reads.sort(key=lambda read: read[0])  # who reads one pixel of a step takes what the others have
         wants = {want for one, want, *_ in reads if not one} or {want for _, want, *_ in reads}
         free = image.number not in whole and len(wants) == 1
@@ -116,8 +119,10 @@ def _copy(image: Image, _phases: Pair, number: int, name: str) -> Work:
 
 def _every(image: Image, stride: Pair, number: int, name: str) -> Work:
     """Every second row and column, or whatever the stride is."""
-    rows, cols = (np.arange(0, size, step, np.int32) for size, step in zip(image.size[1:], stride, strict=True))
-    return Work("move", name, (image,), Image(number, image.channels, len(rows), len(cols)), rows=rows, cols=cols)
+    rows, cols = (np.arange(0, size, step) for size, step in zip(image.size[1:], stride, strict=True))
+    return Work(
+        "move", name, (image,), Image(number, image.channels, len(rows), len(cols)), rows=rows, cols=cols
+    )
 
 
 def _rewired(work: Work, at: int, copy: Work) -> Work:

@@ -11,7 +11,9 @@ from gossamer.network.phases import WHOLE
 if TYPE_CHECKING:
     from gossamer.network.lowering import Image, Pair, Work
 
-LARGEST_DETOUR: Final = 8  # columns of zeros more, for rows of one length in what is read and what is written
+LARGEST_DETOUR: Final = (
+    8  # rows or columns of zeros more, for planes of one size in what is read and what is written
+)
 
 
 @dataclass
@@ -20,21 +22,20 @@ class Home:
 
     image: Image
     phases: Pair
-    rows: int = 0  # of the border
-    cols: int = 0
+    border: Pair = (0, 0)
     first: int = 0  # step that writes them, and the last that reads
     last: int = 0
-    group: list[Home] = field(default_factory=list)  # those whose rows have one length
+    group: list[Home] = field(default_factory=list)  # those whose planes have one size
 
     @property
-    def base(self) -> int:
-        """Columns without the border."""
-        return -(-self.image.width // self.phases[1])
+    def base(self) -> Pair:
+        """Rows and columns without the border."""
+        return -(-self.image.height // self.phases[0]), -(-self.image.width // self.phases[1])
 
     def planes(self, channels: int | None = None) -> Planes:
         """All of them, or as many as an image has that lies inside."""
         size = self.image.channels if channels is None else channels
-        return Planes(size, self.image.height, self.image.width, (self.rows, self.cols), self.phases)
+        return Planes(size, self.image.height, self.image.width, self.border, self.phases)
 
 
 def homes(works: list[Work], stored: dict[int, Pair]) -> dict[int, tuple[Home, int]]:
@@ -45,8 +46,8 @@ def homes(works: list[Work], stored: dict[int, Pair]) -> dict[int, tuple[Home, i
         stored: phases of each image.
 
     Returns:
-        Homes with borders as large as their readers need, and rows of one length where a convolution goes from pixel
-        to pixel.
+        Homes with borders as large as their readers need, and planes of one size where a convolution goes from pixel
+        to pixel: it reads and writes each of them in one go.
     """
     found = _found(works, stored)
     for home, _ in found.values():
@@ -59,9 +60,9 @@ def homes(works: list[Work], stored: dict[int, Pair]) -> dict[int, tuple[Home, i
         if work.geometry is not None:
             _fit(work, found)
     for home, _ in found.values():
-        pitch = max(each.base + each.cols for each in home.group)
+        high, wide = (max(each.base[side] + each.border[side] for each in home.group) for side in (0, 1))
         for each in home.group:
-            each.cols = pitch - each.base
+            each.border = high - each.base[0], wide - each.base[1]
     return found
 
 
@@ -90,15 +91,15 @@ def _found(works: list[Work], stored: dict[int, Pair]) -> dict[int, tuple[Home, 
 
 
 def _fit(work: Work, found: dict[int, tuple[Home, int]]) -> None:
-    """Borders that a convolution needs, and rows of one length."""
+    """The border that a convolution needs, and planes of one size."""
     x, out = found[work.reads[0].number][0], found[work.makes.number][0]
     geometry = work.geometry
     if geometry is None:
         raise AssertionError("asked of convolutions alone")
     rows, cols = border_of(geometry, x.image.height, x.image.width, x.phases)
-    x.rows, x.cols = max(x.rows, rows), max(x.cols, cols)
+    x.border = max(x.border[0], rows), max(x.border[1], cols)
     straight = out.phases[1] == 1 and geometry.stride == x.phases
-    if straight and abs(x.base - out.base) <= LARGEST_DETOUR:
+    if straight and all(abs(a - b) <= LARGEST_DETOUR for a, b in zip(x.base, out.base, strict=True)):
         _together(x, out)
     for image in work.reads[1:]:
         _together(found[image.number][0], out)

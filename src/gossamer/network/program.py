@@ -9,6 +9,8 @@ from gossamer.network.chain_step import Operands, Step
 from gossamer.network.conv_step import ConvStep, Images
 from gossamer.network.graph import Call, Graph, Layer, Linear, Node
 from gossamer.network.order import read_by_core
+from gossamer.network.plan_step import PlanStep
+from gossamer.network.stretches import Stretch, segments
 
 if TYPE_CHECKING:
     from gossamer.network.plan import Plan
@@ -22,20 +24,25 @@ class Kind(NamedTuple):
         dense: (operands, flat, geometry) -> Step: a layer that torch computes in a Frozen.
         call: Call -> Step: any other operator.
         images: Images - what convolutions are made of.
+        empty: (value like it, shape) -> a new one with nothing in it yet.
     """
 
     chain: Callable[..., Step]
     dense: Callable[..., Step]
     call: Callable[[Call], Step]
     images: Images
+    empty: Callable[[Any, tuple[int, ...]], Any]
+
+
+Named = tuple[Step, tuple[str, ...], tuple[str, ...]]  # with names of what it reads and of what it gives
 
 
 class Planned(NamedTuple):
-    """A step, the slots that it reads, the one that it fills, and those that nobody reads after it."""
+    """A step, the slots that it reads, those that it fills, and those that nobody reads after it."""
 
     run: Step
     reads: tuple[int, ...]
-    writes: int
+    writes: tuple[int, ...]
     frees: tuple[int, ...]
 
 
@@ -61,15 +68,15 @@ class Program:
     def __init__(self, graph: Graph, batch_class: int, kind: Kind) -> None:
         done: set[str] = set()
         named = [
-            _step(graph, node, batch_class, {*graph.inputs, *done}, done, kind)
-            for node in graph.nodes
-            if node.name not in done
+            _step(graph, part, batch_class, {*graph.inputs, *done}, done, kind)
+            for part in segments(graph, batch_class)
+            if isinstance(part, Stretch) or part.name not in done
         ]
         self.steps, self.size, self.output = _planned(named, graph.inputs, graph.output)
         self.inputs = len(graph.inputs)
-        before = [graph.inputs[0], *(writes for *_, writes in named)]
-        straight = all(reads == (name,) for (_, reads, _), name in zip(named, before, strict=False))
-        line = straight and self.inputs == 1 and before[-1] == graph.output
+        before = [(graph.inputs[0],), *(writes for *_, writes in named)]
+        straight = all(reads == name for (_, reads, _), name in zip(named, before, strict=False))
+        line = straight and self.inputs == 1 and before[-1] == (graph.output,)
         self.line = [step for step, *_ in named] if line else None
 
     def shortest(self) -> Step:
@@ -96,7 +103,10 @@ class Program:
             made = run(*[values[slot] for slot in reads])
             for slot in frees:
                 values[slot] = None
-            values[writes] = made
+            if len(writes) == 1:
+                made = (made,)
+            for slot, value in zip(writes, made, strict=True):
+                values[slot] = value
         return values[self.output]
 
 
@@ -116,9 +126,7 @@ def programs(graph: Graph, report: Plan, kind: Kind) -> tuple[list[Program], lis
     return made, [row.up_to for row in report.batches if row.up_to is not None]
 
 
-def _planned(
-    named: list[tuple[Step, tuple[str, ...], str]], inputs: tuple[str, ...], output: str
-) -> tuple[list[Planned], int, int]:
+def _planned(named: list[Named], inputs: tuple[str, ...], output: str) -> tuple[list[Planned], int, int]:
     """Steps with slots, how many slots there are, and the one that holds the result.
 
     A slot is free again once the last step that reads its value has run, and the next value takes it.
@@ -129,38 +137,39 @@ def _planned(
     steps: list[Planned] = []
     for number, (run, reads, writes) in enumerate(named):
         frees = sorted({slots[name] for name in reads if last[name] == number and name != output})
-        steps.append(Planned(run, tuple(slots[name] for name in reads), 0, tuple(frees)))
+        taken = tuple(slots[name] for name in reads)
         free += reversed(frees)
-        if not free:
-            free.append(size)
-            size += 1
-        slots[writes] = free.pop()
-        steps[-1] = steps[-1]._replace(writes=slots[writes])
+        for name in writes:
+            if not free:
+                free.append(size)
+                size += 1
+            slots[name] = free.pop()
+        steps.append(Planned(run, taken, tuple(slots[name] for name in writes), tuple(frees)))
     return steps, size, slots[output]
 
 
 def _step(
-    graph: Graph, node: Node, batch_class: int, ready: set[str], done: set[str], kind: Kind
-) -> tuple[Step, tuple[str, ...], str]:
-    """What runs a node and the core layers that follow it, the values it reads, and the name of the one it gives.
+    graph: Graph, node: Node | Stretch, batch_class: int, ready: set[str], done: set[str], kind: Kind
+) -> Named:
+    """What runs a stretch, or a node and the core layers that follow it; names of what it reads and of what it gives.
 
     A layer with a residual ends a chain, and joins one only where the residual is ``ready`` before the chain begins.
     """
+    if isinstance(node, Stretch):
+        done.update(each.name for each in node.nodes)
+        singles = [_single(each, batch_class, kind) for each in node.nodes]
+        return PlanStep(node, batch_class, singles, kind.empty), node.reads, node.gives
     done.add(node.name)
-    if not isinstance(node.body, Layer):
-        if isinstance(node.body, Linear):
-            raise TypeError("choose() gives every linear layer its forms first")
-        step = kind.call(node.body) if isinstance(node.body, Call) else node.body
-        return step, node.inputs, node.name
-    operands, geometry = _operands(node.body, batch_class), node.body.geometry
-    if node.body.choices[batch_class].engine == "torch":
-        return kind.dense(operands, flat=node.body.flat, geometry=geometry), node.inputs, node.name
-    if geometry is not None:
-        return ConvStep(operands, geometry, kind.chain, kind.images), node.inputs, node.name
-    layers, reads, flat = [operands], node.inputs, node.body.flat
+    if (
+        not isinstance(node.body, Layer)
+        or node.body.geometry is not None
+        or not _in_core(node.body, batch_class)
+    ):
+        return _single(node, batch_class, kind), node.inputs, (node.name,)
+    layers, reads, flat = [_operands(node.body, batch_class)], node.inputs, node.body.flat
     while len(reads) == 1 and (following := graph.only_consumer(node.name)) is not None:
         body = following.body
-        if not isinstance(body, Layer) or body.choices[batch_class].engine != "core":
+        if not isinstance(body, Layer) or not _in_core(body, batch_class):
             break
         residual = following.inputs[1:]
         if (
@@ -176,7 +185,23 @@ def _step(
         node = following
         done.add(node.name)
     rows = None if node.name == graph.output else not read_by_core(graph, node.name, batch_class)
-    return kind.chain(layers, rows=rows, adds=len(reads) > 1, flat=flat), reads, node.name
+    return kind.chain(layers, rows=rows, adds=len(reads) > 1, flat=flat), reads, (node.name,)
+
+
+def _single(node: Node, batch_class: int, kind: Kind) -> Step:
+    """What runs one node that is no linear layer of the core."""
+    if isinstance(node.body, Linear):
+        raise TypeError("choose() gives every linear layer its forms first")
+    if not isinstance(node.body, Layer):
+        return kind.call(node.body) if isinstance(node.body, Call) else node.body
+    operands, geometry = _operands(node.body, batch_class), node.body.geometry
+    if geometry is not None and _in_core(node.body, batch_class):
+        return ConvStep(operands, geometry, kind.chain, kind.images)
+    return kind.dense(operands, flat=node.body.flat, geometry=geometry)
+
+
+def _in_core(body: Layer, batch_class: int) -> bool:
+    return body.choices[batch_class].engine == "core"
 
 
 def _operands(body: Layer, batch_class: int) -> Operands:

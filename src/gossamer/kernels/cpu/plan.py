@@ -56,7 +56,9 @@ class NativePlan:
         self._run, self._guard, self._free = core.gs_plan_run, threading.Lock(), list[Array]()
         status = core.gs_plan_check(self._plan)
         if status:
-            raise ShapeError("plan", expected="steps that stay in their memory", got=library.status_text(status))
+            raise ShapeError(
+                "plan", expected="steps that stay in their memory", got=library.status_text(status)
+            )
 
     @property
     def memory(self) -> int:

@@ -105,7 +105,15 @@ class Step:
             return (0,) * 9
         rows = form.shape[0] // self.groups
         found = places.columns, places.spans, places.inside
-        return (form.shape[1], rows, places.group_step, len(places.spans), places.step, places.split, *map(_at, found))
+        return (
+            form.shape[1],
+            rows,
+            places.group_step,
+            len(places.spans),
+            places.step,
+            places.split,
+            *map(_at, found),
+        )
 
 
 def _at(array: Array | None) -> int:

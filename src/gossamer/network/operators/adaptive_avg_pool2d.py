@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.network.lowering import even_windows
 from gossamer.network.operators.base import Inputs, Operator, Settings, Shape, Tensors, Unsupported, operator
 from gossamer.network.operators.spatial import Pair, images, pair
 
@@ -50,5 +51,8 @@ operator(
         calls={"torch.nn.functional.adaptive_avg_pool2d": _call},
         shape=_shape,
         channels=lambda _settings: "kept",
+        lower=lambda lowering, xs, s, _t: lowering.window(
+            xs[0], "mean pool", even_windows(xs[0].height, s.size[0]), even_windows(xs[0].width, s.size[1])
+        ),
     )
 )

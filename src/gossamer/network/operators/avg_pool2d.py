@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.network.lowering import Image, Lowering
 from gossamer.network.operators.base import Inputs, Operator, Read, Tensors, Unsupported, operator
-from gossamer.network.operators.spatial import Pool, pair, pooled, slid
+from gossamer.network.operators.spatial import Pool, pair, pooled, slid, sliding
 
 
 class AvgPool(Pool):
@@ -33,6 +34,10 @@ def _counts(size: int, wanted: int, s: AvgPool, at: int) -> Any:
     first = np.arange(wanted) * s.stride[at] - s.padding[at]
     border = s.padding[at] if s.count_include_pad else 0
     return np.minimum(first + s.kernel[at], size + border) - np.maximum(first, -border)
+
+
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: AvgPool, _held: Tensors) -> Image:
+    return lowering.window(xs[0], "mean pool", *sliding(xs[0], s, counted=s.count_include_pad))
 
 
 def _call(
@@ -70,5 +75,6 @@ operator(
         calls={"torch.nn.functional.avg_pool2d": _call},
         shape=pooled,
         channels=lambda s: "zero" if any(s.padding) and s.count_include_pad else "kept",
+        lower=_lower,
     )
 )

@@ -94,6 +94,8 @@ class Operator:
         dtype: dtypes of the inputs -> that of the result, likewise.
         parts: name of a function or method that gives several values -> how to read the settings of one of them from
             its number and the other arguments.
+        lower: (Lowering, Images of the inputs, settings, tensors) -> Image: the steps of the core that compute it of
+            images; raises NotLowered where it has none for these. None: it has none at all.
         arity: int - number of inputs; None: one or more, which torch takes as one list.
         elementwise: bool - acts on every number alike, so a constant stays a constant; takes no tensors.
         channels: settings -> how channels of [batch, channels, height, width], or features of [batch, features], pass,
@@ -118,6 +120,7 @@ class Operator:
     shape: Callable[[tuple[Shape, ...], Any], Shape] = alike
     dtype: Callable[[tuple[str, ...]], str] = floating
     parts: Mapping[str, Callable[..., Settings]] = field(default_factory=dict)
+    lower: Callable[[Any, tuple[Any, ...], Any, Tensors], Any] | None = None
     arity: int | None = 1
     elementwise: bool = False
     channels: Callable[[Any], str] = lambda _settings: ""

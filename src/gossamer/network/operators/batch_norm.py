@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from gossamer.network.lowering import Image, Lowering
 from gossamer.network.operators.base import (
     Inputs,
     Operator,
@@ -48,11 +49,22 @@ def _tensors(torch: Any, xs: Inputs, s: Normalisation, tensors: Tensors) -> Any:
 
 def _arrays(xs: Inputs, settings: Normalisation, tensors: Tensors) -> Any:
     (x,) = xs
-    scale = 1 / np.sqrt(tensors["variance"] + x.dtype.type(settings.eps))
-    scale = scale * tensors["weight"] if settings.affine else scale
-    shift = fused(-tensors["mean"], scale, tensors["bias"] if settings.affine else np.zeros_like(scale))
+    scale, shift = _folded(settings, tensors, x.dtype)
     sizes = (1, -1, *(1 for _ in x.shape[2:]))
     return fused(x, scale.reshape(sizes), shift.reshape(sizes))
+
+
+def _folded(settings: Normalisation, tensors: Tensors, dtype: Any) -> tuple[Any, Any]:
+    """[features] each: what is multiplied with, and then added."""
+    scale = 1 / np.sqrt(tensors["variance"] + dtype.type(settings.eps))
+    scale = scale * tensors["weight"] if settings.affine else scale
+    return scale, fused(-tensors["mean"], scale, tensors["bias"] if settings.affine else np.zeros_like(scale))
+
+
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Normalisation, held: Tensors) -> Image:
+    arrays = {name: np.asarray(tensor, np.float32) for name, tensor in held.items()}
+    scale, shift = _folded(s, arrays, np.dtype(np.float32))
+    return lowering.number_by_number(xs[0], scale=scale, shift=shift)
 
 
 def fused(a: Any, b: Any, c: Any) -> Any:
@@ -104,5 +116,6 @@ operator(
         shape=_shape,
         channels=lambda _settings: "computed",
         resized=lambda settings, channels: settings.model_copy(update={"features": channels}),
+        lower=_lower,
     )
 )

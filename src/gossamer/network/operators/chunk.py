@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators.base import Axis, Inputs, Operator, Settings, Shape, Step, Tensors, operator
 
 
@@ -51,6 +52,14 @@ def _part(number: int, chunks: int, dim: int = 0) -> Chunk:
     return Chunk(chunks=chunks, dim=dim, number=number)
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Chunk, _held: Tensors) -> Image:
+    """Of channels."""
+    dim, start, stop = place((1, *xs[0].size), s)
+    if dim != 1:
+        raise NotLowered(f"a part of dimension {dim}")
+    return lowering.part(xs[0], start, stop)
+
+
 operator(
     Operator(
         "chunk",
@@ -59,6 +68,7 @@ operator(
         settings=Chunk,
         parts=dict.fromkeys(("torch.chunk", ".chunk"), _part),
         shape=_shape,
+        lower=_lower,
         dtype=lambda dtypes: dtypes[0],
     )
 )

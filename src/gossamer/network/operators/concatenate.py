@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators.base import Axis, Inputs, Operator, Settings, Shape, Tensors, operator
 from gossamer.network.operators.together import promoted
 
@@ -41,6 +42,13 @@ def _arrays(xs: Inputs, settings: Along, _held: Tensors) -> Any:
     return np.concatenate([x.astype(dtype, copy=False) for x in xs], axis=settings.dim)
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Along, _held: Tensors) -> Image:
+    """Of channels."""
+    if s.dim not in (1, -3):
+        raise NotLowered(f"images side by side along dimension {s.dim}")
+    return lowering.join(xs)
+
+
 operator(
     Operator(
         "concatenate",
@@ -50,6 +58,7 @@ operator(
         calls=dict.fromkeys(("torch.cat", "torch.concat", "torch.concatenate"), _call),
         shape=_shape,
         dtype=promoted,
+        lower=_lower,
         arity=None,
     )
 )

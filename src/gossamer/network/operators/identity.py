@@ -37,6 +37,7 @@ operator(
             ".clone": Settings,
         },
         dtype=lambda dtypes: dtypes[0],
+        lower=lambda _lowering, xs, _s, _t: xs[0],
         elementwise=True,
     )
 )

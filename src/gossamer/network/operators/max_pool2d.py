@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.network.lowering import Image, Lowering
 from gossamer.network.operators.base import Inputs, Operator, Read, Shape, Tensors, Unsupported, operator
-from gossamer.network.operators.spatial import Pair, Pool, pair, pooled, slid
+from gossamer.network.operators.spatial import Pair, Pool, pair, pooled, slid, sliding
 
 
 class MaxPool(Pool):
@@ -32,6 +33,11 @@ def _arrays(xs: Inputs, s: MaxPool, _held: Tensors) -> Any:
 
 def _shape(shapes: tuple[Shape, ...], settings: MaxPool) -> Shape:
     return pooled(shapes, settings, settings.dilation)
+
+
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: MaxPool, _held: Tensors) -> Image:
+    high, wide = sliding(xs[0], s, s.dilation)
+    return lowering.window(xs[0], "max pool", high, wide, s.dilation)
 
 
 def _call(
@@ -68,5 +74,6 @@ operator(
         calls={"torch.nn.functional.max_pool2d": _call, "torch.max_pool2d": _call},
         shape=_shape,
         channels=lambda _settings: "kept",
+        lower=_lower,
     )
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from gossamer.network.lowering import Image, Lowering, NotLowered, even_windows
 from gossamer.network.operators.base import (
     Axis,
     Inputs,
@@ -57,6 +58,13 @@ def _arrays(xs: Inputs, s: Over, _held: Tensors) -> Any:
     return x.sum(axis=s.dims, keepdims=s.keepdim) / x.dtype.type(count)
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Over, _held: Tensors) -> Image:
+    """Of whole planes."""
+    if sorted(dim % 4 for dim in s.dims) != [2, 3]:
+        raise NotLowered(f"a mean over {list(s.dims)}")
+    return lowering.window(xs[0], "mean pool", even_windows(xs[0].height, 1), even_windows(xs[0].width, 1))
+
+
 operator(
     Operator(
         "mean",
@@ -67,5 +75,6 @@ operator(
         calls=dict.fromkeys(("torch.mean", ".mean"), _call),
         shape=_shape,
         channels=lambda s: "kept" if set(s.dims) in ({2, 3}, {-2, -1}) else "",
+        lower=_lower,
     )
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators.base import (
     Border,
     Inputs,
@@ -48,6 +49,15 @@ def _shape(shapes: tuple[Shape, ...], settings: Around) -> Shape:
     return tuple(size + before + behind for size, (before, behind) in zip(shape, sides, strict=True))
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Around, _held: Tensors) -> Image:
+    """With rows and columns of zeros."""
+    batch, channels, *sides = _sides(4, s)
+    if s.value or any((*batch, *channels)):
+        raise NotLowered("a border of channels, or of another number than zero")
+    around = zip(xs[0].size[1:], sides, strict=True)
+    return lowering.move(xs[0], *(np.pad(np.arange(size), side, constant_values=-1) for size, side in around))
+
+
 def _call(pad: Any, mode: str = "constant", value: float | None = None) -> Around:
     if mode != "constant":
         raise Unsupported(f"mode {mode!r}")
@@ -71,5 +81,6 @@ operator(
         modules=dict.fromkeys(("torch.nn.ZeroPad2d", "torch.nn.ConstantPad2d"), _module),
         calls={"torch.nn.functional.pad": _call},
         shape=_shape,
+        lower=_lower,
     )
 )

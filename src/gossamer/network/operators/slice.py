@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators.base import (
     LARGEST_SIZE,
     Inputs,
@@ -77,6 +78,18 @@ def _taken(_torch: Any, xs: Inputs, s: Spans, _held: Tensors) -> Any:
     return xs[0][places(s)]
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Spans, _held: Tensors) -> Image:
+    """Neighbouring channels."""
+    sizes = (1, *xs[0].size)
+    kept = [range(size)[part] for size, part in zip(sizes, places(s), strict=False)]
+    if any(len(part) < size for dim, (part, size) in enumerate(zip(kept, sizes, strict=False)) if dim != 1):
+        raise NotLowered("parts of images")
+    channels = kept[1] if len(kept) > 1 else range(xs[0].channels)
+    if channels.step != 1 or not len(channels):
+        raise NotLowered("channels that are no neighbours")
+    return lowering.part(xs[0], channels[0], channels[-1] + 1)
+
+
 operator(
     Operator(
         "slice",
@@ -86,6 +99,7 @@ operator(
         calls={"operator.getitem": _index},
         parts=dict.fromkeys(("torch.split", ".split"), _split),
         shape=_shape,
+        lower=_lower,
         dtype=lambda dtypes: dtypes[0],
     )
 )

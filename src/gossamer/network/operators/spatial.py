@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.layouts.arrays import Array
+from gossamer.network.lowering import Image, windows
 from gossamer.network.operators.base import Border, Settings, Shape, Step
 
 Pair = tuple[Step, Step]
@@ -63,6 +65,16 @@ def _windows(size: int, kernel: int, step: int, border: int, dilation: int, *, c
     if count < 1:
         raise ValueError(f"a window of {reach} in {size + 2 * border}")
     return count
+
+
+def sliding(
+    x: Image, s: Pool, dilation: tuple[int, int] = (1, 1), *, counted: bool = False
+) -> tuple[Array, Array]:
+    """The windows of a pool along rows and columns; see ``lowering.windows``."""
+    counts = pooled(((1, *x.size),), s, dilation)[2:]
+    sides = zip(x.size[1:], s.kernel, s.stride, s.padding, counts, dilation, strict=True)
+    high, wide = (windows(*side, dilation=apart, counted=counted) for *side, apart in sides)
+    return high, wide
 
 
 def slid(x: Any, s: Pool, rest: Any, take: Any, dilation: tuple[int, int] = (1, 1)) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.network.lowering import Image, Lowering
 from gossamer.network.operators.base import (
     Inputs,
     Operator,
@@ -62,6 +63,15 @@ def _tensors(torch: Any, xs: Inputs, s: Larger, _held: Tensors) -> Any:
     return torch.nn.functional.interpolate(xs[0], s.size, scale, mode="nearest")
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Larger, _held: Tensors) -> Image:
+    (x,) = xs
+    if s.scale is not None:
+        return lowering.move(
+            x, *(np.arange(size).repeat(by) for size, by in zip(x.size[1:], s.scale, strict=True))
+        )
+    return lowering.move(x, *(_nearest(size, to) for size, to in zip(x.size[1:], s.size or (), strict=True)))
+
+
 def _call(
     size: Any = None,
     scale_factor: Any = None,
@@ -94,5 +104,6 @@ operator(
         calls={"torch.nn.functional.interpolate": _call},
         shape=_shape,
         channels=lambda _settings: "kept",
+        lower=_lower,
     )
 )

@@ -1,0 +1,161 @@
+"""A stretch of a network in one call into the core, planned for each size of images; on tensors and on arrays alike."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gossamer.errors import KernelUnavailable
+from gossamer.kernels.cpu import library
+from gossamer.kernels.cpu.plan import NativePlan
+from gossamer.layouts.arrays import name_of
+from gossamer.measure import require_memory
+from gossamer.network.graph import Call, Layer
+from gossamer.network.lowered import Lowered, lowered
+from gossamer.network.lowering import Image, Lowering, NotLowered
+from gossamer.network.operators import operators
+
+if TYPE_CHECKING:
+    from gossamer.network.chain_step import Step
+    from gossamer.network.stretches import Stretch
+
+LARGEST_NUMBER_OF_SIZES: Final = 8  # of images that plans are kept for
+
+Sizes = tuple[tuple[int, ...], ...]
+
+
+class Known(NamedTuple):
+    """A plan, and the shape of an image in each output."""
+
+    plan: NativePlan
+    shapes: tuple[tuple[int, ...], ...]
+
+
+class PlanStep:
+    """Nodes as one call; where the core cannot run them, one after the other. Threads may share one.
+
+    Args:
+        stretch: Stretch.
+        batch_class: int - which of the choices of its layers.
+        singles: a step for each node, in order.
+        empty: (value like it, shape) -> a new value of float32 with nothing in it yet.
+
+    Cost: a plan for each size of images, once; the last eight are kept.
+    """
+
+    def __init__(
+        self, stretch: Stretch, batch_class: int, singles: list[Step], empty: Callable[[Any, Any], Any]
+    ) -> None:
+        self.stretch, self.batch_class, self.singles, self.empty = stretch, batch_class, singles, empty
+        self._plans: OrderedDict[Sizes, Known | None] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def __call__(self, *given: Any) -> Any:
+        """The values that the stretch gives, of those that it reads; several as a tuple."""
+        known = self.planned(given) if _images(given) else None
+        if known is None:
+            return self._one_by_one(given, recorded=False)
+        batch = given[0].shape[0]
+        made = [self.empty(given[0], (batch, *shape)) for shape in known.shapes]
+        known.plan([_contiguous(x) for x in given], made, batch)
+        return made[0] if len(made) == 1 else tuple(made)
+
+    def recorded(self, *given: Any) -> Any:
+        """The same out of operators that tracers see."""
+        return self._one_by_one(given, recorded=True)
+
+    def planned(self, given: tuple[Any, ...]) -> Known | None:
+        """The plan for images of these sizes; None where the core cannot run all nodes.
+
+        Raises:
+            MemoryShortage: it would not fit into memory; nothing is built then.
+        """
+        sizes = tuple([tuple(x.shape[1:]) for x in given])
+        with self._guard:
+            if sizes in self._plans:
+                self._plans.move_to_end(sizes)
+                return self._plans[sizes]
+            known = self._plans[sizes] = self._made(sizes)
+            if len(self._plans) > LARGEST_NUMBER_OF_SIZES:
+                self._plans.popitem(last=False)
+            return known
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the plans that are kept, without the weights."""
+        with self._guard:
+            return sum(known.plan.memory for known in self._plans.values() if known is not None)
+
+    def _made(self, sizes: Sizes) -> Known | None:
+        try:
+            steps, outputs = self.lowered(sizes)
+            require_memory(f"plan of {len(self.stretch.nodes)} nodes", 4 * steps.arena)
+            plan = NativePlan(steps.steps, steps.arena, steps.sizes, steps.inputs)
+        except (NotLowered, KernelUnavailable):
+            return None
+        return Known(plan, outputs)
+
+    def lowered(self, sizes: Sizes) -> tuple[Lowered, Sizes]:
+        """The steps for images of these sizes, and the shapes of what they give; raises NotLowered."""
+        lowering = Lowering()
+        named = zip(self.stretch.reads, sizes, strict=True)
+        images = {name: lowering.input(name, (size[0], size[1], size[2])) for name, size in named}
+        shapes: dict[str, tuple[int, ...]] = {}
+        for node in self.stretch.nodes:
+            lowering.name = node.name
+            if any(name not in images for name in node.inputs):
+                raise NotLowered(f"{node.name} reads what is no image")
+            reads = tuple([images[name] for name in node.inputs])
+            if isinstance(node.body, Layer):
+                images[node.name] = self._layer(lowering, node.body, reads)
+                shapes[node.name] = images[node.name].size
+            elif isinstance(node.body, Call):
+                images[node.name] = _call(lowering, node.body, reads)
+                shape = operators[node.body.op].shape(
+                    tuple([(1, *read.size) for read in reads]), node.body.settings
+                )
+                shapes[node.name] = shape[1:]
+        steps = lowered(lowering, [images[name] for name in self.stretch.gives])
+        return steps, tuple([shapes[name] for name in self.stretch.gives])
+
+    def _layer(self, lowering: Lowering, body: Layer, reads: tuple[Image, ...]) -> Image:
+        if body.geometry is None:
+            raise NotLowered("a linear layer")
+        form = body.forms[body.choices[self.batch_class].layout]
+        if form.dtype != "float32":
+            raise NotLowered(f"a layer of {form.dtype}")
+        more = reads[1] if len(reads) > 1 else None
+        return lowering.convolution(
+            reads[0], form, body.geometry, body.bias, more, body.activation, body.slope
+        )
+
+    def _one_by_one(self, given: tuple[Any, ...], *, recorded: bool) -> Any:
+        values = dict(zip(self.stretch.reads, given, strict=True))
+        for node, step in zip(self.stretch.nodes, self.singles, strict=True):
+            run = getattr(step, "recorded", step) if recorded else step
+            values[node.name] = run(*[values[name] for name in node.inputs])
+        made = tuple([values[name] for name in self.stretch.gives])
+        return made[0] if len(made) == 1 else made
+
+
+def _call(lowering: Lowering, body: Call, reads: tuple[Image, ...]) -> Image:
+    lower = operators[body.op].lower
+    if lower is None:
+        raise NotLowered(body.op)
+    made: Image = lower(lowering, reads, body.settings, body.tensors)
+    return made
+
+
+def _images(given: tuple[Any, ...]) -> bool:
+    """Whether these are images of one batch, of a type that plans take."""
+    return library.find() is not None and all(
+        x.ndim == 4 and name_of(x) == "float32" and x.shape[0] == given[0].shape[0] for x in given
+    )
+
+
+def _contiguous(x: Any) -> Any:
+    if hasattr(x, "contiguous"):
+        return x.contiguous()
+    return x if x.flags.c_contiguous and x.flags.aligned else x.copy(order="C")
