@@ -99,26 +99,27 @@ class PlanStep:
 
     def lowered(self, sizes: Sizes) -> tuple[Lowered, Sizes]:
         """The steps for images of these sizes, and the shapes of what they give; raises NotLowered."""
+        lowering, images, shapes = self.works(sizes)
+        steps = lowered(lowering, [images[name] for name in self.stretch.gives])
+        return steps, tuple([shapes[name] for name in self.stretch.gives])
+
+    def works(self, sizes: Sizes) -> tuple[Lowering, dict[str, Image], dict[str, tuple[int, ...]]]:
+        """What is to be done, and image and shape of every value; raises NotLowered."""
         lowering = Lowering()
         named = zip(self.stretch.reads, sizes, strict=True)
         images = {name: lowering.input(name, (size[0], size[1], size[2])) for name, size in named}
         shapes: dict[str, tuple[int, ...]] = {}
         for node in self.stretch.nodes:
             lowering.name = node.name
-            if any(name not in images for name in node.inputs):
-                raise NotLowered(f"{node.name} reads what is no image")
             reads = tuple([images[name] for name in node.inputs])
             if isinstance(node.body, Layer):
-                images[node.name] = self._layer(lowering, node.body, reads)
-                shapes[node.name] = images[node.name].size
+                images[node.name] = made = self._layer(lowering, node.body, reads)
+                shapes[node.name] = made.size
             elif isinstance(node.body, Call):
-                images[node.name] = _call(lowering, node.body, reads)
-                shape = operators[node.body.op].shape(
-                    tuple([(1, *read.size) for read in reads]), node.body.settings
-                )
-                shapes[node.name] = shape[1:]
-        steps = lowered(lowering, [images[name] for name in self.stretch.gives])
-        return steps, tuple([shapes[name] for name in self.stretch.gives])
+                entry, body = operators[node.body.op], node.body
+                images[node.name] = entry.lowered(lowering, reads, body.settings, body.tensors)
+                shapes[node.name] = entry.shape(tuple([(1, *read.size) for read in reads]), body.settings)[1:]
+        return lowering, images, shapes
 
     def _layer(self, lowering: Lowering, body: Layer, reads: tuple[Image, ...]) -> Image:
         if body.geometry is None:
@@ -138,14 +139,6 @@ class PlanStep:
             values[node.name] = run(*[values[name] for name in node.inputs])
         made = tuple([values[name] for name in self.stretch.gives])
         return made[0] if len(made) == 1 else made
-
-
-def _call(lowering: Lowering, body: Call, reads: tuple[Image, ...]) -> Image:
-    lower = operators[body.op].lower
-    if lower is None:
-        raise NotLowered(body.op)
-    made: Image = lower(lowering, reads, body.settings, body.tensors)
-    return made
 
 
 def _images(given: tuple[Any, ...]) -> bool:

@@ -74,7 +74,7 @@ def lowerable(node: Node, images: set[str], batch_class: int) -> bool:
     if isinstance(body, Layer):
         choice = body.choices[batch_class]
         return body.geometry is not None and choice.engine == "core" and choice.layout in LAYOUTS
-    return isinstance(body, Call) and operators[body.op].lower is not None and node.inputs[0] in images
+    return isinstance(body, Call) and operators[body.op].lowers and node.inputs[0] in images
 
 
 def _images(graph: Graph) -> set[str]:
@@ -99,7 +99,7 @@ def _gives_images(body: Call, count: int) -> bool:
     try:
         return len(operators[body.op].shape(((1, 64, 64, 64),) * count, body.settings)) == 4
     except ValueError:  # it wants others
-        return operators[body.op].lower is not None
+        return operators[body.op].lowers
 
 
 def _stretch(graph: Graph, members: list[Node]) -> Stretch:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gossamer.errors import FormatError, KernelUnavailable
 from gossamer.kernels.cpu import numbers
 from gossamer.layouts.arrays import name_of
+from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.registry import Registry
 
 LARGEST_SIZE = 1 << 24  # features of a layer, channels of a convolution
@@ -120,7 +121,7 @@ class Operator:
     shape: Callable[[tuple[Shape, ...], Any], Shape] = alike
     dtype: Callable[[tuple[str, ...]], str] = floating
     parts: Mapping[str, Callable[..., Settings]] = field(default_factory=dict)
-    lower: Callable[[Any, tuple[Any, ...], Any, Tensors], Any] | None = None
+    lower: Callable[[Lowering, tuple[Image, ...], Any, Tensors], Image] | None = None
     arity: int | None = 1
     elementwise: bool = False
     channels: Callable[[Any], str] = lambda _settings: ""
@@ -169,6 +170,19 @@ class Operator:
     def in_core(self) -> bool:
         """Whether the core computes it."""
         return bool(self.activations) or self.core is not None
+
+    @property
+    def lowers(self) -> bool:
+        """Whether the core may have steps for it over planes of images."""
+        return self.lower is not None
+
+    def lowered(
+        self, lowering: Lowering, images: tuple[Image, ...], settings: Any, tensors: Tensors
+    ) -> Image:
+        """Its steps over planes; raises NotLowered where the core has none."""
+        if self.lower is None:
+            raise NotLowered(self.name)
+        return self.lower(lowering, images, settings, tensors)
 
     def same_bits(self, dtype: str) -> bool:
         """Whether arrays of a type give what a Frozen gives of tensors of it, to the bit."""
