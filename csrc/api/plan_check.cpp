@@ -5,11 +5,7 @@
 namespace {
 
 constexpr int64_t kMost = int64_t{1} << 40;  // floats; sizes below it are added without care
-constexpr int64_t kSlack = 16;               // floats of a vector, which kernels may read past a row of the arena
-
-struct Reach {  // of positions: the first and the last element
-  int64_t first, last;
-};
+constexpr int64_t kSlack = 16;               // floats of a vector, which kernels may read past the last position
 
 bool within(int64_t value, int64_t least, int64_t most) { return least <= value && value <= most; }
 
@@ -80,53 +76,32 @@ gs_status check_map(const gs_step& s) {
   return !s.scale == !s.shift ? GS_OK : GS_NULL;
 }
 
-// The elements that lie between the least and the largest column, over all groups of rows.
-gs_status columns_reach(const gs_step& s, Reach* reach) {
-  const gs_places& p = s.places;
-  if (!p.columns && p.n_columns) return GS_NULL;
-  *reach = {0, 0};
-  for (int64_t i = 0; i < p.n_columns; ++i) {
-    if (p.columns[i] < reach->first) reach->first = p.columns[i];
-    if (p.columns[i] > reach->last) reach->last = p.columns[i];
-  }
-  return extend(reach->last, s.w.n_out / p.rows_of_group, p.group_step) ? GS_OK : GS_SIZE;
-}
-
-// What a span of a convolution touches: in its input with whole vectors, in planes like its output.
-gs_status check_span(const gs_step& s, const gs_span& span, int64_t x_size, const Reach& reach) {
-  if (!within(span.in, -kMost, kMost) || !within(span.length, 1, kMost)) return GS_SIZE;
-  int64_t end = s.x.at + span.in + reach.last;
-  if (s.x.at + span.in + reach.first < 0 || !extend(end, span.length + kSlack, s.places.step)) return GS_SIZE;
-  return end < x_size ? GS_OK : GS_SIZE;
-}
-
+// What a span of a convolution writes in its planes, or reads of others that lie like them.
 gs_status check_written(const gs_places& p, const gs_span& span, const gs_planes& planes, int64_t size) {
-  if (!within(span.out, 0, kMost)) return GS_SIZE;
+  if (!within(span.out, 0, kMost) || !within(span.length, 0, kMost)) return GS_SIZE;
   int64_t last = planes.at + span.out + (p.split ? (span.length - 1) / 2 : span.length - 1);
   if (p.split && span.length > 1 && !extend(last, 2, p.split)) return GS_SIZE;
   return extend(last, planes.channels, planes.plane) && last < size ? GS_OK : GS_SIZE;
 }
 
+// gs_conv_prepare checks that what is read lies between in_begin and in_end.
 gs_status check_conv(const gs_plan& plan, const gs_step& s) {
   const gs_places& p = s.places;
-  int64_t used;
-  Reach reach;
-  gs_status status = gs_check_matrix(s.w, true, &used);
-  if (status == GS_OK) status = gs_check_index(&s.w);
-  if (status == GS_OK) status = s.w.dtype == GS_F32 ? GS_OK : GS_DTYPE;
-  if (status != GS_OK) return status;
-  if (s.w.n_out != s.out.channels || p.n_columns != s.w.n_in || p.rows_of_group < 1 || s.w.n_out % p.rows_of_group) return GS_SIZE;
-  if (!known(s.activation) || s.x.memory || !within(p.group_step, 0, kMost) || p.n_spans < 0) return GS_SIZE;
-  if (!within(p.step, 1, 1024) || !within(p.split, 0, kMost)) return GS_SIZE;
+  if (s.w.n_out != s.out.channels || s.w.dtype != GS_F32 || !known(s.activation) || s.x.memory) return GS_SIZE;
   if (s.more.channels && (!alike(s.more, s.out) || s.more.pitch != s.out.pitch)) return GS_SIZE;
-  if (!p.spans && p.n_spans) return GS_NULL;
-  if ((status = columns_reach(s, &reach)) != GS_OK) return status;
+  if (!within(p.in_begin, -s.x.at, 0) || !within(p.in_end, 0, memory_size(plan, s.x) - s.x.at - kSlack)) return GS_SIZE;
+  if (!within(p.split, 0, kMost) || p.n_spans < 0) return GS_SIZE;
+  if (!s.room || (!p.spans && p.n_spans)) return GS_NULL;
+  gs_status status = GS_OK;
   for (int64_t i = 0; i < p.n_spans && status == GS_OK; ++i) {
-    status = check_span(s, p.spans[i], memory_size(plan, s.x), reach);
-    if (status == GS_OK) status = check_written(p, p.spans[i], s.out, memory_size(plan, s.out));
+    status = check_written(p, p.spans[i], s.out, memory_size(plan, s.out));
     if (status == GS_OK && s.more.channels) status = check_written(p, p.spans[i], s.more, memory_size(plan, s.more));
   }
-  return status;
+  if (status != GS_OK) return status;
+  gs_call call = {};
+  call.w = s.w;
+  call.isa = plan.isa;
+  return gs_conv_prepare(&call, &p, s.room);
 }
 
 gs_status check_step(const gs_plan& plan, const gs_step& s) {
@@ -146,7 +121,7 @@ gs_status check_step(const gs_plan& plan, const gs_step& s) {
 
 }  // namespace
 
-extern "C" gs_status gs_plan_check(const gs_plan* plan) {
+extern "C" gs_status gs_plan_prepare(const gs_plan* plan) {
   if (!plan || (!plan->steps && plan->n_steps) || (!plan->sizes && plan->n_external)) return GS_NULL;
   if (plan->n_steps < 0 || !within(plan->n_external, 0, 1024) || !within(plan->arena, 0, kMost)) return GS_SIZE;
   for (int64_t k = 0; k < plan->n_external; ++k)

@@ -4,13 +4,12 @@
  *    and outputs of the network.
  *  - An arena is filled with zeros once, before its first use. Steps write what they produce and nothing else, so what is
  *    between the rows of planes and around them stays zero. Planes of different pitch must not share memory.
- *  - gs_plan_check reads every step once; gs_plan_run trusts a plan that was checked.
+ *  - gs_plan_prepare reads every step once; gs_plan_run trusts a plan that was prepared.
  */
 #ifndef GOSSAMER_PLAN_H
 #define GOSSAMER_PLAN_H
 
 #include "gossamer.h"
-#include "gossamer_conv_standin.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -49,7 +48,8 @@ typedef struct gs_step {
   int64_t activation;         /* conv, map: gs_activation */
   double slope;
   gs_matrix w;                /* conv */
-  gs_places places;           /* conv: `in` and `out` of runs count from x.at and out.at */
+  gs_places places;           /* conv: positions count from x.at and out.at */
+  void* room;                 /* conv: the bytes of gs_conv_room, 64-byte aligned; gs_plan_prepare fills it */
 } gs_step;
 
 typedef struct gs_plan {
@@ -71,10 +71,11 @@ typedef struct gs_plan_call {
   gs_parallel_for parallel; /* or null */
 } gs_plan_call;
 
-/* Refuses a plan of which a step would read or write outside of the memory that it names: GS_SIZE, GS_NULL, GS_INDEX, ... */
-GS_API gs_status gs_plan_check(const gs_plan* plan);
+/* Refuses a plan of which a step would read or write outside of the memory that it names: GS_SIZE, GS_NULL, GS_INDEX, ...;
+ * and makes its convolutions ready. */
+GS_API gs_status gs_plan_prepare(const gs_plan* plan);
 
-/* Runs steps of a checked plan. */
+/* Runs steps of a prepared plan. */
 GS_API gs_status gs_plan_run(const gs_plan* plan, const gs_plan_call* call);
 
 #ifdef __cplusplus

@@ -143,12 +143,9 @@ def _floats(array: Any) -> Any:
 
 
 def _end(step: Step) -> int:
-    """Elements of the arena that a convolution may touch: it reads whole vectors, and past the last row."""
+    """Elements of the arena that a convolution may touch: it reads whole vectors, and adds past the last row."""
     if step.places is None or step.form is None:
         return 0
-    reach = int(step.places.columns.max(initial=0)) + (step.groups - 1) * step.places.group_step
-    spans = step.places.spans
-    read = step.x.at + reach + int((spans[:, 0] + spans[:, 2] * step.places.step).max(initial=0))
-    more = 0 if step.more is None else step.more.at + (step.more.channels - 1) * step.more.plane
-    wrote = int((spans[:, 1] + spans[:, 2]).max(initial=0))
-    return max(read + VECTOR * step.places.step, more + wrote) + VECTOR
+    wrote = int((step.places.spans[:, 1] + step.places.spans[:, 2]).max(initial=0))
+    more = 0 if step.more is None else step.more.at + (step.more.channels - 1) * step.more.plane + wrote
+    return max(step.x.at + step.places.reads[1], more) + VECTOR

@@ -119,7 +119,9 @@ def _copy(image: Image, _phases: Pair, number: int, name: str) -> Work:
 
 def _every(image: Image, stride: Pair, number: int, name: str) -> Work:
     """Every second row and column, or whatever the stride is."""
-    rows, cols = (np.arange(0, size, step) for size, step in zip(image.size[1:], stride, strict=True))
+    rows, cols = (
+        np.arange(0, size, step).astype(np.int32) for size, step in zip(image.size[1:], stride, strict=True)
+    )
     return Work(
         "move", name, (image,), Image(number, image.channels, len(rows), len(cols)), rows=rows, cols=cols
     )

@@ -55,7 +55,9 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.gs_chain_workspace.restype = status
     lib.gs_chain_forward.argtypes = [ctypes.c_char_p, pointer, pointer, pointer]
     lib.gs_chain_forward.restype = status
-    lib.gs_plan_check.argtypes, lib.gs_plan_check.restype = [ctypes.c_char_p], status
+    lib.gs_conv_room.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_size_t)]
+    lib.gs_conv_room.restype = status
+    lib.gs_plan_prepare.argtypes, lib.gs_plan_prepare.restype = [ctypes.c_char_p], status
     lib.gs_plan_run.argtypes, lib.gs_plan_run.restype = [ctypes.c_char_p, ctypes.c_char_p], status
     for name in ("gs_leaky_dropout", "gs_leaky_dropout_backward", "gs_activate", "gs_softmax"):
         function = getattr(lib, name)

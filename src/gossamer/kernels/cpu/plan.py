@@ -48,13 +48,16 @@ class NativePlan:
         core = library.core()
         self.steps, self.arena, self.inputs = tuple(steps), arena, inputs
         self._held = [step.held() for step in steps]
-        structs = b"".join([step.packed() for step in steps])
+        number = -1 if isa is None else library.ISAS[isa]
+        self._rooms = [_room(step, number) for step in steps]
+        at_rooms = [0 if room is None else int(room.ctypes.data) for room in self._rooms]
+        structs = b"".join([step.packed(at) for step, at in zip(steps, at_rooms, strict=True)])
         self._structs = ctypes.create_string_buffer(structs, max(len(structs), 1))
         self._sizes = (ctypes.c_int64 * len(sizes))(*sizes)
         at = ctypes.addressof(self._structs), len(steps), arena, ctypes.addressof(self._sizes), len(sizes)
-        self._plan = PLAN.pack(*at, -1 if isa is None else library.ISAS[isa])
+        self._plan = PLAN.pack(*at, number)
         self._run, self._guard, self._free = core.gs_plan_run, threading.Lock(), list[Array]()
-        status = core.gs_plan_check(self._plan)
+        status = core.gs_plan_prepare(self._plan)
         if status:
             raise ShapeError(
                 "plan", expected="steps that stay in their memory", got=library.status_text(status)
@@ -62,8 +65,9 @@ class NativePlan:
 
     @property
     def memory(self) -> int:
-        """Bytes of the arenas that are kept, and of one at least."""
-        return 4 * self.arena * max(len(self._free), 1)
+        """Bytes of what was made of the weights, and of the arenas that are kept, of one at least."""
+        rooms = sum(room.nbytes for room in self._rooms if room is not None)
+        return rooms + 4 * self.arena * max(len(self._free), 1)
 
     def __call__(
         self, inputs: Sequence[Any], outputs: Sequence[Any], batch: int, *, steps: range | None = None
@@ -106,3 +110,17 @@ class NativePlan:
 
 def _addresses(operands: Sequence[Any]) -> Any:
     return (ctypes.c_void_p * max(len(operands), 1))(*[pack.address(each) for each in operands])
+
+
+def _room(step: Step, isa: int) -> Array | None:
+    """Memory for what a convolution makes of its weight."""
+    product = step.product(isa)
+    if product is None:
+        return None
+    size = ctypes.c_size_t()
+    status = library.core().gs_conv_room(*product, ctypes.byref(size))
+    if status:
+        raise ShapeError(
+            f"plan {step.name}", expected="a convolution that fits", got=library.status_text(status)
+        )
+    return unset((size.value,), np.uint8)

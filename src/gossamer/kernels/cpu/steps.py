@@ -15,7 +15,8 @@ from gossamer.layouts.planes import Places
 
 KINDS: Final = {"move": 0, "conv": 1, "max pool": 2, "mean pool": 3, "map": 4}
 WINDOW: Final = np.dtype([("begin", np.int32), ("end", np.int32), ("divisor", np.float32)])
-STEP: Final = struct.Struct("q 30q 2q 2q 2q 2q q q d 17q 9q")  # gs_step
+STEP: Final = struct.Struct("q 30q 2q 2q 2q 2q q q d 17q 13q q")  # gs_step
+PLACES: Final = struct.Struct("13q")  # gs_places
 PLAN: Final = struct.Struct("6q")  # gs_plan
 CALL: Final = struct.Struct("7q")  # gs_plan_call
 
@@ -85,13 +86,20 @@ class Step:
             arrays += [self.places.columns, self.places.spans, self.places.inside]
         return [array for array in arrays if array is not None]
 
-    def packed(self) -> bytes:
-        """The struct."""
+    def packed(self, room: int) -> bytes:
+        """The struct; ``room``: where the memory of a convolution begins."""
         return STEP.pack(
             KINDS[self.kind], *self.x, *(self.more or NOWHERE), *self.out, _at(self.rows), _at(self.cols),
             _at(self.windows_h), _at(self.windows_w), *self.dilation, _at(self.scale), _at(self.shift), _at(self.bias),
-            pack.ACTIVATIONS[self.activation], self.slope, *self._matrix(), *self._places(),
+            pack.ACTIVATIONS[self.activation], self.slope, *self._matrix(), *self._places(), room,
         )  # fmt: skip
+
+    def product(self, isa: int) -> tuple[bytes, bytes] | None:
+        """``gs_call`` and ``gs_places`` of a convolution, as ``gs_conv_room`` reads them; None: it is none."""
+        if self.form is None:
+            return None
+        call = pack.CALL.pack(*self._matrix(), isa, 1, *(0,) * 8, 0.0, *(0,) * 6)
+        return call, PLACES.pack(*self._places())
 
     def _matrix(self) -> tuple[int, ...]:
         form = self.form
@@ -102,18 +110,13 @@ class Step:
     def _places(self) -> tuple[int, ...]:
         form, places = self.form, self.places
         if form is None or places is None:
-            return (0,) * 9
-        rows = form.shape[0] // self.groups
+            return (0,) * 13
         found = places.columns, places.spans, places.inside
         return (
-            form.shape[1],
-            rows,
-            places.group_step,
-            len(places.spans),
-            places.step,
+            form.shape[1], form.shape[0] // self.groups, places.group_step, len(places.spans), places.step,
             places.split,
-            *map(_at, found),
-        )
+            *places.reads, places.writes, 0 if places.inside is None else places.inside.size, *map(_at, found),
+        )  # fmt: skip
 
 
 def _at(array: Array | None) -> int:
