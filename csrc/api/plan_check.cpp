@@ -16,19 +16,19 @@ bool extend(int64_t& last, int64_t count, int64_t step) {
 }
 
 // Floats of the memory that planes lie in; none where there is no such memory.
-int64_t memory_size(const gs_plan& plan, const gs_planes& p) {
+int64_t memory_size(const gs_plan& plan, const gs_view& p) {
   if (!within(p.memory, 0, plan.n_external)) return 0;
   return p.memory ? plan.sizes[p.memory - 1] : plan.arena;
 }
 
-gs_status check_sizes(const gs_planes& p) {
+gs_status check_sizes(const gs_view& p) {
   if (!within(p.channels, 1, INT32_MAX) || !within(p.height, 1, INT32_MAX) || !within(p.width, 1, INT32_MAX)) return GS_SIZE;
   if (!within(p.phases_h, 1, 1024) || !within(p.phases_w, 1, 1024)) return GS_SIZE;
   if (!within(p.at, 0, kMost) || !within(p.plane, 0, kMost) || !within(p.pitch, 0, kMost) || !within(p.phase, 0, kMost)) return GS_SIZE;
   return GS_OK;
 }
 
-gs_status check_planes(const gs_plan& plan, const gs_planes& p) {
+gs_status check_planes(const gs_plan& plan, const gs_view& p) {
   int64_t last = p.at;
   const gs_status status = check_sizes(p);
   if (status != GS_OK) return status;
@@ -65,7 +65,7 @@ gs_status check_pool(const gs_step& s) {
   return status == GS_OK ? check_windows(s.windows_w, s.out.width, s.x.width, s.dilation_w) : status;
 }
 
-bool alike(const gs_planes& a, const gs_planes& b) {
+bool alike(const gs_view& a, const gs_view& b) {
   return a.channels == b.channels && a.height == b.height && a.width == b.width && a.phases_h == b.phases_h && a.phases_w == b.phases_w;
 }
 
@@ -77,7 +77,7 @@ gs_status check_map(const gs_step& s) {
 }
 
 // What a span of a convolution writes in its planes, or reads of others that lie like them.
-gs_status check_written(const gs_places& p, const gs_span& span, const gs_planes& planes, int64_t size) {
+gs_status check_written(const gs_places& p, const gs_span& span, const gs_view& planes, int64_t size) {
   if (!within(span.out, 0, kMost) || !within(span.length, 0, kMost)) return GS_SIZE;
   int64_t last = planes.at + span.out + (p.split ? (span.length - 1) / 2 : span.length - 1);
   if (p.split && span.length > 1 && !extend(last, 2, p.split)) return GS_SIZE;

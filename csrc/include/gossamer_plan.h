@@ -17,11 +17,11 @@ extern "C" {
 
 /* [channels, height, width] of one image. Number (c, y, x) lies at
  * at + (y % phases_h * phases_w + x % phases_w) * phase + c * plane + y / phases_h * pitch + x / phases_w. */
-typedef struct gs_planes {
+typedef struct gs_view {
   int64_t memory; /* 0: the arena; k + 1: external memory k */
   int64_t at, plane, pitch, phase;
   int64_t channels, height, width, phases_h, phases_w;
-} gs_planes;
+} gs_view;
 
 typedef enum gs_step_kind {
   GS_STEP_MOVE = 0,     /* out(c, y, x) = x(c, rows[y], cols[x]), 0 where one of them is negative */
@@ -39,7 +39,7 @@ typedef struct gs_window {
 
 typedef struct gs_step {
   int64_t kind;               /* gs_step_kind */
-  gs_planes x, more, out;     /* `more` with 0 channels: none */
+  gs_view x, more, out;     /* `more` with 0 channels: none */
   const int32_t *rows, *cols; /* move: [out.height], [out.width]; null: each its own number */
   const gs_window *windows_h, *windows_w; /* pools: [out.height], [out.width] */
   int64_t dilation_h, dilation_w;         /* pools: >= 1 */

@@ -24,7 +24,7 @@ typedef gs_status gs_normalising(const gs_lines* call);
 typedef gs_status gs_conv_preparing(const gs_matrix* w, const gs_places* places, void* room, int64_t* bytes);  // null room: bytes alone
 typedef gs_status gs_convolving(const gs_call* call, const gs_places* places, const void* room);
 typedef gs_status gs_conv_training(const gs_images* call);
-typedef gs_status gs_stepping(const gs_step* step, float* const* memory, gs_parallel_for parallel);  // memory: as gs_planes names it
+typedef gs_status gs_stepping(const gs_step* step, float* const* memory, gs_parallel_for parallel);  // memory: as gs_view names it
 
 struct gs_kernels {
   gs_product* products[kOperations][kLayouts][kValueTypes];  // null where there is none

@@ -13,7 +13,7 @@ namespace GS_SET {
 GS_INLINE int64_t in_phase(int64_t size, int64_t phase, int64_t phases) { return ceil_div(size - phase, phases); }
 
 // Where row y of a channel begins, in its phase of columns.
-GS_INLINE int64_t row_at(const gs_planes& p, int64_t channel, int64_t y, int64_t phase_w) {
+GS_INLINE int64_t row_at(const gs_view& p, int64_t channel, int64_t y, int64_t phase_w) {
   return p.at + (y % p.phases_h * p.phases_w + phase_w) * p.phase + channel * p.plane + y / p.phases_h * p.pitch;
 }
 
@@ -34,7 +34,7 @@ GS_INLINE void strided_row(const float* x, int64_t step, int64_t n, float* y) {
 }
 
 // Writes a whole row of a channel, given in order, into its phases of columns.
-GS_INLINE void store_phases(const gs_planes& p, float* memory, int64_t channel, int64_t y, const float* row) {
+GS_INLINE void store_phases(const gs_view& p, float* memory, int64_t channel, int64_t y, const float* row) {
   for (int64_t phase = 0; phase < p.phases_w; ++phase)
     strided_row(row + phase, p.phases_w, in_phase(p.width, phase, p.phases_w), memory + row_at(p, channel, y, phase));
 }
