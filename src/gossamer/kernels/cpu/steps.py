@@ -22,7 +22,7 @@ CALL: Final = struct.Struct("7q")  # gs_plan_call
 
 
 class View(NamedTuple):
-    """``gs_planes``: where an image lies. ``memory`` 0 is the arena, k + 1 what a call brings along as number k."""
+    """``gs_view``: where an image lies. ``memory`` 0 is the arena, k + 1 what a call brings along as number k."""
 
     memory: int
     at: int
