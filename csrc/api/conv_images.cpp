@@ -66,7 +66,7 @@ gs_status run(const gs_images* given, bool need_values, const void* gs_images::*
   const gs_status status = check(call, need_values);
   if (status != GS_OK) return status;
   if (call.batch && (!(call.*first) || !(call.*second))) return GS_NULL;
-  if (!call.out) return GS_NULL;
+  if (!call.out && (call.batch || !need_values)) return GS_NULL;
   const gs_kernels* kernels = gs_kernels_for(call.isa);
   return kernels ? (kernels->*kernel)[call.w.dtype](&call) : GS_ISA;
 }

@@ -6,28 +6,34 @@
 namespace {
 
 constexpr int kIsas = 4, kLength = 64;
-char names[kIsas * kOperations * kLayouts * kValueTypes][kLength];
+char names[2 * kIsas * kOperations * kLayouts * kValueTypes][kLength];  // of products and of convolutions
 int32_t count = -1;
 
 const char* const kOperationNames[kOperations] = {"linear", "linear_grad_input", "linear_grad_values"};
+const char* const kConvolutionNames[kOperations] = {"conv", "conv_grad_input", "conv_grad_values"};
 const char* const kLayoutNames[] = {"csr", "fanin", "nm", "nm_lanes", "dense", "block", "csr_bands", "nm_bytes"};
 static_assert(sizeof kLayoutNames / sizeof *kLayoutNames == kLayouts, "one name a layout");
 const char* const kTypeNames[kValueTypes] = {"float32", "float64", "float32-bfloat16", "float32-int8"};
 
 void append(char* out, const char* a) { strncat(out, a, kLength - strlen(out) - 1); }
 
+void name(int32_t n, const char* operation, int layout, int type, int isa) {
+  char* out = names[n];
+  out[0] = 0;
+  append(out, operation), append(out, ":"), append(out, kLayoutNames[layout]), append(out, ":");
+  append(out, kTypeNames[type]), append(out, ":"), append(out, gs_isa_name(isa));
+}
+
 // Fills the table once; the result is the same whoever does it.
 int32_t fill() {
+  constexpr uint32_t trained = gs_layouts_of(GS_OP_GRAD_VALUES);
   int32_t n = 0;
   for (int isa = 0; isa < kIsas; ++isa) {
     const gs_kernels* kernels = gs_kernels_for(isa);
     for (int i = 0; kernels && i < kOperations * kLayouts * kValueTypes; ++i) {
       const int type = i % kValueTypes, layout = i / kValueTypes % kLayouts, operation = i / kValueTypes / kLayouts;
-      if (!kernels->products[operation][layout][type]) continue;
-      char* out = names[n++];
-      out[0] = 0;
-      append(out, kOperationNames[operation]), append(out, ":"), append(out, kLayoutNames[layout]), append(out, ":");
-      append(out, kTypeNames[type]), append(out, ":"), append(out, gs_isa_name(isa));
+      if (kernels->products[operation][layout][type]) name(n++, kOperationNames[operation], layout, type, isa);
+      if ((trained >> layout & 1) && type <= GS_F64) name(n++, kConvolutionNames[operation], layout, type, isa);
     }
   }
   return n;

@@ -44,9 +44,10 @@ template <class T> struct Transposed {
 template <class T> void transpose(const Resolved& r, const T* values, const Frame& in, const Frame& out, Transposed<T>& t) {
   const Strip* strips = room_at<Strip>(*r.by_plane, r.by_plane->at_strips);
   const int32_t *plane = room_at<int32_t>(*r.by_plane, r.by_plane->at_offsets), *tap = room_at<int32_t>(*r.by_tap, r.by_tap->at_offsets);
-  const int64_t rows = r.by_plane->n_strips, all = r.by_plane->n_offsets;
+  const int64_t rows = r.by_plane->n_strips;
   for (int64_t i = 0; i <= in.count; ++i) t.starts[i] = 0;
-  for (int64_t i = 0; i < all; ++i) ++t.starts[plane[i] + 1];
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = strips[row].first; i < strips[row].first + strips[row].count; ++i) ++t.starts[plane[i] + 1];
   for (int64_t i = 0; i < in.count; ++i) t.starts[i + 1] += t.starts[i];
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t j = 0; j < strips[row].count; ++j) {

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from gossamer.errors import DtypeError, ShapeError
+from gossamer.errors import KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import library, pack
+from gossamer.kernels.operands import known
 from gossamer.layouts.arrays import Array
 from gossamer.layouts.geometry import Geometry, Pair
 from gossamer.layouts.planes import Planes, border_of, places
@@ -19,11 +20,13 @@ from gossamer.layouts.planes import Planes, border_of, places
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gossamer.kernels.spec import KernelSpec
+
 IMAGES: Final = struct.Struct("53q")
-_FUNCTIONS: Final = {
-    "conv": "gs_conv_images",
-    "conv_grad_input": "gs_conv_grad_input",
-    "conv_grad_values": "gs_conv_grad_values",
+_NAMES: Final = {
+    "conv": "conv_images",
+    "conv_grad_input": "conv_grad_input",
+    "conv_grad_values": "conv_grad_values",
 }
 
 
@@ -45,7 +48,8 @@ def training_planes(geometry: Geometry, height: int, width: int, n_out: int) -> 
         n_out: int - channels of the output.
 
     Returns:
-        (input, output) - the input in a phase a stride; the output with zeros wherever a pixel of the input reads past it.
+        (input, output) - in a phase a stride; with zeros wherever a pixel of the input
+        reads past it.
 
     Raises:
         ShapeError: the convolution is not defined on images of this size.
@@ -67,27 +71,27 @@ def training_planes(geometry: Geometry, height: int, width: int, n_out: int) -> 
     before_border = need[0], pitch - -(-width // phases[1])
     return (
         Planes(geometry.channels, height, width, before_border, phases),
-        Planes(n_out, *out, (beyond[0], pitch - out[1])),
+        Planes(n_out, out[0], out[1], (beyond[0], pitch - out[1])),
     )
 
 
 @lru_cache(maxsize=512)
 def _prepared(geometry: Geometry, height: int, width: int, n_out: int) -> _Prepared:
     """Planes and places as the core reads them."""
+    if n_out % geometry.groups:
+        expected = f"a number of outputs that {geometry.groups} groups divide"
+        raise ShapeError("conv", expected=expected, got=str(n_out))
     before, after = training_planes(geometry, height, width, n_out)
-    where = places(geometry, before, after)
-    shifts = places(replace(geometry, channels=1, groups=1), replace(before, channels=1), replace(after))
-    del shifts
-    plane_of = _planes_read(geometry)
-    inside = () if where.inside is None else (where.inside,)
+    where, plane_of = places(geometry, before, after), _planes_read(geometry)
+    arrays = where.columns, where.spans, np.zeros(0, np.uint8) if where.inside is None else where.inside
+    at_inside = 0 if where.inside is None else pack.address(where.inside)
     fields = (
         *_planes(before), *_planes(after),
         len(where.columns), n_out // geometry.groups, where.group_step, len(where.spans), where.step, where.split,
-        *where.reads, where.writes, len(inside[0]) if inside else 0,
-        pack.address(where.columns), pack.address(where.spans), pack.address(inside[0]) if inside else 0,
+        *where.reads, where.writes, len(arrays[2]), pack.address(arrays[0]), pack.address(arrays[1]), at_inside,
         pack.address(plane_of),
     )  # fmt: skip
-    return _Prepared(fields, (after.height, after.width), (where.columns, where.spans, *inside, plane_of))
+    return _Prepared(fields, (after.height, after.width), (*arrays, plane_of))
 
 
 def _planes(planes: Planes) -> tuple[int, ...]:
@@ -100,4 +104,123 @@ def _planes_read(geometry: Geometry) -> Array:
     y = ((np.arange(kh) * geometry.dilation[0] - geometry.padding[2]) % sh)[:, None, None]
     x = ((np.arange(kw) * geometry.dilation[1] - geometry.padding[0]) % sw)[None, :, None]
     channel = np.arange(geometry.channels // geometry.groups)
-    return ((y * sw + x) * geometry.channels + channel).reshape(-1).astype(np.int32)
+    planes: Array = ((y * sw + x) * geometry.channels + channel).reshape(-1).astype(np.int32)
+    return planes
+
+
+class _Product:
+    """One product of a table row."""
+
+    def __init__(self, spec: KernelSpec) -> None:
+        self.run, self.parallel = getattr(library.core(), f"gs_{_NAMES[spec.op]}"), library.parallel_for()
+        self.op, self.layout, self.fields = spec.op, spec.layout, known("kernels.cpu", spec.layout).fields
+        self.dtype, self.isa = pack.DTYPES[spec.dtype][0], library.ISAS[spec.isa]
+
+    def __call__(
+        self, values: Tensor, index: Sequence[Tensor], shape: Sequence[int], prepared: _Prepared, batch: int,
+        at: tuple[int, int, int, int],
+    ) -> None:  # fmt: skip
+        """``at``: addresses of x, grad, bias and the result."""
+        from torch import get_num_threads
+
+        status = self.run(IMAGES.pack(
+            *self.fields(self.dtype, values, index, shape, pack.address), 0, 0, self.isa, batch, get_num_threads(),
+            *prepared.fields, *at, self.parallel,
+        ))  # fmt: skip
+        if status:
+            expected = f"operands that fit layout {self.layout!r} of shape {list(shape)}"
+            raise ShapeError(f"kernels.cpu.{self.op}", expected=expected, got=library.status_text(status))
+
+
+def conv(product: _Product) -> Callable[..., Tensor]:
+    """``f(x, values, index, bias, shape, geometry) -> y`` [batch, out, height', width'], contiguous."""
+
+    def call(
+        x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int],
+        geometry: Geometry,
+    ) -> Tensor:  # fmt: skip
+        x, geometry = _thinned(x, geometry)
+        x = _contiguous(x)
+        prepared = _prepared(geometry, x.shape[2], x.shape[3], shape[0])
+        y = x.new_empty(x.shape[0], shape[0], *prepared.size)
+        at_bias = 0 if bias is None else pack.address(bias)
+        product(values, index, shape, prepared, x.shape[0], (pack.address(x), 0, at_bias, pack.address(y)))
+        return y
+
+    return call
+
+
+def conv_grad_input(product: _Product) -> Callable[..., Tensor]:
+    """``f(grad, values, index, shape, geometry, size) -> gradient of x`` [batch, channels, *size], contiguous."""
+
+    def call(
+        grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int], geometry: Geometry,
+        size: Sequence[int],
+    ) -> Tensor:  # fmt: skip
+        (down, along), thin = geometry.stride, _thin(geometry)
+        height, width = (-(-size[0] // down), -(-size[1] // along)) if thin else size
+        prepared = _prepared(replace(geometry, stride=(1, 1)) if thin else geometry, height, width, shape[0])
+        grad = _contiguous(grad)
+        out = grad.new_empty(grad.shape[0], geometry.channels, height, width)
+        product(values, index, shape, prepared, grad.shape[0], (0, pack.address(grad), 0, pack.address(out)))
+        if not thin:
+            return out
+        whole = grad.new_zeros(grad.shape[0], geometry.channels, *size)
+        whole[:, :, ::down, ::along] = out
+        return whole
+
+    return call
+
+
+def conv_grad_values(product: _Product) -> Callable[..., Tensor]:
+    """``f(grad, x, values, index, shape, geometry) -> gradient of values``, 0 past the used part."""
+
+    def call(
+        grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int],
+        geometry: Geometry,
+    ) -> Tensor:  # fmt: skip
+        x, geometry = _thinned(x, geometry)
+        x = _contiguous(x)
+        grad, prepared = _contiguous(grad), _prepared(geometry, x.shape[2], x.shape[3], shape[0])
+        out = values.new_empty(values.shape)
+        at = pack.address(x), pack.address(grad), 0, pack.address(out)
+        product(values, index, shape, prepared, x.shape[0], at)
+        return out
+
+    return call
+
+
+def _thin(geometry: Geometry) -> bool:
+    """Whether most pixels are never read."""
+    return geometry.kernel == (1, 1) and geometry.stride != (1, 1) and not any(geometry.padding)
+
+
+def _thinned(x: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
+    """The pixels that are read, and a geometry that reads them all."""
+    if not _thin(geometry):
+        return x, geometry
+    return x[:, :, :: geometry.stride[0], :: geometry.stride[1]], replace(geometry, stride=(1, 1))
+
+
+def _contiguous(images: Tensor) -> Tensor:
+    """As the core reads images."""
+    resolved: Tensor = pack.resolved(images).contiguous()
+    return resolved
+
+
+_MAKERS: dict[str, Callable[[_Product], Callable[..., Any]]] = {
+    "conv": conv,
+    "conv_grad_input": conv_grad_input,
+    "conv_grad_values": conv_grad_values,
+}
+
+
+def bind(spec: KernelSpec) -> Callable[..., Any]:
+    """The callable of one row of the kernel table.
+
+    Raises:
+        KernelUnavailable: the instruction set is not compiled in or does not run here.
+    """
+    if spec.isa not in library.available_isas():
+        raise KernelUnavailable("kernels.cpu", expected=f"one of {library.available_isas()}", got=spec.isa)
+    return _MAKERS[spec.op](_Product(spec))

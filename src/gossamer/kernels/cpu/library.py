@@ -34,6 +34,9 @@ def _candidates() -> list[Path]:
 def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     """Argument and result types of every function this package calls."""
     status, pointer, i64 = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
+    for name in ("gs_conv_images", "gs_conv_grad_input", "gs_conv_grad_values"):
+        function = getattr(lib, name)
+        function.argtypes, function.restype = [ctypes.c_char_p], status
     for name in ("gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index"):
         function = getattr(lib, name)
         function.argtypes, function.restype = [ctypes.c_char_p], status
