@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gossamer.network.chain_step import in_core
 from gossamer.network.graph import Call, Graph, Layer, Node
+from gossamer.network.lowering import NotLowered
 from gossamer.network.operators import operators
+from gossamer.network.stretch_works import works
+from gossamer.network.stretches import Stretch, segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,10 +48,28 @@ def differences(graph: Graph, values: Mapping[str, Value]) -> list[Difference]:
     """
     found = [Difference(name, f"inputs of {values[name].dtype}", True) for name in graph.inputs
              if values[name].dtype in ("bfloat16", "float16")]  # fmt: skip
+    planned = _planned(graph, values)
     for node in graph.nodes:
         each = _layer(node, node.body) if isinstance(node.body, Layer) else _call(node, values)
-        found += [] if each is None else [each]
+        found += [] if each is None or node.name in planned else [each]
     return found
+
+
+def _planned(graph: Graph, values: Mapping[str, Value]) -> set[str]:
+    """Names of the nodes that one call into the core computes, of tensors and of arrays, in every batch class."""
+    classes = max((len(body.choices) for _, body in graph.layers()), default=0)
+    each = [_lowered(graph, values, number) for number in range(classes)]
+    return set.intersection(*each) if each else set()
+
+
+def _lowered(graph: Graph, values: Mapping[str, Value], batch_class: int) -> set[str]:
+    names = set[str]()
+    for part in segments(graph, batch_class):
+        if isinstance(part, Stretch) and all(values[name].dtype == "float32" for name in part.reads):
+            with suppress(NotLowered):
+                works(part, batch_class, tuple([values[name].shape[1:] for name in part.reads]))
+                names.update(node.name for node in part.nodes)
+    return names
 
 
 def _layer(node: Node, body: Layer) -> Difference | None:

@@ -12,18 +12,15 @@ from gossamer.kernels.cpu import library
 from gossamer.kernels.cpu.plan import NativePlan
 from gossamer.layouts.arrays import name_of
 from gossamer.measure import require_memory
-from gossamer.network.graph import Call, Layer
 from gossamer.network.lowered import Lowered, lowered
-from gossamer.network.lowering import Image, Lowering, NotLowered
-from gossamer.network.operators import operators
+from gossamer.network.lowering import NotLowered
+from gossamer.network.stretch_works import Sizes, works
 
 if TYPE_CHECKING:
     from gossamer.network.chain_step import Step
     from gossamer.network.stretches import Stretch
 
 LARGEST_NUMBER_OF_SIZES: Final = 8  # of images that plans are kept for
-
-Sizes = tuple[tuple[int, ...], ...]
 
 
 class Known(NamedTuple):
@@ -99,38 +96,9 @@ class PlanStep:
 
     def lowered(self, sizes: Sizes) -> tuple[Lowered, Sizes]:
         """The steps for images of these sizes, and the shapes of what they give; raises NotLowered."""
-        lowering, images, shapes = self.works(sizes)
+        lowering, images, shapes = works(self.stretch, self.batch_class, sizes)
         steps = lowered(lowering, [images[name] for name in self.stretch.gives])
         return steps, tuple([shapes[name] for name in self.stretch.gives])
-
-    def works(self, sizes: Sizes) -> tuple[Lowering, dict[str, Image], dict[str, tuple[int, ...]]]:
-        """What is to be done, and image and shape of every value; raises NotLowered."""
-        lowering = Lowering()
-        named = zip(self.stretch.reads, sizes, strict=True)
-        images = {name: lowering.input(name, (size[0], size[1], size[2])) for name, size in named}
-        shapes: dict[str, tuple[int, ...]] = {}
-        for node in self.stretch.nodes:
-            lowering.name = node.name
-            reads = tuple([images[name] for name in node.inputs])
-            if isinstance(node.body, Layer):
-                images[node.name] = made = self._layer(lowering, node.body, reads)
-                shapes[node.name] = made.size
-            elif isinstance(node.body, Call):
-                entry, body = operators[node.body.op], node.body
-                images[node.name] = entry.lowered(lowering, reads, body.settings, body.tensors)
-                shapes[node.name] = entry.shape(tuple([(1, *read.size) for read in reads]), body.settings)[1:]
-        return lowering, images, shapes
-
-    def _layer(self, lowering: Lowering, body: Layer, reads: tuple[Image, ...]) -> Image:
-        if body.geometry is None:
-            raise NotLowered("a linear layer")
-        form = body.forms[body.choices[self.batch_class].layout]
-        if form.dtype != "float32":
-            raise NotLowered(f"a layer of {form.dtype}")
-        more = reads[1] if len(reads) > 1 else None
-        return lowering.convolution(
-            reads[0], form, body.geometry, body.bias, more, body.activation, body.slope
-        )
 
     def _one_by_one(self, given: tuple[Any, ...], *, recorded: bool) -> Any:
         values = dict(zip(self.stretch.reads, given, strict=True))
