@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gossamer.layouts import layout
 from gossamer.network.graph import Call, Graph, Layer, Node
 from gossamer.network.operators import operators
 
@@ -73,7 +74,10 @@ def lowerable(node: Node, images: set[str], batch_class: int) -> bool:
     body = node.body
     if isinstance(body, Layer):
         choice = body.choices[batch_class]
-        return body.geometry is not None and choice.engine == "core" and choice.layout in LAYOUTS
+        if body.geometry is None or choice.engine != "core" or choice.layout not in LAYOUTS:
+            return False
+        together = layout(choice.layout).unit(body.forms[choice.layout].parameters)[0]
+        return body.shape[0] // body.geometry.groups % together == 0  # neurons that share inputs read one group
     return isinstance(body, Call) and operators[body.op].lowers and node.inputs[0] in images
 
 
