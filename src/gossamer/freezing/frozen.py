@@ -109,8 +109,12 @@ class Frozen(nn.Module):
         return self.report.model_dump(mode="json")
 
     def explain(self) -> str:
-        """A table: for every layer each candidate with time and bytes, what was chosen and why."""
-        return str(self.report)
+        """A table: for every layer each candidate with time and bytes, what was chosen and why.
+
+        Where images run as plans, those of the sizes called so far follow: their steps, copies and times, measured now.
+        """
+        programs = {id(program): program for program in self.programs}.values()
+        return "\n".join([str(self.report), *(line for program in programs for line in program.lines())])
 
     def layer_counts(self, example_input: Any = None) -> list[LayerCount]:
         """The accounting of every layer that has weights, as stored; see ``gossamer.nn.count``."""

@@ -10,6 +10,7 @@ import numpy as np
 from gossamer.network.lowering import Image, Pair, Work
 
 WHOLE: Final[Pair] = (1, 1)
+FIRM, ONE_PIXEL, EITHER = range(3)  # how firmly a reader wants its phases
 
 
 def joined(works: list[Work]) -> list[Work]:
@@ -54,22 +55,21 @@ def phased(works: list[Work], outputs: list[Image]) -> tuple[list[Work], dict[in
     copies: dict[int, list[Work]] = {}  # of an image, behind the work that makes it
     for work in reversed(works):
         image = work.makes
-        reads = [
-            (_one_pixel(now[reader], at), _wanted(now[reader], at, stored), reader, at)
-            for reader, at in readers[image.number]
-        ]
+        reads = [(*_wish(now[reader], at, stored), reader, at) for reader, at in readers[image.number]]
         reads.sort(key=lambda read: read[0])  # who reads one pixel of a step takes what the others have
-        wants = {want for one, want, *_ in reads if not one} or {want for _, want, *_ in reads}
+        firmest = reads[0][0] if reads else FIRM
+        wants = {want for wish, want, *_ in reads if wish == firmest}
         free = image.number not in whole and len(wants) == 1
         stored[image.number] = chosen = wants.pop() if free and _can(work, *wants) else WHOLE
         found: dict[Pair, Work] = {}
-        for one, want, reader, at in reads:
-            if want != chosen and want not in found:
-                found[want] = (_every if one else _copy)(image, want, number, work.name)
-                stored[number] = WHOLE if one else want
+        for wish, want, reader, at in reads:
+            if want == chosen or (wish == EITHER and chosen == WHOLE):
+                continue
+            if want not in found:
+                found[want] = (_every if wish == ONE_PIXEL else _copy)(image, want, number, work.name)
+                stored[number] = WHOLE if wish == ONE_PIXEL else want
                 number += 1
-            if want != chosen:
-                now[reader] = _rewired(now[reader], at, found[want])
+            now[reader] = _rewired(now[reader], at, found[want])
         copies[image.number] = list(found.values())
     made = [each for work in works for each in (now[work.makes.number], *copies[work.makes.number])]
     return made, stored
@@ -93,17 +93,19 @@ def _stay_whole(works: list[Work], outputs: list[Image]) -> set[int]:
     return whole
 
 
-def _one_pixel(work: Work, at: int) -> bool:
-    """Whether a convolution steps over pixels that it does not read at all."""
-    g = work.geometry
-    return g is not None and at == 0 and g.kernel == WHOLE and g.stride != WHOLE and not any(g.padding)
+def _wish(work: Work, at: int, stored: dict[int, Pair]) -> tuple[int, Pair]:
+    """In which phases a work reads one of its inputs, and how firmly.
 
-
-def _wanted(work: Work, at: int, stored: dict[int, Pair]) -> Pair:
-    """In which phases a work reads one of its inputs."""
-    if work.geometry is not None and at == 0:
-        return work.geometry.stride
-    return stored[work.makes.number] if work.kind in ("conv", "map") else WHOLE
+    A convolution that steps over pixels without reading them does with those that it reads. One that reads each pixel
+    at its own place, and stores phases, does with an input that is stored whole as well.
+    """
+    g, made = work.geometry, stored[work.makes.number]
+    if g is None or at:
+        return FIRM, made if work.kind in ("conv", "map") else WHOLE
+    if g.pointwise and made != WHOLE:
+        return EITHER, made
+    alone = g.kernel == WHOLE and g.stride != WHOLE and not any(g.padding)
+    return ONE_PIXEL if alone else FIRM, g.stride
 
 
 def _can(work: Work, phases: Pair) -> bool:

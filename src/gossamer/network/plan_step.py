@@ -14,6 +14,7 @@ from gossamer.layouts.arrays import name_of
 from gossamer.measure import require_memory
 from gossamer.network.lowered import Lowered, lowered
 from gossamer.network.lowering import NotLowered
+from gossamer.network.plan_rows import lines
 from gossamer.network.stretch_works import Sizes, works
 
 if TYPE_CHECKING:
@@ -78,6 +79,12 @@ class PlanStep:
             if len(self._plans) > LARGEST_NUMBER_OF_SIZES:
                 self._plans.popitem(last=False)
             return known
+
+    def lines(self) -> list[str]:
+        """What each plan that is kept does, step by step."""
+        with self._guard:
+            kept = [known.plan for known in self._plans.values() if known is not None]
+        return [line for plan in kept for line in ("", *lines(plan))]
 
     @property
     def memory(self) -> int:

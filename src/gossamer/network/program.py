@@ -92,6 +92,10 @@ class Program:
             return x
         return self._run(self.steps, inputs)
 
+    def lines(self) -> list[str]:
+        """What the plans of images do that were called so far, step by step."""
+        return [line for step in self.steps if isinstance(step.run, PlanStep) for line in step.run.lines()]
+
     def recorded(self, *inputs: Any) -> Any:
         """Run them where torch looks on: calls into the core as operators."""
         steps = [step._replace(run=getattr(step.run, "recorded", step.run)) for step in self.steps]

@@ -77,7 +77,9 @@ def lowerable(node: Node, images: set[str], batch_class: int) -> bool:
         if body.geometry is None or choice.engine != "core" or choice.layout not in LAYOUTS:
             return False
         together = layout(choice.layout).unit(body.forms[choice.layout].parameters)[0]
-        return body.shape[0] // body.geometry.groups % together == 0  # neurons that share inputs read one group
+        return (
+            body.shape[0] // body.geometry.groups % together == 0
+        )  # neurons that share inputs read one group
     return isinstance(body, Call) and operators[body.op].lowers and node.inputs[0] in images
 
 

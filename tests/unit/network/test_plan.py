@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+import gossamer as gs
 from gossamer.errors import GossamerError, MemoryShortage, ShapeError
 from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.kernels.cpu.plan import NativePlan
@@ -25,6 +26,7 @@ from gossamer.network.graph import Call, Choice, Graph, Layer, Node
 from gossamer.network.lowered import Lowered, lowered
 from gossamer.network.lowering import Image, Lowering, even_windows, windows
 from gossamer.network.operators import operators
+from gossamer.network.plan_rows import describe
 from gossamer.network.plan_step import PlanStep
 from gossamer.network.program import Program
 
@@ -142,11 +144,12 @@ def test_the_largest_of_a_window_with_nan_is_nan() -> None:
 
 
 def residual(stride: int) -> tuple[Lowering, Image]:
-    """A block of three convolutions between two others, as residual networks have it."""
+    """A block of three convolutions behind a sum, as residual networks have it."""
     random, lowering = np.random.default_rng(0), Lowering()
     x = lowering.convolution(
         lowering.input("x", (3, 14, 14)), encoded(sparse(random, 8, 3, 1, 1)), Geometry(3, (1, 1))
     )
+    x = lowering.convolution(x, encoded(sparse(random, 8, 8, 1, 1)), Geometry(8, (1, 1)), None, x)
     a = lowering.convolution(x, encoded(sparse(random, 4, 8, 1, 1)), Geometry(8, (1, 1)), activation="relu")
     around = Geometry(4, (3, 3), (stride, stride), (1, 1, 1, 1))
     b = lowering.convolution(a, encoded(sparse(random, 4, 4, 3, 3)), around, activation="relu")
@@ -165,10 +168,10 @@ def residual(stride: int) -> tuple[Lowering, Image]:
 def test_nothing_is_copied_between_layers_that_go_from_pixel_to_pixel() -> None:
     lowering, out = residual(1)
     made = lowered(lowering, [out])
-    assert [step.kind for step in made.steps] == ["move", "conv", "conv", "conv", "conv", "move"]
+    assert [step.kind for step in made.steps] == ["move", *["conv"] * 5, "move"]
     assert made.copies == 0  # what enters and what leaves is moved once each
     spans = [len(step.places.spans) for step in made.steps if step.places is not None]
-    assert spans == [1, 1, 1, 1]  # each reads and writes a plane in one go
+    assert spans == [1] * 5  # each reads and writes a plane in one go
 
 
 def test_a_step_over_pixels_copies_only_those_that_one_tap_reads() -> None:
@@ -374,3 +377,39 @@ def test_a_plan_that_does_not_fit_is_refused_before_it_is_built(monkeypatch: pyt
         program(np.ones((1, 3, 17, 23), np.float32))
     monkeypatch.undo()
     assert program(np.ones((1, 3, 17, 23), np.float32)).shape == (1, 4)
+
+
+def test_what_reads_each_pixel_at_its_place_hands_phases_on() -> None:
+    """A convolution that steps wants phases; 1 x 1 ones before it read and write them."""
+    random, lowering = np.random.default_rng(6), Lowering()
+    x = random.standard_normal((1, 2, 9, 8)).astype(np.float32)
+    weights = [sparse(random, 3, 2, 1, 1), sparse(random, 6, 3, 1, 1), sparse(random, 2, 6, 3, 3)]
+    image, tensor = lowering.input("x", (2, 9, 8)), torch.from_numpy(x)
+    for weight, stride in zip(weights, (1, 1, 2), strict=True):
+        border = weight.shape[-1] // 2
+        geometry = Geometry(weight.shape[1], weight.shape[2:], (stride, stride), (border,) * 4)
+        image = lowering.convolution(image, encoded(weight), geometry)
+        tensor = F.conv2d(tensor, torch.from_numpy(weight), stride=stride, padding=border)
+    made = lowered(lowering, [image])
+    assert made.copies == 0
+    assert [step.out.phases_w for step in made.steps] == [2, 2, 2, 1, 1]
+    close(run(made, x), tensor)
+
+
+def test_rows_of_a_plan_say_what_is_copied() -> None:
+    lowering, out = residual(2)
+    made = lowered(lowering, [out])
+    rows = describe(NativePlan(made.steps, made.arena, made.sizes, made.inputs))
+    assert [row.kind for row in rows] == [step.kind if not step.copies else "copy" for step in made.steps]
+    (copy,) = (row for row in rows if row.copies)
+    assert (copy.reads, copy.makes, copy.bytes) == ((8, 14, 14), (8, 7, 7), 4 * 8 * 49)
+    assert all(0 < row.seconds < 10 for row in rows)
+
+
+def test_explain_prints_the_plan() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1)
+    )
+    frozen = gs.freeze(model, torch.randn(1, 2, 6, 6), keep="csr")
+    frozen(torch.randn(1, 2, 6, 6))
+    assert "plan of 4 steps, 0 copies" in frozen.explain()
