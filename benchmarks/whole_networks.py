@@ -1,0 +1,143 @@
+"""Whole networks, frozen, beside dense engines: one sample or sixteen, one thread or two.
+
+Every row is measured in its own turns with all engines and kept in ``runs/``: a killed run goes on where it was.
+Sparse networks keep ``density`` of the connections of every layer but depth-wise and tiny ones (uniform allocation),
+drawn at random with the values of an untrained network: times do not depend on them. ``pruned`` keeps the largest
+weights of every layer instead: with ``--weights``, a state dict of one network, rows are as uneven as trained ones.
+Engines that are not installed are left out: ONNX Runtime and OpenVINO are in the extra [bench], and onnx with them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from harness import Row, arguments, gather, pin, record
+from network_rivals import NAMES, rivals
+from networks import NETWORKS, example
+from torch import nn
+
+import gossamer as gs
+from gossamer.measure import alternate, threads
+from gossamer.network.graph import Opaque
+
+FORMS = ("dense", "pruned", "unstructured", "fanin", "fanin:2", "fanin:4", "fanin:8")
+
+
+def dense(name: str, weights: str = "") -> nn.Module:
+    """A network in evaluation, with the values of a state dict, or drawn for a seed."""
+    torch.manual_seed(0)
+    model = NETWORKS[name].make().eval()
+    if weights:
+        model.load_state_dict(torch.load(weights, weights_only=True))
+    return model.requires_grad_(requires_grad=False)
+
+
+def stays_dense(_name: str, module: nn.Module) -> bool:
+    """Depth-wise convolutions, and layers whose outputs make no groups of eight."""
+    if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        return False
+    depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+    return depthwise or module.weight.shape[0] % 8 != 0
+
+
+def prune(model: nn.Module, density: float) -> None:
+    """Keep the largest weights of every layer; the rest becomes zero."""
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)) and not stays_dense(name, module):
+            size = module.weight.abs().flatten()
+            gone = size.numel() - max(1, round(density * size.numel()))
+            if gone:
+                module.weight.masked_fill_(module.weight.abs() <= size.kthvalue(gone).values, 0.0)
+
+
+def sparse(name: str, form: str, density: float, weights: str) -> nn.Module:
+    """The network in one of the forms."""
+    model = dense(name, weights)
+    if form == "pruned":
+        prune(model, density)
+    elif form != "dense":
+        drawn = torch.Generator().manual_seed(0)
+        gs.sparsify(model, density, form, "uniform", generator=drawn, skip=stays_dense)
+    return model.eval()
+
+
+def measured(case: Row, *, wanted: set[str], seconds: float, weights: str) -> Row:
+    """One network in one form, at one batch size and number of threads."""
+    name, form, density, batch = case["network"], case["form"], case["density"], case["batch"]
+    x = example(name, batch)
+    model = sparse(name, form, density, weights)
+    with threads(case["threads"]), torch.inference_mode():
+        frozen = gs.freeze(model, x)
+        got, expected = frozen(x), model(x)
+        calls: dict[str, Callable[[], Any]] = {"gossamer": partial(frozen, x)}
+        calls |= rivals(partial(dense, name, weights), x, wanted)
+        times = alternate(calls, seconds=seconds)
+    torch_runs = [node.name for node in frozen.graph.nodes if isinstance(node.body, Opaque)]
+    return {
+        "seconds": {engine: timing.median for engine, timing in times.items()},
+        "p10": {engine: timing.p10 for engine, timing in times.items()},
+        "error": float((got - expected).abs().max() / expected.abs().max()),
+        "file": file_bytes(frozen),
+        "connections": sum(row["connections"] for row in frozen.plan["layers"]),
+        "parameters": NETWORKS[name].parameters,
+        "stays_torch": torch_runs,
+        "layers": [
+            {key: row[key] for key in ("name", "shape", "connections", "runs")}
+            for row in frozen.plan["layers"]
+        ],
+    }
+
+
+def file_bytes(frozen: Any) -> int:
+    """Of the artifact."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.safetensors"
+        gs.save(frozen, path)
+        return path.stat().st_size
+
+
+def listed(text: str, known: tuple[str, ...]) -> list[str]:
+    """Words between commas; raises SystemExit for one that is not known."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in known]:
+        raise SystemExit(f"benchmark: expected some of {', '.join(known)}, got {', '.join(unknown)}")
+    return words
+
+
+def main() -> None:
+    """Measure what is not known yet, and write everything that is."""
+    options = arguments(
+        __doc__ or "",
+        networks="resnet50,mobilenet_v2",
+        forms="dense,unstructured,fanin,fanin:4",
+        densities="0.1",
+        batches="1,16",
+        threads="1,2",
+        cores="0,1",
+        engines=",".join(NAMES),
+        weights="",
+        seconds=10.0,
+        name="whole_networks",
+        fresh=False,
+    )
+    pin(options.cores)
+    wanted = set(listed(options.engines, NAMES))
+    cases = [
+        {"network": network, "form": form, "density": density, "batch": batch, "threads": number}
+        for network in listed(options.networks, tuple(NETWORKS))
+        for form in listed(options.forms, FORMS)
+        for density in ([1.0] if form == "dense" else map(float, options.densities.split(",")))
+        for batch in map(int, options.batches.split(","))
+        for number in map(int, options.threads.split(","))
+    ]
+    measure = partial(measured, wanted=wanted, seconds=options.seconds, weights=options.weights)
+    record(options.name, {"rows": gather(options.name, cases, measure, fresh=options.fresh)})
+
+
+if __name__ == "__main__":
+    main()
