@@ -70,7 +70,6 @@ class Detect(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        self.count = classes
         sides, kinds = max(16, channels[0] // 4, 4 * BINS), max(channels[0], min(classes, 100))
         self.boxes = nn.ModuleList([self._branch(each, sides, 4 * BINS) for each in channels])
         self.classes = nn.ModuleList([self._branch(each, kinds, classes) for each in channels])
@@ -82,9 +81,8 @@ class Detect(nn.Module):
     def forward(self, images: list[Tensor]) -> Tensor:
         found = []
         for image, boxes, classes in zip(images, self.boxes, self.classes, strict=True):
-            found.append(torch.cat([boxes(image), classes(image)], 1).flatten(2))
-        sides, kinds = torch.cat(found, 2).split([4 * BINS, self.count], 1)
-        return torch.cat([sides, kinds.sigmoid()], 1)
+            found.append(torch.cat([boxes(image), classes(image).sigmoid()], 1).flatten(2))
+        return torch.cat(found, 2)
 
 
 class YOLOv8n(nn.Module):

@@ -12,10 +12,12 @@ from networks.squeezenet import SqueezeNet, load_caffe
 from torch import nn
 
 import gossamer as gs
-from gossamer.network.graph import Opaque
+from gossamer.network.graph import Layer, Opaque
+from gossamer.network.plan_step import PlanStep
 from gossamer.runtime import Runtime
 
 SIDES = {"squeezenet1_0": 47, "squeezenet1_1": 47, "unet": 16}  # others: 64
+BEHIND = ("flatten", "concatenate")  # operators that may stand behind the images
 ERROR = 2e-5  # of the largest output
 TRUE_ZEROS = 3  # of four weights
 
@@ -46,7 +48,7 @@ def test_networks_are_as_large_as_published(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_networks_freeze_save_load_and_run_without_torch(name: str, tmp_path: Path) -> None:
-    """No call stays torch's, and every way to run gives the same but for rounding."""
+    """One call into the core makes all images, and every way to run gives the same but for rounding."""
     model, side, path = small(name), SIDES.get(name, 64), tmp_path / "net.safetensors"
     frozen = gs.freeze(model, torch.randn(2, 3, side, side), keep="csr")
     assert not [node.name for node in frozen.graph.nodes if isinstance(node.body, Opaque)]
@@ -55,6 +57,11 @@ def test_whole_networks_freeze_save_load_and_run_without_torch(name: str, tmp_pa
         wanted = model(x)
     allowed = ERROR * float(wanted.abs().max())
     assert (frozen(x) - wanted).abs().max() <= allowed
+    (plan,) = [step.run for step in frozen.programs[0].steps if isinstance(step.run, PlanStep)]
+    assert plan.planned((x,)) is not None, "the core has no step for a node"
+    outside = {node.name for node in frozen.graph.nodes} - {node.name for node in plan.stretch.nodes}
+    bodies = [node.body for node in frozen.graph.nodes if node.name in outside]
+    assert all(body.geometry is None if isinstance(body, Layer) else body.op in BEHIND for body in bodies)
     gs.save(frozen, path)
     assert torch.equal(gs.load(path)(x), frozen(x))
     assert np.abs(Runtime(path, exact=False)(x.numpy()) - wanted.numpy()).max() <= allowed

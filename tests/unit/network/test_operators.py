@@ -12,7 +12,10 @@ import torch
 
 from gossamer.errors import FormatError
 from gossamer.freezing.tensor_steps import TENSORS
+from gossamer.kernels.cpu.plan import NativePlan
 from gossamer.network.graph import Call, Graph, Node
+from gossamer.network.lowered import lowered
+from gossamer.network.lowering import Lowering, NotLowered
 from gossamer.network.operators import Settings, operators
 from gossamer.network.shapes import Value, follow
 
@@ -32,7 +35,13 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"chunks": c, "dim": dim, "number": n}
         for c, dim, n in itertools.product((1, 2, 3), (1, -1, 2), (0, -1, 1, 2))
     ],
-    "clamp": [{"low": -1.0, "high": 1.0}, {"low": None, "high": 0.1}, {"low": 2.0, "high": 1.0}],
+    "clamp": [
+        {"low": 0.0, "high": 6.0},
+        {"low": 0.0, "high": None},
+        {"low": -1.0, "high": 1.0},
+        {"low": None, "high": 0.1},
+        {"low": 2.0, "high": 1.0},
+    ],
     "concatenate": [{"dim": 1}, {"dim": -2}, {"dim": 0}, {"dim": 3}],
     "elu": [{"alpha": 1.0}, {"alpha": -0.3}],
     "flatten": [
@@ -75,7 +84,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         )
     ],
     "scalar": [{"function": name, "number": 1 / 3} for name in ("add", "sub", "mul", "div")]
-    + [{"function": "div", "number": 0.0}],
+    + [{"function": "div", "number": number} for number in (0.0, -0.25)],
     "sigmoid": [{}],
     "silu": [{}],
     "slice": [
@@ -159,6 +168,29 @@ def test_arrays_give_what_tensors_give(name: str, given: dict[str, Any], dtype: 
     size = np.maximum(np.abs(wanted), np.abs(x)) if entry.elementwise else max(1, np.abs(x).max())
     allowed = np.broadcast_to(entry.ulps * np.finfo(dtype).eps * size, wanted.shape)
     assert (np.abs(got[finite] - wanted[finite]) <= allowed[finite]).all()
+
+
+@pytest.mark.parametrize("name", [name for name, entry in operators.items() if entry.lowers])
+def test_steps_of_the_core_give_what_arrays_give(name: str) -> None:
+    """Over images, wherever the core has steps for the settings."""
+    entry, rng, ran = operators[name], np.random.default_rng(0), 0
+    for given in SETTINGS[name]:
+        on_arrays, _ = call(name, given)
+        inputs = tuple(rng.normal(0, 3, (2, 2, 9, 12)).astype(np.float32) for _ in range(entry.arity or 2))
+        lowering = Lowering()
+        images = tuple(lowering.input(str(at), x.shape[1:]) for at, x in enumerate(inputs))
+        try:
+            entry.shape(tuple(x.shape for x in inputs), on_arrays.settings)
+            made = entry.lowered(lowering, images, on_arrays.settings, on_arrays.tensors)
+            plan = lowered(lowering, [lowering.number_by_number(made)])
+        except (ValueError, NotLowered):
+            continue
+        got = np.full((2, plan.sizes[-1]), np.nan, np.float32)
+        NativePlan(plan.steps, plan.arena, plan.sizes, plan.inputs)(list(inputs), [got], 2)
+        wanted = on_arrays(*inputs)
+        assert (np.abs(got - wanted.reshape(2, -1)) <= 1e-5 * max(1, np.abs(wanted).max(initial=0))).all()
+        ran += 1
+    assert ran
 
 
 @pytest.mark.parametrize("name", SETTINGS)

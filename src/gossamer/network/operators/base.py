@@ -96,7 +96,7 @@ class Operator:
         parts: name of a function or method that gives several values -> how to read the settings of one of them from
             its number and the other arguments.
         lower: (Lowering, Images of the inputs, settings, tensors) -> Image: the steps of the core that compute it of
-            images; raises NotLowered where it has none for these. None: it has none at all.
+            images; raises NotLowered where it has none for these. None: those of its activation, if it is one.
         arity: int - number of inputs; None: one or more, which torch takes as one list.
         elementwise: bool - acts on every number alike, so a constant stays a constant; takes no tensors.
         channels: settings -> how channels of [batch, channels, height, width], or features of [batch, features], pass,
@@ -174,15 +174,17 @@ class Operator:
     @property
     def lowers(self) -> bool:
         """Whether the core may have steps for it over planes of images."""
-        return self.lower is not None
+        return self.lower is not None or bool(self.activations)
 
     def lowered(
         self, lowering: Lowering, images: tuple[Image, ...], settings: Any, tensors: Tensors
     ) -> Image:
         """Its steps over planes; raises NotLowered where the core has none."""
-        if self.lower is None:
+        if self.lower is not None:
+            return self.lower(lowering, images, settings, tensors)
+        if (found := self.activation(settings)) is None:
             raise NotLowered(self.name)
-        return self.lower(lowering, images, settings, tensors)
+        return lowering.number_by_number(images[0], activation=found[0], slope=found[1])
 
     def same_bits(self, dtype: str) -> bool:
         """Whether arrays of a type give what a Frozen gives of tensors of it, to the bit."""

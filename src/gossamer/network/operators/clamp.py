@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators.base import (
     Inputs,
     Number,
@@ -47,12 +48,20 @@ def _arrays(xs: Inputs, s: Bounds, _held: Tensors) -> Any:
     return y if s.high is None else np.where(y > s.high, y.dtype.type(s.high), y)
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Bounds, _held: Tensors) -> Image:
+    """Where the core has an activation of these bounds."""
+    if s.low != 0 or s.high not in (None, 6):
+        raise NotLowered(f"bounds {s.low} and {s.high}")
+    return lowering.number_by_number(xs[0], activation="relu" if s.high is None else "relu6")
+
+
 operator(
     Operator(
         "clamp",
         lambda torch, xs, s, _t: torch.clamp(xs[0], s.low, s.high),
         _arrays,
         settings=Bounds,
+        lower=_lower,
         modules={"torch.nn.Hardtanh": _module},
         calls=dict.fromkeys(("torch.clamp", "torch.clip", ".clamp", ".clip", ".clamp_", ".clip_"), bounds)
         | {"torch.nn.functional.hardtanh": _hard},

@@ -20,7 +20,6 @@ operator(
             ),
             plain,
         ),
-        lower=lambda lowering, xs, _s, _t: lowering.number_by_number(xs[0], activation="relu"),
         elementwise=True,
         activations={"relu": lambda _: Settings()},
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators.base import Inputs, Number, Operator, Settings, Tensors, operator
 
 Name = Literal["add", "sub", "mul", "div"]
@@ -36,6 +38,20 @@ def _arrays(xs: Inputs, s: Scalar, _held: Tensors) -> Any:
     return IN_NUMPY[s.function](xs[0], xs[0].dtype.type(s.number))
 
 
+def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Scalar, _held: Tensors) -> Image:
+    """As a scale or a shift of all channels; a quotient where it is the same number as a product."""
+    if s.function == "div" and (s.number == 0 or math.frexp(s.number)[0] not in (0.5, -0.5)):
+        raise NotLowered(f"a quotient by {s.number}")
+    scale, shift = {  # x + -0.0 is x, of both zeros
+        "add": (1.0, s.number),
+        "sub": (1.0, -s.number),
+        "mul": (s.number, -0.0),
+        "div": (1 / (s.number or 1.0), -0.0),
+    }[s.function]
+    scales, shifts = (np.full(xs[0].channels, number, np.float32) for number in (scale, shift))
+    return lowering.number_by_number(xs[0], scale=scales, shift=shifts)
+
+
 CALLS: Final[dict[str, Name]] = {
     **{f"operator.{name}": name for name in NAMES if name != "div"},
     "operator.truediv": "div",
@@ -49,6 +65,7 @@ operator(
         _tensors,
         _arrays,
         settings=Scalar,
+        lower=_lower,
         calls={path: _spelled(name) for path, name in CALLS.items()},
         elementwise=True,
     )
