@@ -38,10 +38,10 @@ def torch_step(operands: Operands, *, flat: bool = False, geometry: Geometry | N
     bias = None if held is None else tensor_of(held)
     n_out, n_in = form.shape
     if geometry is not None:
-        convolve = convolution(tensor_of(form.values).view(n_out, n_in), bias, geometry)
+        convolve, dtype = convolution(tensor_of(form.values).view(n_out, n_in), bias, geometry), form.dtype
 
         def convolved(x: Tensor, residual: Tensor | None = None) -> Tensor:
-            check_images(x, geometry, form.dtype)
+            check_images(x, geometry, dtype)
             y = convolve(x)
             return after(y if residual is None else y.add_(residual))
 

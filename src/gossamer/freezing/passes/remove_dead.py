@@ -15,7 +15,7 @@ from gossamer.layouts.arrays import cast, name_of, nonzero
 from gossamer.network.graph import Call, Graph, Linear, Node
 from gossamer.network.operators import operators
 from gossamer.trace.run import run
-from gossamer.trace.tensors import tensor_of
+from gossamer.trace.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
@@ -123,7 +123,7 @@ def _layer(body: Linear, x: Held | None, stays: Array, rows: Array | None) -> Li
     if x is not None and not stays[x.fates].all():
         gone = ~stays[x.fates]
         which = gone & read_by(body, x.fates.size) & foldable(body, x)
-        if bool(nonzero(x.constants.numpy()[which]).any()):
+        if bool(nonzero(array_of(x.constants)[which]).any()):
             bias = cast(told(body, x.constants, which), name_of(connections.values))
             connections = replace(connections, bias=bias)
         cols = gone
