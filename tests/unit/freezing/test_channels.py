@@ -102,7 +102,7 @@ class Residual(nn.Module):
         return self.end(torch.relu(self.norm(y))).mean((2, 3))
 
 
-@pytest.mark.parametrize("joined", [False])
+@pytest.mark.parametrize("joined", [False, True])
 def test_a_channel_of_a_sum_goes_if_it_is_dead_on_both_sides(check_same, joined):
     torch.manual_seed(0)
     model = Residual(joined=joined)
