@@ -9,6 +9,7 @@ from gossamer.errors import PatternError
 from gossamer.freezing.wanted import SIZE, SPEED
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.values import EXACT
+from gossamer.network.conv_step import unfit
 from gossamer.network.graph import Choice
 from gossamer.network.store import smallest, to_store
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gossamer.layouts.connections import Connections
+    from gossamer.layouts.geometry import Geometry
 
 # above these densities sparse layouts are not tried: none has been seen to win; an index of any kind makes it larger
 CROWDED, NEARLY_COMPLETE = 0.5, 0.99
@@ -77,8 +79,7 @@ def candidates(
     allowed: frozenset[str] | None,
     activations: str = EXACT,
     prefer: str = SPEED,
-    *,
-    convolution: bool = False,
+    geometry: Geometry | None = None,
 ) -> Candidates:
     """Every layout that holds a layer exactly and may read its inputs as it does, and why the others are out.
 
@@ -89,7 +90,7 @@ def candidates(
         activations: "exact", or "int8": inputs may be rounded.
         prefer: "speed", or "size": only the smallest forms are in. Where values are narrow, layouts that a file holds
             in more bytes than others are out.
-        convolution: bool - what the layer is.
+        geometry: Geometry of a convolution, or None.
 
     Raises:
         PatternError: the forced layout cannot hold it.
@@ -113,16 +114,16 @@ def candidates(
             refused[name] = (
                 f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
             )
-        elif convolution and not kind.convolves:
-            refused[name] = "it runs no convolutions"
         elif isinstance(fits, str):
             refused[name] = fits
         elif forced is None and allowed is not None and name not in allowed:
             refused[name] = "not among the candidates"
         elif forced is None and allowed is None and kind.explicit and connections.density > crowded:
             refused[name] = f"density {connections.density:.2f} is above {crowded:.2f}"
+        elif reason := unfit(form := kind.encode(connections, fits), geometry):
+            refused[name] = reason
         else:
-            forms[name] = kind.encode(connections, fits)
+            forms[name] = form
     if forced is not None and forced not in forms:
         raise PatternError("freeze(keep=)", expected=f"a layer that {forced} can hold", got=refused[forced])
     if not forms:

@@ -57,7 +57,7 @@ def choose(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Chosen:
             wanted.allowed,
             wanted.activations,
             wanted.prefer,
-            convolution=body.geometry is not None,
+            body.geometry,
         )
         for node, body in graph.linears()
     }

@@ -13,6 +13,7 @@ from gossamer.freezing.frozen import Frozen
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import NARROW, narrowed
+from gossamer.network.conv_step import unfit
 from gossamer.network.graph import Choice, Graph, frozen
 from gossamer.network.plan import BatchPlan, Candidate, LayerPlan, Plan
 from gossamer.network.schema import KIND, VERSIONS, parse
@@ -92,6 +93,8 @@ def repeated(graph: Graph, plan: Plan) -> tuple[Graph, list[BatchPlan], dict[str
         choices = _choices(row, len(plan.batches))
         connections = _as_planned(body.connections, row)
         forms = {choice.layout: _form(connections, row, choice.layout) for choice in choices}
+        if reason := next(filter(None, (unfit(form, body.geometry) for form in forms.values())), ""):
+            raise _misfit(f"layouts that run {row.name!r}", reason)
         stored = _stored(connections, row, forms)
         bodies[node.name] = frozen(replace(body, connections=connections), stored, forms, choices)
     return graph.replaced(bodies), plan.batches, {name: row.candidates for name, row in rows.items()}

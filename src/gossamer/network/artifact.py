@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gossamer.errors import FormatError, GossamerError, KernelUnavailable, MemoryShortage
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.values import narrow_name
+from gossamer.network.conv_step import unfit
 from gossamer.network.graph import Call, Choice, Graph, Layer, Linear, Node, Opaque, frozen
 from gossamer.network.operators import operators
 from gossamer.network.retired import RETIRED
@@ -216,6 +217,8 @@ def _packed(part: LinearPart, arrays: dict[str, Array]) -> Layer:
             forms[run.layout] = (
                 stored if run.layout == part.layout else _encoded(part, run.layout, connections)
             )
+    if reason := next(filter(None, (unfit(form, geometry) for form in forms.values())), ""):
+        raise FormatError(f"load {part.name}", expected="layouts that run this convolution", got=reason)
     choices = tuple(Choice(run.layout, run.engine) for run in part.run)
     body = Linear(replace(connections, bias=bias), part.activation, part.slope, part.flat, geometry)
     return frozen(body, stored, forms, choices)

@@ -98,6 +98,26 @@ class ConvStep:
         return self.images.contiguous(y.reshape(y.shape[0], *sizes).swapaxes(0, 1))
 
 
+def unfit(form: Encoded, geometry: Geometry | None) -> str:
+    """Why a form cannot run a layer of this geometry, or "".
+
+    Example:
+        >>> from gossamer.layouts.geometry import Geometry
+        >>> form = Encoded("fanin", (6, 9), {"group": 2}, None, {})
+        >>> unfit(form, Geometry(2, (3, 3), groups=2)), unfit(form, Geometry(1, (3, 3)))
+        ('2 neurons share their inputs, of 3 that read the same channels', '')
+    """
+    kind = layout(form.layout)
+    if geometry is None:
+        return ""
+    if not kind.convolves:
+        return "it runs no convolutions"
+    shared, rows = kind.unit(form.parameters)[0], form.shape[0] // geometry.groups
+    return (
+        f"{shared} neurons share their inputs, of {rows} that read the same channels" if rows % shared else ""
+    )
+
+
 def _ungrouped(form: Encoded, geometry: Geometry) -> Encoded:
     """The matrix over all channels: each group of neurons reads its own."""
     if geometry.groups == 1:

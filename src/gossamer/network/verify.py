@@ -125,8 +125,6 @@ def _check_vector(part: LinearPart, name: str, vector: Array | None, dtype: str)
 
 def _check_run(part: LinearPart, name: str, engine: str, connections: Connections) -> None:
     """An engine that runs the layout, from a form that knows its connections, of a size in proportion."""
-    if part.geometry is not None and not layout(name).convolves:
-        raise FormatError(f"load {part.name}", expected="a layout that runs convolutions", got=name)
     if name not in (("dense", "slice") if engine == "torch" else [n for n in (name,) if layout(n).kernel]):
         raise FormatError(
             f"load {part.name}",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import gossamer as gs
-from gossamer.errors import DtypeError, FormatError, ShapeError
+from gossamer.errors import DtypeError, FormatError, PatternError, ShapeError
 from gossamer.freezing.rivals import LAST, contenders
 from gossamer.network.graph import Layer
 from gossamer.runtime import Runtime
@@ -77,6 +77,13 @@ def test_by_hand():
     assert layer.stored.index["col"].tolist() == [3]
     x = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, 32.0]]).view(1, 2, 1, 3)
     assert frozen(x).tolist() == [[[[48.0, 96.0]]]]
+
+
+def test_neurons_that_share_inputs_read_the_same_channels():
+    """Three neurons a group, and layouts in which two or more share: the groups of the convolution cut them."""
+    model = nn.Sequential(nn.Conv2d(2, 6, 3, groups=2)).eval()
+    with pytest.raises(PatternError, match="2 neurons share their inputs, of 3"):
+        gs.freeze(model, torch.ones(1, 2, 4, 4), keep="fanin")
 
 
 @pytest.mark.parametrize("home", ["packed", "masked"])
