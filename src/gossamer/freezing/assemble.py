@@ -15,12 +15,15 @@ from gossamer.freezing.frozen import Frozen
 from gossamer.freezing.passes import Removal, rewritten
 from gossamer.freezing.pixels import pixels
 from gossamer.freezing.repeat import repeated
+from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.layouts import layout
 from gossamer.layouts.arrays import name_of
 from gossamer.layouts.values import EXACT, fitting, narrowed
 from gossamer.measure import machine
 from gossamer.network.graph import Choice, Graph, Layer, Linear, Opaque
 from gossamer.network.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
+from gossamer.network.plan_step import PlanStep
+from gossamer.network.program import Program
 
 if TYPE_CHECKING:
     from gossamer.freezing.wanted import Wanted
@@ -46,6 +49,11 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     gone = {row.layer: row for row in removals}
     linear = {node.name: body for node, body in graph.linears()}
     used = pixels(graph, inputs)
+    if used:
+        batches = [
+            row.model_copy(update=_planned(Program(chosen, number, TENSORS), inputs))
+            for number, row in enumerate(batches)
+        ]
     rows = [
         _row(linear[node.name], layer, gone.get(node.name)).model_copy(
             update={
@@ -162,6 +170,15 @@ def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
         stored=layer.stored.layout,
         memory=layer.memory,
     )
+
+
+def _planned(program: Program, inputs: tuple[Any, ...]) -> dict[str, int]:
+    """What the core does with images in one batch class, as it is planned for the example."""
+    program(*inputs)
+    plans = [plan for step in program.steps if isinstance(step.run, PlanStep) for plan in step.run.plans]
+    steps = [step for plan in plans for step in plan.steps]
+    copies = sum(step.copies for step in steps)
+    return {"steps": len(steps), "copies": copies, "planned": sum(plan.memory for plan in plans)}
 
 
 def _kernel(geometry: Geometry | None) -> str:

@@ -62,6 +62,8 @@ class BatchPlan(_Row):
     """One batch class: the size measured, the largest it is used for (None: any), the network's times.
 
     ``asked``: whether the size was asked for, or there because what was chosen for others is slower than dense.
+    ``steps``: of the calls that run images through the core, of which ``copies`` only move numbers, and ``planned`` the
+    bytes of memory that they plan for.
     """
 
     batch: Annotated[int, Field(ge=1, le=1 << 31)]
@@ -70,6 +72,9 @@ class BatchPlan(_Row):
     why: Text = ""
     asked: bool = True
     seconds: dict[Text, Seconds] = Field(default_factory=dict, max_length=16)
+    steps: Count = 0
+    copies: Count = 0
+    planned: Count = 0
 
 
 class InputPlan(_Row):
@@ -167,11 +172,13 @@ def _time(seconds: float | None) -> str:
 
 def _batch_line(row: BatchPlan) -> str:
     until = "any batch" if row.up_to is None else f"used up to {row.up_to}"
+    plan = f"; images run in {row.steps} steps, {row.copies} of them copies, in {row.planned:,} bytes"
+    plan = plan if row.steps else ""
     if not row.seconds:
-        return f"batch {row.batch} ({until}): not measured"
+        return f"batch {row.batch} ({until}): not measured{plan}"
     times = ", ".join(f"{way} {seconds * 1e6:.1f} us" for way, seconds in row.seconds.items())
     against = row.seconds.get("dense", 0.0) / max(row.seconds.get(row.chosen, 0.0), 1e-12)
     reason = f" ({row.why})" if row.why else ""
     until += "" if row.asked else "; not asked for, but slower than dense with another choice"
     gain = f"; {against:.2f}x dense torch" if "dense" in row.seconds else ""
-    return f"batch {row.batch} ({until}): whole network {times}; chosen: {row.chosen}{reason}{gain}"
+    return f"batch {row.batch} ({until}): whole network {times}; chosen: {row.chosen}{reason}{gain}{plan}"

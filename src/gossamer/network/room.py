@@ -9,7 +9,7 @@ from gossamer.storage import compact, written_length
 # What measuring writes, and the most characters of it, those of quotes twice: a way's seconds in one batch class; what
 # the choice of a layer in one batch class says, in its run and in the report; what the report says of a batch class,
 # and of one beyond those asked for, which are up to three.
-A_TIME, A_CHOICE, A_CLASS, BEYOND, MORE = 12, 140, 370, 240, 3
+A_TIME, A_CHOICE, A_CLASS, BEYOND, MORE = 12, 140, 450, 320, 3
 MEASURED: Final = {"seconds", "chosen", "runs", "run", "memory", "stored", "batches"}
 A_TYPE = 12  # more than the name of one type of values has than that of another
 

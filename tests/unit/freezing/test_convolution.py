@@ -153,6 +153,15 @@ def test_narrow_values_are_those_of_linear_layers(tmp_path):
     assert np.array_equal(Runtime(tmp_path / "net")(x.numpy()), frozen(x))
 
 
+def test_the_plan_counts_steps_and_copies():
+    """Images are taken in, three convolutions, and a mean: nothing is a copy."""
+    frozen = gs.freeze(tiny(density=0.25), torch.randn(1, 3, 8, 8), keep="fanin")
+    (row,) = frozen.plan["batches"]
+    assert (row["steps"], row["copies"]) == (5, 0)
+    assert row["planned"] > 0
+    assert "images run in 5 steps, 0 of them copies" in frozen.explain()
+
+
 def test_the_plan_names_kernels_and_what_is_left():
     frozen = gs.freeze(tiny(density=0.25), torch.randn(1, 3, 8, 8))
     rows = frozen.plan["layers"]
