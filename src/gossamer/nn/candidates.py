@@ -78,7 +78,7 @@ def why_left(module: nn.Module, init: str, device: torch.device | None) -> str:
     Args:
         module: nn.Module.
         init: str - as given to ``sparsify``: a pruned layer can be replaced where its values are kept.
-        device: torch.device or None - where sparse linear layers are made.
+        device: torch.device or None - where sparse layers are made.
     """
     if isinstance(module, SparseModule):
         return "sparse already"

@@ -28,7 +28,7 @@ def carry_over(old: Dense, new: nn.Module) -> None:
     """Give a new layer what hung on the old one: mode, hooks and their handles, additions, and marks of its parameters.
 
     Args:
-        old: nn.Linear or nn.Conv2d - one that ``why_left`` has nothing against.
+        old: nn.Linear or a convolution - one that ``why_left`` has nothing against.
         new: nn.Module - the layer that takes its place.
     Cost: O(number of hooks and attributes); tensors are shared.
     """

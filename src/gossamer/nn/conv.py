@@ -143,6 +143,10 @@ class _Packed(_Conv, Packed):
         )
         return self._as_given(y, x)
 
+    def transposed_bytes(self, batch: int) -> int:
+        """None: input gradients of convolutions keep nothing beside the index."""
+        return 0
+
     def explain(self, training: bool = False) -> str:
         """Why its products run as they do.
 

@@ -44,18 +44,19 @@ def sparsify(
     full: str = "dense",
     **unknown: Never,
 ) -> SparsifyReport:
-    """Replace ``nn.Linear`` and ``nn.Conv2d`` layers in place by sparse ones of the same shape, device and dtype.
+    """Replace linear layers and convolutions in place by sparse ones of the same shape, device and dtype.
 
     Hooks, training mode, ``requires_grad``, and attributes of a layer or its parameters move to the new layer. A layer
     that cannot be replaced without loss stays as it is, and the report says why. Print the report.
 
     Args:
-        model: nn.Module - changed in place; create the optimizer afterwards.
+        model: nn.Module - its ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` are replaced in place; create the optimizer
+            afterwards.
         density: float in (0, 1] for the layers made sparse, or a mapping layer name -> density; None takes n / m of
             an NM pattern.
         pattern: Pattern, or its short name such as "fanin:4" or "nm:2:4" - FanIn() by default.
         allocation: "uniform", "er" or "erk"; None is uniform for NM (it has no other) and erk else.
-        home: "packed" (truly sparse) or "masked"; convolutions have no packed home yet: the report says masked.
+        home: "packed" (truly sparse) or "masked" (dense times a mask).
         generator: torch.Generator or None - draws topologies and values.
         skip: names, types or modules to leave dense with all inside, or a function (name, module) -> bool.
         dense_first: bool - leave the first of the candidates dense.
@@ -64,7 +65,7 @@ def sparsify(
             at random, which is no way to prune a trained network. Where a layer has zeros, from pruning, the topology
             holds its largest weights instead.
         law: "he_normal", "he_uniform", "xavier_uniform" or "normal" - what new values are drawn from; see SparseLinear.
-        device: where sparse linear layers are made; None is where the dense ones are. A model on "meta", too wide to
+        device: where sparse layers are made; None is where the dense ones are. A model on "meta", too wide to
             exist, gets sparse layers that do; what stays dense stays on "meta".
         full: "dense" or "sparse" - what a layer that keeps every connection becomes; "sparse" is for trainings that
             start dense and lose connections.

@@ -4,7 +4,7 @@ from gossamer.kernels import dense_of, explain, transposed_bytes, transposed_of
 from gossamer.kernels.operands import used_values
 from gossamer.layouts.geometry import Geometry
 from gossamer.ops import batched, conv_forward_mode, flops, forward_mode, schemas
-from gossamer.ops.conv import conv
+from gossamer.ops.convolution import conv
 from gossamer.ops.dropout import leaky_dropout
 from gossamer.ops.public import linear
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse

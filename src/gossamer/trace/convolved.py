@@ -58,6 +58,7 @@ def convolution(matrix: Tensor, bias: Tensor | None, geometry: Geometry) -> Call
 
     Example:
         >>> import torch
+        >>> from gossamer.layouts.geometry import Geometry
         >>> blur = convolution(torch.ones(1, 9), None, Geometry(1, (3, 3), padding=(1, 1, 1, 1)))
         >>> blur(torch.ones(1, 1, 2, 2)).tolist()
         [[[[4.0, 4.0], [4.0, 4.0]]]]
