@@ -59,6 +59,16 @@ def built(
     return make_model(home, parse(pattern), dtype, seed)
 
 
+def convolved(pattern: str, seed: int, home: str, dtype: torch.dtype) -> nn.Sequential:
+    """As many inputs and outputs, with convolutions in between."""
+    torch.manual_seed(seed)
+    layers = [nn.Unflatten(1, (8, 4)), nn.Conv1d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv1d(16, 4, 1)]
+    model = nn.Sequential(*layers, nn.Flatten()).to(dtype)
+    drawn = torch.Generator().manual_seed(seed)
+    gs.sparsify(model, 0.5, parse(pattern), "uniform", home=home, generator=drawn)
+    return model
+
+
 # --- in step ------------------------------------------------------------------------------------------------
 
 
@@ -72,11 +82,15 @@ class InStep:
     home: str = "packed"
     steps: int = 20
     dtype: torch.dtype = torch.float32
+    convolutions: bool = False
 
     def __str__(self) -> str:
-        return f"{self.pattern}-{self.rule.name}-{'-'.join(map(str, self.sizes))}-{self.home}"
+        kind = "-convolutions" if self.convolutions else ""
+        return f"{self.pattern}-{self.rule.name}-{'-'.join(map(str, self.sizes))}-{self.home}{kind}"
 
     def model(self, seed: int) -> nn.Sequential:
+        if self.convolutions:
+            return convolved(self.pattern, seed, self.home, self.dtype)
         return built(self.pattern, seed, self.home, self.dtype)
 
     def batch(self, step: int, micro: int) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ def sparsify(
     that cannot be replaced without loss stays as it is, and the report says why. Print the report.
 
     Args:
-        model: nn.Module - its ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` are replaced in place; create the optimizer
+        model: nn.Module - its ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` are replaced; create the optimizer
             afterwards.
         density: float in (0, 1] for the layers made sparse, or a mapping layer name -> density; None takes n / m of
             an NM pattern.

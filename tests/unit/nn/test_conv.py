@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import gossamer as gs
 from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError
+from gossamer.measure import memory
 from gossamer.nn.conv import _Conv
 from gossamer.topology import parts
 
@@ -370,3 +371,48 @@ def test_a_convolutional_network_trains_the_same_in_both_homes(rule: Any) -> Non
         if hasattr(mine, "topology"):
             assert torch.equal(mine.topology.positions, other.topology.positions)
             torch.testing.assert_close(mine.to_dense(), other.to_dense())
+
+
+def test_memory_of_lost_connections_comes_back() -> None:
+    """``compact``: values, gradient and state of the size of what is left, and the same output."""
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Flatten(), nn.Linear(72, 4))
+    gs.sparsify(model, {"0": 0.5, "2": 0.5}, gs.Unstructured())
+    optimizer, layer, x = torch.optim.Adam(model.parameters()), model[0], torch.randn(2, 4, 5, 5)
+    model(x).sum().backward()
+    optimizer.step()
+    topology = layer.topology
+    few = type(topology)(topology.pattern, topology.shape, topology.positions[::2])
+    layer.assign(few, layer.values.detach()[: layer.connections][::2])
+    expected = model(x)
+    gs.compact(model, optimizer)
+    assert layer.values.numel() == layer.connections == 72
+    assert optimizer.state[layer.values]["exp_avg"].shape == (72,)
+    assert torch.equal(model(x), expected)
+
+
+def test_the_memory_of_a_step_is_told_before() -> None:
+    """Values, index and images of a packed convolution, on shapes alone."""
+    model = nn.Sequential(gs.SparseConv2d(8, 16, 3, density=0.5, padding=1), nn.ReLU())
+    needed = memory(model, torch.empty(64, 8, 10, 10, device="meta"))
+    layer = model[0]
+    assert needed.values == 4 * (layer.values.numel() + 16)
+    assert needed.index == sum(t.nbytes for t in layer.index.values()) + layer.fingerprint.nbytes
+    assert needed.activations == 4 * 64 * 100 * (8 + 16)
+
+
+def test_the_last_convolution_is_never_ablated() -> None:
+    """It is found as the model's output, as a linear layer is."""
+    model = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1))
+    gs.sparsify(model, 0.25, allocation="uniform")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert gs.attach(model, optimizer, gs.SRigL(every=2), total_steps=8).outputs == {"2"}
+
+
+def test_why_its_products_run_as_they_do_is_told() -> None:
+    """One product, or the three of a training step; the reference kernel is there in any case."""
+    layer = gs.SparseConv1d(8, 4, 3, density=0.5)
+    assert layer.explain().splitlines()[0] == "conv"
+    told = layer.explain(training=True)
+    for name in ("conv", "conv_grad_input", "conv_grad_values"):
+        assert f"\n  {name}:fanin:any:reference: " in "\n" + told.replace("\n\n", "\n")
+    assert "chosen" in told

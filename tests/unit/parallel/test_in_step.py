@@ -20,6 +20,7 @@ CASES = [
     InStep("fanin:4", gs.RigL(every=4), UNEVEN),
     InStep("nm:1:8", gs.SRigL(every=4, gamma=None), UNEVEN),
     InStep("unstructured", gs.RigL(every=4), ACCUMULATED, "masked"),
+    InStep("fanin:4", gs.RigL(every=4), UNEVEN, convolutions=True),
 ]
 
 
