@@ -169,7 +169,9 @@ class _Masked(_Conv, Masked):
         g, weight = self.geometry, self.effective_weight()
         left, right, top, bottom = g.padding
         even = g.mode == "zeros" and (left, top) == (right, bottom)  # what torch adds itself, without a copy
-        read = self.images(x) if even else bordered(self.images(x), g)
+        read = self.images(x)
+        g.out_size(*read.shape[2:])  # refuses planes that are too small, as the packed home does
+        read = read if even else bordered(read, g)
         weight = weight.unsqueeze(-2) if len(self.kernel_size) == 1 else weight
         padding = (top, left) if even else 0
         return self._as_given(F.conv2d(read, weight, self.bias, g.stride, padding, g.dilation, g.groups), x)

@@ -158,8 +158,8 @@ def check_images(
             expected = f"x [batch, {geometry.channels}, height, width]"
             raise ShapeError(operation, expected=expected, got=f"{tuple(x.shape)}")
         size = x.shape[2:]
-    if size is None:
-        return
+    if size is None or len(size) != 2:
+        raise ShapeError(operation, expected="height and width of the images", got=f"{size}")
     try:
         height, width = geometry.out_size(*size)
     except ShapeError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 
+from gossamer.errors import ShapeError
 from gossamer.kernels.dispatch import pick
 from gossamer.layouts.geometry import Geometry
 from gossamer.ops.batched import register
@@ -18,6 +19,7 @@ from gossamer.ops.schemas import LIBRARY
 if TYPE_CHECKING:
     from torch import Tensor
 
+INTEGERS: Final = 12  # of a geometry
 Index = Sequence["Tensor"]
 Integers = Sequence[int]
 
@@ -41,6 +43,8 @@ def integers(g: Geometry) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _geometry(numbers: tuple[int, ...]) -> Geometry:
+    if len(numbers) != INTEGERS:
+        raise ShapeError("geometry", expected=f"{INTEGERS} integers", got=f"{list(numbers)}")
     channels, kh, kw, sh, sw, left, right, top, bottom, dh, dw, groups = numbers
     return Geometry(channels, (kh, kw), (sh, sw), (left, right, top, bottom), (dh, dw), groups)
 

@@ -256,6 +256,13 @@ REFUSED = {
         ShapeError,
         "9.*8",
     ),
+    "a masked one's plane": (
+        lambda: gs.MaskedConv2d(8, 4, 3, padding_mode="reflect", padding=2, density=0.5)(
+            torch.ones(2, 8, 9, 2)
+        ),
+        ShapeError,
+        "reflect",
+    ),
     "a border beyond the plane": (
         lambda: gs.SparseConv2d(8, 4, 3, padding=3, padding_mode="reflect", density=0.5)(
             torch.ones(2, 8, 3, 9)
@@ -311,6 +318,13 @@ def test_copies_pickles_and_states() -> None:
     del state["rows"]
     with pytest.raises(gs.GossamerError):
         other.load_state_dict(state)
+
+
+def test_a_model_without_memory_gets_convolutions_that_exist() -> None:
+    """``device=``, as for linear layers."""
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, device="meta"), nn.Conv1d(8, 8, 3, device="meta"))
+    gs.sparsify(model, 0.5, device="cpu")
+    assert model[1](model[0](torch.ones(1, 8, 6, 5)).flatten(2)).device.type == "cpu"
 
 
 def test_channels_without_connections_give_their_bias() -> None:
