@@ -10,7 +10,9 @@
 from gossamer.data.augment import crop_and_flip, step_generator
 from gossamer.data.batches import batches, epoch_generator, part_of
 from gossamer.data.dataset import Dataset, Provenance
+from gossamer.data.folder import ImageFolder, image_folder, image_folders
 from gossamer.data.formats import Arrays, Spec
+from gossamer.data.reading import training_images, validation_images
 from gossamer.data.recipe import Embedded, Recipe, Remote
 from gossamer.data.registry import names, recipe_of, recipes, register, unregister
 from gossamer.data.search import best_available, load
@@ -19,6 +21,7 @@ __all__ = [
     "Arrays",
     "Dataset",
     "Embedded",
+    "ImageFolder",
     "Provenance",
     "Recipe",
     "Remote",
@@ -27,6 +30,8 @@ __all__ = [
     "best_available",
     "crop_and_flip",
     "epoch_generator",
+    "image_folder",
+    "image_folders",
     "load",
     "names",
     "part_of",
@@ -34,5 +39,7 @@ __all__ = [
     "recipes",
     "register",
     "step_generator",
+    "training_images",
     "unregister",
+    "validation_images",
 ]

@@ -124,8 +124,10 @@ class RunConfig(_Strict):
     """Everything that decides the bits of a training.
 
     Args:
-        data: str - a data set of ``gossamer.data``; "best" takes the best one at hand.
-        data_root: str or None - a folder to look for it first.
+        data: str - a data set of ``gossamer.data``; "best" takes the best one at hand, "folder" images in folders.
+        data_root: str or None - a folder to look for it first; of "folder" the one that holds ``train`` and ``val``.
+        image_size: int - "folder": pixels of a side of the images that the network reads.
+        readers: int - "folder": threads that decode images ahead; decides no bits.
         model: dict or None - ``name`` and the settings of a network of ``gossamer.models``, which reads images; None
             is a perceptron.
         widths: tuple of int - hidden layers of a perceptron.
@@ -152,8 +154,10 @@ class RunConfig(_Strict):
         'sgd'
     """
 
-    data: Annotated[str, Flag("Data set by name, or best.")] = "best"
+    data: Annotated[str, Flag("Data set by name, best, or folder.")] = "best"
     data_root: Annotated[str | None, Flag("Folder to look for the data first.")] = None
+    image_size: Annotated[int, Field(ge=8, le=4096), Flag("Pixels of a side of images in folders.")] = 224
+    readers: Annotated[int, Field(ge=0, le=256), Flag("Threads that decode images in folders.")] = 2
     model: Annotated[
         dict[str, Any] | None,
         Flag("Network by name, for example resnet20; a perceptron where none is named.", key="name"),
@@ -212,6 +216,8 @@ class RunConfig(_Strict):
     def _one_network(self) -> RunConfig:
         perceptron = {"widths", "epsilon", "all_relu", "dropout"}
         fields = type(self).model_fields
+        if self.model is None and self.data == "folder":
+            raise ValueError("data 'folder' holds images, which a perceptron does not read: name a model")
         if self.model is None and self.augment != "none":
             raise ValueError("augment is for images, which a perceptron does not read: name a model")
         if self.model is not None and (

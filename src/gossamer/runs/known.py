@@ -10,6 +10,7 @@ from gossamer.errors import ConfigError
 from gossamer.patterns import patterns
 from gossamer.rules import rules, schedules
 from gossamer.runs.config import DENSE
+from gossamer.runs.images import FOLDER
 
 if TYPE_CHECKING:
     from gossamer.registry import Registry
@@ -44,7 +45,7 @@ def check_known(operation: str, config: RunConfig, *settings: str) -> None:
         "rule": [(rules, name) for name in _names(config.rule or {})],
     }
     others: dict[str, Container[str]] = {
-        "data": ("best",),
+        "data": ("best", FOLDER),
         "model": (),
         "pattern": (DENSE,),
         "rule": schedules,

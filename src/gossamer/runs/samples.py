@@ -7,6 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gossamer import data
+from gossamer.runs.images import FOLDER, load_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,5 +128,7 @@ def load_samples(name: str, root: str | None = None, *, flatten: bool = True) ->
 
 
 def source_of(config: RunConfig) -> Source:
-    """The data that a configuration asks for, as its model reads them; raises as ``load_samples``."""
+    """The data that a configuration asks for, as its model reads them; raises as ``load_samples``, ``load_images``."""
+    if config.data == FOLDER:
+        return load_images(config.data_root, config.image_size, config.readers)
     return load_samples(config.data, config.data_root, flatten=config.model is None)

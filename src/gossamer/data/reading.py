@@ -1,0 +1,121 @@
+"""Batches of image files, decoded ahead of the training by several threads: Pillow decodes outside of Python's lock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gossamer.data.batches import epoch_generator
+from gossamer.data.decode import pillow, training_pixels, validation_pixels
+from gossamer.data.folder import ImageFolder
+
+if TYPE_CHECKING:
+    import torch
+
+MEAN, STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # of ImageNet, for every folder, as trained networks expect
+AHEAD = 2  # batches being decoded while one is used
+
+
+def training_images(
+    folder: ImageFolder,
+    size: int,
+    batch: int,
+    *,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    part: int = 0,
+    parts: int = 1,
+    augment: bool = True,
+    readers: int = 0,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Iterate once over the images of a folder in a random order, which the arguments decide, but for `readers`.
+
+    Args:
+        folder: ImageFolder.
+        size: int, pixels - of a side of an image.
+        batch: int - images in a batch.
+        seed: int - decides order and crops, at least 0.
+        epoch: int - does so too.
+        start: int - batches to skip: those of a run that is resumed are the same.
+        part: int - which of several workers this is, from 0.
+        parts: int - workers; each has every `parts`-th image, and the last ``n % parts`` are in none.
+        augment: bool - random crops and mirror images; False: the middle of each image.
+        readers: int - threads that decode; 0: none but this one.
+
+    Returns:
+        Iterator of (images [n, 3, size, size], float32, standardized with ImageNet's mean and deviation; labels [n]).
+
+    Raises:
+        DataError: a file that cannot be read, named. MissingPackage: no Pillow.
+
+    Cost: decoding; memory of three batches.
+    """
+    import torch
+
+    own = np.arange(part, len(folder.files) // parts * parts, parts)
+    order = own[torch.randperm(len(own), generator=epoch_generator(seed, epoch, part)).numpy()]
+
+    def read(number: int) -> NDArray[np.uint8]:
+        path = folder.root / folder.files[number]
+        if not augment:
+            return validation_pixels(path, size)
+        return training_pixels(path, size, np.random.default_rng([seed, epoch, number]))
+
+    return _batches(folder, order[start * batch :].tolist(), batch, read, readers)
+
+
+def validation_images(
+    folder: ImageFolder, size: int, batch: int, readers: int = 0
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Iterate once over the images of a folder in stored order, the middle of each; as ``training_images``."""
+
+    def read(number: int) -> NDArray[np.uint8]:
+        return validation_pixels(folder.root / folder.files[number], size)
+
+    return _batches(folder, range(len(folder.files)), batch, read, readers)
+
+
+def _batches(
+    folder: ImageFolder, order: Sequence[int], batch: int, read: Any, readers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Read in order, a few batches ahead of what is asked for."""
+    pillow()  # where it is missing, one sentence and no thread
+    picks = [order[at : at + batch] for at in range(0, len(order), batch)]
+    if not readers:
+        yield from (_tensors(folder, pick, map(read, pick)) for pick in picks)
+        return
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="images")
+    try:
+        ahead: deque[Any] = deque()
+        for pick in picks:
+            ahead.append((pick, [pool.submit(read, number) for number in pick]))
+            if len(ahead) > AHEAD:
+                yield _finished(folder, *ahead.popleft())
+        while ahead:
+            yield _finished(folder, *ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(folder: ImageFolder, pick: Sequence[int], futures: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return _tensors(folder, pick, (future.result() for future in futures))
+
+
+def _tensors(
+    folder: ImageFolder, pick: Sequence[int], images: Iterator[NDArray[np.uint8]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Channels first, standardized."""
+    import torch
+
+    pixels = torch.from_numpy(np.stack(list(images)).transpose(0, 3, 1, 2).copy()).float()
+    mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (MEAN, STD))
+    return pixels.sub_(mean).div_(std), torch.tensor([folder.labels[number] for number in pick])
