@@ -26,10 +26,9 @@ def test_every_example_is_valid(path):
     config = read_config(path, {})
     if config.pattern != "dense":
         build_rule(config)
-    inputs = {"digits": 64, "cifar10": 3072, "cifar10-small": 3072}.get(config.data, 784)
-    build_model(
-        config.model_copy(update={"widths": tuple(min(w, 512) for w in config.widths)}), (inputs,), 10
-    )
+    shapes = {"digits": (8, 8), "cifar10": (32, 32, 3), "folder": (224, 224, 3)}
+    small = config.model_copy(update={"widths": tuple(min(w, 512) for w in config.widths)})
+    build_model(small, shapes.get(config.data, (28, 28)), 10)
 
 
 def test_there_are_examples():
