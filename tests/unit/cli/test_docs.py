@@ -12,7 +12,7 @@ import pytest
 HOWTO = Path(__file__).parents[3] / "docs" / "howto"
 
 
-@pytest.mark.parametrize("page", ["command-line.md", "train.md"])
+@pytest.mark.parametrize("page", ["command-line.md", "train.md", "train-cnn.md"])
 def test_commands_of_a_page(call, page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```bash\n(.*?)```", (HOWTO / page).read_text("utf-8"), re.DOTALL)
@@ -25,10 +25,14 @@ def test_commands_of_a_page(call, page, tmp_path, monkeypatch):
         assert answer.code == 0, f"{line}: {answer.stderr}"
 
 
-def test_the_configuration_shown_is_complete():
+def test_the_configurations_shown_are_complete():
+    """One for perceptrons, one for networks of images; epsilon excludes density."""
     from gossamer.runs.config import RunConfig, checked_config
 
-    (text,) = re.findall(r"```toml\n(.*?)```", (HOWTO / "train.md").read_text("utf-8"), re.DOTALL)
-    document = tomllib.loads(text)
-    checked_config(document, "train.md")
-    assert set(RunConfig.model_fields) - set(document) == {"data_root", "epsilon"}  # epsilon excludes density
+    shown = set()
+    for page in ("train.md", "train-cnn.md"):
+        (text,) = re.findall(r"```toml\n(.*?)```", (HOWTO / page).read_text("utf-8"), re.DOTALL)
+        document = tomllib.loads(text)
+        checked_config(document, page)
+        shown |= set(document)
+    assert set(RunConfig.model_fields) - shown == {"epsilon"}
