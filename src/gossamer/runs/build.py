@@ -58,7 +58,7 @@ def build_model(config: RunConfig, shape: tuple[int, ...], classes: int) -> nn.M
 
 
 def sample_shape(config: RunConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of a sample as the model reads it.
+    """Shape of a sample as the model reads it; raises ConfigError where a network of images would read no images.
 
     Example:
         >>> from gossamer.runs.config import RunConfig
@@ -67,8 +67,15 @@ def sample_shape(config: RunConfig, shape: tuple[int, ...]) -> tuple[int, ...]:
     """
     if config.model is None:
         return (prod(shape),)
-    height, width, *channels = shape
-    return (channels[0] if channels else 1, height, width)
+    if len(shape) not in (2, 3):
+        raise ConfigError(
+            f"model {config.model.get('name')}",
+            expected="images [height, width] or [height, width, channels]",
+            got=f"samples {list(shape)}",
+            hint="leave the model out: a perceptron reads any samples",
+        )
+    height, width, channels = (*shape, 1)[:3]
+    return (channels, height, width)
 
 
 def _named(config: RunConfig, channels: int, classes: int) -> nn.Module:

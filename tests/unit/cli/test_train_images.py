@@ -76,6 +76,11 @@ def test_grey_images_have_one_channel() -> None:
     assert build_model(config(), (8, 9), 3).conv1.in_channels == 1
 
 
+def test_samples_that_are_no_images_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model resnet20: expected images .* got samples \[500\]"):
+        build_model(config(), (500,), 3)
+
+
 @pytest.mark.parametrize("name", ["resnet20", "wrn-22-2"])
 def test_a_training_stopped_in_an_epoch_goes_on_with_the_same_bits(
     shapes: str, name: str, tmp_path: Path
