@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from gossamer.network.operators import operators
 from gossamer.network.plan_rows import describe
 from gossamer.network.plan_step import PlanStep
 from gossamer.network.program import Program
+from gossamer.runtime import Runtime
 
 
 def encoded(weight: np.ndarray[Any, Any], name: str = "csr") -> Encoded:
@@ -413,3 +415,15 @@ def test_explain_prints_the_plan() -> None:
     frozen = gs.freeze(model, torch.randn(1, 2, 6, 6), keep="csr")
     frozen(torch.randn(1, 2, 6, 6))
     assert "plan of 4 steps, 0 copies" in frozen.explain()
+
+
+def test_a_network_whose_pools_run_in_the_core_has_the_same_bits_without_torch(tmp_path: Path) -> None:
+    """NumPy adds up the numbers of a pool in another order than torch; a plan adds them up for both."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.AvgPool2d(3, 2), torch.nn.SiLU())
+    frozen = gs.freeze(model, torch.randn(1, 2, 9, 9), keep="csr")
+    gs.save(frozen, tmp_path / "net.safetensors")
+    net = Runtime(tmp_path / "net.safetensors")
+    assert [type(step).__name__ for step in frozen.programs[0].line or ()] == ["PlanStep"]
+    x = np.random.default_rng(7).standard_normal((3, 2, 13, 11)).astype(np.float32)
+    np.testing.assert_array_equal(net(x), frozen(torch.from_numpy(x)).numpy())
+    assert np.abs(net(x) - model(torch.from_numpy(x)).detach().numpy()).max() < 1e-6
