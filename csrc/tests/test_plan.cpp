@@ -146,7 +146,7 @@ void convolution(std::mt19937& random) {
   enter.x = outer, enter.out = {0, kGuard, kPlane, kPitch, 0, kIn, kHeight, kWidth, 1, 1};
   conv.kind = GS_STEP_CONV, conv.x = enter.out, conv.w = layer.w, conv.activation = GS_RELU;
   conv.out = {0, 3 * kGuard + kIn * kPlane, kPlane, kPitch, 0, kOut, kHeight, kWidth, 1, 1};
-  conv.places = {9 * kIn, kOut, 0, 1, 1, 0, -kGuard, kIn * kPlane + kGuard, kPlane, static_cast<int64_t>(inside.size()), columns.data(), &span, inside.data()};
+  conv.places = {9 * kIn, kOut, 0, 1, 1, 0, -kGuard, kIn * kPlane + kGuard, kOut * kPlane, static_cast<int64_t>(inside.size()), columns.data(), &span, inside.data()};
   leave.x = conv.out, leave.out = {2, 0, kHeight * kWidth, kWidth, 0, kOut, kHeight, kWidth, 1, 1};
   gs_call sized = {};
   sized.w = layer.w, sized.isa = GS_ISA_AUTO;
