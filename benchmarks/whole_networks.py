@@ -3,7 +3,7 @@
 Every row is measured in its own turns with all engines and kept in ``runs/``: a killed run goes on where it was.
 Sparse networks keep ``density`` of the connections of every layer but depth-wise and tiny ones (uniform allocation),
 drawn at random with the values of an untrained network: times do not depend on them. ``pruned`` keeps the largest
-weights of every layer instead: with ``--weights``, a state dict of one network, rows are as uneven as trained ones.
+weights of every layer instead: with ``--weights``, a file of one network's values, rows are as uneven as trained ones.
 Engines that are not installed are left out: ONNX Runtime and OpenVINO are in the extra [bench], and onnx with them.
 """
 
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from harness import Row, arguments, gather, pin, record
 from network_rivals import NAMES, rivals
@@ -29,11 +30,14 @@ FORMS = ("dense", "pruned", "unstructured", "fanin", "fanin:2", "fanin:4", "fani
 
 
 def dense(name: str, weights: str = "") -> nn.Module:
-    """A network in evaluation, with the values of a state dict, or drawn for a seed."""
+    """A network in evaluation, with the values of a file, or drawn for a seed."""
     torch.manual_seed(0)
     model = NETWORKS[name].make().eval()
     if weights:
-        model.load_state_dict(torch.load(weights, weights_only=True))
+        held: Any = (
+            dict(np.load(weights)) if weights.endswith(".npz") else torch.load(weights, weights_only=True)
+        )
+        NETWORKS[name].load(model, held)
     return model.requires_grad_(requires_grad=False)
 
 

@@ -5,7 +5,7 @@ In the folder of the benchmarks ``python -m networks`` prints parameters and mul
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,14 @@ from torch import Tensor, nn
 from gossamer.models import resnet18, resnet50
 from networks.efficientnet_lite import EfficientNetLite0
 from networks.mobilenet_v2 import MobileNetV2
-from networks.squeezenet import SqueezeNet
+from networks.resnet50_keras import load_keras, resnet50_keras
+from networks.squeezenet import SqueezeNet, load_caffe
 from networks.unet import UNet
 from networks.yolov8 import YOLOv8n
+
+
+def _by_name(model: nn.Module, arrays: Mapping[str, Any]) -> None:
+    model.load_state_dict({name: torch.as_tensor(array) for name, array in arrays.items()})
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,17 @@ class Network:
         make: of a width, 1.0 as published.
         side: pixels of a square image.
         parameters: as published; of the U-Net, whose publication says none, as counted; of the detector without the 16
-            fixed numbers by which its publication decodes boxes.
+            fixed numbers by which its publication decodes boxes; of Keras' ResNet-50 without biases of convolutions.
         gigamacs: billions of multiply-adds at that size, as published; of EfficientNet-Lite0, SqueezeNet and the U-Net
             as counted.
+        load: (model, name -> array) takes over published values; by the names of parameters where it is not said.
     """
 
     make: Callable[..., nn.Module]
     side: int
     parameters: int
     gigamacs: float
+    load: Callable[[Any, Mapping[str, Any]], None] = _by_name
 
 
 def _squeezenet_1_0(**more: Any) -> nn.Module:
@@ -73,9 +80,10 @@ def multiply_adds(model: nn.Module, x: Tensor) -> int:
 NETWORKS: dict[str, Network] = {
     "resnet18": Network(resnet18, 224, 11_689_512, 1.81),
     "resnet50": Network(resnet50, 224, 25_557_032, 4.09),
+    "resnet50_keras": Network(resnet50_keras, 224, 25_557_032, 3.86, load_keras),
     "mobilenet_v2": Network(MobileNetV2, 224, 3_504_872, 0.30),
     "efficientnet_lite0": Network(EfficientNetLite0, 224, 4_652_008, 0.385),
-    "squeezenet1_0": Network(_squeezenet_1_0, 224, 1_248_424, 0.819),
+    "squeezenet1_0": Network(_squeezenet_1_0, 224, 1_248_424, 0.819, load_caffe),
     "squeezenet1_1": Network(SqueezeNet, 224, 1_235_496, 0.349),
     "unet": Network(UNet, 256, 34_519_298, 65.35),
     "yolov8n": Network(YOLOv8n, 640, 3_157_184, 4.4),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from networks import NETWORKS, example, multiply_adds
+from networks.resnet50_keras import NORM, _layers, load_keras, resnet50_keras
 from networks.squeezenet import SqueezeNet, load_caffe
 from torch import nn
 
@@ -84,3 +85,32 @@ def test_arrays_of_caffe_are_those_of_the_first_squeezenet() -> None:
     assert [float(layer.bias.detach().mean()) for layer in held] == [-float(number) for number in range(26)]
     with pytest.raises(ValueError, match="are not those"):
         load_caffe(net, {"conv1/w": arrays["conv1/w"]})
+
+
+def test_values_of_keras_are_taken_over() -> None:
+    """Biases of convolutions go into the means behind them: what the first layer and a later one compute, by hand."""
+    torch.manual_seed(0)
+    net = resnet50_keras(width=0.125, classes=5).eval()
+    arrays = {}
+    for name, (conv, _) in _layers(net).items() | {("conv1", (net.conv1, net.bn1))}:
+        out, inner, high, wide = conv.weight.shape
+        place, norm = ("conv1", "bn_conv1") if name == "conv1" else (f"res{name}", f"bn{name}")
+        arrays |= {
+            f"{norm}|{part}": np.random.default_rng(1).uniform(0.5, 2, out).astype(np.float32)
+            for part in NORM
+        }
+        arrays[f"{place}|bias"] = np.random.default_rng(2).normal(size=out).astype(np.float32)
+        arrays[f"{place}|kernel"] = (
+            np.random.default_rng(3).normal(size=(high, wide, inner, out)).astype(np.float32)
+        )
+    arrays["fc1000|kernel"] = np.random.default_rng(4).normal(size=(net.fc.in_features, 5)).astype(np.float32)
+    arrays["fc1000|bias"] = np.zeros(5, np.float32)
+    load_keras(net, arrays)
+    block, x = net.layer2[0], torch.randn(1, net.layer2[0].conv1.in_channels, 5, 5)
+    held = {part: torch.from_numpy(arrays[f"bn3a_branch2a|{part}"])[:, None, None] for part in NORM}
+    kernel, bias = arrays["res3a_branch2a|kernel"][0, 0], torch.from_numpy(arrays["res3a_branch2a|bias"])
+    y = torch.einsum("io,bihw->bohw", torch.from_numpy(kernel), x[:, :, ::2, ::2]) + bias[:, None, None]
+    y = (y - held["moving_mean"]) / (held["moving_variance"] + 1e-3).sqrt() * held["gamma"] + held["beta"]
+    torch.testing.assert_close(block.bn1(block.conv1(x)).detach(), y, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="not those"):
+        load_keras(net, {"conv1|bias": arrays["conv1|bias"]})
