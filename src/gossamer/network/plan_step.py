@@ -82,15 +82,7 @@ class PlanStep:
 
     def lines(self) -> list[str]:
         """What each plan that is kept does, step by step."""
-        with self._guard:
-            kept = [known.plan for known in self._plans.values() if known is not None]
-        return [line for plan in kept for line in ("", *lines(plan))]
-
-    @property
-    def plans(self) -> list[NativePlan]:
-        """Those that are kept, the one used last at the end."""
-        with self._guard:
-            return [known.plan for known in self._plans.values() if known is not None]
+        return [line for plan in self.plans for line in ("", *lines(plan))]
 
     @property
     def memory(self) -> int:
