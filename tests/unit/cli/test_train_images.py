@@ -11,7 +11,7 @@ import torch
 
 from gossamer import data
 from gossamer.errors import ConfigError
-from gossamer.nn import MaskedConv2d
+from gossamer.nn import MaskedConv2d, SparseConv2d
 from gossamer.runs.build import build_model, sample_shape
 from gossamer.runs.config import RunConfig, read_config
 from gossamer.runs.folder import begin, reopen, restored
@@ -105,6 +105,22 @@ def test_a_training_stopped_in_an_epoch_goes_on_with_the_same_bits(
     assert len({row.step for row in whole.engine.history}) > 1
     for key, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[key], value), key
+
+
+def test_packed_convolutions_train_as_masked_ones(shapes: str) -> None:
+    """The same start, images and rule, in another home: the same connections, and weights within rounding."""
+    loops = []
+    for home in ("packed", "masked"):
+        loop = Loop(config(data=shapes, home=home, epochs=2), load_samples(shapes, flatten=False))
+        loop.run(None)
+        loops.append(loop)
+    packed, masked = (dict(loop.model.named_modules()) for loop in loops)
+    names = [name for name, layer in masked.items() if isinstance(layer, MaskedConv2d)]
+    assert len(names) == 12  # the others keep every connection
+    for name in names:
+        assert isinstance(packed[name], SparseConv2d)
+        assert torch.equal(packed[name].topology.positions, masked[name].topology.positions), name
+        torch.testing.assert_close(packed[name].to_dense(), masked[name].to_dense(), rtol=1e-3, atol=1e-4)
 
 
 def test_augmented_batches_differ_by_epoch_and_not_by_start(shapes: str) -> None:
