@@ -50,6 +50,11 @@ class Candidates:
     unmeasured: dict[Choice, str] = field(default_factory=dict)
     stores: dict[frozenset[str], Encoded] = field(default_factory=dict)
 
+    @property
+    def dense(self) -> Choice:
+        """The dense way: torch's for a convolution."""
+        return next((way for way in self.ways if way.engine == "torch"), Choice("dense", "core"))
+
     def fastest(self, batch: int, engine: str | None = None) -> Choice | None:
         """The fastest way at a batch size, of one engine or both; of those as fast the smallest; None: unmeasured."""
         times = {way: s for way, s in self.seconds.get(batch, {}).items() if engine in (None, way.engine)}
@@ -58,9 +63,9 @@ class Candidates:
         return min(equal, key=self.memory, default=None)
 
     def memory(self, way: Choice) -> int:
-        """Bytes of the weight as it is read when it runs: torch has no narrow values, so it is handed wide ones."""
+        """Bytes of the weight as it is read when it runs: torch and slices have no narrow values."""
         form = self.forms[way.layout]
-        return form.wide_bytes if way.engine == "torch" else form.bytes
+        return form.wide_bytes if way.widens else form.bytes
 
     def stored(self, names: Iterable[str]) -> Encoded:
         """What goes into a file where these layouts run."""
@@ -130,7 +135,8 @@ def candidates(
         forms["dense"] = layout("dense").encode(connections, {})
         refused["dense"] = "no candidate holds the layer"
     _drop_large(connections, forms, refused, prefer)
-    ways = _ways_to_run(forms)
+    ways = [Choice(name, "core") for name in forms]
+    ways += [Choice("dense", "torch")] if geometry is not None and "dense" in forms else []
     settled = len(forms) == 1 and (forced is not None or allowed is not None)
     named = allowed is not None or prefer == SIZE
     return Candidates(
@@ -153,9 +159,3 @@ def _drop_large(
     for name in set(forms) - stays:
         refused[name] = f"larger: {forms[name].bytes:,} bytes, and {what}"
         del forms[name]
-
-
-def _ways_to_run(forms: Iterable[str]) -> list[Choice]:
-    """The core takes all layouts but slices; torch takes dense and slices, which is what "dense" means."""
-    core = [Choice(name, "core") for name in forms if layout(name).kernel]
-    return core + [Choice(name, "torch") for name in ("dense", "slice") if name in forms]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch._C import _get_tracing_state
+from torch.nn import functional as F
 
 from gossamer import ops
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError, StateError
@@ -66,7 +67,10 @@ class CoreStep(ChainStep):
                 row = array_of(coordinates(index, form.layout, form.dims)[0]).clip(max=form.shape[0] - 1)
                 values = tensor_of(widened(form.values, row, form.scale, form.reads))
             held = None if bias is None else tensor_of(bias)
-            x = ops.linear(x, values, index, held, form.layout, form.dims)
+            if form.layout == "dense":  # of which torch has every type
+                x = F.linear(x, values.view(form.shape), held)
+            else:
+                x = ops.linear(x, values, index, held, form.layout, form.dims)
             x = x if residual is None or number < len(self.layers) else x + residual
             x = x if self.adds and number == len(self.layers) else after(x)
         return x

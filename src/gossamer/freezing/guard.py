@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from torch import Tensor
 
 from gossamer.freezing.candidates import TIE
-from gossamer.freezing.race import DENSE, Race, program, resized
+from gossamer.freezing.race import Race, program, resized
 from gossamer.measure import alternate
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def beyond(
     Cost: some ten calls of the network at each size, as far as about two seconds go; where a size is slower, what it
     costs to measure it.
     """
-    if not wanted.guarded or any(DENSE not in each.ways for each in found.values()):
+    if not wanted.guarded or any(each.dense not in each.ways for each in found.values()):
         return {}
-    everywhere = Race(dict.fromkeys(found, DENSE), "dense")
+    everywhere = Race({name: each.dense for name, each in found.items()}, "dense")
     dense = program(graph, found, everywhere.picks)
     made: dict[int, Race] = {}
     stop, pace, lost = time.perf_counter() + BUDGET * wanted.seconds, 0.0, False

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from gossamer.network.chain_step import Step
 
-DENSE = Choice("dense", "torch")
 HOPELESS = 1.5  # times the core's best, layer by layer: one layout everywhere that takes longer is not timed as a whole
 
 Picks = dict[str, Choice]  # layer -> how it runs
@@ -118,7 +117,7 @@ def race(
     """Time the whole network at one batch size, and keep the fastest way; of those as fast, the smallest.
 
     Layer by layer the best; everything in the core, in as few calls as there are chains; everything in one layout, as
-    far as it goes; everything dense in torch. Layers of a network share the caches, so what is best for each alone is
+    far as it goes; everything dense. Layers of a network share the caches, so what is best for each alone is
     not always best for all.
     """
     ways = _ways(found, batch)
@@ -143,7 +142,7 @@ def _ways(found: dict[str, Candidates], batch: int) -> dict[str, Picks]:
     times = {name: each.seconds[batch] for name, each in found.items()}
     names = sorted({way.layout for each in times.values() for way in each if way.engine == "core"})
     table: dict[str, dict[str, Choice | None]] = {
-        "dense": {name: DENSE if DENSE in times[name] else None for name in found},
+        "dense": {name: each.dense if each.dense in times[name] else None for name, each in found.items()},
         "core": {name: each.fastest(batch, "core") for name, each in found.items()},
         "mixed": {name: each.fastest(batch) for name, each in found.items()},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gossamer import storage
 from gossamer.errors import ConfigError, FormatError
@@ -19,6 +19,9 @@ from gossamer.network.plan import BatchPlan, Candidate, LayerPlan, Plan
 from gossamer.network.schema import KIND, VERSIONS, parse
 from gossamer.network.store import lost
 from gossamer.network.verify import check_batches
+
+if TYPE_CHECKING:
+    from gossamer.layouts.geometry import Geometry
 
 ENGINES = {"core", "torch"}
 Source = Plan | Frozen | dict[str, Any] | str | Path
@@ -90,7 +93,7 @@ def repeated(graph: Graph, plan: Plan) -> tuple[Graph, list[BatchPlan], dict[str
     bodies = {}
     for node, body in graph.linears():
         row = rows[node.name]
-        choices = _choices(row, len(plan.batches))
+        choices = _choices(row, len(plan.batches), body.geometry)
         connections = _as_planned(body.connections, row)
         forms = {choice.layout: _form(connections, row, choice.layout) for choice in choices}
         if reason := next(filter(None, (unfit(form, body.geometry) for form in forms.values())), ""):
@@ -100,18 +103,16 @@ def repeated(graph: Graph, plan: Plan) -> tuple[Graph, list[BatchPlan], dict[str
     return graph.replaced(bodies), plan.batches, {name: row.candidates for name, row in rows.items()}
 
 
-def _choices(row: LayerPlan, classes: int) -> tuple[Choice, ...]:
+def _choices(row: LayerPlan, classes: int, geometry: Geometry | None) -> tuple[Choice, ...]:
     """How a layer runs in each batch class."""
     choices = tuple(Choice(*run.split("/", 1)) for run in row.runs if run.count("/") == 1)
     if len(choices) != classes or len(row.runs) != classes:
         raise _misfit(f"{classes} runs of {row.name!r}", f"{row.runs}")
     for choice in choices:
         able = choice.layout in layouts and choice.engine in ENGINES
-        if not able or not (
-            layout(choice.layout).kernel if choice.engine == "core" else choice.layout in ("dense", "slice")
-        ):
+        if not able or (choice.engine == "torch" and choice.layout not in ("dense", "slice")):
             raise _misfit(f"runs of {row.name!r} that are known", f"{choice.layout}/{choice.engine}")
-    return choices
+    return tuple(choice.of(geometry) for choice in choices)
 
 
 def _as_planned(connections: Connections, row: LayerPlan) -> Connections:

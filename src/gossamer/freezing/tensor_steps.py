@@ -6,68 +6,77 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gossamer.freezing.core_call import CoreCall, behind
 from gossamer.freezing.core_step import CoreStep, check, check_images
-from gossamer.network.chain_step import Operands, Step
+from gossamer.network.chain_step import Operands, Step, within
 from gossamer.network.conv_step import Images
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
 from gossamer.trace.convolved import convolution, padded
-from gossamer.trace.tensors import tensor_of
+from gossamer.trace.tensors import dtype_named, tensor_of
 
 if TYPE_CHECKING:
     from gossamer.layouts.geometry import Geometry
     from gossamer.network.graph import Call
 
 
-def torch_step(operands: Operands, *, flat: bool = False, geometry: Geometry | None = None) -> Step:
-    """One dense layer, or a dense slice of one, through torch.
+def torch_convolution(operands: Operands, geometry: Geometry) -> Step:
+    """One dense convolution through torch.
 
     Args:
-        operands: Operands - its form in layout "dense" or "slice".
-        flat: bool - takes x [batch, in] only.
-        geometry: Geometry of a convolution, which has layout "dense", or None.
+        operands: Operands - its form in layout "dense".
+        geometry: Geometry.
 
     Returns:
-        [..., in] -> [..., out]; a second argument is added before the activation. Narrow values are widened here,
-        once: torch multiplies numbers of one type only.
+        A step; a second argument is added before the activation. Narrow values are widened here, once: torch multiplies
+        numbers of one type only.
     """
     form, held, after = operands.form.wide, operands.bias, behind(operands.activation, operands.slope)
     bias = None if held is None else tensor_of(held)
-    n_out, n_in = form.shape
-    if geometry is not None:
-        convolve, dtype = convolution(tensor_of(form.values).view(n_out, n_in), bias, geometry), form.dtype
+    convolve, dtype = convolution(tensor_of(form.values).view(form.shape), bias, geometry), form.dtype
 
-        def convolved(x: Tensor, residual: Tensor | None = None) -> Tensor:
-            check_images(x, geometry, dtype)
-            y = convolve(x)
-            return after(y if residual is None else y.add_(residual))
-
-        return convolved
-    if form.layout == "dense":
-        weight = tensor_of(form.values).view(n_out, n_in)
-
-        def dense(x: Tensor, residual: Tensor | None = None) -> Tensor:
-            check(x, n_in, weight.dtype, flat=flat)
-            y = F.linear(x, weight, bias)
-            return after(y if residual is None else y.add_(residual))
-
-        return dense
-    rows, cols = (tensor_of(form.index[name]).to(torch.int64) for name in ("rows", "cols"))
-    weight = tensor_of(form.values).view(rows.numel(), cols.numel())
-    part = None if bias is None else bias[rows]
-    base = weight.new_zeros(n_out) if bias is None else bias.clone()
-
-    def sliced(x: Tensor, residual: Tensor | None = None) -> Tensor:
-        check(x, n_in, weight.dtype, flat=flat)
-        y = F.linear(x if cols.numel() == n_in else x.index_select(-1, cols), weight, part)
-        if rows.numel() < n_out:
-            y = base.repeat(*x.shape[:-1], 1).index_copy_(-1, rows, y)
+    def convolved(x: Tensor, residual: Tensor | None = None) -> Tensor:
+        check_images(x, geometry, dtype)
+        y = convolve(x)
         return after(y if residual is None else y.add_(residual))
 
-    return sliced
+    return convolved
+
+
+class TorchSlice:
+    """A dense slice: the inputs in use are gathered, multiplied by the core, and put among the other neurons.
+
+    Args:
+        operands: Operands - its form in layout "slice".
+        flat: bool - takes x [batch, in] only.
+    """
+
+    def __init__(self, operands: Operands, *, flat: bool = False) -> None:
+        form, bias = operands.form, operands.bias
+        self.n_out, self.n_in = form.shape
+        self.flat, self.dtype, self.inner = (
+            flat,
+            dtype_named(form.dtype),
+            CoreStep([within(operands)], rows=True),
+        )
+        self.rows, self.cols = (tensor_of(form.index[name]).to(torch.int64) for name in ("rows", "cols"))
+        self.base = torch.zeros(self.n_out, dtype=self.dtype) if bias is None else tensor_of(bias).clone()
+        self.after = behind(operands.activation, operands.slope)
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """[..., in] to [..., out]; a second argument is added before the activation."""
+        return self._run(self.inner, x, residual)
+
+    def recorded(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """The same out of operators that tracers see."""
+        return self._run(self.inner.recorded, x, residual)
+
+    def _run(self, product: Step, x: Tensor, residual: Tensor | None) -> Tensor:
+        check(x, self.n_in, self.dtype, flat=self.flat)
+        y: Tensor = product(x.index_select(-1, self.cols))
+        whole = self.base.repeat(*x.shape[:-1], 1).index_copy_(-1, self.rows, y)
+        return self.after(whole if residual is None else whole + residual)
 
 
 IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images)
@@ -81,4 +90,6 @@ def torch_call(body: Call) -> Step:
     return lambda *xs: compute(torch, xs, settings, held)
 
 
-TENSORS: Final = Kind(CoreStep, torch_step, torch_call, IMAGES, lambda x, shape: x.new_empty(shape))
+TENSORS: Final = Kind(
+    CoreStep, TorchSlice, torch_convolution, torch_call, IMAGES, lambda x, shape: x.new_empty(shape)
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from gossamer.kernels.cpu import numbers
-from gossamer.network.chain_step import ChainStep, Operands, Step
+from gossamer.network.chain_step import ChainStep, Operands, Step, within
 from gossamer.network.conv_step import Images, taps
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
@@ -57,41 +57,31 @@ def _padded(x: Any, padding: tuple[int, ...], mode: str) -> Any:
 IMAGES: Final = Images(_padded, np.stack, np.ascontiguousarray, lambda _x, _geometry, _dtype: None)
 
 
-def array_dense(operands: Operands, *, flat: bool = False, geometry: Geometry | None = None) -> Step:
-    """One dense layer, or a dense slice of one, through NumPy; see ``torch_step``.
+def array_slice(operands: Operands, *, flat: bool = False) -> Step:
+    """A dense slice: the inputs in use are gathered, multiplied by the core, and put among the other neurons.
 
     Args:
-        operands: Operands - its form in layout "dense" or "slice".
+        operands: Operands - its form in layout "slice".
         flat: bool - takes x [batch, n_in] only, which is known before a program runs.
-        geometry: Geometry of a convolution, or None.
 
     Returns:
-        [..., in] -> [..., out]; a second argument is added before the activation. The sums are NumPy's, in another
-        order than torch's.
+        [..., in] -> [..., out]; a second argument is added before the activation.
     """
     del flat
-    if geometry is not None:
-        return _convolution(operands, geometry)
-    form, bias = operands.form.wide, operands.bias
-    n_out, n_in = form.shape
-    rows, cols = (form.index.get(name) for name in ("rows", "cols"))
-    weight = form.values.reshape(n_out if rows is None else rows.size, -1).T
-    part = bias if bias is None or rows is None else bias[rows]
+    form, bias, inner = operands.form, operands.bias, ArrayStep([within(operands)], rows=True)
+    base = np.zeros(form.shape[0], form.dtype) if bias is None else bias
+    rows, cols = (form.index[name] for name in ("rows", "cols"))
 
     def run(x: Any, residual: Any = None) -> Any:
-        y = (x if cols is None or cols.size == n_in else x[..., cols]) @ weight
-        y = y if part is None else y + part
-        if rows is not None and rows.size < n_out:
-            whole = np.zeros((*x.shape[:-1], n_out), y.dtype) + (0 if bias is None else bias)
-            whole[..., rows] = y
-            y = whole
-        return activated(y if residual is None else y + residual, operands)
+        whole = np.zeros((*x.shape[:-1], base.size), base.dtype) + base
+        whole[..., rows] = inner(x[..., cols])
+        return activated(whole if residual is None else whole + residual, operands)
 
     return run
 
 
-def _convolution(operands: Operands, geometry: Geometry) -> Step:
-    """A dense convolution: each group of neurons times what its channels give to each tap."""
+def array_convolution(operands: Operands, geometry: Geometry) -> Step:
+    """A dense convolution through NumPy, whose sums have another order than torch's."""
     groups, form, bias = geometry.groups, operands.form.wide, operands.bias
     weight = form.values.reshape(groups, form.shape[0] // groups, form.shape[1])
 
@@ -116,4 +106,6 @@ def array_call(body: Call) -> Step:
     return operators[body.op].on_arrays(body.settings, body.tensors)
 
 
-ARRAYS: Final = Kind(ArrayStep, array_dense, array_call, IMAGES, lambda x, shape: np.empty(shape, x.dtype))
+ARRAYS: Final = Kind(
+    ArrayStep, array_slice, array_convolution, array_call, IMAGES, lambda x, shape: np.empty(shape, x.dtype)
+)

@@ -219,7 +219,7 @@ def _packed(part: LinearPart, arrays: dict[str, Array]) -> Layer:
             )
     if reason := next(filter(None, (unfit(form, geometry) for form in forms.values())), ""):
         raise FormatError(f"load {part.name}", expected="layouts that run this convolution", got=reason)
-    choices = tuple(Choice(run.layout, run.engine) for run in part.run)
+    choices = tuple(Choice(run.layout, run.engine).of(geometry) for run in part.run)
     body = Linear(replace(connections, bias=bias), part.activation, part.slope, part.flat, geometry)
     return frozen(body, stored, forms, choices)
 

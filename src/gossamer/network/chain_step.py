@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gossamer.errors import DtypeError
 from gossamer.kernels.cpu import Chain
 from gossamer.kernels.dispatch import forced_set
@@ -26,7 +28,16 @@ class Operands(NamedTuple):
 
 def in_core(form: Encoded) -> bool:
     """Whether the core has a kernel for a form and the type that it reads."""
-    return form.dtype == "float32" or (form.dtype == "float64" and form.dtype in layout(form.layout).values)
+    name = "dense" if form.layout == "slice" else form.layout  # which is gathered first
+    return form.dtype == "float32" or (form.dtype == "float64" and form.dtype in layout(name).values)
+
+
+def within(operands: Operands) -> Operands:
+    """The product inside of a slice: a dense layer of the rows and columns in use, with wide values."""
+    form, rows = operands.form.wide, operands.form.index["rows"]
+    shape = (rows.size, operands.form.index["cols"].size)
+    bias = None if operands.bias is None else np.ascontiguousarray(operands.bias[rows])
+    return Operands(Encoded("dense", shape, {}, form.values, {}), bias)
 
 
 class ChainStep(ABC):

@@ -54,10 +54,24 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Choice:
-    """How a linear layer runs in one batch class: its layout, and whether the core or torch computes it."""
+    """How a layer runs in one batch class: its layout, and whether the core or torch computes it.
+
+    Example:
+        >>> Choice("dense", "torch").of(None), Choice("slice", "core").widens
+        (Choice(layout='dense', engine='core'), True)
+    """
 
     layout: str
-    engine: str  # "core" | "torch"
+    engine: str  # "core" | "torch", which computes dense convolutions alone
+
+    def of(self, geometry: Geometry | None) -> Choice:
+        """The same of a layer with a geometry or none: linear layers that torch computed once are the core's."""
+        return Choice(self.layout, "core") if geometry is None else self
+
+    @property
+    def widens(self) -> bool:
+        """Whether what runs has narrow values as wide ones."""
+        return self.engine == "torch" or self.layout == "slice"
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,7 @@ class Layer:
     def memory(self) -> int:
         """Bytes of the weight in all its forms: the stored one, those that run, and wide ones that torch is handed."""
         forms = {self.stored.layout: self.stored} | self.forms
-        torch_runs = {choice.layout for choice in self.choices if choice.engine == "torch"}
+        torch_runs = {choice.layout for choice in self.choices if choice.widens}
         copied = self.geometry is not None  # torch has another order of weights
         wide = (forms[name].wide_bytes for name in torch_runs if copied or forms[name].reads is not None)
         return sum(form.bytes for form in forms.values()) + sum(wide)

@@ -6,6 +6,11 @@ from gossamer.network.graph import Graph, Layer, Linear, Node
 from gossamer.network.neighbours import is_elementwise
 
 
+def in_chain(body: Layer, batch_class: int) -> bool:
+    """Whether a layer runs in a call into the core with those before and behind it; no slice does, no convolution."""
+    return body.geometry is None and body.choices[batch_class].layout != "slice"
+
+
 def read_by_core(graph: Graph, name: str, batch_class: int) -> bool:
     """Whether nothing but core layers reads a value, also through activations.
 
@@ -17,7 +22,7 @@ def read_by_core(graph: Graph, name: str, batch_class: int) -> bool:
     """
     for reader in graph.consumers(name):
         if isinstance(reader.body, Layer):
-            if reader.body.geometry is not None or reader.body.choices[batch_class].engine != "core":
+            if not in_chain(reader.body, batch_class):
                 return False
         elif not is_elementwise(reader.body) or not read_by_core(graph, reader.name, batch_class):
             return False

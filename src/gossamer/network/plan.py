@@ -180,5 +180,5 @@ def _batch_line(row: BatchPlan) -> str:
     against = row.seconds.get("dense", 0.0) / max(row.seconds.get(row.chosen, 0.0), 1e-12)
     reason = f" ({row.why})" if row.why else ""
     until += "" if row.asked else "; not asked for, but slower than dense with another choice"
-    gain = f"; {against:.2f}x dense torch" if "dense" in row.seconds else ""
+    gain = f"; {against:.2f}x dense" if "dense" in row.seconds else ""
     return f"batch {row.batch} ({until}): whole network {times}; chosen: {row.chosen}{reason}{gain}{plan}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gossamer.network.chain_step import Operands, Step
 from gossamer.network.conv_step import ConvStep, Images
 from gossamer.network.graph import Call, Graph, Layer, Linear, Node
-from gossamer.network.order import read_by_core
+from gossamer.network.order import in_chain, read_by_core
 from gossamer.network.plan_step import PlanStep
 from gossamer.network.stretches import Stretch, segments
 
@@ -21,14 +21,16 @@ class Kind(NamedTuple):
 
     Args:
         chain: (layers, rows, adds, flat) -> Step, a ChainStep: layers in the core.
-        dense: (operands, flat, geometry) -> Step: a layer that torch computes in a Frozen.
+        slice: (operands, flat) -> Step: a dense slice of a layer.
+        dense_convolution: (operands, geometry) -> Step: a convolution that torch computes in a Frozen.
         call: Call -> Step: any other operator.
         images: Images - what convolutions are made of.
         empty: (value like it, shape) -> a new one with nothing in it yet.
     """
 
     chain: Callable[..., Step]
-    dense: Callable[..., Step]
+    slice: Callable[..., Step]
+    dense_convolution: Callable[..., Step]
     call: Callable[[Call], Step]
     images: Images
     empty: Callable[[Any, tuple[int, ...]], Any]
@@ -164,21 +166,16 @@ def _step(
         singles = [_single(each, batch_class, kind) for each in node.nodes]
         return PlanStep(node, batch_class, singles, kind.empty), node.reads, node.gives
     done.add(node.name)
-    if (
-        not isinstance(node.body, Layer)
-        or node.body.geometry is not None
-        or not _in_core(node.body, batch_class)
-    ):
+    if not isinstance(node.body, Layer) or not in_chain(node.body, batch_class):
         return _single(node, batch_class, kind), node.inputs, (node.name,)
     layers, reads, flat = [_operands(node.body, batch_class)], node.inputs, node.body.flat
     while len(reads) == 1 and (following := graph.only_consumer(node.name)) is not None:
         body = following.body
-        if not isinstance(body, Layer) or not _in_core(body, batch_class):
+        if not isinstance(body, Layer) or not in_chain(body, batch_class):
             break
         residual = following.inputs[1:]
         if (
             following.inputs[0] != node.name
-            or body.geometry is not None
             or body.shape[1] != layers[-1].form.shape[0]
             or not ready.issuperset(residual)
         ):
@@ -193,19 +190,17 @@ def _step(
 
 
 def _single(node: Node, batch_class: int, kind: Kind) -> Step:
-    """What runs one node that is no linear layer of the core."""
+    """What runs one node that is no part of a chain."""
     if isinstance(node.body, Linear):
         raise TypeError("choose() gives every linear layer its forms first")
     if not isinstance(node.body, Layer):
         return kind.call(node.body) if isinstance(node.body, Call) else node.body
     operands, geometry = _operands(node.body, batch_class), node.body.geometry
-    if geometry is not None and _in_core(node.body, batch_class):
-        return ConvStep(operands, geometry, kind.chain, kind.images)
-    return kind.dense(operands, flat=node.body.flat, geometry=geometry)
-
-
-def _in_core(body: Layer, batch_class: int) -> bool:
-    return body.choices[batch_class].engine == "core"
+    if geometry is None:
+        return kind.slice(operands, flat=node.body.flat)
+    if node.body.choices[batch_class].engine == "torch":
+        return kind.dense_convolution(operands, geometry)
+    return ConvStep(operands, geometry, kind.chain, kind.images)
 
 
 def _operands(body: Layer, batch_class: int) -> Operands:

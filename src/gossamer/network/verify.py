@@ -125,10 +125,10 @@ def _check_vector(part: LinearPart, name: str, vector: Array | None, dtype: str)
 
 def _check_run(part: LinearPart, name: str, engine: str, connections: Connections) -> None:
     """An engine that runs the layout, from a form that knows its connections, of a size in proportion."""
-    if name not in (("dense", "slice") if engine == "torch" else [n for n in (name,) if layout(n).kernel]):
+    if engine == "torch" and name not in ("dense", "slice"):
         raise FormatError(
             f"load {part.name}",
-            expected="dense or slice by torch, any but slice by the core",
+            expected="dense or slice by torch, any by the core",
             got=f"{name} by {engine}",
         )
     if name == part.layout:

@@ -26,7 +26,6 @@ def test_every_candidate_is_listed_with_time_and_bytes(mlp):
             ("nm", "core"),
             ("nm_lanes", "core"),
             ("dense", "core"),
-            ("dense", "torch"),
         }
         assert all(
             len(row["seconds"]) == number and row["bytes"] > 0 for row in layer["candidates"] if row["engine"]
@@ -48,7 +47,7 @@ def test_the_table_in_words(mlp, ablate):
     assert "<- chosen for batch 4: " in text
     assert "not tried: not trained under an N:M pattern" in text
     assert "whole network" in text
-    assert "x dense torch" in text
+    assert "x dense" in text
     forced = gs.freeze(model, torch.randn(4, 32), keep="csr").explain()
     assert "not tried: csr is forced" in forced
     assert "the only one asked for" in forced

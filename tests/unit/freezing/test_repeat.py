@@ -121,7 +121,7 @@ def test_a_plan_of_another_network_is_refused(mlp):
         (changed(plan, values="float64"), "of float64"),
         (changed(plan, runs=["nm/core"]), "not trained under an N:M pattern"),
         (changed(plan, runs=["csr/torch"]), "runs of '0' that are known"),
-        (changed(plan, runs=["slice/core"]), "runs of '0' that are known"),
+        (changed(plan, runs=["slice/core"]), "in layout slice"),
         (changed(plan, runs=["coo/core"]), "runs of '0' that are known"),
         (changed(plan, runs=[]), "1 runs of '0'"),
         (changed(plan, stored="coo"), "a stored layout"),
