@@ -102,7 +102,7 @@ def test_every_layout_computes_the_rounded_model(mlp, check_same, keep, values):
 
 @pytest.mark.parametrize("values", NARROW)
 def test_without_a_core_the_operators_compute_the_same(mlp, check_same, monkeypatch, values):
-    def missing(_layers):
+    def missing(_layers, **_more):
         raise KernelUnavailable("Chain", expected="the compiled core", got="none")
 
     monkeypatch.setattr("gossamer.network.chain_step.Chain", missing)
