@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional as F
 
 import gossamer as gs
 from gossamer.errors import FormatError, GossamerError
@@ -27,12 +28,28 @@ from gossamer.patterns import parse
 if TYPE_CHECKING:
     from gossamer.freezing import Frozen
 
-LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice", "block", "convolution")
-INPUT = {"convolution": (1, 4, 4)}  # of a sample; others take 16 numbers
+LAYOUTS = ("csr", "fanin", "nm", "nm_lanes", "dense", "slice", "block", "convolution", "operators")
+INPUT = {"convolution": (1, 4, 4), "operators": (4, 4, 4)}  # of a sample; others take 16 numbers
+
+
+class Operators(nn.Module):
+    """Every operator between images that has settings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(4, 4, 1), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one, two = torch.chunk(self.first(x), 2, 1)
+        x = torch.cat([one[:, :, ::2] * 0.5, F.pad(two, (0, 0, 1, 1))[:, :, :2]], 1)
+        x = F.interpolate(F.interpolate(x, scale_factor=2).clamp(-1, 2), (3, 3))
+        return self.last(x.view(x.size(0), 2, -1, 3).mean((1, 3)))
 
 
 def network(layout: str) -> Frozen:
     torch.manual_seed(0)
+    if layout == "operators":
+        return gs.freeze(Operators().eval(), torch.randn(2, 4, 4, 4), keep="csr")
     if layout == "convolution":
         images = nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"),
@@ -186,6 +203,32 @@ def test_every_value_of_the_graph_replaced_by_every_nasty_one(files, tmp_path):
                 accepted.append((way, value))
     harmless = {"activation", "slope", "negative_slope", "eps", "dim"}
     assert {way[-1] for way, _ in accepted} <= harmless, accepted
+
+
+def test_every_setting_of_the_operators_replaced_by_every_nasty_one(files, tmp_path):
+    """Refused, or a network that runs: no other error, and no memory that an output of its size does not need."""
+    tensors, document = opened(files["operators"])
+    ways = [way for way in everywhere({"nodes": document["nodes"]}) if "settings" in way[:-1]]
+    assert {document["nodes"][way[1]]["op"] for way in ways} >= {"chunk", "slice", "pad", "reshape", "mean"}
+    outcomes = [
+        try_load(closed(tmp_path / "f", tensors, changed(document, way, value)), "operators")
+        for way in ways
+        for value in (..., None, True, -1, 0, 1, 1024, 2**31, 10**400, float("nan"), "x", [], [[]])
+    ]
+    assert {True, False} == set(outcomes)
+
+
+@pytest.mark.parametrize(
+    "op", [("upsample_nearest2d", {"scale": [1024, 1024]}), ("pad", {"border": [1024] * 4})]
+)
+def test_values_that_grow_without_bounds(tmp_path, op):
+    """Each step is allowed; all together are not."""
+    path = tmp_path / "f"
+    save_file({}, path, {"gossamer": json.dumps(calls([1, 3, 2, 2], op))})
+    gs.load(path)
+    save_file({}, path, {"gossamer": json.dumps(calls([1, 3, 2, 2], *[op] * 16))})
+    with pytest.raises(FormatError, match="memory can hold"):
+        gs.load(path)
 
 
 @given(data=st.data())

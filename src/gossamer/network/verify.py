@@ -11,7 +11,7 @@ from gossamer.errors import FormatError, GossamerError
 from gossamer.layouts import Encoded, layout
 from gossamer.layouts.arrays import name_of
 from gossamer.layouts.geometry import Geometry
-from gossamer.network.operators.base import FLOATS
+from gossamer.network.operators.base import FLOATS, LARGEST_SIZE
 from gossamer.network.schema import Document, LinearPart
 from gossamer.network.shapes import Value, follow
 from gossamer.network.store import LARGEST_BLOWUP, SMALL_MATRIX, in_proportion
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gossamer.network.plan import InputPlan, Plan
 
 DTYPES = (*FLOATS, "int64", "int32", "uint8", "bool")
+BATCHES = (0, 1, 2, 1 + LARGEST_SIZE)  # the last one is more than a slice of the batch can let pass
 LARGEST_SAMPLE = 1 << 31  # numbers of one value: borders and upsampling must not ask for unbounded memory
 
 
@@ -159,7 +160,7 @@ def check_dense_forms(layers: Iterable[tuple[int, int]]) -> None:
 
 
 def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
-    """Follow shapes and types through the graph for an empty batch, which no other dimension may depend on.
+    """Follow shapes and types through the graph for several batch sizes, which no other dimension may depend on.
 
     An input of one dimension has no batch that could be empty.
 
@@ -172,13 +173,15 @@ def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
 
     Cost: O(nodes); nothing is computed.
     """
-    values: dict[str, Value] = {}
-    for name, described in zip(graph.inputs, inputs, strict=True):
+    for described in inputs:
         if described.dtype not in DTYPES:
             raise FormatError("load", expected=f"inputs of {', '.join(DTYPES)}", got=repr(described.dtype))
-        shape = described.shape if len(described.shape) < 2 else [0, *described.shape[1:]]
-        values[name] = Value(described.dtype, tuple(shape))
-    for name, value in follow(graph, values, "load", FormatError).items():
-        if prod(size or 1 for size in value.shape) > LARGEST_SAMPLE:
-            got = str(list(value.shape))
-            raise FormatError(f"load {name}", expected="values that memory can hold", got=got)
+    for batch in BATCHES:
+        given = {
+            name: Value(row.dtype, (*([batch] if len(row.shape) > 1 else row.shape[:1]), *row.shape[1:]))
+            for name, row in zip(graph.inputs, inputs, strict=True)
+        }
+        for name, value in follow(graph, given, "load", FormatError).items():
+            if batch == 0 and prod(size or 1 for size in value.shape) > LARGEST_SAMPLE:
+                got = str(list(value.shape))
+                raise FormatError(f"load {name}", expected="values that memory can hold", got=got)
