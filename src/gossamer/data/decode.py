@@ -19,6 +19,17 @@ EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "Y
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 AREA, SHAPE = (0.08, 1.0), (3 / 4, 4 / 3)  # of a random crop: share of the image, width by height
 TRIES = 10
+DAMAGED = (  # what Pillow raises for files that are; a warning where the caller makes errors of warnings
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    UserWarning,
+)
 
 Box = tuple[float, float, float, float]
 
@@ -90,16 +101,6 @@ def decoded(path: Path) -> Any:
     Cost: decoding; size and kind are checked before.
     """
     opened = pillow()
-    doubtful = (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        MemoryError,
-        ArithmeticError,
-        LookupError,
-        TypeError,
-    )
     bombs = (opened.DecompressionBombError, opened.DecompressionBombWarning)
     try:
         with opened.open(path, formats=FORMATS) as image:
@@ -113,7 +114,7 @@ def decoded(path: Path) -> Any:
         raise _refused(path, f"at most {LARGEST} pixels", str(error)) from None
     except opened.UnidentifiedImageError:
         raise _refused(path, f"an image, {', '.join(FORMATS)}", "something else") from None
-    except doubtful as error:
+    except DAMAGED as error:
         raise _refused(path, "a whole image", f"{type(error).__name__}: {error}"[:200]) from None
 
 

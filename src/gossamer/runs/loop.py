@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gossamer.errors import ConfigError, FormatError
 from gossamer.runs import record
@@ -66,6 +67,7 @@ class Loop:
         self.total = self.per_epoch * config.epochs
         torch.manual_seed(config.seed)  # the state rides in checkpoints, and has to be the run's own
         self.model: nn.Module = build_model(config, samples.shape, samples.classes)
+        self._check_batches()
         self.forward = self._wrapped(self.model)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         self.engine = self._attached()
@@ -78,6 +80,18 @@ class Loop:
     def epoch(self) -> int:
         """Epochs finished."""
         return self.step // self.per_epoch
+
+    def _check_batches(self) -> None:
+        """Refuse a batch of one sample where batch norm takes means over a batch; raises ConfigError."""
+        mine, batch = self.samples.count // self.parts, self.config.batch
+        norms = [name for name, module in self.model.named_modules() if isinstance(module, _BatchNorm)]
+        if norms and 1 in (batch, mine % batch):
+            raise ConfigError(
+                "train",
+                expected=f"at least two samples in every batch, for {norms[0]} and other batch norms",
+                got=f"a last batch of one: {mine} samples in batches of {batch}",
+                hint="choose another batch",
+            )
 
     # --- what training with several processes does otherwise; see gossamer.runs.modes ---------------------------
     def _steps_per_epoch(self) -> int:

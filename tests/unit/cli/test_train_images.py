@@ -173,6 +173,15 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], 
         read_config(None, settings)
 
 
+@pytest.mark.parametrize("batch", [1, 5, 15])
+def test_a_batch_of_one_image_is_refused(shapes: str, batch: int) -> None:
+    """Sixteen images; torch would stop in the middle of an epoch, or divide by a deviation of nothing."""
+    with pytest.raises(
+        ConfigError, match=r"a last batch of one: 16 samples in batches of \d+; choose another"
+    ):
+        Loop(config(data=shapes, batch=batch), load_samples(shapes, flatten=False))
+
+
 def test_an_unknown_network_is_named(shapes: str, tmp_path: Path) -> None:
     """Before a folder is made."""
     with pytest.raises(ConfigError, match="did you mean 'resnet20'"):
