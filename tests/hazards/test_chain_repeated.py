@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from gossamer.errors import DtypeError, ShapeError
 from gossamer.kernels.cpu import Chain
+from gossamer.kernels.cpu.workspace import workspace_bytes
 
 WEIGHTS = [torch.tensor([[1.0, 2.0, -1.0], [0.5, 0.0, 4.0]]), torch.tensor([[3.0, -2.0], [1.0, 1.0]])]
 PLAIN = torch.tensor([[1.0, 2.0, 3.0], [-4.0, 5.0, 0.25]])
@@ -116,3 +119,34 @@ def test_results_belong_to_the_mode_in_which_they_are_made(first: bool) -> None:
         with torch.inference_mode(inference):
             assert net(PLAIN).is_inference() == inference
     assert torch.equal(net(PLAIN), wanted(PLAIN))
+
+
+def _chain(widths: tuple[int, ...]) -> Chain:
+    """Dense layers that double every sum: a row of ones of width n becomes n * ... * 2."""
+    return Chain(
+        [
+            {"layout": "dense", "shape": [o, i], "values": np.full(o * i, 2.0, np.float32), "index": []}
+            for i, o in pairwise(widths)
+        ]
+    )
+
+
+def test_the_chains_of_a_thread_share_one_workspace_that_grows() -> None:
+    """A program of several chains keeps what its widest layer needs; a call made ready before it grew runs on."""
+    kept: list[int] = []
+
+    def run() -> None:
+        small, wide = _chain((3, 4, 5, 2)), _chain((3, 40, 50, 2))
+        x = torch.ones(7, 3)
+        for _ in range(2):
+            first = small(x)
+            assert first.tolist() == [[3 * 4 * 5 * 8.0] * 2] * 7
+            kept.append(workspace_bytes())
+            assert small(x).tolist() == first.tolist()  # by the call that is kept
+            assert wide(x).tolist() == [[3 * 40 * 50 * 8.0] * 2] * 7
+            kept.append(workspace_bytes())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert kept == [2 * 5 * 7 * 4, *[2 * 50 * 7 * 4] * 3]

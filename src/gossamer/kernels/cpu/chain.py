@@ -12,20 +12,19 @@ from typing import Any, NamedTuple
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.check import check_index
+from gossamer.kernels.cpu.workspace import workspace
 from gossamer.kernels.operands import packed
 from gossamer.layouts.arrays import name_of
 
 
 class _Sized(NamedTuple):
-    """What calls of one batch size share: how outputs are made, and a workspace."""
+    """What calls of one batch size share: how outputs are made, and how much workspace they need."""
 
     batch: int
     kind: Any  # of the inputs that may come again; None: arrays, which are read anew in every call
     empty: Callable[[], Any]
     address: Callable[[Any], int]
-    room: bytearray
-    at: int  # where its first whole cache line begins
-    bytes: int
+    needs: int
 
 
 class _Ready(NamedTuple):
@@ -35,14 +34,15 @@ class _Ready(NamedTuple):
     shape: tuple[int, ...]
     dtype: Any
     strides: tuple[int, ...]
-    call: bytes  # a ``gs_chain``; the workspace in it lives as long as ``sized``
+    call: bytes  # a ``gs_chain``
     sized: Any  # _Sized; None before the first call
+    room: Any  # the workspace that the call points to
 
 
 class _Own(threading.local):
     """A thread's own; threads do not meet in one workspace."""
 
-    ready = _Ready(None, (), None, (), b"", None)
+    ready = _Ready(None, (), None, (), b"", None, None)
 
 
 class Chain:
@@ -63,7 +63,7 @@ class Chain:
         TopologyError: an index that does not describe a valid topology (each is scanned once, here).
         KernelUnavailable: no compiled core, or an instruction set that is not there.
 
-    Cost: a call allocates its output, and two activations of the widest layer once a thread and batch size.
+    Cost: a call allocates its output. A thread keeps two activations of the widest layer of all its chains.
 
     Example:
         >>> import numpy as np
@@ -86,7 +86,7 @@ class Chain:
         structs = b"".join([self._layer(layer) for layer in layers])
         self._layers, self._count = ctypes.create_string_buffer(structs, len(structs)), len(layers)
         self._sizes, self._forward, self._own = core.gs_chain_workspace, core.gs_chain_forward, _Own()
-        self._room(1)
+        self._needs(1)
         self.n_in, self.n_out = layers[0]["shape"][1], layers[-1]["shape"][0]
 
     def _layer(self, layer: Mapping[str, Any]) -> bytes:
@@ -133,16 +133,14 @@ class Chain:
         self._held.append(array.detach() if hasattr(array, "detach") else array)
         return self._held[-1]
 
-    def _room(self, batch: int) -> tuple[bytearray, int, int]:
-        """Workspace for a batch size, its address and bytes."""
+    def _needs(self, batch: int) -> int:
+        """Bytes of workspace for a batch size."""
         size = ctypes.c_size_t()
         status = self._sizes(self._layers, self._count, batch, ctypes.byref(size))
         if status:
             expected, got = "layers that fit each other", library.status_text(status)
             raise ShapeError("Chain", expected=expected, got=got)
-        room = bytearray(size.value + 64)
-        at = ctypes.addressof(ctypes.c_char.from_buffer(room))
-        return room, (at + 63) // 64 * 64, size.value
+        return size.value
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
         """Run the chain.
@@ -159,11 +157,12 @@ class Chain:
             DtypeError: x or residual of another dtype.
         """
         ready, more = self._own.ready, 0
-        kind, shape, dtype, strides, call, sized = ready
+        kind, shape, dtype, strides, call, sized, room = ready
         try:
             same = (
                 residual is None
                 and type(x) is kind
+                and room is workspace.room
                 and x.shape == shape
                 and x.dtype is dtype
                 and x.is_cpu
@@ -190,12 +189,14 @@ class Chain:
             residual, more, (_, stride) = self._operand("residual", residual, shape, by_feature=True)
         sized = self._own.ready.sized
         if sized is None or sized.batch != batch or (sized.kind is None) == hasattr(x, "data_ptr"):
-            sized = _sized(x, batch, self.n_out, self._room(batch))
+            sized = _sized(x, batch, self.n_out, self._needs(batch))
         call = pack.CHAIN.pack(
-            ctypes.addressof(self._layers), self._count, self._isa, batch, along, along_batch, stride, batch, sized.at,
-            sized.bytes, library.parallel_for(),
+            ctypes.addressof(self._layers), self._count, self._isa, batch, along, along_batch, stride, batch,
+            *workspace.of(sized.needs), library.parallel_for(),
         )  # fmt: skip
-        self._own.ready = _Ready(sized.kind, (batch, self.n_in), x.dtype, (along_batch, along), call, sized)
+        self._own.ready = _Ready(
+            sized.kind, (batch, self.n_in), x.dtype, (along_batch, along), call, sized, workspace.room
+        )
         return at, more, call, sized, x, residual
 
     def _operand(
@@ -214,13 +215,13 @@ class Chain:
         return x, at, strides
 
 
-def _sized(like: Any, batch: int, n_out: int, room: tuple[bytearray, int, int]) -> _Sized:
+def _sized(like: Any, batch: int, n_out: int, needs: int) -> _Sized:
     """For inputs like one: outputs are uninitialised [batch, n_out] in feature-major memory."""
     if hasattr(like, "data_ptr"):
         torch = sys.modules["torch"]  # this module imports none
         empty = partial(torch.empty_strided, (batch, n_out), (1, batch), dtype=like.dtype, device=like.device)
-        return _Sized(batch, torch.Tensor, empty, torch.Tensor.data_ptr, *room)
+        return _Sized(batch, torch.Tensor, empty, torch.Tensor.data_ptr, needs)
     import numpy as np
 
     dtype = like.dtype
-    return _Sized(batch, None, lambda: np.empty((n_out, batch), dtype).T, pack.address, *room)
+    return _Sized(batch, None, lambda: np.empty((n_out, batch), dtype).T, pack.address, needs)
