@@ -19,7 +19,9 @@ Pair = tuple[int, int]
 
 
 class NotLowered(Exception):
-    """A node whose shapes or settings the core has no step for; the message says which."""
+    """Shapes or settings that the core has no step for; the message says which, ``node`` of what."""
+
+    node = ""
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ from gossamer.kernels.cpu import library
 from gossamer.kernels.cpu.plan import NativePlan
 from gossamer.layouts.arrays import name_of
 from gossamer.measure import require_memory
+from gossamer.network.graph import Graph
 from gossamer.network.lowered import Lowered, lowered
 from gossamer.network.lowering import NotLowered
 from gossamer.network.plan_rows import lines
 from gossamer.network.stretch_works import Sizes, works
+from gossamer.network.stretches import Stretch, segments
 
 if TYPE_CHECKING:
     from gossamer.network.chain_step import Step
-    from gossamer.network.stretches import Stretch
 
 LARGEST_NUMBER_OF_SIZES: Final = 8  # of images that plans are kept for
 
@@ -31,8 +32,18 @@ class Known(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
 
 
+class Part(NamedTuple):
+    """A step, names of what it reads and of what it gives."""
+
+    run: Step
+    reads: tuple[str, ...]
+    gives: tuple[str, ...]
+
+
 class PlanStep:
-    """Nodes as one call; where the core cannot run them, one after the other. Threads may share one.
+    """Nodes as one call. Threads may share one.
+
+    Where the core cannot run a node, those before it and behind it are calls of their own.
 
     Args:
         stretch: Stretch.
@@ -47,14 +58,17 @@ class PlanStep:
         self, stretch: Stretch, batch_class: int, singles: list[Step], empty: Callable[[Any, Any], Any]
     ) -> None:
         self.stretch, self.batch_class, self.singles, self.empty = stretch, batch_class, singles, empty
-        self._plans: OrderedDict[Sizes, Known | None] = OrderedDict()
+        self._plans: OrderedDict[Sizes, Known | list[Part]] = OrderedDict()
+        nodes = zip(stretch.nodes, singles, strict=True)
+        self._single = [Part(step, node.inputs, (node.name,)) for node, step in nodes]
+        self._split: dict[str, list[Part]] = {"": self._single}  # by the node that the core cannot run
         self._guard = threading.Lock()
 
     def __call__(self, *given: Any) -> Any:
         """The values that the stretch gives, of those that it reads; several as a tuple."""
-        known = self.planned(given) if _images(given) else None
-        if known is None:
-            return self._one_by_one(given, recorded=False)
+        known = self.planned(given) if _images(given) else self._single
+        if not isinstance(known, Known):
+            return self._in_parts(known, given, recorded=False)
         batch = given[0].shape[0]
         made = [self.empty(given[0], (batch, *shape)) for shape in known.shapes]
         known.plan([_contiguous(x) for x in given], made, batch)
@@ -62,10 +76,10 @@ class PlanStep:
 
     def recorded(self, *given: Any) -> Any:
         """The same out of operators that tracers see."""
-        return self._one_by_one(given, recorded=True)
+        return self._in_parts(self._single, given, recorded=True)
 
-    def planned(self, given: tuple[Any, ...]) -> Known | None:
-        """The plan for images of these sizes; None where the core cannot run all nodes.
+    def planned(self, given: tuple[Any, ...]) -> Known | list[Part]:
+        """The plan for images of these sizes, or the parts that run instead where the core cannot run all nodes.
 
         Raises:
             MemoryShortage: it would not fit into memory; nothing is built then.
@@ -80,6 +94,14 @@ class PlanStep:
                 self._plans.popitem(last=False)
             return known
 
+    @property
+    def plans(self) -> list[NativePlan]:
+        """The plans that are kept, those of parts among them."""
+        with self._guard:
+            own = [known.plan for known in self._plans.values() if isinstance(known, Known)]
+            parts = [part.run for parts in self._split.values() for part in parts]
+        return own + [plan for part in parts if isinstance(part, PlanStep) for plan in part.plans]
+
     def lines(self) -> list[str]:
         """What each plan that is kept does, step by step."""
         return [line for plan in self.plans for line in ("", *lines(plan))]
@@ -89,14 +111,32 @@ class PlanStep:
         """Bytes of the plans that are kept, without the weights."""
         return sum(plan.memory for plan in self.plans)
 
-    def _made(self, sizes: Sizes) -> Known | None:
+    def _made(self, sizes: Sizes) -> Known | list[Part]:
         try:
             steps, outputs = self.lowered(sizes)
             require_memory(f"plan of {len(self.stretch.nodes)} nodes", 4 * steps.arena)
             plan = NativePlan(steps.steps, steps.arena, steps.sizes, steps.inputs)
-        except (NotLowered, KernelUnavailable):
-            return None
+        except NotLowered as error:
+            return self._around(error.node)
+        except KernelUnavailable:
+            return self._single
         return Known(plan, outputs)
+
+    def _around(self, barred: str) -> list[Part]:
+        """The node by itself, and what is before and behind it in as few calls as there are stretches."""
+        if barred not in self._split:
+            graph = Graph(self.stretch.reads, self.stretch.nodes, self.stretch.gives[0])
+            steps = {part.gives[0]: part for part in self._single}
+            parts = []
+            for each in segments(graph, self.batch_class, frozenset({barred}), self.stretch.gives):
+                if isinstance(each, Stretch):
+                    singles = [steps[node.name].run for node in each.nodes]
+                    step = PlanStep(each, self.batch_class, singles, self.empty)
+                    parts.append(Part(step, each.reads, each.gives))
+                else:
+                    parts.append(steps[each.name])
+            self._split[barred] = parts
+        return self._split[barred]
 
     def lowered(self, sizes: Sizes) -> tuple[Lowered, Sizes]:
         """The steps for images of these sizes, and the shapes of what they give; raises NotLowered."""
@@ -104,11 +144,12 @@ class PlanStep:
         steps = lowered(lowering, [images[name] for name in self.stretch.gives])
         return steps, tuple([shapes[name] for name in self.stretch.gives])
 
-    def _one_by_one(self, given: tuple[Any, ...], *, recorded: bool) -> Any:
+    def _in_parts(self, parts: list[Part], given: tuple[Any, ...], *, recorded: bool) -> Any:
         values = dict(zip(self.stretch.reads, given, strict=True))
-        for node, step in zip(self.stretch.nodes, self.singles, strict=True):
+        for step, reads, gives in parts:
             run = getattr(step, "recorded", step) if recorded else step
-            values[node.name] = run(*[values[name] for name in node.inputs])
+            result = run(*[values[name] for name in reads])
+            values.update(zip(gives, (result,) if len(gives) == 1 else result, strict=True))
         made = tuple([values[name] for name in self.stretch.gives])
         return made[0] if len(made) == 1 else made
 

@@ -28,7 +28,8 @@ def works(
         (Lowering, name of a value -> Image, name -> its shape without the batch).
 
     Raises:
-        NotLowered: a node for which the core has no steps. ShapeError: images that a convolution cannot take.
+        NotLowered: a node, which it names, for which the core has no steps.
+        ShapeError: images that a convolution cannot take.
     """
     lowering = Lowering()
     images: dict[str, Image] = {}
@@ -40,13 +41,17 @@ def works(
     for node in stretch.nodes:
         lowering.name, body = node.name, node.body
         reads = tuple([images[name] for name in node.inputs])
-        if isinstance(body, Layer):
-            images[node.name] = made = _layer(lowering, body, batch_class, reads)
-            shapes[node.name] = made.size
-        elif isinstance(body, Call):
-            entry = operators[body.op]
-            images[node.name] = entry.lowered(lowering, reads, body.settings, body.tensors)
-            shapes[node.name] = entry.shape(tuple([(1, *read.size) for read in reads]), body.settings)[1:]
+        try:
+            if isinstance(body, Layer):
+                images[node.name] = made = _layer(lowering, body, batch_class, reads)
+                shapes[node.name] = made.size
+            elif isinstance(body, Call):
+                entry = operators[body.op]
+                images[node.name] = entry.lowered(lowering, reads, body.settings, body.tensors)
+                shapes[node.name] = entry.shape(tuple([(1, *read.size) for read in reads]), body.settings)[1:]
+        except NotLowered as error:
+            error.node = node.name
+            raise
     return lowering, images, shapes
 
 

@@ -22,12 +22,16 @@ class Stretch(NamedTuple):
     gives: tuple[str, ...]
 
 
-def segments(graph: Graph, batch_class: int) -> list[Node | Stretch]:
+def segments(
+    graph: Graph, batch_class: int, barred: frozenset[str] = frozenset(), results: tuple[str, ...] = ()
+) -> list[Node | Stretch]:
     """All nodes, in an order in which they can run, as many of them as possible in few stretches.
 
     Args:
         graph: Graph - of calls and layers.
         batch_class: int - which of the choices.
+        barred: names of nodes that are in no stretch.
+        results: names of values that others read, beside the graph's output.
 
     Returns:
         list of Node and Stretch. A stretch has a convolution that runs in the core.
@@ -41,24 +45,24 @@ def segments(graph: Graph, batch_class: int) -> list[Node | Stretch]:
     found: list[Node | Stretch] = []
     left = list(graph.nodes)
     while left:
-        before, members, left = _first(left, images, batch_class)
+        before, members, left = _first(left, images, batch_class, barred)
         found += before
         if any(isinstance(node.body, Layer) for node in members):
-            found.append(_stretch(graph, members))
+            found.append(_stretch(graph, members, results))
         else:
             found += members
     return found
 
 
 def _first(
-    nodes: Iterable[Node], images: set[str], batch_class: int
+    nodes: Iterable[Node], images: set[str], batch_class: int, barred: frozenset[str]
 ) -> tuple[list[Node], list[Node], list[Node]]:
     """Nodes that read nothing of the first stretch, those of it, and those that need it."""
     before, members, after = list[Node](), list[Node](), list[Node]()
     inside, behind = set[str](), set[str]()
     for node in nodes:
         reads = set(node.inputs)
-        if not reads & behind and lowerable(node, images, batch_class):
+        if not reads & behind and node.name not in barred and lowerable(node, images, batch_class):
             members.append(node)
             inside.add(node.name)
         elif reads & (behind | inside):
@@ -108,8 +112,9 @@ def _gives_images(body: Call, count: int) -> bool:
         return operators[body.op].lowers
 
 
-def _stretch(graph: Graph, members: list[Node]) -> Stretch:
+def _stretch(graph: Graph, members: list[Node], results: tuple[str, ...]) -> Stretch:
     inside = {node.name for node in members}
     reads = dict.fromkeys(name for node in members for name in node.inputs if name not in inside)
-    outer = {name for node in graph.nodes if node.name not in inside for name in node.inputs} | {graph.output}
+    outer = {name for node in graph.nodes if node.name not in inside for name in node.inputs}
+    outer |= {graph.output, *results}
     return Stretch(tuple(members), tuple(reads), tuple(node.name for node in members if node.name in outer))

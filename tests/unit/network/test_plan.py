@@ -427,3 +427,42 @@ def test_a_network_whose_pools_run_in_the_core_has_the_same_bits_without_torch(t
     x = np.random.default_rng(7).standard_normal((3, 2, 13, 11)).astype(np.float32)
     np.testing.assert_array_equal(net(x), frozen(torch.from_numpy(x)).numpy())
     assert np.abs(net(x) - model(torch.from_numpy(x)).detach().numpy()).max() < 1e-6
+
+
+def test_short_cuts_without_weights_are_steps_of_the_plan() -> None:
+    """Every second pixel, with channels of zeros around, as the residual networks of CIFAR-10 have it."""
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(4, 10, 3, stride=2, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.relu(self.conv(x) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 5)))
+
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 1), Block())
+    x = torch.randn(2, 2, 7, 9)
+    frozen = gs.freeze(model, x, keep="csr")
+    assert [type(step).__name__ for step in frozen.programs[0].line or ()] == ["PlanStep"]
+    close(frozen(x).numpy(), model(x).detach())
+    assert [step.kind for plan in frozen.programs[0].line[0].plans for step in plan.steps].count("conv") == 2
+
+
+def test_around_a_node_that_the_core_has_no_step_for_two_plans_run() -> None:
+    random = np.random.default_rng(8)
+    around = Geometry(2, (3, 3), padding=(1, 1, 1, 1))
+    nodes = (
+        Node("a", ("x",), layer(sparse(random, 2, 2, 3, 3), around)),
+        Node("b", ("a",), Call("pad", operators["pad"].settings(border=(1, 1, 0, 0), value=1.0))),
+        Node("c", ("b",), layer(sparse(random, 2, 2, 3, 3), around)),
+        Node("d", ("c",), Call("relu")),
+    )
+    program = Program(Graph(("x",), nodes, "d"), 0, ARRAYS)
+    x = random.standard_normal((2, 2, 5, 6)).astype(np.float32)
+    (step,) = steps(program)
+    y = program(x)
+    assert len(step.plans) == 2
+    value = {"x": x}
+    for node, single in zip(nodes, step.singles, strict=True):
+        value[node.name] = single(value[node.inputs[0]])
+    close(y, torch.from_numpy(value["d"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -50,12 +51,24 @@ def _shape(shapes: tuple[Shape, ...], settings: Around) -> Shape:
 
 
 def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Around, _held: Tensors) -> Image:
-    """With rows and columns of zeros."""
+    """With rows, columns and channels of zeros."""
     batch, channels, *sides = _sides(4, s)
-    if s.value or any((*batch, *channels)):
-        raise NotLowered("a border of channels, or of another number than zero")
-    around = zip(xs[0].size[1:], sides, strict=True)
-    return lowering.move(xs[0], *(np.pad(np.arange(size), side, constant_values=-1) for size, side in around))
+    if s.value or any(batch):
+        raise NotLowered("a border of the batch, or of another number than zero")
+    around = list(zip(xs[0].size[1:], sides, strict=True))
+    rows, cols = (np.pad(np.arange(size), side, constant_values=-1) for size, side in around)
+    x = lowering.move(xs[0], rows, cols) if any(map(any, sides)) else xs[0]
+    if not any(channels):
+        return x
+    before, behind = (list(_zeros(lowering, x, count)) for count in channels)
+    return lowering.join((*before, x, *behind))
+
+
+def _zeros(lowering: Lowering, x: Image, count: int) -> Iterator[Image]:
+    """Images of zeros of an image's size, of ``count`` channels in all."""
+    for first in range(0, count, x.channels):
+        part = lowering.part(x, 0, min(x.channels, count - first))
+        yield lowering.move(part, np.full(x.height, -1), np.full(x.width, -1))
 
 
 def _call(pad: Any, mode: str = "constant", value: float | None = None) -> Around:

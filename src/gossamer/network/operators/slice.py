@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import numpy as np
 from pydantic import Field
 
 from gossamer.network.lowering import Image, Lowering, NotLowered
@@ -79,15 +80,16 @@ def _taken(_torch: Any, xs: Inputs, s: Spans, _held: Tensors) -> Any:
 
 
 def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Spans, _held: Tensors) -> Image:
-    """Neighbouring channels."""
-    sizes = (1, *xs[0].size)
-    kept = [range(size)[part] for size, part in zip(sizes, places(s), strict=False)]
-    if any(len(part) < size for dim, (part, size) in enumerate(zip(kept, sizes, strict=False)) if dim != 1):
-        raise NotLowered("parts of images")
-    channels = kept[1] if len(kept) > 1 else range(xs[0].channels)
-    if channels.step != 1 or not len(channels):
-        raise NotLowered("channels that are no neighbours")
-    return lowering.part(xs[0], channels[0], channels[-1] + 1)
+    """Neighbouring channels, and any rows and columns."""
+    (x,) = xs
+    kept = [range(size)[part] for size, part in zip((1, *x.size), places(s), strict=False)]
+    channels, rows, cols = (*kept[1:], *(range(size) for size in x.size[len(kept) - 1 :]))
+    if kept[0] != range(1) or channels.step != 1 or not all((channels, rows, cols)):
+        raise NotLowered("a part of the batch, nothing, or channels that are no neighbours")
+    if len(channels) < x.channels:
+        x = lowering.part(x, channels[0], channels[-1] + 1)
+    whole = (len(rows), len(cols)) == (x.height, x.width)
+    return x if whole else lowering.move(x, np.array(rows), np.array(cols))
 
 
 operator(
