@@ -200,3 +200,23 @@ def test_rivals_compute_the_same_network():
     field = contenders(frozen, frozen, x)
     assert LAST in {entry.name for entry in field}
     assert all(torch.allclose(entry.run(x), frozen(x), atol=1e-4) for entry in field)
+
+
+class Shortcut(nn.Module):
+    """Every second pixel, and channels of zeros around: the shortcut of thin residual networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        shorter = nn.functional.pad(x[:, :, ::2, 1::2], (0, 0, 0, 0, 3, 1))
+        return self.b(torch.relu(self.a(x) + shorter))[:, :, 1:]
+
+
+def test_shortcuts_of_slices_and_zeros_run_in_the_plan(check_same):
+    torch.manual_seed(0)
+    model = Shortcut().eval()
+    frozen = gs.freeze(model, torch.randn(2, 4, 8, 8), keep="csr")
+    assert frozen.plan["batches"][0]["steps"] > 0
+    check_same(frozen, model, torch.randn(3, 4, 8, 8))
