@@ -36,6 +36,8 @@ void test_kernels() {
       if (!seen[isa][operation][layout][type])
         std::printf("not compared: operation %d, layout %d, type %d, %s\n", operation, layout, type, gs_isa_name(isa)), ++failures;
     });
+    for (int layout = 0; layout < kLayouts; ++layout)  // convolutions: three products of two types, all compared in test_conv
+      count += gs_layouts_of(GS_OP_GRAD_VALUES) >> layout & 1 ? 6 : 0;
   }
   CHECK(gs_kernel_count() == count);
   CHECK(!gs_kernel_name(-1) && !gs_kernel_name(count));
@@ -44,8 +46,10 @@ void test_kernels() {
   CHECK(static_cast<int32_t>(names.size()) == count);
   const std::string best = gs_isa_name(gs_isa());
   for (const char* name : {"linear:csr:float32:", "linear:nm:float64:", "linear_grad_input:fanin:float64:", "linear_grad_values:block:float32:",
-                           "linear:nm_lanes:float32-bfloat16:", "linear:nm_bytes:float32-int8:", "linear:dense:float32:", "linear:csr_bands:float64:"})
+                           "linear:nm_lanes:float32-bfloat16:", "linear:nm_bytes:float32-int8:", "linear:dense:float32:", "linear:csr_bands:float64:", "conv:csr:float32:",
+                           "conv_grad_input:block:float64:", "conv_grad_values:fanin:float32:"})
     CHECK(names.count(name + best) == 1);
-  for (const char* name : {"linear_grad_input:dense:float32:", "linear:nm_lanes:float64:", "linear:nm_bytes:float32:", "linear_grad_values:csr:float32-int8:"})
+  for (const char* name : {"linear_grad_input:dense:float32:", "linear:nm_lanes:float64:", "linear:nm_bytes:float32:", "linear_grad_values:csr:float32-int8:",
+                           "conv:dense:float32:", "conv:csr:float32-int8:"})
     CHECK(names.count(name + best) == 0);
 }

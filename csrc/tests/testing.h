@@ -84,6 +84,7 @@ void test_bytes();
 void test_dense();
 void test_dropout();
 void test_plan();
+void test_conv();
 void test_kernels();  // the last
 
 #endif
