@@ -71,7 +71,18 @@ def image_folders(root: str | Path) -> tuple[ImageFolder, ImageFolder]:
 
 
 def image_folder(root: str | Path) -> ImageFolder:
-    """List the images of one split: sub-folders are the classes; arguments and errors as ``image_folders``.
+    """List the images of one split: sub-folders are the classes.
+
+    Args:
+        root: str or Path - holds one sub-folder a class.
+
+    Returns:
+        ImageFolder.
+
+    Raises:
+        DataError: as ``image_folders``.
+
+    Cost: as ``image_folders``.
 
     Example:
         >>> import tempfile

@@ -76,7 +76,22 @@ def training_images(
 def validation_images(
     folder: ImageFolder, size: int, batch: int, readers: int = 0
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Iterate once over the images of a folder in stored order, the middle of each; as ``training_images``."""
+    """Iterate once over the images of a folder in stored order, the middle of each.
+
+    Args:
+        folder: ImageFolder.
+        size: int, pixels - of a side of an image.
+        batch: int - images in a batch.
+        readers: int - threads that decode; 0: none but this one.
+
+    Returns:
+        Iterator of (images, labels), as ``training_images``.
+
+    Raises:
+        DataError, MissingPackage: as ``training_images``.
+
+    Cost: as ``training_images``.
+    """
 
     def read(number: int) -> NDArray[np.uint8]:
         return validation_pixels(folder.root / folder.files[number], size)

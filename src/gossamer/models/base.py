@@ -72,7 +72,16 @@ def build(config: Mapping[str, Any], *, channels: int, classes: int) -> nn.Modul
 
 
 def describe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same name with every setting decided, ready for JSON; raises as ``build``.
+    """The same name with every setting decided, ready for JSON.
+
+    Args:
+        config: dict - ``name`` and settings.
+
+    Returns:
+        dict.
+
+    Raises:
+        ConfigError: unknown name or setting.
 
     Example:
         >>> describe({"name": "wrn-22-2"})

@@ -91,7 +91,18 @@ def resnet20(*, channels: int = 3, classes: int = 10, width: float = 1.0) -> Thi
 
 @register("resnet32")
 def resnet32(*, channels: int = 3, classes: int = 10, width: float = 1.0) -> ThinResNet:
-    """ResNet-32 for CIFAR-10: 0.46 million parameters; arguments as those of ``resnet20``.
+    """ResNet-32 for CIFAR-10: 0.46 million parameters.
+
+    Args:
+        channels: int - of the images.
+        classes: int - outputs.
+        width: float in [1/64, 64] - factor of all channels.
+
+    Returns:
+        ThinResNet.
+
+    Raises:
+        ConfigError: a width out of range.
 
     Example:
         >>> len(resnet32().layer1)
@@ -102,7 +113,18 @@ def resnet32(*, channels: int = 3, classes: int = 10, width: float = 1.0) -> Thi
 
 @register("resnet56")
 def resnet56(*, channels: int = 3, classes: int = 10, width: float = 1.0) -> ThinResNet:
-    """ResNet-56 for CIFAR-10: 0.85 million parameters; arguments as those of ``resnet20``.
+    """ResNet-56 for CIFAR-10: 0.85 million parameters.
+
+    Args:
+        channels: int - of the images.
+        classes: int - outputs.
+        width: float in [1/64, 64] - factor of all channels.
+
+    Returns:
+        ThinResNet.
+
+    Raises:
+        ConfigError: a width out of range.
 
     Example:
         >>> len(resnet56().layer1)
