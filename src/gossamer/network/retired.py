@@ -38,7 +38,7 @@ class Convolution(Settings):
 
 
 def _convolution(part: CallPart, arrays: dict[str, Array], classes: int) -> Layer:
-    """A dense convolution that torch runs, as it always did."""
+    """A dense convolution, which the core runs now."""
     s = parse(Convolution, part.settings, f"load {part.name}")
     if s.in_channels % s.groups or s.out_channels % s.groups:
         got = f"{s.in_channels} -> {s.out_channels} in {s.groups} groups"
@@ -59,7 +59,7 @@ def _convolution(part: CallPart, arrays: dict[str, Array], classes: int) -> Laye
         (s.out_channels, geometry.columns), np.arange(weights.size), weights, arrays.get("bias")
     )
     form = layout("dense").encode(connections, {})
-    choices = (Choice("dense", "torch"),) * classes
+    choices = (Choice("dense", "core"),) * classes
     return frozen(Linear(connections, geometry=geometry), form, {"dense": form}, choices)
 
 
