@@ -107,12 +107,6 @@ class PlanStep:
         return [line for plan in self.plans for line in ("", *lines(plan))]
 
     @property
-    def plans(self) -> list[NativePlan]:
-        """Those that are kept, the one used last at the end."""
-        with self._guard:
-            return [known.plan for known in self._plans.values() if known is not None]
-
-    @property
     def memory(self) -> int:
         """Bytes of the plans that are kept, without the weights."""
         return sum(plan.memory for plan in self.plans)
