@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from gossamer.freezing.core_call import CoreCall, behind
 from gossamer.freezing.core_step import CoreStep, check, check_images
+from gossamer.layouts import layout
 from gossamer.network.chain_step import Operands, Step, within
 from gossamer.network.conv_step import Images
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
+from gossamer.ops.conv_operators import integers
 from gossamer.trace.convolved import convolution, padded
 from gossamer.trace.tensors import dtype_named, tensor_of
 
@@ -79,7 +82,27 @@ class TorchSlice:
         return self.after(whole if residual is None else whole + residual)
 
 
-IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images)
+def traced(operands: Operands, geometry: Geometry) -> Step | None:
+    """A convolution as the operator that trains it, whose sums are those of a plan; None: it has none for the form."""
+    form, (_, bias, activation, slope) = operands.form, operands
+    if form.reads is not None or not layout(form.layout).trains:
+        return None
+    index, values = [tensor_of(array) for array in form.index.values()], tensor_of(form.values)
+    held = None if bias is None else tensor_of(bias)
+    after, outer = behind(activation, slope), geometry.mode != "zeros" and any(geometry.padding)
+    numbers = integers(replace(geometry, padding=(0, 0, 0, 0), mode="zeros") if outer else geometry)
+
+    def run(x: Tensor, residual: Tensor | None = None) -> Tensor:
+        if x.dim() == 3:  # one image, without a batch
+            return run(x[None], None if residual is None else residual[None])[0]
+        x = padded(x, geometry.padding, geometry.mode) if outer else x
+        y = torch.ops.gossamer.conv(x, values, index, held, form.layout, form.dims, numbers)
+        return after(y if residual is None else y + residual)
+
+    return run
+
+
+IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images, traced)
 
 
 def torch_call(body: Call) -> Step:

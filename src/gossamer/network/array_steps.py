@@ -54,7 +54,9 @@ def _padded(x: Any, padding: tuple[int, ...], mode: str) -> Any:
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), MODES[mode])
 
 
-IMAGES: Final = Images(_padded, np.stack, np.ascontiguousarray, lambda _x, _geometry, _dtype: None)
+IMAGES: Final = Images(
+    _padded, np.stack, np.ascontiguousarray, lambda _x, _geometry, _dtype: None, lambda *_: None
+)
 
 
 def array_slice(operands: Operands, *, flat: bool = False) -> Step:

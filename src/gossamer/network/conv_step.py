@@ -22,12 +22,14 @@ class Images(NamedTuple):
         stack: list -> one, along a new first dimension.
         contiguous: x -> the same numbers, side by side.
         check: (x, geometry, dtype) - refuses what a convolution cannot take.
+        traced: (operands, geometry) -> it out of operators that tracers see, in the bits of a plan; or None.
     """
 
     pad: Callable[[Any, tuple[int, ...], str], Any]
     stack: Callable[[list[Any]], Any]
     contiguous: Callable[[Any], Any]
     check: Callable[[Any, Geometry, str], None]
+    traced: Callable[[Operands, Geometry], Step | None]
 
 
 def taps(x: Any, geometry: Geometry, images: Images) -> Any:
@@ -74,6 +76,7 @@ class ConvStep:
     ) -> None:
         self.geometry, self.images, self.dtype = geometry, images, operands.form.dtype
         self.chain = chain([operands._replace(form=_ungrouped(operands.form, geometry))])
+        self.traced = images.traced(operands, geometry)
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
         """[n, channels, height, width], and for a residual that of the output, to [n, out, height', width']."""
@@ -81,7 +84,10 @@ class ConvStep:
 
     def recorded(self, x: Any, residual: Any = None) -> Any:
         """The same out of operators that tracers see."""
-        return self._run(self.chain.recorded, x, residual)
+        if self.traced is None:
+            return self._run(self.chain.recorded, x, residual)
+        self.images.check(x, self.geometry, self.dtype)
+        return self.traced(x, residual)
 
     def _run(self, product: Step, x: Any, residual: Any) -> Any:
         self.images.check(x, self.geometry, self.dtype)
