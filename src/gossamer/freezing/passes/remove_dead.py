@@ -106,6 +106,8 @@ def _removals(graph: Graph, found: Features, stays: Array) -> list[Removal]:
 
 def _without(node: Node, held: dict[str, Held], stays: Array) -> Node:
     """The node with what is left of its inputs and of itself."""
+    if not node.inputs:  # a tensor that the model holds
+        return node
     x, mine = held.get(node.inputs[0]), held.get(node.name)
     if isinstance(node.body, Linear):
         return replace(node, body=_layer(node.body, x, stays, None if mine is None else ~stays[mine.fates]))
