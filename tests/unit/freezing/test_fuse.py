@@ -11,8 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import gossamer as gs
+from gossamer import kernels
 from gossamer.errors import FormatError
+from gossamer.freezing.core_step import CoreStep
+from gossamer.kernels.cpu import Chain, library
 from gossamer.layouts.values import EXACT, NARROW
+from gossamer.network.chain_step import Operands
 
 
 class Block(nn.Module):
@@ -160,3 +164,22 @@ class OneSample(nn.Module):
 def test_a_model_of_one_sample_is_frozen(check_same):
     model = sparse(OneSample())
     check_same(gs.freeze(model, torch.randn(1, 16), keep="csr"), model, torch.randn(1, 16))
+
+
+def test_a_forced_instruction_set_reaches_frozen_layers():
+    """The bits of that set, and of the reference kernels; after the block those of the best set again."""
+    frozen, x = gs.freeze(sparse(Two()), torch.randn(3, 16), keep="csr"), torch.randn(9, 16)
+    layer = frozen.graph.nodes[0].body
+    form = layer.forms["csr"]
+    parts = {"layout": "csr", "shape": list(form.shape), "values": form.values, "bias": layer.bias}
+    alone = {"activation": layer.activation, "index": list(form.index.values()), "slope": layer.slope} | parts
+    step, best = CoreStep([Operands(form, layer.bias, layer.activation, layer.slope)]), frozen(x)
+    for isa in library.available_isas():
+        with kernels.use(isa):
+            assert torch.equal(step(x), Chain([alone], isa=isa)(x))
+            assert torch.allclose(frozen(x), best, atol=1e-5)
+    with kernels.use("reference"):
+        assert torch.allclose(frozen(x), best, atol=1e-5)
+        step.chain = None  # what would run without
+        assert step(x).shape == (9, form.shape[0])
+    assert torch.equal(frozen(x), best)
