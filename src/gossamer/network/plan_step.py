@@ -96,7 +96,7 @@ class PlanStep:
 
     @property
     def plans(self) -> list[NativePlan]:
-        """The plans that are kept, those of parts among them."""
+        """The plans that are kept, the one used last at the end, then those of parts."""
         with self._guard:
             own = [known.plan for known in self._plans.values() if isinstance(known, Known)]
             parts = [part.run for parts in self._split.values() for part in parts]
