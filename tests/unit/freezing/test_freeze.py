@@ -323,7 +323,7 @@ def test_called_from_many_threads(mlp):
 
 
 def test_a_missing_core_is_replaced_by_the_operators(mlp, check_same, monkeypatch):
-    def missing(_layers):
+    def missing(_layers, **_how):
         raise KernelUnavailable("Chain", expected="the compiled core", got="none")
 
     monkeypatch.setattr("gossamer.network.chain_step.Chain", missing)
