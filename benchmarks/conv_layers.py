@@ -1,7 +1,7 @@
 """Convolutions of ResNet-50 one at a time: forward and both gradients against torch's dense ones, pinned cores.
 
 Topologies are drawn: a group of 1, 2, 4 or 8 outputs shares its inputs. All contenders of a layer run in turns,
-torch on channels_last tensors, as it likes them. Times are medians of process time; the whole grid takes some five minutes.
+torch on channels_last tensors, as it likes them. Times are medians of process time; all of it takes five minutes.
 """
 
 from __future__ import annotations
