@@ -13,6 +13,7 @@ from gossamer.version import __version__ as __version__
 if TYPE_CHECKING:
     from gossamer.compress import compact, prune_neurons
     from gossamer.errors import GossamerError
+    from gossamer.export import export_onnx
     from gossamer.freezing import freeze, load, save
     from gossamer.nn import (
         AllReLU,
@@ -46,6 +47,7 @@ _HOME = {
     "gossamer.compress": ("compact", "prune_neurons"),
     "gossamer.freezing": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
+    "gossamer.export": ("export_onnx",),
     "gossamer.nn": (
         "AllReLU",
         "Dropout",
@@ -105,6 +107,7 @@ __all__ = [
     "all_relus",
     "attach",
     "compact",
+    "export_onnx",
     "freeze",
     "load",
     "load_checkpoint",

@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"nn"} | LEAVES,
     "network": {"layouts", "kernels"} | LEAVES,
     "runtime": {"network", "layouts"} | LEAVES,
+    "export": {"network", "layouts"} | LEAVES,
     "trace": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES,
     "training": ARITHMETIC | STRUCTURE | LEAVES | {"trace", "network"},
     "parallel": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
@@ -52,10 +53,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     | SHIPPING
     | LEAVES
     | JOBS
-    | {"data", "models", "report", "runs", "hardware", "__init__"},
+    | {"data", "models", "report", "runs", "hardware", "export", "__init__"},
     "__init__": {
         "compress",
         "errors",
+        "export",
         "freezing",
         "nn",
         "patterns",

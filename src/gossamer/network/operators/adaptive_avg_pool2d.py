@@ -9,6 +9,7 @@ import numpy as np
 from gossamer.network.lowering import even_windows
 from gossamer.network.operators.base import Inputs, Operator, Settings, Shape, Tensors, Unsupported, operator
 from gossamer.network.operators.spatial import Pair, images, pair
+from gossamer.network.spelling import Spelling
 
 
 class Output(Settings):
@@ -40,6 +41,28 @@ def _call(output_size: Any) -> Output:
     return Output(size=size)
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Output, _held: Tensors) -> str:
+    """Windows of one size are a pool; others are products with the share that each pixel has in each mean."""
+    height, width = words.shapes[0][2:]
+    rows, cols = s.size
+    if s.size == (1, 1):
+        return words.emit("GlobalAveragePool", xs[0])
+    if height % rows == 0 and width % cols == 0:
+        window = [height // rows, width // cols]
+        return words.emit("AveragePool", xs[0], kernel_shape=window, strides=window)
+    down, along = _shares(height, rows), _shares(width, cols).T
+    means = words.emit("MatMul", words.constant(down.astype(words.type)), xs[0])
+    return words.emit("MatMul", means, words.constant(along.astype(words.type)))
+
+
+def _shares(size: int, wanted: int) -> Any:
+    """[wanted, size]: what every pixel counts in every mean along one side."""
+    first, last = even_windows(size, wanted).T[:2]
+    pixels = np.arange(size)
+    inside = (pixels >= first[:, None]) & (pixels < last[:, None])
+    return inside / inside.sum(1, keepdims=True)
+
+
 operator(
     Operator(
         "adaptive_avg_pool2d",
@@ -54,5 +77,6 @@ operator(
         lower=lambda lowering, xs, s, _t: lowering.window(
             xs[0], "mean pool", even_windows(xs[0].height, s.size[0]), even_windows(xs[0].width, s.size[1])
         ),
+        onnx=_onnx,
     )
 )

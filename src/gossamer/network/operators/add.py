@@ -23,5 +23,6 @@ operator(
         dtype=promoted,
         lower=lambda lowering, xs, _s, _t: lowering.number_by_number(*xs),
         arity=2,
+        onnx=lambda words, xs, _s, _t: words.emit("Add", *words.alike(xs)),
     )
 )

@@ -8,7 +8,8 @@ import numpy as np
 
 from gossamer.network.lowering import Image, Lowering
 from gossamer.network.operators.base import Inputs, Operator, Read, Tensors, Unsupported, operator
-from gossamer.network.operators.spatial import Pool, pair, pooled, slid, sliding
+from gossamer.network.operators.spatial import Pool, bordered, pair, pooled, slid, sliding
+from gossamer.network.spelling import Spelling
 
 
 class AvgPool(Pool):
@@ -64,6 +65,20 @@ def _module(m: Any) -> Read:
     return _call(*around), {}
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: AvgPool, _held: Tensors) -> str:
+    """Where a window reaches beyond the border that counts, its mean is of fewer numbers than its pixels."""
+    x, pads = bordered(words, xs[0], s, 0.0)
+    counted = int(s.count_include_pad)
+    means = words.emit(
+        "AveragePool", x, kernel_shape=s.kernel, strides=s.stride, pads=pads, count_include_pad=counted
+    )
+    high, wide = (_counts(words.shapes[0][2 + at], words.shape[2 + at], s, at) for at in (0, 1))
+    share = s.kernel[0] * s.kernel[1] / (high[:, None] * wide)
+    if not counted or (share == 1).all():
+        return means
+    return words.emit("Mul", means, words.constant(share.astype(words.type)))
+
+
 operator(
     Operator(
         "avg_pool2d",
@@ -76,5 +91,6 @@ operator(
         shape=pooled,
         channels=lambda s: "zero" if any(s.padding) and s.count_include_pad else "kept",
         lower=_lower,
+        onnx=_onnx,
     )
 )

@@ -17,6 +17,7 @@ from gossamer.errors import FormatError, KernelUnavailable
 from gossamer.kernels.cpu import numbers
 from gossamer.layouts.arrays import name_of
 from gossamer.network.lowering import Image, Lowering, NotLowered
+from gossamer.network.spelling import Spelling
 from gossamer.registry import Registry
 
 LARGEST_SIZE = 1 << 24  # features of a layer, channels of a convolution
@@ -97,6 +98,8 @@ class Operator:
             its number and the other arguments.
         lower: (Lowering, Images of the inputs, settings, tensors) -> Image: the steps of the core that compute it of
             images; raises NotLowered where it has none for these. None: those of its activation, if it is one.
+        onnx: (Spelling, names of the inputs, settings, tensors) -> the name of the result: the nodes of ONNX that
+            compute it; raises NotSpelled where there are none for these. None: it cannot be exported.
         arity: int - number of inputs; None: one or more, which torch takes as one list.
         elementwise: bool - acts on every number alike, so a constant stays a constant; takes no tensors.
         channels: settings -> how channels of [batch, channels, height, width], or features of [batch, features], pass,
@@ -122,6 +125,7 @@ class Operator:
     dtype: Callable[[tuple[str, ...]], str] = floating
     parts: Mapping[str, Callable[..., Settings]] = field(default_factory=dict)
     lower: Callable[[Lowering, tuple[Image, ...], Any, Tensors], Image] | None = None
+    onnx: Callable[[Spelling, tuple[str, ...], Any, Tensors], str] | None = None
     arity: int | None = 1
     elementwise: bool = False
     channels: Callable[[Any], str] = lambda _settings: ""

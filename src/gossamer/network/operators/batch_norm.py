@@ -19,6 +19,7 @@ from gossamer.network.operators.base import (
     Unsupported,
     operator,
 )
+from gossamer.network.spelling import Spelling
 
 
 class Normalisation(Settings):
@@ -103,6 +104,14 @@ def _module(module: Any) -> Read:
     return settings, tensors
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Normalisation, held: Tensors) -> str:
+    arrays = {name: words.tensor(tensor) for name, tensor in held.items()}
+    ones, zeros = np.ones(s.features, words.type), np.zeros(s.features, words.type)
+    variance = arrays["variance"] + ones.dtype.type(s.eps)  # the attribute would round it
+    order = (arrays.get("weight", ones), arrays.get("bias", zeros), arrays["mean"], variance)
+    return words.emit("BatchNormalization", xs[0], *map(words.constant, order), epsilon=0.0)
+
+
 operator(
     Operator(
         "batch_norm",
@@ -117,5 +126,6 @@ operator(
         channels=lambda _settings: "computed",
         resized=lambda settings, channels: settings.model_copy(update={"features": channels}),
         lower=_lower,
+        onnx=_onnx,
     )
 )

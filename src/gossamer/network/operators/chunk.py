@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators.base import Axis, Inputs, Operator, Settings, Shape, Step, Tensors, operator
+from gossamer.network.spelling import NotSpelled, Spelling
 
 
 class Chunk(Settings):
@@ -60,6 +61,13 @@ def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Chunk, _held: Tensors) 
     return lowering.part(xs[0], start, stop)
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Chunk, _held: Tensors) -> str:
+    dim, start, stop = place(words.shapes[0], s)
+    if words.free[dim]:
+        raise NotSpelled("equal parts of a batch of any size")
+    return words.part(xs[0], dim, start, stop)
+
+
 operator(
     Operator(
         "chunk",
@@ -70,5 +78,6 @@ operator(
         shape=_shape,
         lower=_lower,
         dtype=lambda dtypes: dtypes[0],
+        onnx=_onnx,
     )
 )

@@ -17,6 +17,7 @@ from gossamer.network.operators.base import (
     Unsupported,
     operator,
 )
+from gossamer.network.spelling import Spelling
 
 
 class Bounds(Settings):
@@ -55,6 +56,13 @@ def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Bounds, _held: Tensors)
     return lowering.number_by_number(xs[0], activation="relu" if s.high is None else "relu6")
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Bounds, _held: Tensors) -> str:
+    low, high = ("" if bound is None else words.number(bound) for bound in (s.low, s.high))
+    if s.low is not None and s.high is not None and s.low > s.high:  # which ONNX leaves open
+        return words.emit("Min", words.emit("Max", xs[0], low), high)
+    return words.emit("Clip", xs[0], low, high)
+
+
 operator(
     Operator(
         "clamp",
@@ -66,5 +74,6 @@ operator(
         calls=dict.fromkeys(("torch.clamp", "torch.clip", ".clamp", ".clip", ".clamp_", ".clip_"), bounds)
         | {"torch.nn.functional.hardtanh": _hard},
         elementwise=True,
+        onnx=_onnx,
     )
 )

@@ -60,5 +60,6 @@ operator(
         dtype=promoted,
         lower=_lower,
         arity=None,
+        onnx=lambda words, xs, s, _t: words.emit("Concat", *words.alike(xs), axis=s.dim),
     )
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gossamer.network.operators.base import Number, Operator, Read, Settings, operator
+from gossamer.network.operators.base import Number, Operator, Read, Settings, Tensors, operator
+from gossamer.network.spelling import Spelling
 
 
 class Alpha(Settings):
@@ -21,6 +22,15 @@ def _call(alpha: float = 1.0, inplace: bool = False) -> Alpha:  # noqa: ARG001 (
     return Alpha(alpha=float(alpha))
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Alpha, _held: Tensors) -> str:
+    if not words.wide:
+        return words.emit("Elu", xs[0], alpha=s.alpha)
+    below = words.emit("Min", xs[0], words.number(0.0))  # where the exponential does not overflow
+    less = words.emit("Sub", words.emit("Exp", below), words.number(1.0))
+    low = words.emit("Mul", less, words.number(s.alpha))
+    return words.emit("Where", words.emit("Less", xs[0], words.number(0.0)), low, xs[0])
+
+
 operator(
     Operator(
         "elu",
@@ -32,5 +42,6 @@ operator(
         elementwise=True,
         activations={"elu": lambda slope: Alpha(alpha=slope)},
         slope="alpha",
+        onnx=_onnx,
     )
 )

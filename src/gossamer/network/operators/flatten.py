@@ -53,5 +53,6 @@ operator(
         | dict.fromkeys(("torch.reshape", ".reshape", ".view"), _rows),
         shape=_shape,
         dtype=lambda dtypes: dtypes[0],
+        onnx=lambda words, xs, _s, _t: words.reshaped(xs[0]),
     )
 )

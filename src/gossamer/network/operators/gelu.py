@@ -30,5 +30,6 @@ operator(
             "gelu": lambda _: Approximate(),
             "gelu_tanh": lambda _: Approximate(approximate="tanh"),
         },
+        onnx=lambda words, xs, s, _t: words.emit("Gelu", xs[0], approximate=s.approximate),
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gossamer.network.operators.base import Operator, Settings, operator, plain, unset
+from gossamer.network.operators.hardsigmoid import hard
 
 operator(
     Operator(
@@ -12,5 +13,6 @@ operator(
         calls={"torch.nn.functional.hardswish": plain},
         elementwise=True,
         activations={"hardswish": lambda _: Settings()},
+        onnx=lambda words, xs, s, t: words.emit("Mul", xs[0], hard(words, xs, s, t)),
     )
 )

@@ -39,5 +39,6 @@ operator(
         dtype=lambda dtypes: dtypes[0],
         lower=lambda _lowering, xs, _s, _t: xs[0],
         elementwise=True,
+        onnx=lambda _words, xs, _s, _t: xs[0],
     )
 )

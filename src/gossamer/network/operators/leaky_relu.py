@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gossamer.network.operators.base import Number, Operator, Read, Settings, operator
+from gossamer.network.operators.base import Number, Operator, Read, Settings, Tensors, operator
+from gossamer.network.spelling import Spelling
 
 
 class Slope(Settings):
@@ -21,6 +22,13 @@ def _call(negative_slope: float = 0.01, inplace: bool = False) -> Slope:  # noqa
     return Slope(negative_slope=float(negative_slope))
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Slope, _held: Tensors) -> str:
+    if not words.wide:
+        return words.emit("LeakyRelu", xs[0], alpha=s.negative_slope)
+    low = words.emit("Mul", xs[0], words.number(s.negative_slope))
+    return words.emit("Where", words.emit("Less", xs[0], words.number(0.0)), low, xs[0])
+
+
 operator(
     Operator(
         "leaky_relu",
@@ -31,5 +39,6 @@ operator(
         elementwise=True,
         activations={"leaky_relu": lambda slope: Slope(negative_slope=slope)},
         slope="negative_slope",
+        onnx=_onnx,
     )
 )

@@ -18,5 +18,6 @@ operator(
         calls=dict.fromkeys(("torch.log_softmax", "torch.nn.functional.log_softmax", ".log_softmax"), called),
         shape=along,
         core=lambda s: partial(numbers.softmax, dim=s.dim, logarithm=True),
+        onnx=lambda words, xs, s, _t: words.emit("LogSoftmax", *xs, axis=s.dim),
     )
 )

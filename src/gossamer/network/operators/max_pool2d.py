@@ -8,7 +8,8 @@ import numpy as np
 
 from gossamer.network.lowering import Image, Lowering
 from gossamer.network.operators.base import Inputs, Operator, Read, Shape, Tensors, Unsupported, operator
-from gossamer.network.operators.spatial import Pair, Pool, pair, pooled, slid, sliding
+from gossamer.network.operators.spatial import Pair, Pool, bordered, pair, pooled, slid, sliding
+from gossamer.network.spelling import Spelling
 
 
 class MaxPool(Pool):
@@ -64,6 +65,11 @@ def _module(m: Any) -> Read:
     return _call(*around, return_indices=m.return_indices), {}
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: MaxPool, _held: Tensors) -> str:
+    x, pads = bordered(words, xs[0], s, -np.inf, s.dilation)
+    return words.emit("MaxPool", x, kernel_shape=s.kernel, strides=s.stride, pads=pads, dilations=s.dilation)
+
+
 operator(
     Operator(
         "max_pool2d",
@@ -75,5 +81,6 @@ operator(
         shape=_shape,
         channels=lambda _settings: "kept",
         lower=_lower,
+        onnx=_onnx,
     )
 )

@@ -18,6 +18,7 @@ from gossamer.network.operators.base import (
     Unsupported,
     operator,
 )
+from gossamer.network.spelling import Spelling
 
 
 class Over(Settings):
@@ -65,6 +66,10 @@ def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Over, _held: Tensors) -
     return lowering.window(xs[0], "mean pool", even_windows(xs[0].height, 1), even_windows(xs[0].width, 1))
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Over, _held: Tensors) -> str:
+    return words.emit("ReduceMean", xs[0], words.constant(s.dims), keepdims=int(s.keepdim))
+
+
 operator(
     Operator(
         "mean",
@@ -76,5 +81,6 @@ operator(
         shape=_shape,
         channels=lambda s: "kept" if set(s.dims) in ({2, 3}, {-2, -1}) else "",
         lower=_lower,
+        onnx=_onnx,
     )
 )

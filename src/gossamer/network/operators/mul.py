@@ -22,5 +22,6 @@ operator(
         shape=repeated,
         dtype=promoted,
         arity=2,
+        onnx=lambda words, xs, _s, _t: words.emit("Mul", *words.alike(xs)),
     )
 )

@@ -21,6 +21,7 @@ from gossamer.network.operators.base import (
     Unsupported,
     operator,
 )
+from gossamer.network.spelling import Spelling
 
 
 class Around(Settings):
@@ -85,6 +86,11 @@ def _arrays(xs: Inputs, s: Around, _held: Tensors) -> Any:
     return np.pad(xs[0], _sides(xs[0].ndim, s), constant_values=xs[0].dtype.type(s.value))
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Around, _held: Tensors) -> str:
+    before, behind = zip(*_sides(len(words.shapes[0]), s), strict=True)
+    return words.emit("Pad", xs[0], words.constant(before + behind), words.number(s.value))
+
+
 operator(
     Operator(
         "pad",
@@ -95,5 +101,6 @@ operator(
         calls={"torch.nn.functional.pad": _call},
         shape=_shape,
         lower=_lower,
+        onnx=_onnx,
     )
 )

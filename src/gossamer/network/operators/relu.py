@@ -22,5 +22,6 @@ operator(
         ),
         elementwise=True,
         activations={"relu": lambda _: Settings()},
+        onnx=lambda words, xs, _s, _t: words.emit("Relu", *xs),
     )
 )

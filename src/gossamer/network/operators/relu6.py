@@ -12,5 +12,6 @@ operator(
         calls={"torch.nn.functional.relu6": plain},
         elementwise=True,
         activations={"relu6": lambda _: Settings()},
+        onnx=lambda words, xs, _s, _t: words.emit("Clip", xs[0], words.number(0.0), words.number(6.0)),
     )
 )

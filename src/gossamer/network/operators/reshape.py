@@ -59,5 +59,6 @@ operator(
         calls=dict.fromkeys(("torch.reshape", ".reshape", ".view"), _call),
         shape=lambda shapes, s: _shape(shapes[0], s),
         dtype=lambda dtypes: dtypes[0],
+        onnx=lambda words, xs, _s, _t: words.reshaped(xs[0]),
     )
 )

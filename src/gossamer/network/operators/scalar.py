@@ -68,5 +68,6 @@ operator(
         lower=_lower,
         calls={path: _spelled(name) for path, name in CALLS.items()},
         elementwise=True,
+        onnx=lambda words, xs, s, _t: words.emit(s.function.capitalize(), xs[0], words.number(s.number)),
     )
 )

@@ -13,5 +13,6 @@ operator(
         calls=dict.fromkeys(("torch.sigmoid", "torch.nn.functional.sigmoid", ".sigmoid"), plain),
         elementwise=True,
         activations={"sigmoid": lambda _: Settings()},
+        onnx=lambda words, xs, _s, _t: words.emit("Sigmoid", *xs),
     )
 )

@@ -13,5 +13,6 @@ operator(
         calls={"torch.nn.functional.silu": plain},
         elementwise=True,
         activations={"silu": lambda _: Settings()},
+        onnx=lambda words, xs, _s, _t: words.emit("Mul", xs[0], words.emit("Sigmoid", xs[0])),
     )
 )

@@ -19,6 +19,7 @@ from gossamer.network.operators.base import (
     Unsupported,
     operator,
 )
+from gossamer.network.spelling import Spelling
 
 Place = Annotated[int, Field(ge=-LARGEST_SIZE, le=LARGEST_SIZE)]
 
@@ -92,6 +93,14 @@ def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Spans, _held: Tensors) 
     return x if whole else lowering.move(x, np.array(rows), np.array(cols))
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Spans, _held: Tensors) -> str:
+    (x,) = xs
+    for dim, (start, stop, step) in enumerate(s.spans):
+        if (start, stop, step) != WHOLE:
+            x = words.part(x, dim, start or 0, LARGEST_SIZE if stop is None else stop, step)
+    return x
+
+
 operator(
     Operator(
         "slice",
@@ -103,5 +112,6 @@ operator(
         shape=_shape,
         lower=_lower,
         dtype=lambda dtypes: dtypes[0],
+        onnx=_onnx,
     )
 )

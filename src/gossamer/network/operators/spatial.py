@@ -10,6 +10,7 @@ import numpy as np
 from gossamer.layouts.arrays import Array
 from gossamer.network.lowering import Image, windows
 from gossamer.network.operators.base import Border, Settings, Shape, Step
+from gossamer.network.spelling import Spelling
 
 Pair = tuple[Step, Step]
 Borders = tuple[Border, Border]
@@ -106,3 +107,30 @@ def slid(x: Any, s: Pool, rest: Any, take: Any, dilation: tuple[int, int] = (1, 
         parts = (padded[first : first + (sides[at] - 1) * s.stride[at] + 1 : s.stride[at]] for first in ends)
         x = np.moveaxis(reduce(take, parts), 0, axis)
     return x
+
+
+def bordered(
+    words: Spelling, x: str, s: Pool, rest: float, dilation: tuple[int, int] = (1, 1)
+) -> tuple[str, list[int]]:
+    """A pool's input and border in ONNX, as large as its windows reach: whatever an engine makes of ``ceil_mode``.
+
+    Args:
+        words: Spelling.
+        x: str - its input.
+        s: Pool.
+        rest: the number of the border.
+        dilation: between the numbers of a window.
+
+    Returns:
+        (name of the input, [top, left, bottom, right]); a border wider than a window, which engines refuse, is written
+        as a node of its own.
+    """
+    behind = []
+    around = zip(words.shapes[0][2:], words.shape[2:], s.kernel, s.stride, s.padding, dilation, strict=True)
+    for size, count, kernel, step, border, apart in around:
+        behind.append(max(0, (count - 1) * step + apart * (kernel - 1) + 1 - border - size))
+    pads = [*s.padding, *behind]
+    if all(border < kernel for border, kernel in zip(behind, s.kernel, strict=True)):
+        return x, pads
+    sides = words.constant((0, 0, *s.padding, 0, 0, *behind))
+    return words.emit("Pad", x, sides, words.number(rest)), [0] * 4

@@ -13,5 +13,6 @@ operator(
         calls=dict.fromkeys(("torch.tanh", "torch.nn.functional.tanh", ".tanh"), plain),
         elementwise=True,
         activations={"tanh": lambda _: Settings()},
+        onnx=lambda words, xs, _s, _t: words.emit("Tanh", *xs),
     )
 )

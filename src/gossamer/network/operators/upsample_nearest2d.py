@@ -18,6 +18,7 @@ from gossamer.network.operators.base import (
     operator,
 )
 from gossamer.network.operators.spatial import Pair, images, pair
+from gossamer.network.spelling import Spelling
 
 
 class Larger(Settings):
@@ -94,6 +95,18 @@ def _module(m: Any) -> Read:
     return _call(m.size, m.scale_factor, m.mode, m.align_corners, m.recompute_scale_factor), {}
 
 
+def _onnx(words: Spelling, xs: tuple[str, ...], s: Larger, _held: Tensors) -> str:
+    """A whole scale is one that every engine knows; else the pixels are named."""
+    (x,) = xs
+    if s.scale is not None:
+        scales = words.constant(np.array((1, 1, *s.scale), np.float32))
+        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return words.emit("Resize", x, "", scales, mode="nearest", **how)
+    for axis, (size, wanted) in enumerate(zip(words.shapes[0][2:], s.size or (), strict=True), 2):
+        x = words.emit("Gather", x, words.constant(_nearest(size, wanted)), axis=axis)
+    return x
+
+
 operator(
     Operator(
         "upsample_nearest2d",
@@ -105,5 +118,6 @@ operator(
         shape=_shape,
         channels=lambda _settings: "kept",
         lower=_lower,
+        onnx=_onnx,
     )
 )
