@@ -149,8 +149,8 @@ template <class T> gs_status grad_values(const gs_images* call) {
   if (status != GS_OK) return status;
   at += bytes;
   T *x_planes = take<T>(at, of_x), *grad_planes = take<T>(at, of_grad), *values = static_cast<T*>(call->out);
-  __builtin_memset(x_planes, 0, static_cast<size_t>(of_x) * sizeof(T));
-  __builtin_memset(grad_planes, 0, static_cast<size_t>(of_grad) * sizeof(T));
+  if (!in.bare) __builtin_memset(x_planes, 0, static_cast<size_t>(of_x) * sizeof(T));
+  if (!out.bare) __builtin_memset(grad_planes, 0, static_cast<size_t>(of_grad) * sizeof(T));
   T* sums = ready.n_values ? room_at<T>(ready, ready.at_values) : values;
   for (int64_t i = 0; i < w.n_values; ++i) values[i] = 0;
   for (int64_t i = 0; i < ready.n_values; ++i) sums[i] = 0;

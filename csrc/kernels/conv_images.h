@@ -83,10 +83,10 @@ template <class T> GS_INLINE T* take(char*& at, int64_t n) {
   return part;
 }
 
-// Zeros for the planes of a frame; returns position 0.
+// Memory for the planes of a frame, zeros where they have a border; returns position 0.
 template <class T> GS_INLINE T* take_planes(char*& at, const Frame& f) {
   T* part = take<T>(at, frame_size(f));
-  __builtin_memset(part, 0, static_cast<size_t>(frame_size(f)) * sizeof(T));
+  if (!f.bare) __builtin_memset(part, 0, static_cast<size_t>(frame_size(f)) * sizeof(T));
   return part + f.guard;
 }
 
