@@ -146,9 +146,10 @@ template <class T> struct Work {
   Frame in, out;
   Resolved resolved;
   const T* values;
-  const char* product;    // the transposed matrix, ready; or null
-  gs_matrix matrix;       // it
-  gs_places places;       // its
+  gs_matrix matrix;     // the transposed one, of rows alone
+  gs_places places;     // its
+  gs_span span;         // theirs
+  const char* product;  // it, ready; or null
 };
 
 template <class T> gs_status one_image(const Work<T>& work, int64_t n, const Memory<T>& memory, gs_parallel_for parallel) {
@@ -176,66 +177,91 @@ template <class T> gs_status one_image(const Work<T>& work, int64_t n, const Mem
   return on_channels(parallel, in, [&](int64_t c0, int64_t c1) { leave<T>(in, planes, image, c0, c1); });
 }
 
-template <class T> gs_status grad_input(const gs_images* call) {
-  const Frame in = frame(call->input), out = frame(call->output);
-  const gs_matrix& w = call->w;
-  const int64_t taps = taps_of(*call), inner = taps ? w.n_in / taps : 0;
-  gs_places by_plane = table_places(*call, call->plane_of, inner), by_tap = table_places(*call, nullptr, 0);
+// Bytes of what a call needs beside its operands.
+struct Needs {
+  int64_t by_plane, by_tap;  // the matrix, resolved twice
+  int64_t tables;            // of taps and shifts
+  int64_t rows;              // connections of rows alone; 0 where rows share them
+  int64_t turned;            // the transposed matrix, and it once more when it is ready
+  int64_t planes;            // of one image, and a tile
+};
+
+template <class T> Needs needs_of(const gs_images& call, const Frame& in, const Frame& out, int64_t taps) {
+  const gs_matrix& w = call.w;
+  Needs needs = {};
+  const gs_places places = table_places(call, nullptr, 0);
   gs_matrix bare = w;
   bare.values = nullptr;
-  int64_t bytes = 0, more = 0;
-  prepare_conv(T{}, &w, &by_plane, nullptr, &bytes);
-  prepare_conv(T{}, &bare, &by_tap, nullptr, &more);
+  prepare_conv(T{}, &w, &places, nullptr, &needs.by_plane);
+  prepare_conv(T{}, &bare, &places, nullptr, &needs.by_tap);
+  needs.tables = bytes_of<int32_t>(w.n_in) + bytes_of<int32_t>(taps);
   const int64_t share = w.layout == GS_FANIN || w.layout == GS_BLOCK ? w.group : 1;
-  const int64_t all = w.layout == GS_BLOCK ? connections(w) * w.tile : connections(w);  // of rows that share their columns
-  const bool alone = share == 1 || (share % 2 == 1);
-  const int64_t of_rows = alone ? all * share : 0;
-  // Memory of the call: tables, the matrix resolved twice, and, for rows alone, its transposed and what that needs.
-  gs_matrix matrix = {};
-  matrix.layout = GS_CSR, matrix.dtype = w.dtype, matrix.n_out = in.count, matrix.n_in = w.n_out * taps, matrix.group = 1;
-  matrix.n_values = matrix.n_cols = of_rows, matrix.row_bytes = 4, matrix.col_bytes = 4;
-  const gs_span span = {0, 0, frame_held(in)};
-  gs_places places = {};
-  places.n_columns = matrix.n_in, places.rows_of_group = most(1, in.count), places.n_spans = 1, places.step = 1, places.spans = &span;
-  places.in_begin = -out.guard, places.in_end = out.count * out.plane + out.guard, places.out_end = in.count * in.plane;
-  const int64_t planes = bytes_of<T>(frame_size(out)) + bytes_of<T>(frame_size(in)) + bytes_of<T>(in.count * 8 * Vec<T>::lanes);
-  const int64_t tables = bytes_of<int32_t>(w.n_in) + bytes_of<int32_t>(taps);
-  const int64_t turned = alone ? bytes_of<int32_t>(in.count + 1) + bytes_of<int32_t>(of_rows) + bytes_of<T>(of_rows) + bytes_of<int32_t>(matrix.n_in) : 0;
-  // The transposed matrix has its room after all else, for its size is known when it is there.
-  const int64_t strips_bytes = bytes_of<Strip>(in.count) + bytes_of<Spot>(ceil_div(span.length, Vec<T>::lanes) + 1) + bytes_of<int32_t>(of_rows) + 4 * kLine + static_cast<int64_t>(sizeof(Ready));
-  char* at = static_cast<char*>(gs_call_scratch(static_cast<size_t>(bytes + more + tables + turned + (alone ? strips_bytes : 0) + planes)));
-  if (!at) return GS_MEMORY;
-  int32_t *tap_of = take<int32_t>(at, w.n_in), *shifts = take<int32_t>(at, taps);
-  fill_tables(*call, in, taps, tap_of, shifts);
-  by_tap.columns = tap_of;
-  Work<T> work = {call, in, out, {reinterpret_cast<Ready*>(at), reinterpret_cast<Ready*>(at + bytes), taps, shifts}, nullptr, nullptr, matrix, places};
-  gs_status status = prepare_conv(T{}, &w, &by_plane, at, &bytes);
-  if (status == GS_OK) status = prepare_conv(T{}, &bare, &by_tap, at + bytes, &more);
-  if (status == GS_OK && !reads_inside(in, out, work.resolved)) status = GS_SIZE;
-  if (status != GS_OK) return status;
-  const Ready& ready = *work.resolved.by_plane;
-  work.values = ready.n_values ? room_at<T>(ready, ready.at_values) : static_cast<const T*>(w.values);
-  at += bytes + more;
-  if (ready.group == 1) {
-    int32_t* starts = take<int32_t>(at, in.count + 1);
-    int32_t* columns = take<int32_t>(at, of_rows);
-    int32_t* offsets = take<int32_t>(at, matrix.n_in);
-    Transposed<T> t = {starts, columns, offsets, take<T>(at, of_rows)};
-    transpose<T>(work.resolved, work.values, in, out, t);
-    work.matrix.values = t.values, work.matrix.rows = starts, work.matrix.cols = columns;
-    work.places.columns = offsets;
-    int64_t size = 0;
-    status = prepare_conv(T{}, &work.matrix, &work.places, at, &size);
-    if (status != GS_OK) return status;
-    work.product = at;
-    at += size;
+  if (share % 2) {
+    needs.rows = connections(w) * share * (w.layout == GS_BLOCK ? w.tile : 1);
+    needs.turned = bytes_of<int32_t>(in.count + 1) + 2 * bytes_of<int32_t>(needs.rows) + bytes_of<T>(needs.rows) +
+                   bytes_of<int32_t>(w.n_out * taps) + bytes_of<Ready>(1) + bytes_of<Strip>(in.count) +
+                   bytes_of<Spot>(ceil_div(frame_held(in), Vec<T>::lanes) + 1);
   }
+  needs.planes = bytes_of<T>(frame_size(out)) + bytes_of<T>(frame_size(in)) + bytes_of<T>(in.count * 8 * Vec<T>::lanes);
+  return needs;
+}
+
+// Tables, and the matrix by planes and by taps.
+template <class T> gs_status resolve(Work<T>& work, const Needs& needs, int64_t taps, char*& at) {
+  const gs_images& call = *work.call;
+  int32_t *tap_of = take<int32_t>(at, call.w.n_in), *shifts = take<int32_t>(at, taps);
+  fill_tables(call, work.in, taps, tap_of, shifts);
+  const gs_places by_plane = table_places(call, call.plane_of, taps ? call.w.n_in / taps : 0), by_tap = table_places(call, tap_of, 0);
+  gs_matrix bare = call.w;
+  bare.values = nullptr;
+  int64_t bytes;
+  gs_status status = prepare_conv(T{}, &call.w, &by_plane, at, &bytes);
+  if (status == GS_OK) status = prepare_conv(T{}, &bare, &by_tap, at + needs.by_plane, &bytes);
+  const Ready& ready = *reinterpret_cast<const Ready*>(at);
+  work.resolved = {&ready, reinterpret_cast<const Ready*>(at + needs.by_plane), taps, shifts};
+  work.values = ready.n_values ? room_at<T>(ready, ready.at_values) : static_cast<const T*>(call.w.values);
+  at += needs.by_plane + needs.by_tap;
+  return status == GS_OK && !reads_inside(work.in, work.out, work.resolved) ? GS_SIZE : status;
+}
+
+// The transposed matrix of rows alone, made ready.
+template <class T> gs_status turn(Work<T>& work, int64_t rows, char*& at) {
+  const Frame &in = work.in, &out = work.out;
+  Transposed<T> t;
+  t.starts = take<int32_t>(at, in.count + 1), t.columns = take<int32_t>(at, rows);
+  t.offsets = take<int32_t>(at, work.call->w.n_out * work.resolved.taps), t.values = take<T>(at, rows);
+  transpose<T>(work.resolved, work.values, in, out, t);
+  gs_matrix& w = work.matrix;
+  w.layout = GS_CSR, w.dtype = work.call->w.dtype, w.n_out = in.count, w.n_in = work.call->w.n_out * work.resolved.taps, w.group = 1;
+  w.n_values = w.n_cols = rows, w.row_bytes = w.col_bytes = 4, w.values = t.values, w.rows = t.starts, w.cols = t.columns;
+  gs_places& p = work.places;
+  work.span = {0, 0, frame_held(in)};
+  p.n_columns = w.n_in, p.rows_of_group = in.count, p.n_spans = 1, p.step = 1, p.columns = t.offsets, p.spans = &work.span;
+  p.in_begin = -out.guard, p.in_end = out.count * out.plane + out.guard, p.out_end = in.count * in.plane;
+  int64_t bytes = 0;
+  const gs_status status = prepare_conv(T{}, &w, &p, at, &bytes);
+  work.product = at;
+  at += bytes;
+  return status;
+}
+
+template <class T> gs_status grad_input(const gs_images* call) {
+  Work<T> work = {};
+  work.call = call, work.in = frame(call->input), work.out = frame(call->output);
+  const int64_t taps = taps_of(*call);
+  const Needs needs = needs_of<T>(*call, work.in, work.out, taps);
+  char* at = static_cast<char*>(gs_call_scratch(static_cast<size_t>(needs.by_plane + needs.by_tap + needs.tables + needs.turned + needs.planes)));
+  if (!at) return GS_MEMORY;
+  gs_status status = resolve<T>(work, needs, taps, at);
+  if (status == GS_OK && work.resolved.by_plane->group == 1) status = turn<T>(work, needs.rows, at);
+  if (status != GS_OK) return status;
   const auto fill = [&](char* memory) {
-    T *grad = take_planes<T>(memory, out), *first = take_planes<T>(memory, in);
+    T *grad = take_planes<T>(memory, work.out), *first = take_planes<T>(memory, work.in);
     return Memory<T>{grad, first, reinterpret_cast<T*>(memory)};
   };
   const auto one = [&](int64_t n, const Memory<T>& memory, gs_parallel_for parallel) { return one_image<T>(work, n, memory, parallel); };
-  return each_image(*call, all * share * in.plane, planes, at, fill, one);
+  const Ready& ready = *work.resolved.by_plane;
+  return each_image(*call, ready.n_offsets * ready.group * work.in.plane, needs.planes, at, fill, one);
 }
 
 }  // namespace
