@@ -144,6 +144,8 @@ class MissingPackage(GossamerError, ModuleNotFoundError):
     @classmethod
     def behind(cls, error: ModuleNotFoundError) -> Self:
         """The same as a sentence that says what to install; a module of ours that is missing raises as it is."""
+        if isinstance(error, cls):
+            return error
         name = (error.name or "").partition(".")[0]
         if not name or name == "gossamer":
             raise error

@@ -115,6 +115,35 @@ def test_without_torch_the_extra_is_named() -> None:
     )
 
 
+PACKAGES_WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from importlib import import_module
+from pkgutil import iter_modules
+import gossamer
+for package in sorted(each.name for each in iter_modules(gossamer.__path__) if each.ispkg):
+    try:
+        import_module(f"gossamer.{package}")
+    except gossamer.GossamerError as error:
+        print(package, error)
+"""
+
+
+def test_every_package_names_the_extra_without_torch() -> None:
+    """Imported by itself, it works or says which words to type, as the package does for its names."""
+    done = subprocess.run(
+        [sys.executable, "-c", PACKAGES_WITHOUT_TORCH],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert {"rules", "estimators", "nn", "training"} <= answers.keys()
+    said = "import: expected the package torch, got none; pip install 'gossamer[train]'"
+    assert set(answers.values()) == {said}
+
+
 def test_without_a_compiler_cmake_says_what_to_install(tmp_path: Path) -> None:
     """Which is what pip shows, in place of a page about CMAKE_CXX_COMPILER."""
     path = tmp_path / "bin"

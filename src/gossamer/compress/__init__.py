@@ -1,5 +1,6 @@
 """From a trained network to a smaller one."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.compress.neurons import prune_neurons
 from gossamer.compress.shrinking import compact
 

@@ -5,6 +5,7 @@
 Linear(in_features=64, out_features=10, bias=True)
 """
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.models.base import build, describe, models, register
 from gossamer.models.resnet import resnet18, resnet18_small, resnet50
 from gossamer.models.resnet_cifar import resnet20, resnet32, resnet56

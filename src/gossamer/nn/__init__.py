@@ -1,5 +1,6 @@
 """Layers that hold connections."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.nn.accounting import LayerCount, count
 from gossamer.nn.activations import AllReLU, Dropout, all_relus
 from gossamer.nn.conv import MaskedConv1d, MaskedConv2d, SparseConv1d, SparseConv2d

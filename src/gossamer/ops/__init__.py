@@ -1,5 +1,6 @@
 """Sparse products as torch operators on flat tensors: schemas, autograd, and the checked public function."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.kernels import dense_of, explain, transposed_bytes, transposed_of
 from gossamer.kernels.operands import used_values
 from gossamer.layouts.geometry import Geometry

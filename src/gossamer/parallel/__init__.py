@@ -1,5 +1,6 @@
 """Training with several processes over torch.distributed: in step (DDP, WASSP-SGD) or asynchronously (WASAP-SGD)."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.parallel.averaging import average, thinned
 from gossamer.parallel.data_parallel import data_parallel
 from gossamer.parallel.group import Group, connect

@@ -1,5 +1,6 @@
 """Which zeros are allowed: one file per pattern."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.layouts.grid import Grid
 from gossamer.patterns.base import Index, Pattern, parse, patterns
 from gossamer.patterns.block import Block

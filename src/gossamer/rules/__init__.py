@@ -1,5 +1,6 @@
 """How connections come and go: one file per algorithm."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.registry import discover
 from gossamer.rules.base import Rule, rules
 from gossamer.rules.config import build, describe, rule_of

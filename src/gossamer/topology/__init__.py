@@ -1,5 +1,6 @@
 """Which connections exist: positions, how they change, and how a density is spread over layers."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.topology.allocation import ALLOCATIONS, allocate, erdos_renyi
 from gossamer.topology.change import Edit, TopologyChange
 from gossamer.topology.passes import Selector, TorchSelector

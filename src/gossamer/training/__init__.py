@@ -1,5 +1,6 @@
 """The step: rules meet layers at the optimizer, and runs survive a kill."""
 
+import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.training.attaching import attach
 from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoint
 from gossamer.training.engine import Engine
