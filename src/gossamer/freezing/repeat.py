@@ -19,11 +19,12 @@ from gossamer.network.plan import BatchPlan, Candidate, LayerPlan, Plan
 from gossamer.network.schema import KIND, VERSIONS, parse
 from gossamer.network.store import lost
 from gossamer.network.verify import check_batches
+from gossamer.registry import check_choice
 
 if TYPE_CHECKING:
     from gossamer.layouts.geometry import Geometry
 
-ENGINES = {"core", "torch"}
+ENGINES = ("core", "torch")
 Source = Plan | Frozen | dict[str, Any] | str | Path
 
 
@@ -109,8 +110,9 @@ def _choices(row: LayerPlan, classes: int, geometry: Geometry | None) -> tuple[C
     if len(choices) != classes or len(row.runs) != classes:
         raise _misfit(f"{classes} runs of {row.name!r}", f"{row.runs}")
     for choice in choices:
-        able = choice.layout in layouts and choice.engine in ENGINES
-        if not able or (choice.engine == "torch" and choice.layout not in ("dense", "slice")):
+        check_choice(f"freeze(plan=): layouts that run {row.name!r}", choice.layout, layouts)
+        check_choice(f"freeze(plan=): engines that run {row.name!r}", choice.engine, ENGINES)
+        if choice.engine == "torch" and choice.layout not in ("dense", "slice"):
             raise _misfit(f"runs of {row.name!r} that are known", f"{choice.layout}/{choice.engine}")
     return tuple(choice.of(geometry) for choice in choices)
 
@@ -136,8 +138,7 @@ def _form(connections: Connections, row: LayerPlan, name: str) -> Encoded:
 
 def _stored(connections: Connections, row: LayerPlan, forms: dict[str, Encoded]) -> Encoded:
     """The form of the file that the plan was made with."""
-    if row.stored not in layouts:
-        raise _misfit(f"a stored layout of {row.name!r}", repr(row.stored))
+    check_choice(f"freeze(plan=): stored layout of {row.name!r}", row.stored, layouts)
     if list(forms) == [row.stored]:
         return forms[row.stored]
     stored = _form(connections, row, row.stored)

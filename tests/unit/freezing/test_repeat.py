@@ -122,9 +122,11 @@ def test_a_plan_of_another_network_is_refused(mlp):
         (changed(plan, runs=["nm/core"]), "not trained under an N:M pattern"),
         (changed(plan, runs=["csr/torch"]), "runs of '0' that are known"),
         (changed(plan, runs=["slice/core"]), "in layout slice"),
-        (changed(plan, runs=["coo/core"]), "runs of '0' that are known"),
+        (changed(plan, runs=["coo/core"]), "layouts that run '0'"),
+        (changed(plan, runs=["csrr/core"]), "did you mean 'csr'"),
+        (changed(plan, runs=["csr/cor"]), "engines that run '0'.* did you mean 'core'"),
         (changed(plan, runs=[]), "1 runs of '0'"),
-        (changed(plan, stored="coo"), "a stored layout"),
+        (changed(plan, stored="fan-in"), "stored layout of '0'.* did you mean 'fanin'"),
         (changed(plan, stored="dense"), "stored so that its runs can be made"),
     ):
         with pytest.raises(ConfigError, match=what):
