@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import pkgutil
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Generic, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, ParamSpec, TypeVar, cast
 
 from gossamer import plugins
 from gossamer.errors import ConfigError, PluginError, PluginWarning
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 Class = TypeVar("Class", bound=type)
 
 ZEROS = (
@@ -243,39 +246,46 @@ def setting_meant(name: str, value: object, known: Iterable[str]) -> str:
         "did you mean 'pattern'?"
     """
     known = list(known)
-    if name not in ZEROS or "density" not in known:
+    if name not in ZEROS:
         return did_you_mean(name, known)
     share = isinstance(value, (int, float)) and 0 <= value < 1
     example = f"density={1 - float(value):g}" if share else "density=0.1 for 90 % zeros"  # type: ignore[arg-type]
-    return f"density is the share of connections that exist, 1 - sparsity: pass {example}"
+    where = "" if "density" in known else " where layers are made sparse"
+    return f"density is the share of connections that exist, 1 - sparsity: pass {example}{where}"
 
 
-def refuse_unknown(function: Callable[..., object], unknown: Mapping[str, object]) -> None:
-    """Refuse keyword arguments that a function does not have, in the words of those that it has.
+def answers_unknown(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function refuse keyword arguments that it does not have, in the words of those that it has.
 
     Args:
-        function: callable - takes ``**unknown`` in order to answer them.
-        unknown: name -> value.
+        function: callable - takes no ``**arguments``; of an ``__init__`` the object is named.
 
-    Raises:
-        ConfigError: there are some.
+    Returns:
+        The function, which raises ConfigError in place of TypeError.
 
     Example:
-        >>> def prune(density, **unknown): refuse_unknown(prune, unknown)
-        >>> prune(0.1, densty=0.2)
+        >>> @answers_unknown
+        ... def prune(density): pass
+        >>> prune(densty=0.2)
         Traceback (most recent call last):
         ...
         gossamer.errors.ConfigError: prune: expected arguments among density, got densty=; did you mean 'density'?
     """
-    for name, value in unknown.items():
-        parameters = inspect.signature(function).parameters.values()
-        known = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
-        raise ConfigError(
-            function.__name__,
-            expected=f"arguments among {', '.join(known)}",
-            got=f"{name}=",
-            hint=setting_meant(name, value, known),
-        )
+    known = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @functools.wraps(function)
+    def answering(*args: P.args, **given: P.kwargs) -> R:
+        for name, value in given.items():
+            if name not in known:
+                raise ConfigError(
+                    type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__,
+                    expected=f"arguments among {', '.join(known)}",
+                    got=f"{name}=",
+                    hint=setting_meant(name, value, known),
+                )
+        return function(*args, **given)
+
+    return answering
 
 
 def discover(package: str, path: list[str]) -> None:

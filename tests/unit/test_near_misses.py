@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +12,11 @@ from torch import nn
 import gossamer as gs
 from gossamer import data, kernels, rules
 from gossamer.errors import ConfigError, GossamerError
-from gossamer.estimators import SparseMLPClassifier
+from gossamer.estimators import SparseMLPClassifier, SparseMLPRegressor
 from gossamer.kernels.cpu import available_isas
 from gossamer.measure import training_flops
 from gossamer.patterns import parse
-from gossamer.registry import did_you_mean, refuse_unknown, setting_meant
+from gossamer.registry import did_you_mean, setting_meant
 from gossamer.topology import allocate
 from gossamer.training import named_optimizer
 
@@ -115,24 +116,38 @@ def test_sparsity_is_answered_with_the_density(value: object, says: str) -> None
     for name in ("sparsity", "amount", "ratio"):
         assert says in setting_meant(name, value, ["density", "pattern"])
         assert "1 - sparsity" in setting_meant(name, value, ["density", "pattern"])
-    assert setting_meant("sparsity", value, ["every"]) == ""
+    assert setting_meant("sparsity", value, ["every"]).endswith(" where layers are made sparse")
 
 
+LAYERS = {
+    "SparseLinear": (8, 8),
+    "MaskedLinear": (8, 8),
+    "SparseConv1d": (8, 8, 3),
+    "SparseConv2d": (8, 8, 3),
+    "MaskedConv1d": (8, 8, 3),
+    "MaskedConv2d": (8, 8, 3),
+}
 CALLS: dict[str, Callable[..., object]] = {
     "sparsify": lambda **given: gs.sparsify(nn.Sequential(nn.Linear(8, 8)), **given),
+    "attach": attach,
+    "SparseMLPClassifier": SparseMLPClassifier,
+    "SparseMLPRegressor": SparseMLPRegressor,
+    **{name: partial(getattr(gs, name), *sizes) for name, sizes in LAYERS.items()},
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("word", ["sparsity", "amount"])
-def test_whoever_takes_a_density_answers_a_sparsity(name: str, word: str) -> None:
-    """In one sentence, with the number to pass."""
+def test_whoever_makes_layers_sparse_answers_a_sparsity(name: str, word: str) -> None:
+    """In one sentence, with the number to pass; attach, which takes no density, says where to pass it."""
     with pytest.raises(ConfigError, match=r"1 - sparsity: pass density=0\.2") as refused:
         CALLS[name](**{word: 0.8})
     assert (refused.value.operation, refused.value.got) == (name, f"{word}=")
-    assert "density" in refused.value.expected
+    assert ("density" in refused.value.expected) == (name != "attach")
+    assert refused.value.hint.endswith("where layers are made sparse") == (name == "attach")
 
 
-def test_known_arguments_are_not_refused() -> None:
-    """Nor is there anything to do without any."""
-    refuse_unknown(gs.sparsify, {})
+def test_a_missing_argument_stays_the_error_of_python() -> None:
+    """Only names that there are not are answered."""
+    with pytest.raises(TypeError, match="density"):
+        gs.SparseLinear(8, 8)

@@ -26,6 +26,7 @@ from gossamer.estimators.validation import held_out_part, require_finite
 from gossamer.estimators.whole import BUILT, PLANNED, STATE, check_unchanged, remembered
 from gossamer.nn.perceptron import ACTIVATIONS, he_normal, perceptron
 from gossamer.patterns import Pattern
+from gossamer.registry import answers_unknown
 from gossamer.rules import Rule, build
 from gossamer.topology import erdos_renyi
 from gossamer.training import named_optimizer
@@ -37,6 +38,7 @@ class SparseMLP(Fitted, ABC):
     _stand: dict[str, Any] | None  # of the training, between calls; None before the first epoch is done
     _least_held_out = 1  # rows that can be scored
 
+    @answers_unknown
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (256, 128),

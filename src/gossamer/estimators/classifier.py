@@ -22,6 +22,7 @@ from gossamer.estimators.fitting import Loss
 from gossamer.estimators.structure import check_structure
 from gossamer.estimators.whole import whole
 from gossamer.patterns import Pattern
+from gossamer.registry import answers_unknown
 from gossamer.rules import Rule
 
 
@@ -86,6 +87,7 @@ class SparseMLPClassifier(ClassifierMixin, SparseMLP):
 
     classes_: NDArray[Any]
 
+    @answers_unknown
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (256, 128),

@@ -17,6 +17,7 @@ from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
 from gossamer.ops.conv_growth import add_gradient_tile, bordered
 from gossamer.patterns import Pattern
+from gossamer.registry import answers_unknown
 
 
 class _Conv(SparseModule):
@@ -28,6 +29,7 @@ class _Conv(SparseModule):
 
     dense: ClassVar[type[nn.Conv1d | nn.Conv2d]]
 
+    @answers_unknown
     def __init__(
         self,
         in_channels: int,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Never
 
 import torch
 from torch import nn
@@ -20,7 +19,7 @@ from gossamer.nn.sparse import SparseModule
 from gossamer.nn.swap import swap
 from gossamer.nn.twin import Wanted, check_fit, twin
 from gossamer.patterns import NM, Pattern
-from gossamer.registry import check_choice, did_you_mean, refuse_unknown
+from gossamer.registry import answers_unknown, check_choice, did_you_mean
 from gossamer.topology import ALLOCATIONS, allocate
 
 HOMES = ("packed", "masked")
@@ -28,6 +27,7 @@ INITS = ("sparse", "dense", "keep")
 FULL = ("dense", "sparse")
 
 
+@answers_unknown
 def sparsify(
     model: nn.Module,
     density: float | Mapping[str, float] | None = None,
@@ -42,7 +42,6 @@ def sparsify(
     law: str = "he_normal",
     device: torch.device | str | None = None,
     full: str = "dense",
-    **unknown: Never,
 ) -> SparsifyReport:
     """Replace linear layers and convolutions in place by sparse ones of the same shape, device and dtype.
 
@@ -69,7 +68,6 @@ def sparsify(
             exist, gets sparse layers that do; what stays dense stays on "meta".
         full: "dense" or "sparse" - what a layer that keeps every connection becomes; "sparse" is for trainings that
             start dense and lose connections.
-        unknown: nothing; other arguments are refused, with the one that may be meant.
     Returns:
         SparsifyReport - what became of each layer, and the share of the model that was left as it was.
     Raises:
@@ -83,7 +81,6 @@ def sparsify(
         >>> type(model[0]).__name__, report.connections
         ('SparseLinear', 26400)
     """
-    refuse_unknown(sparsify, unknown)
     for name, word, words in (
         ("home", home, HOMES),
         ("init", init, INITS),

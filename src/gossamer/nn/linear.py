@@ -19,12 +19,14 @@ from gossamer.nn.sparse_batch import batch_of, product_of_columns
 from gossamer.nn.traced import as_one_call, is_traced
 from gossamer.ops.growth import compiled_selector, growth_factors
 from gossamer.patterns import Pattern
+from gossamer.registry import answers_unknown
 from gossamer.topology import TileScores
 
 
 class _Linear(SparseModule):
     """What the linear layers of both homes share: construction, and rows of the dense gradient."""
 
+    @answers_unknown
     def __init__(
         self,
         in_features: int,

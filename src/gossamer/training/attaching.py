@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from gossamer.errors import ConfigError
 from gossamer.nn import SparseModule
 from gossamer.nn.kinds import is_layer
-from gossamer.registry import check_names
+from gossamer.registry import answers_unknown, check_names
 from gossamer.rules import Rule, describe, rule_of
 from gossamer.trace.links import links
 from gossamer.training.engine import Engine
@@ -26,6 +26,7 @@ LATE = (
 )
 
 
+@answers_unknown
 def attach(
     model: nn.Module,
     optimizer: Optimizer,
