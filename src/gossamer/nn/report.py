@@ -121,7 +121,7 @@ class SparsifyReport:
         return (
             f"made sparse: {len(self.sparse)}, with {connections:,} of {size:,} weights, "
             f"density {self.sparse_density:.4f}\n"
-            f"left as they were: {len(self.left)}{f' ({without} without weights)' if without else ''}, with "
+            f"left as they were: {len(self.left)}{f' ({without} without a weight matrix)' if without else ''}, with "
             f"{self.left_share:.1%} of the {self.dense_parameters:,} parameters before\n"
             f"whole model: {self.connections:,} connections, density {self.density:.4f}; "
             f"{self.parameters:,} parameters now"

@@ -172,7 +172,7 @@ def test_shares_and_densities_are_of_the_whole_model() -> None:
     assert report.left_share == left / (left + 64 + 4)
     assert report.parameters == left + 16 + 4
     text = str(report)
-    assert "left as they were: 3 (1 LayerNorm without weights)" in text
+    assert "left as they were: 3 (1 LayerNorm without a weight matrix)" in text
     assert f"{report.left_share:.1%}" in text
     assert f"density {report.density:.4f}" in text
 
