@@ -89,7 +89,7 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         """Stand where a state of the same rule was taken; the network has to be as it was then.
 
-        Learning rate and weight decay are those of now; the engine's state rides in the optimizer's.
+        Learning rate and weight decay are those of now; the engine's state is saved with the optimizer's.
         """
         self.step = state["step"]
         saved, now = state["optimizer"], self.optimizer.state_dict()["param_groups"]
