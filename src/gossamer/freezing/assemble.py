@@ -50,10 +50,7 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     linear = {node.name: body for node, body in graph.linears()}
     used = pixels(graph, inputs)
     if used:
-        batches = [
-            row.model_copy(update=_planned(Program(chosen, number, TENSORS), inputs))
-            for number, row in enumerate(batches)
-        ]
+        batches = _with_plans(batches, chosen, inputs)
     rows = [
         _row(linear[node.name], layer, gone.get(node.name)).model_copy(
             update={
@@ -76,6 +73,14 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
             machine=facts,
         ),
     )
+
+
+def _with_plans(batches: list[BatchPlan], chosen: Graph, inputs: tuple[Any, ...]) -> list[BatchPlan]:
+    """Each batch class with what its plans of images take."""
+    return [
+        row.model_copy(update=_planned(Program(chosen, number, TENSORS), inputs))
+        for number, row in enumerate(batches)
+    ]
 
 
 def _narrowed(graph: Graph, wanted: Wanted) -> Graph:
