@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,14 @@ import pytest
 import torch
 
 from gossamer.errors import FormatError
+from gossamer.export import export_onnx
 from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.kernels.cpu.plan import NativePlan
 from gossamer.network.graph import Call, Graph, Node
 from gossamer.network.lowered import lowered
 from gossamer.network.lowering import Lowering, NotLowered
 from gossamer.network.operators import Settings, operators
+from gossamer.network.plan import BatchPlan, InputPlan, Plan
 from gossamer.network.shapes import Value, follow
 
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -191,6 +195,42 @@ def test_steps_of_the_core_give_what_arrays_give(name: str) -> None:
         assert (np.abs(got - wanted.reshape(2, -1)) <= 1e-5 * max(1, np.abs(wanted).max(initial=0))).all()
         ran += 1
     assert ran
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_onnx_runtime_gives_what_arrays_give(name: str, dtype: Any, tmp_path: Path) -> None:
+    """An operator in the words of ONNX, for batches of other sizes than the example's, to within rounding."""
+    pytest.importorskip("onnx")
+    engine = pytest.importorskip("onnxruntime")
+    assert operators[name].onnx is not None, "an operator that cannot be exported"
+    rng, ran, refused = np.random.default_rng(0), 0, []
+    names = ("x", "y")[: operators[name].arity or 2]
+    row = InputPlan(dtype=np.dtype(dtype).name, shape=[2, 2, 9, 10])
+    report = Plan(inputs=[row] * len(names), batches=[BatchPlan(batch=1)])
+    for given in SETTINGS[name][:: 1 if dtype is np.float32 else 5]:
+        on_arrays, _ = call(name, given, dtype)
+        graph = Graph(names, (Node("n", names, on_arrays),), "n")
+        try:
+            export_onnx(SimpleNamespace(graph=graph, report=report), tmp_path / "n.onnx")
+        except FormatError:  # settings for other shapes
+            continue
+        try:
+            session = engine.InferenceSession(tmp_path / "n.onnx", providers=["CPUExecutionProvider"])
+        except engine.capi.onnxruntime_pybind11_state.NotImplemented:
+            refused.append(given)  # of float64
+            continue
+        for batch in (1, 3):
+            inputs = [rng.normal(0, 3, (batch, 2, 9, 10)).astype(dtype) for _ in names]
+            with np.errstate(divide="ignore"):
+                wanted = on_arrays(*inputs)
+            (got,) = session.run(None, dict(zip(names, inputs, strict=True)))
+            assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
+            largest = max(1, np.abs(wanted[np.isfinite(wanted)]).max(initial=0))
+            np.testing.assert_allclose(got, wanted, rtol=0, atol=40 * np.finfo(dtype).eps * largest)
+        ran += 1
+    assert ran or (refused and dtype is np.float64)
+    assert not refused or dtype is np.float64
 
 
 @pytest.mark.parametrize("name", SETTINGS)
