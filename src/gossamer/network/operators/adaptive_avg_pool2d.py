@@ -57,9 +57,8 @@ def _onnx(words: Spelling, xs: tuple[str, ...], s: Output, _held: Tensors) -> st
 
 def _shares(size: int, wanted: int) -> Any:
     """[wanted, size]: what every pixel counts in every mean along one side."""
-    first, last = even_windows(size, wanted).T[:2]
-    pixels = np.arange(size)
-    inside = (pixels >= first[:, None]) & (pixels < last[:, None])
+    windows, pixels = even_windows(size, wanted)[:, None], np.arange(size)
+    inside = (pixels >= windows["begin"]) & (pixels < windows["end"])
     return inside / inside.sum(1, keepdims=True)
 
 
