@@ -148,7 +148,7 @@ template <class T> void batches(std::mt19937& random, Layer& layer, int isa, int
 }
 
 void refusals(std::mt19937& random) {
-  Layer layer = make_layer(random, GS_FANIN, kOut, kColumns, 4, 5, 0, true);
+  Layer layer = make_layer(random, GS_FANIN, kOut, kColumns, 4, kColumns, 0, true);  // every column is read
   Guarded<float> values(layer.row.size()), x(2 * kGuard + kChannels * kPlane), out(kOut * kPlane);
   const Tables tables;
   gs_call call = {};
