@@ -8,6 +8,7 @@ import pkgutil
 from collections import Counter
 
 import pytest
+from doc_pages import NEEDS
 
 import gossamer
 
@@ -18,6 +19,8 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(gossamer.__path
 def test_docstring_examples_run(
     name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for package in NEEDS.get(name, ()):
+        pytest.importorskip(package)
     monkeypatch.chdir(tmp_path_factory.mktemp("docstrings"))
     module = importlib.import_module(name)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -6,7 +6,7 @@ from doctest import ELLIPSIS
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doc_pages import PAGES, ROOT, name_of
+from doc_pages import NEEDS, PAGES, ROOT, name_of
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
@@ -27,6 +27,8 @@ def test_readme_and_pages_are_found() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=name_of)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in NEEDS.get(name_of(page), ()):
+        pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     for example in examples(page):
         example.evaluate()

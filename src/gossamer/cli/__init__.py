@@ -1,4 +1,4 @@
-"""The command line: ``gossamer demo | train | freeze | bench | inspect | report``.
+"""The command line: ``gossamer demo | train | freeze | export | bench | inspect | report``.
 
 Each command is one file in ``gossamer.cli.commands`` and is found by being there. Importing the command line
 imports no torch: a command does so when it runs, so that ``gossamer --help`` answers at once.

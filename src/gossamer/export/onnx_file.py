@@ -45,7 +45,8 @@ def export_onnx(network: Any, path: str | Path, *, weights: str = "dense") -> No
         >>> import tempfile, torch, gossamer as gs
         >>> file = Path(tempfile.mkdtemp()) / "net.onnx"
         >>> frozen = gs.freeze(torch.nn.Sequential(torch.nn.Linear(4, 2)), torch.ones(1, 4), keep="csr")
-        >>> export_onnx(frozen, file)  # doctest: +SKIP
+        >>> export_onnx(frozen, file); is_export(file)
+        True
     """
     if weights not in WEIGHTS:
         raise ConfigError("export_onnx", expected=f"weights of {' or '.join(WEIGHTS)}", got=repr(weights))
