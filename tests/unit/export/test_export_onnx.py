@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 import gossamer as gs
 from gossamer.errors import ConfigError, FormatError, GossamerError, MemoryShortage, MissingPackage
 from gossamer.export import is_export, onnx_file
+from gossamer.network.operators import operators
 from gossamer.patterns import parse
 from gossamer.runtime import Runtime
 
@@ -22,6 +24,7 @@ onnx = pytest.importorskip("onnx")
 engine = pytest.importorskip("onnxruntime")
 
 SOURCE = Path(__file__).parents[3] / "src"
+FILES = sorted((Path(__file__).parents[2] / "data" / "artifacts").glob("*.safetensors"))
 ERROR = 2e-6  # of the largest number of a result: sums in another order
 
 
@@ -121,6 +124,23 @@ def test_onnx_runtime_computes_what_frozen_does(name: str, weights: str, tmp_pat
     assert path.read_bytes() == written
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_files_of_every_layout(file: Path, tmp_path: Path) -> None:
+    """Old ones too; layers that round their inputs to int8 differ by what that costs."""
+    frozen = gs.load(file)
+    gs.export_onnx(file, tmp_path / "net.onnx")
+    given = [
+        torch.randn(
+            3, *row.shape[1:], dtype=getattr(torch, row.dtype), generator=torch.Generator().manual_seed(0)
+        )
+        for row in frozen.report.inputs
+    ]
+    wanted = frozen(*given).float().numpy()
+    got = answers(tmp_path / "net.onnx", *(x.float() if x.dtype == torch.bfloat16 else x for x in given))
+    rounded = {"nm_bytes": 0.05, "bfloat16": 0.02}.get(file.stem, ERROR)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=rounded * np.abs(wanted).max())
+
+
 def test_the_file_says_what_it_needs_and_has_the_batch_as_a_name(tmp_path: Path) -> None:
     gs.export_onnx(frozen_of(nn.Sequential(linear(16, 24), nn.ReLU()), (16,)), tmp_path / "net.onnx")
     model = onnx.load(tmp_path / "net.onnx")
@@ -211,6 +231,14 @@ def test_what_has_no_words_is_named_before_anything_is_written(
         gs.export_onnx(frozen, path)
     gs.export_onnx(frozen, path, weights="sparse")
     assert answers(path, torch.ones(1, 16)).shape == (1, 8)
+
+
+def test_an_operator_without_words_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of somebody else may be."""
+    frozen = frozen_of(nn.Sequential(linear(16, 8), nn.Softmax(-1)), (16,))
+    monkeypatch.setitem(operators._entries, "softmax", replace(operators["softmax"], onnx=None))
+    with pytest.raises(FormatError, match="the operator softmax at '1'"):
+        gs.export_onnx(frozen, tmp_path / "net.onnx")
 
 
 def test_equal_parts_of_a_batch_are_refused(tmp_path: Path) -> None:
