@@ -37,5 +37,11 @@ def test_there_are_examples_in_every_room() -> None:
         for test in finder.find(importlib.import_module(name))
         if test.examples
     )
-    rooms = {name.split(".")[1] for name in MODULES} - {"__main__", "version", "bounds", "hardware", "needs_torch"}
+    rooms = {name.split(".")[1] for name in MODULES} - {
+        "__main__",
+        "version",
+        "bounds",
+        "hardware",
+        "needs_torch",
+    }
     assert {room for room in rooms if not found[room]} == set()
