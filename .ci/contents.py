@@ -8,9 +8,10 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CORE = {"gossamer/_core/gossamer.h", "gossamer/_core/libgossamer.so"}
+HEADERS = {"gossamer/_core/gossamer.h", "gossamer/_core/gossamer_plan.h"}
+CORE = {*HEADERS, "gossamer/_core/libgossamer.so"}
 if sys.platform == "darwin":
-    CORE = {"gossamer/_core/gossamer.h", "gossamer/_core/libgossamer.dylib"}
+    CORE = {*HEADERS, "gossamer/_core/libgossamer.dylib"}
 TO_BUILD = ("csrc", "CMakeLists.txt", "pyproject.toml", "README.md", "LICENSE", "src", "tests")
 
 

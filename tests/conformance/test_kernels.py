@@ -239,7 +239,9 @@ def test_every_set_has_what_training_and_freezing_need(isa: str) -> None:
         if layout != "nm_bytes"
         for dtype in ("float32", *NARROW)
     }
-    special = {("linear", "nm_bytes", "float32-int8"), ("linear", "csr_bands", "float64")}
+    special = {("linear", "nm_bytes", "float32-int8")} | {
+        ("linear", layout, "float64") for layout in ("csr_bands", "dense")
+    }
     assert set(there) == trained | frozen | special
 
 

@@ -46,8 +46,8 @@ def test_linear_and_convolution_layers_are_replaced_in_place() -> None:
     assert kinds(model) == {"0": "SparseConv2d", "1": "BatchNorm2d", "2": "Flatten", "3": "SparseLinear"}
     assert model[1] is norm
     assert not model[3].training
-    assert model[3].values.dtype == model[0].weight.dtype == torch.float64
-    assert [row.home for row in report.layers] == ["masked", "packed"]
+    assert model[3].values.dtype == model[0].values.dtype == torch.float64
+    assert [row.home for row in report.layers] == ["packed", "packed"]
     assert report.connections == model[0].connections + model[3].connections
     assert "SparseLinear" in str(report)
     assert model(torch.randn(2, 3, 5, 5).double()).shape == (2, 16)
