@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gossamer.data.batches import epoch_generator
+from gossamer.data.batches import batches, epoch_generator, part_of
 from gossamer.data.decode import pillow, training_pixels, validation_pixels
 from gossamer.data.folder import ImageFolder
 
@@ -55,14 +55,17 @@ def training_images(
         Iterator of (images [n, 3, size, size], float32, standardized with ImageNet's mean and deviation; labels [n]).
 
     Raises:
-        DataError: a file that cannot be read, named. MissingPackage: no Pillow.
+        DataError: a file that cannot be read, named. MissingPackage: no Pillow. ConfigError: no such part, or a batch,
+            start, seed or epoch out of range.
 
     Cost: decoding; memory of three batches.
     """
     import torch
 
-    own = np.arange(part, len(folder.files) // parts * parts, parts)
-    order = own[torch.randperm(len(own), generator=epoch_generator(seed, epoch, part)).numpy()]
+    mine = part_of(len(folder.files), part, parts)
+    own = torch.arange(mine.stop - mine.start) * parts + part
+    order = epoch_generator(seed, epoch, part)
+    picks = [pick.tolist() for pick, _ in batches(own, own, batch, order, start=start)]
 
     def read(number: int) -> NDArray[np.uint8]:
         path = folder.root / folder.files[number]
@@ -70,7 +73,7 @@ def training_images(
             return validation_pixels(path, size)
         return training_pixels(path, size, np.random.default_rng([seed, epoch, number]))
 
-    return _batches(folder, order[start * batch :].tolist(), batch, read, readers)
+    return _read(folder, picks, read, readers)
 
 
 def validation_images(
@@ -88,23 +91,26 @@ def validation_images(
         Iterator of (images, labels), as ``training_images``.
 
     Raises:
-        DataError, MissingPackage: as ``training_images``.
+        DataError, MissingPackage, ConfigError: as ``training_images``.
 
     Cost: as ``training_images``.
     """
+    import torch
+
+    numbers = torch.arange(len(folder.files))
+    picks = [pick.tolist() for pick, _ in batches(numbers, numbers, batch, shuffle=False)]
 
     def read(number: int) -> NDArray[np.uint8]:
         return validation_pixels(folder.root / folder.files[number], size)
 
-    return _batches(folder, range(len(folder.files)), batch, read, readers)
+    return _read(folder, picks, read, readers)
 
 
-def _batches(
-    folder: ImageFolder, order: Sequence[int], batch: int, read: Any, readers: int
+def _read(
+    folder: ImageFolder, picks: Sequence[Sequence[int]], read: Any, readers: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Read in order, a few batches ahead of what is asked for."""
     pillow()  # where it is missing, one sentence and no thread
-    picks = [order[at : at + batch] for at in range(0, len(order), batch)]
     if not readers:
         yield from (_tensors(folder, pick, map(read, pick)) for pick in picks)
         return

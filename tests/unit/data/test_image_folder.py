@@ -12,7 +12,7 @@ import torch
 
 from gossamer import data
 from gossamer.data.decode import LARGEST, decoded, random_box, training_pixels, validation_pixels
-from gossamer.errors import DataError, MissingPackage
+from gossamer.errors import ConfigError, DataError, MissingPackage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +88,19 @@ def test_workers_share_every_class(folder: Path) -> None:
         for part in (0, 1)
     ]
     assert [sorted(labels[0].tolist()) for labels in parts] == [[0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch": 0}, {"batch": -1}, {"start": -1}, {"part": 2, "parts": 2}, {"parts": 6}], ids=str
+)
+def test_numbers_out_of_range_are_refused(folder: Path, wrong: dict[str, int]) -> None:
+    """No batches, the last one, or the images of another worker would look like an epoch."""
+    train, given = data.image_folder(folder / "train"), {"size": 8, "batch": 2, "seed": 0, "epoch": 0}
+    with pytest.raises(ConfigError):
+        data.training_images(train, **(given | wrong))
+    if "batch" in wrong:
+        with pytest.raises(ConfigError, match="batch_size >= 1"):
+            data.validation_images(train, 8, wrong["batch"])
 
 
 def test_validation_takes_the_middle() -> None:
