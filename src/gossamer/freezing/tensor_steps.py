@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -16,7 +15,8 @@ from gossamer.network.conv_step import Images
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
 from gossamer.ops.conv_operators import integers
-from gossamer.trace.convolved import convolution, padded
+from gossamer.ops.dense_conv import padded
+from gossamer.trace.convolved import convolution
 from gossamer.trace.tensors import dtype_named, tensor_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def traced(operands: Operands, geometry: Geometry) -> Step | None:
     index, values = [tensor_of(array) for array in form.index.values()], tensor_of(form.values)
     held = None if bias is None else tensor_of(bias)
     after, outer = behind(activation, slope), geometry.mode != "zeros" and any(geometry.padding)
-    numbers = integers(replace(geometry, padding=(0, 0, 0, 0), mode="zeros") if outer else geometry)
+    numbers = integers(geometry.unpadded if outer else geometry)
 
     def run(x: Tensor, residual: Tensor | None = None) -> Tensor:
         if x.dim() == 3:  # one image, without a batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gossamer.errors import ConfigError, ShapeError
@@ -71,6 +71,11 @@ class Geometry:
     def pointwise(self) -> bool:
         """Whether an output pixel reads the pixel at its own place alone."""
         return self.kernel == (1, 1) and self.stride == (1, 1) and not any(self.padding)
+
+    @property
+    def unpadded(self) -> Geometry:
+        """The same for images that have their border already."""
+        return replace(self, padding=(0, 0, 0, 0), mode="zeros")
 
     def out_size(self, height: int, width: int) -> Pair:
         """Height and width of the output.

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gossamer import ops
 from gossamer.errors import ShapeError
@@ -15,7 +14,8 @@ from gossamer.nn.kinds import Kind, kind
 from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
 from gossamer.nn.sparse import SparseModule
-from gossamer.ops.conv_growth import add_gradient_tile, bordered
+from gossamer.ops.conv_growth import add_gradient_tile
+from gossamer.ops.dense_conv import dense_conv, padded
 from gossamer.patterns import Pattern
 from gossamer.registry import answers_unknown
 
@@ -117,9 +117,10 @@ class _Conv(SparseModule):
         out = torch.arange(self.shape[0], device=place).view(grid.rows, grid.h)[rows].flatten()
         columns = torch.arange(self.shape[1], device=place).view(grid.cols, grid.w)[cols].flatten()
         total = torch.zeros(out.numel(), columns.numel(), device=place, dtype=dtype)
+        g = self.geometry
         for x, dy in self.tape.pairs:
-            read = bordered(self.images(x.to(dtype)), self.geometry)
-            add_gradient_tile(total, read, self._as_images(dy.to(dtype)), out, columns, self.geometry)
+            read = padded(self.images(x.to(dtype)), g.padding, g.mode)
+            add_gradient_tile(total, read, self._as_images(dy.to(dtype)), out, columns, g)
         return total.cpu()
 
     def extra_repr(self) -> str:
@@ -146,7 +147,7 @@ class _Packed(_Conv, Packed):
         return self._as_given(y, x)
 
     def transposed_bytes(self, batch: int) -> int:
-        """None: input gradients of convolutions keep nothing beside the index."""
+        """0: input gradients of convolutions keep nothing beside the index."""
         return 0
 
     def explain(self, training: bool = False) -> str:
@@ -168,15 +169,10 @@ class _Masked(_Conv, Masked):
 
     def compute(self, x: Tensor) -> Tensor:
         """[batch, channels, size] to [batch, out, size']; or the same without a batch."""
-        g, weight = self.geometry, self.effective_weight()
-        left, right, top, bottom = g.padding
-        even = g.mode == "zeros" and (left, top) == (right, bottom)  # what torch adds itself, without a copy
-        read = self.images(x)
-        g.out_size(*read.shape[2:])  # refuses planes that are too small, as the packed home does
-        read = read if even else bordered(read, g)
+        weight, images = self.effective_weight(), self.images(x)
+        self.geometry.out_size(*images.shape[2:])  # refuses small planes, as the packed home does
         weight = weight.unsqueeze(-2) if len(self.kernel_size) == 1 else weight
-        padding = (top, left) if even else 0
-        return self._as_given(F.conv2d(read, weight, self.bias, g.stride, padding, g.dilation, g.groups), x)
+        return self._as_given(dense_conv(images, weight, self.bias, self.geometry), x)
 
 
 class SparseConv2d(_Packed):

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.nn import functional as F
-
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gossamer.layouts.geometry import Geometry
-
-
-def bordered(x: Tensor, geometry: Geometry) -> Tensor:
-    """[batch, channels, height, width] with the border around it, of zeros or of the image's own pixels."""
-    if not any(geometry.padding):
-        return x
-    return F.pad(x, geometry.padding, "constant" if geometry.mode == "zeros" else geometry.mode)
 
 
 def add_gradient_tile(
@@ -26,7 +17,7 @@ def add_gradient_tile(
 
     Args:
         total: [rows, columns] - is added to.
-        x: [batch, channels, height, width], dtype of total - with its border, see `bordered`.
+        x: [batch, channels, height, width], dtype of total - with its border.
         grad: [batch, out, height', width'], dtype of total - gradient of the output.
         rows: int64, ascending - of the weight as a matrix.
         columns: int64, ascending.

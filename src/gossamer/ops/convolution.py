@@ -6,18 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F
 
 from gossamer.layouts.geometry import Geometry
 from gossamer.ops import conv_autograd
 from gossamer.ops.autograd import transformed
 from gossamer.ops.check import check_conv
 from gossamer.ops.conv_operators import integers
+from gossamer.ops.dense_conv import padded
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-NO_BORDER = (0, 0, 0, 0)
 
 
 def conv(
@@ -66,10 +64,8 @@ def conv(
     if transformed():  # a slice of a batch has the strides of the batch
         values, bias = values.contiguous(), None if bias is None else bias.contiguous()
     batch = x.unsqueeze(0) if x.ndim == 3 else x
-    border = integers(geometry)
     check_conv("ops.conv", batch, values, index, bias, layout, shape, geometry)
     if geometry.mode != "zeros":
-        batch = F.pad(batch, geometry.padding, geometry.mode)
-        border = (*border[:5], *NO_BORDER, *border[9:])
-    y = conv_autograd.conv(batch, values, index, bias, layout, shape, border)
+        batch, geometry = padded(batch, geometry.padding, geometry.mode), geometry.unpadded
+    y = conv_autograd.conv(batch, values, index, bias, layout, shape, integers(geometry))
     return y.squeeze(0) if x.ndim == 3 else y

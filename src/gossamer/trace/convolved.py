@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gossamer.nn import MaskedConv1d, MaskedConv2d, SparseConv1d, SparseConv2d
 from gossamer.nn.conv_shape import geometry_of as of_dense
+from gossamer.ops.dense_conv import dense_conv
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,17 +35,6 @@ def over_lines(module: nn.Module) -> bool:
     return isinstance(module, (nn.Conv1d, MaskedConv1d, SparseConv1d))
 
 
-def padded(x: Tensor, padding: tuple[int, ...], mode: str) -> Tensor:
-    """With a border around the last two dimensions.
-
-    Args:
-        x: [..., height, width].
-        padding: left, right, top, bottom.
-        mode: str - of a Geometry.
-    """
-    return F.pad(x, padding, mode="constant" if mode == "zeros" else mode)
-
-
 def convolution(matrix: Tensor, bias: Tensor | None, geometry: Geometry) -> Callable[[Tensor], Tensor]:
     """What torch computes with a dense weight.
 
@@ -65,12 +55,4 @@ def convolution(matrix: Tensor, bias: Tensor | None, geometry: Geometry) -> Call
     """
     out, inner = matrix.shape[0], geometry.channels // geometry.groups
     weight = matrix.view(out, *geometry.kernel, inner).permute(0, 3, 1, 2).contiguous()
-    left, right, top, bottom = geometry.padding
-    even = geometry.mode == "zeros" and left == right and top == bottom
-    around = (geometry.stride, (top, left) if even else 0, geometry.dilation, geometry.groups)
-
-    def run(x: Tensor) -> Tensor:
-        x = x if even else padded(x, geometry.padding, geometry.mode)
-        return F.conv2d(x, weight, bias, *around)
-
-    return run
+    return partial(dense_conv, weight=weight, bias=bias, geometry=geometry)
