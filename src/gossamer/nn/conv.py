@@ -251,25 +251,18 @@ class MaskedConv1d(_Masked):
     dense = nn.Conv1d
 
 
-kind(
-    Kind(
-        "conv2d",
-        dense=(nn.Conv2d,),
-        masked=MaskedConv2d,
-        packed=SparseConv2d,
-        example=lambda: nn.Conv2d(1, 1, 1),
+def _row(name: str, masked: type[_Masked], packed: type[_Packed]) -> Kind:
+    """Of the table of kinds."""
+    return Kind(
+        name,
+        dense=(packed.dense,),
+        masked=masked,
+        packed=packed,
+        example=lambda: packed.dense(1, 1, 1),
         left=left_dense,
         fits=lambda conv, pattern: check_taps(pattern, geometry_of(conv), conv.out_channels),
     )
-)
-kind(
-    Kind(
-        "conv1d",
-        dense=(nn.Conv1d,),
-        masked=MaskedConv1d,
-        packed=SparseConv1d,
-        example=lambda: nn.Conv1d(1, 1, 1),
-        left=left_dense,
-        fits=lambda conv, pattern: check_taps(pattern, geometry_of(conv), conv.out_channels),
-    )
-)
+
+
+kind(_row("conv2d", MaskedConv2d, SparseConv2d))
+kind(_row("conv1d", MaskedConv1d, SparseConv1d))
