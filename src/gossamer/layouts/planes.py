@@ -204,15 +204,37 @@ def _check(geometry: Geometry, planes_in: Planes, planes_out: Planes) -> None:
 
 def _columns(geometry: Geometry, planes: Planes) -> tuple[Array, int]:
     """Elements from an input position to what each column reads, and from one group of channels to the next."""
-    (kh, kw), (down, along) = geometry.kernel, planes.phases
-    inner = geometry.channels // geometry.groups
-    y = (np.arange(kh) * geometry.dilation[0] - geometry.padding[2])[:, None, None]
-    x = (np.arange(kw) * geometry.dilation[1] - geometry.padding[0])[None, :, None]
-    plane = (y % down * along + x % along) * geometry.channels + np.arange(inner)
-    columns = (plane * planes.plane + y // down * planes.pitch + x // along).reshape(-1)
+    (y, x), (down, along) = _taps(geometry), planes.phases
+    read = planes_read(geometry, planes.phases)
+    columns = (read * planes.plane + y // down * planes.pitch + x // along).reshape(-1)
     if planes.size >= 2**31:
         raise ShapeError("places", expected="planes of fewer than 2^31 elements", got=f"{planes.size}")
-    return columns.astype(np.int32), inner * planes.plane
+    return columns.astype(np.int32), read.shape[2] * planes.plane
+
+
+def planes_read(geometry: Geometry, phases: Pair) -> Array:
+    """int64 [kh, kw, channels of a group]: the plane that each column of the first group reads.
+
+    Args:
+        geometry: Geometry.
+        phases: of the planes.
+
+    Example:
+        >>> planes_read(Geometry(5, (1, 3), stride=(1, 2), padding=(1, 1, 0, 0)), (1, 2))[0, :, 0].tolist()
+        [5, 0, 5]
+    """
+    (y, x), (down, along) = _taps(geometry), phases
+    channels = np.arange(geometry.channels // geometry.groups)
+    read: Array = (y % down * along + x % along) * geometry.channels + channels
+    return read
+
+
+def _taps(geometry: Geometry) -> tuple[Array, Array]:
+    """[kh, 1, 1] and [1, kw, 1]: pixels from that of an output's own place to what each tap reads."""
+    (kh, kw), (left, _, top, _) = geometry.kernel, geometry.padding
+    y = np.arange(kh) * geometry.dilation[0] - top
+    x = np.arange(kw) * geometry.dilation[1] - left
+    return y[:, None, None], x[None, :, None]
 
 
 def _alike(planes_in: Planes, planes_out: Planes) -> Iterator[_Rows]:

@@ -15,7 +15,7 @@ from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.operands import known
 from gossamer.layouts.arrays import Array
 from gossamer.layouts.geometry import Geometry, Pair
-from gossamer.layouts.planes import Planes, border_of, places
+from gossamer.layouts.planes import Places, Planes, border_of, places, planes_read
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class _Prepared(NamedTuple):
 
     fields: tuple[int, ...]  # both planes, places, plane_of
     size: Pair  # of the output
-    held: tuple[Array, ...]
+    held: tuple[Places, Array]  # what the fields point to
 
 
 def training_planes(geometry: Geometry, height: int, width: int, n_out: int) -> tuple[Planes, Planes]:
@@ -82,30 +82,15 @@ def _prepared(geometry: Geometry, height: int, width: int, n_out: int) -> _Prepa
         expected = f"a number of outputs that {geometry.groups} groups divide"
         raise ShapeError("conv", expected=expected, got=str(n_out))
     before, after = training_planes(geometry, height, width, n_out)
-    where, plane_of = places(geometry, before, after), _planes_read(geometry)
-    arrays = where.columns, where.spans, np.zeros(0, np.uint8) if where.inside is None else where.inside
-    at_inside = 0 if where.inside is None else pack.address(where.inside)
-    fields = (
-        *_planes(before), *_planes(after),
-        len(where.columns), n_out // geometry.groups, where.group_step, len(where.spans), where.step, where.split,
-        *where.reads, where.writes, len(arrays[2]), pack.address(arrays[0]), pack.address(arrays[1]), at_inside,
-        pack.address(plane_of),
-    )  # fmt: skip
-    return _Prepared(fields, (after.height, after.width), (*arrays, plane_of))
+    where = places(geometry, before, after)
+    plane_of = planes_read(geometry, before.phases).reshape(-1).astype(np.int32)
+    packed = pack.places(where, n_out // geometry.groups)
+    fields = (*_planes(before), *_planes(after), *packed, pack.address(plane_of))
+    return _Prepared(fields, (after.height, after.width), (where, plane_of))
 
 
 def _planes(planes: Planes) -> tuple[int, ...]:
     return planes.channels, planes.height, planes.width, *planes.border, *planes.phases
-
-
-def _planes_read(geometry: Geometry) -> Array:
-    """int32 [n_in]: the plane that a column of the first group reads."""
-    (kh, kw), (sh, sw) = geometry.kernel, geometry.stride
-    y = ((np.arange(kh) * geometry.dilation[0] - geometry.padding[2]) % sh)[:, None, None]
-    x = ((np.arange(kw) * geometry.dilation[1] - geometry.padding[0]) % sw)[None, :, None]
-    channel = np.arange(geometry.channels // geometry.groups)
-    planes: Array = ((y * sw + x) * geometry.channels + channel).reshape(-1).astype(np.int32)
-    return planes
 
 
 class _Product:

@@ -10,6 +10,7 @@ from gossamer.errors import DtypeError
 from gossamer.kernels.operands import known
 from gossamer.layouts.arrays import name_of
 from gossamer.layouts.kernel_side import Fields
+from gossamer.layouts.planes import Places
 
 Activation = Literal[  # in the order of gs_activation
     "relu", "leaky_relu", "relu6", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "elu", "gelu", "gelu_tanh"
@@ -121,3 +122,18 @@ def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int],
     dtype, narrow = DTYPES[name]
     at_scale = 0 if scale is None else address(scale)
     return (*kind.fields(dtype, values, index, shape, address), narrow, at_scale)
+
+
+def places(where: Places, rows_of_group: int) -> Fields:
+    """The fields of ``gs_places``; they point to the arrays of ``where``.
+
+    Args:
+        where: Places.
+        rows_of_group: int - rows of the matrix that read the same channels.
+    """
+    columns, spans, inside = where.columns, where.spans, where.inside
+    bits, at_bits = (0, 0) if inside is None else (len(inside), address(inside))
+    return (
+        len(columns), rows_of_group, where.group_step, len(spans), where.step, where.split,
+        *where.reads, where.writes, bits, address(columns), address(spans), at_bits,
+    )  # fmt: skip

@@ -51,7 +51,6 @@ class Step:
         scale, shift: float32 [channels] of a map, or None.
         form: Encoded; bias: float32 [out] or None; places: Places; groups: int - of a convolution.
         activation: str or None; slope: float.
-        copies: bool - whether it only moves what is there already.
     """
 
     kind: str
@@ -108,15 +107,9 @@ class Step:
         return pack.matrix(form.values, list(form.index.values()), form.layout, form.dims, form.scale)
 
     def _places(self) -> tuple[int, ...]:
-        form, places = self.form, self.places
-        if form is None or places is None:
+        if self.form is None or self.places is None:
             return (0,) * 13
-        found = places.columns, places.spans, places.inside
-        return (
-            form.shape[1], form.shape[0] // self.groups, places.group_step, len(places.spans), places.step,
-            places.split,
-            *places.reads, places.writes, 0 if places.inside is None else places.inside.size, *map(_at, found),
-        )  # fmt: skip
+        return pack.places(self.places, self.form.shape[0] // self.groups)
 
 
 def _at(array: Array | None) -> int:
