@@ -83,7 +83,8 @@ class Loop:
 
     def _check_batches(self) -> None:
         """Refuse a batch of one sample where batch norm takes means over a batch; raises ConfigError."""
-        mine, batch = self.samples.count // self.parts, self.config.batch
+        workers = self.config.parallel.workers if self.config.parallel else 1
+        mine, batch = self.samples.count // workers, self.config.batch
         norms = [name for name, module in self.model.named_modules() if isinstance(module, _BatchNorm)]
         if norms and 1 in (batch, mine % batch):
             raise ConfigError(

@@ -182,6 +182,14 @@ def test_a_batch_of_one_image_is_refused(shapes: str, batch: int) -> None:
         Loop(config(data=shapes, batch=batch), load_samples(shapes, flatten=False))
 
 
+def test_a_batch_of_one_image_is_that_of_a_worker(shapes: str, tmp_path: Path) -> None:
+    """Two workers have eight images each: batches of 5 leave three, batches of 7 one, which is told before a start."""
+    begin(tmp_path / "good", config(data=shapes, batch=5, parallel={"workers": 2}))
+    with pytest.raises(ConfigError, match="a last batch of one: 8 samples in batches of 7"):
+        begin(tmp_path / "bad", config(data=shapes, batch=7, parallel={"workers": 2}))
+    assert not (tmp_path / "bad").exists()
+
+
 def test_an_unknown_network_is_named(shapes: str, tmp_path: Path) -> None:
     """Before a folder is made."""
     with pytest.raises(ConfigError, match="did you mean 'resnet20'"):
