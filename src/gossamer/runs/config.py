@@ -21,6 +21,7 @@ LONGEST_WAIT = 1e6  # seconds; torch counts them in a timedelta
 LARGEST_COUNT = (1 << 31) - 1  # of epochs, samples, steps and threads
 LARGEST_CONFIG = 1 << 20  # bytes; a configuration is a page, not a book
 DENSE = "dense"  # the pattern name that means: ordinary torch layers, no rule
+FOLDER = "folder"  # the name of a data set that means: images below data_root
 
 
 @dataclass(frozen=True)
@@ -214,19 +215,22 @@ class RunConfig(_Strict):
 
     @model_validator(mode="after")
     def _one_network(self) -> RunConfig:
-        perceptron = {"widths", "epsilon", "all_relu", "dropout"}
-        fields = type(self).model_fields
-        if self.model is None and self.data == "folder":
+        if self.data != FOLDER and (given := self._changed("image_size", "readers")):
+            raise ValueError(
+                f"{given}: of data 'folder' only; other data sets have a size, and are in memory"
+            )
+        if self.model is None and self.data == FOLDER:
             raise ValueError("data 'folder' holds images, which a perceptron does not read: name a model")
         if self.model is None and self.augment != "none":
             raise ValueError("augment is for images, which a perceptron does not read: name a model")
-        if self.model is not None and (
-            given := [name for name in sorted(perceptron) if getattr(self, name) != fields[name].default]
-        ):
-            raise ValueError(
-                f"{', '.join(given)}: of perceptrons only; a model has settings of its own, model.*"
-            )
+        if self.model is not None and (given := self._changed("all_relu", "dropout", "epsilon", "widths")):
+            raise ValueError(f"{given}: of perceptrons only; a model has settings of its own, model.*")
         return self
+
+    def _changed(self, *names: str) -> str:
+        """Those of some settings that are not what they are by default."""
+        fields = type(self).model_fields
+        return ", ".join(name for name in names if getattr(self, name) != fields[name].default)
 
 
 GROUPS: dict[str, type[BaseModel]] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gossamer import data
 from gossamer.errors import DataError
+from gossamer.runs.config import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from gossamer.data import ImageFolder
     from gossamer.runs.config import RunConfig
 
-FOLDER = "folder"  # the name of a data set that means: images below data_root
 EVALUATION_BATCH = 64
 
 

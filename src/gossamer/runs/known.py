@@ -9,8 +9,7 @@ from gossamer import data, models, plugins
 from gossamer.errors import ConfigError
 from gossamer.patterns import patterns
 from gossamer.rules import rules, schedules
-from gossamer.runs.config import DENSE
-from gossamer.runs.images import FOLDER
+from gossamer.runs.config import DENSE, FOLDER
 
 if TYPE_CHECKING:
     from gossamer.registry import Registry

@@ -7,7 +7,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gossamer import data
-from gossamer.runs.images import FOLDER, load_images
+from gossamer.runs.config import FOLDER
+from gossamer.runs.images import load_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ class Source(Protocol):
         shape: tuple of int - of one sample as stored, channels last.
         classes: int.
         sha256: str - of its content; a run goes on with the same only.
+        count: int - training samples.
     """
 
     @property
