@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gossamer.errors import KernelUnavailable
 from gossamer.kernels.cpu import library
 from gossamer.kernels.cpu.plan import NativePlan
+from gossamer.kernels.dispatch import forced_set
 from gossamer.layouts.arrays import name_of
 from gossamer.measure import require_memory
 from gossamer.network.graph import Graph
@@ -22,7 +23,7 @@ from gossamer.network.stretches import Stretch, segments
 if TYPE_CHECKING:
     from gossamer.network.chain_step import Step
 
-LARGEST_NUMBER_OF_SIZES: Final = 8  # of images that plans are kept for
+LARGEST_NUMBER_OF_PLANS: Final = 8  # that are kept
 
 
 class Known(NamedTuple):
@@ -51,14 +52,14 @@ class PlanStep:
         singles: a step for each node, in order.
         empty: (value like it, shape) -> a new value of float32 with nothing in it yet.
 
-    Cost: a plan for each size of images, once; the last eight are kept.
+    Cost: a plan for each size of images and each instruction set that is forced, once; the last eight are kept.
     """
 
     def __init__(
         self, stretch: Stretch, batch_class: int, singles: list[Step], empty: Callable[[Any, Any], Any]
     ) -> None:
         self.stretch, self.batch_class, self.singles, self.empty = stretch, batch_class, singles, empty
-        self._plans: OrderedDict[Sizes, Known | list[Part]] = OrderedDict()
+        self._plans: OrderedDict[tuple[str | None, Sizes], Known | list[Part]] = OrderedDict()
         nodes = zip(stretch.nodes, singles, strict=True)
         self._single = [Part(step, node.inputs, (node.name,)) for node, step in nodes]
         self._split: dict[str, list[Part]] = {"": self._single}  # by the node that the core cannot run
@@ -83,14 +84,15 @@ class PlanStep:
 
         Raises:
             MemoryShortage: it would not fit into memory; nothing is built then.
+            KernelUnavailable: the instruction set that is forced is not there.
         """
-        sizes = tuple([tuple(x.shape[1:]) for x in given])
+        isa, sizes = key = forced_set(), tuple([tuple(x.shape[1:]) for x in given])
         with self._guard:
-            if sizes in self._plans:
-                self._plans.move_to_end(sizes)
-                return self._plans[sizes]
-            known = self._plans[sizes] = self._made(sizes)
-            if len(self._plans) > LARGEST_NUMBER_OF_SIZES:
+            if key in self._plans:
+                self._plans.move_to_end(key)
+                return self._plans[key]
+            known = self._plans[key] = self._made(sizes, isa)
+            if len(self._plans) > LARGEST_NUMBER_OF_PLANS:
                 self._plans.popitem(last=False)
             return known
 
@@ -111,14 +113,16 @@ class PlanStep:
         """Bytes of the plans that are kept, without the weights."""
         return sum(plan.memory for plan in self.plans)
 
-    def _made(self, sizes: Sizes) -> Known | list[Part]:
+    def _made(self, sizes: Sizes, isa: str | None) -> Known | list[Part]:
         try:
             steps, outputs = self.lowered(sizes)
             require_memory(f"plan of {len(self.stretch.nodes)} nodes", 4 * steps.arena)
-            plan = NativePlan(steps.steps, steps.arena, steps.sizes, steps.inputs)
+            plan = NativePlan(steps.steps, steps.arena, steps.sizes, steps.inputs, isa=isa)
         except NotLowered as error:
             return self._around(error.node)
-        except KernelUnavailable:
+        except (
+            KernelUnavailable
+        ):  # no core, or the reference kernels are forced: each step says what it makes of that
             return self._single
         return Known(plan, outputs)
 

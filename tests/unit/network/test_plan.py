@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import gossamer as gs
-from gossamer.errors import GossamerError, MemoryShortage, ShapeError
+from gossamer import kernels
+from gossamer.errors import GossamerError, KernelUnavailable, MemoryShortage, ShapeError
 from gossamer.freezing.tensor_steps import TENSORS
+from gossamer.kernels.cpu import library
 from gossamer.kernels.cpu.plan import NativePlan
 from gossamer.kernels.cpu.steps import Step, View
 from gossamer.layouts import Encoded, layout
@@ -285,6 +287,24 @@ def test_threads_do_not_meet() -> None:
         worker.join()
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_forced_instruction_set_reaches_plans() -> None:
+    """The bits of that set; after the block those of the best set again. Arrays have no reference kernels."""
+    program = Program(network(), 0, ARRAYS)
+    (step,) = steps(program)
+    x = np.random.default_rng(6).standard_normal((2, 3, 9, 11)).astype(np.float32)
+    best, (made, _) = program(x), step.lowered((x.shape[1:],))
+    for isa in library.available_isas():
+        plan, y = NativePlan(made.steps, made.arena, made.sizes, made.inputs, isa=isa), np.empty_like(best)
+        plan([x], [y], len(x))
+        with kernels.use(isa):
+            np.testing.assert_array_equal(program(x), y)
+    with kernels.use("reference"):
+        close(Program(network(), 0, TENSORS)(torch.from_numpy(x)).numpy(), torch.from_numpy(best))
+        with pytest.raises(KernelUnavailable, match="reference"):
+            program(x)
+    np.testing.assert_array_equal(program(x), best)
 
 
 def test_plans_are_kept_for_a_few_sizes_and_counted() -> None:

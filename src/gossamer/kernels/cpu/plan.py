@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gossamer.errors import ShapeError
+from gossamer.errors import KernelUnavailable, ShapeError
 from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.steps import CALL, PLAN, Step
 from gossamer.layouts.arrays import Array, unset
@@ -30,7 +30,7 @@ class NativePlan:
 
     Raises:
         ShapeError: steps that would leave their memory, or that do not fit each other.
-        KernelUnavailable: no compiled core.
+        KernelUnavailable: no compiled core, or an instruction set that is not there.
 
     Cost: an arena for every image that is computed at a time; they are kept for later calls.
 
@@ -48,6 +48,8 @@ class NativePlan:
         self, steps: Sequence[Step], arena: int, sizes: Sequence[int], inputs: int, *, isa: str | None = None
     ) -> None:
         core = library.core()
+        if isa is not None and isa not in library.available_isas():
+            raise KernelUnavailable("plan", expected=f"one of {library.available_isas()}", got=isa)
         self.steps, self.arena, self.inputs = tuple(steps), arena, inputs
         self._held = [step.held() for step in steps]
         number = -1 if isa is None else library.ISAS[isa]
