@@ -33,15 +33,16 @@ def works(
     """
     lowering = Lowering()
     images: dict[str, Image] = {}
-    for name, size in zip(stretch.reads, sizes, strict=True):
-        if len(size) != 3:
-            raise NotLowered(f"{name} of {len(size) + 1} dimensions")
+    shapes = dict(zip(stretch.reads, sizes, strict=True))
+    for name, size in shapes.items():
+        _check_image(name, size)
         images[name] = lowering.input(name, (size[0], size[1], size[2]))
-    shapes: dict[str, tuple[int, ...]] = {}
     for node in stretch.nodes:
         lowering.name, body = node.name, node.body
         reads = tuple([images[name] for name in node.inputs])
         try:
+            for name in node.inputs:
+                _check_image(name, shapes[name])
             if isinstance(body, Layer):
                 images[node.name] = made = _layer(lowering, body, batch_class, reads)
                 shapes[node.name] = made.size
@@ -53,6 +54,12 @@ def works(
             error.node = node.name
             raise
     return lowering, images, shapes
+
+
+def _check_image(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse any other value, such as a mean of whole planes: steps would read it as an image of one pixel."""
+    if len(shape) != 3:
+        raise NotLowered(f"{name} of {len(shape) + 1} dimensions")
 
 
 def _layer(lowering: Lowering, body: Layer, batch_class: int, reads: tuple[Image, ...]) -> Image:

@@ -331,6 +331,21 @@ def test_what_the_core_does_not_take_runs_node_by_node() -> None:
     close(program(x), wide + wide.mean((2, 3), keepdim=True))
 
 
+def test_a_mean_without_its_dimensions_is_no_image() -> None:
+    """A sum with [batch, channels] repeats it along rows and columns, not channel by channel."""
+    random = np.random.default_rng(9)
+    nodes = (
+        Node("a", ("x",), layer(sparse(random, 3, 2, 1, 1), Geometry(2, (1, 1)))),
+        Node("b", ("a",), Call("mean", operators["mean"].settings(dims=(2, 3)))),
+        Node("c", ("a", "b"), Call("add")),
+    )
+    x = random.standard_normal((2, 2, 1, 1)).astype(np.float32)
+    wide = F.conv2d(torch.from_numpy(x), torch.from_numpy(_dense(nodes[0].body)))
+    found = Program(Graph(("x",), nodes, "c"), 0, ARRAYS)(x)
+    assert found.shape == (2, 3, 2, 3)
+    close(found, wide + wide.mean((2, 3)))
+
+
 def _dense(body: Any) -> Any:
     matrix = np.zeros(body.shape, np.float32)
     matrix.reshape(-1)[layout("csr").decode(body.stored).positions] = body.stored.values
