@@ -346,6 +346,17 @@ def test_a_mean_without_its_dimensions_is_no_image() -> None:
     close(found, wide + wide.mean((2, 3)))
 
 
+def test_a_quotient_by_a_number_without_a_reciprocal_is_one() -> None:
+    settings = operators["scalar"].settings(function="div", number=2.0**-130)
+    geometry = Geometry(1, (1, 1))
+    nodes = (
+        Node("a", ("x",), layer(np.ones((1, 1, 1, 1), np.float32), geometry)),
+        Node("b", ("a",), Call("scalar", settings)),
+    )
+    x = np.array([0.0, 2.0**-130], np.float32).reshape(1, 1, 1, 2)
+    assert Program(Graph(("x",), nodes, "b"), 0, ARRAYS)(x).tolist() == [[[[0.0, 1.0]]]]
+
+
 def _dense(body: Any) -> Any:
     matrix = np.zeros(body.shape, np.float32)
     matrix.reshape(-1)[layout("csr").decode(body.stored).positions] = body.stored.values

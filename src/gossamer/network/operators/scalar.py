@@ -14,6 +14,7 @@ from gossamer.network.operators.base import Inputs, Number, Operator, Settings, 
 Name = Literal["add", "sub", "mul", "div"]
 NAMES: Final[tuple[Name, ...]] = ("add", "sub", "mul", "div")
 IN_NUMPY: Final = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.true_divide}
+SMALLEST: Final = 2.0**-127  # power of two whose reciprocal is finite in float32
 
 
 class Scalar(Settings):
@@ -40,7 +41,8 @@ def _arrays(xs: Inputs, s: Scalar, _held: Tensors) -> Any:
 
 def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Scalar, _held: Tensors) -> Image:
     """As a scale or a shift of all channels; a quotient where it is the same number as a product."""
-    if s.function == "div" and (s.number == 0 or math.frexp(s.number)[0] not in (0.5, -0.5)):
+    exact = abs(math.frexp(s.number)[0]) == 0.5 and abs(s.number) >= SMALLEST  # so has float32 the reciprocal
+    if s.function == "div" and not exact:
         raise NotLowered(f"a quotient by {s.number}")
     scale, shift = {  # x + -0.0 is x, of both zeros
         "add": (1.0, s.number),
