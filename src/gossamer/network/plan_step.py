@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gossamer.errors import KernelUnavailable
-from gossamer.kernels.cpu import library
+from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu.plan import NativePlan
 from gossamer.kernels.dispatch import forced_set
 from gossamer.layouts.arrays import name_of
@@ -72,7 +72,7 @@ class PlanStep:
             return self._in_parts(known, given, recorded=False)
         batch = given[0].shape[0]
         made = [self.empty(given[0], (batch, *shape)) for shape in known.shapes]
-        known.plan([_contiguous(x) for x in given], made, batch)
+        known.plan([pack.contiguous(x) for x in given], made, batch)
         return made[0] if len(made) == 1 else tuple(made)
 
     def recorded(self, *given: Any) -> Any:
@@ -163,9 +163,3 @@ def _images(given: tuple[Any, ...]) -> bool:
     return library.find() is not None and all(
         x.ndim == 4 and name_of(x) == "float32" and x.shape[0] == given[0].shape[0] for x in given
     )
-
-
-def _contiguous(x: Any) -> Any:
-    if hasattr(x, "contiguous"):
-        return x.contiguous()
-    return x if x.flags.c_contiguous and x.flags.aligned else x.copy(order="C")

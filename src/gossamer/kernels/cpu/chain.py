@@ -210,7 +210,7 @@ class Chain:
         x, strides = pack.strided(x)
         at = pack.address(x)
         if (by_feature and strides[0] != 1 and shape[0] > 1) or (1 not in strides and min(shape) > 1):
-            x, strides = pack.strided(pack.copied(x.T).T if by_feature else pack.copied(x))
+            x, strides = pack.strided(pack.contiguous(x.T).T if by_feature else pack.contiguous(x))
             at = pack.address(x)
         return x, at, strides
 

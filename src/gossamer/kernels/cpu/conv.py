@@ -125,7 +125,7 @@ def conv(product: _Product) -> Callable[..., Tensor]:
         geometry: Geometry,
     ) -> Tensor:  # fmt: skip
         x, geometry = _thinned(x, geometry)
-        x = _contiguous(x)
+        x = pack.contiguous(x)
         prepared = _prepared(geometry, x.shape[2], x.shape[3], shape[0])
         y = x.new_empty(x.shape[0], shape[0], *prepared.size)
         at_bias = 0 if bias is None else pack.address(bias)
@@ -145,7 +145,7 @@ def conv_grad_input(product: _Product) -> Callable[..., Tensor]:
         (down, along), thin = geometry.stride, _thin(geometry)
         height, width = (-(-size[0] // down), -(-size[1] // along)) if thin else size
         prepared = _prepared(replace(geometry, stride=(1, 1)) if thin else geometry, height, width, shape[0])
-        grad = _contiguous(grad)
+        grad = pack.contiguous(grad)
         out = grad.new_empty(grad.shape[0], geometry.channels, height, width)
         product(values, index, shape, prepared, grad.shape[0], (0, pack.address(grad), 0, pack.address(out)))
         if not thin:
@@ -165,8 +165,8 @@ def conv_grad_values(product: _Product) -> Callable[..., Tensor]:
         geometry: Geometry,
     ) -> Tensor:  # fmt: skip
         x, geometry = _thinned(x, geometry)
-        x = _contiguous(x)
-        grad, prepared = _contiguous(grad), _prepared(geometry, x.shape[2], x.shape[3], shape[0])
+        x = pack.contiguous(x)
+        grad, prepared = pack.contiguous(grad), _prepared(geometry, x.shape[2], x.shape[3], shape[0])
         out = values.new_empty(values.shape)
         at = pack.address(x), pack.address(grad), 0, pack.address(out)
         product(values, index, shape, prepared, x.shape[0], at)
@@ -185,12 +185,6 @@ def _thinned(x: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
     if not _thin(geometry):
         return x, geometry
     return x[:, :, :: geometry.stride[0], :: geometry.stride[1]], replace(geometry, stride=(1, 1))
-
-
-def _contiguous(images: Tensor) -> Tensor:
-    """As the core reads images."""
-    resolved: Tensor = pack.resolved(images).contiguous()
-    return resolved
 
 
 _MAKERS: dict[str, Callable[[_Product], Callable[..., Any]]] = {

@@ -78,9 +78,11 @@ def strided(array: Any) -> tuple[Any, tuple[int, ...]]:
     return array, tuple([stride // size for stride in strides])
 
 
-def copied(array: Any) -> Any:
-    """Contiguous."""
-    return array.contiguous() if hasattr(array, "data_ptr") else array.copy(order="C")
+def contiguous(array: Any) -> Any:
+    """The array in C order, in memory that kernels read; a copy where it is not."""
+    if hasattr(array, "data_ptr"):
+        return resolved(array).contiguous()
+    return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 
 
 def computed(values: Any) -> str:
