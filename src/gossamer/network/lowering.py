@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gossamer.kernels.cpu import pack
 from gossamer.kernels.cpu.steps import WINDOW
-from gossamer.layouts.geometry import Geometry
 
 if TYPE_CHECKING:
     from gossamer.layouts import Encoded
     from gossamer.layouts.arrays import Array
+    from gossamer.layouts.geometry import Geometry
 
 Pair = tuple[int, int]
 
@@ -104,14 +104,7 @@ class Lowering:
         if geometry.mode != "zeros" and any(geometry.padding):
             rows = _around(x.height, top, bottom, geometry.mode)
             x = self.move(x, rows, _around(x.width, left, right, geometry.mode))
-            geometry = Geometry(
-                geometry.channels,
-                geometry.kernel,
-                geometry.stride,
-                (0, 0, 0, 0),
-                geometry.dilation,
-                geometry.groups,
-            )
+            geometry = replace(geometry, padding=(0, 0, 0, 0), mode="zeros")
         if x.channels != geometry.channels:
             raise NotLowered(f"{x.channels} channels for {geometry.channels}")
         reads = (x,) if more is None else (x, more)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from gossamer.layouts import layout
+from gossamer.network.conv_step import unfit
 from gossamer.network.graph import Call, Graph, Layer, Node
 from gossamer.network.operators import operators
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-LAYOUTS: Final = ("csr", "fanin", "nm", "block", "dense")  # that the core has for convolutions
 
 
 class Stretch(NamedTuple):
@@ -78,12 +76,8 @@ def lowerable(node: Node, images: set[str], batch_class: int) -> bool:
     body = node.body
     if isinstance(body, Layer):
         choice = body.choices[batch_class]
-        if body.geometry is None or choice.engine != "core" or choice.layout not in LAYOUTS:
-            return False
-        together = layout(choice.layout).unit(body.forms[choice.layout].parameters)[0]
-        return (
-            body.shape[0] // body.geometry.groups % together == 0
-        )  # neurons that share inputs read one group
+        by_core = body.geometry is not None and choice.engine == "core"
+        return by_core and not unfit(body.forms[choice.layout], body.geometry)
     return isinstance(body, Call) and operators[body.op].lowers and node.inputs[0] in images
 
 
