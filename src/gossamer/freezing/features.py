@@ -191,20 +191,21 @@ def _call(found: Features, node: Node, body: Call, shapes: Mapping[str, tuple[in
     sizes = [shapes.get(name, ()) for name in node.inputs]
     if len(inputs) < len(given):
         return None
-    if operators[body.op].elementwise:
+    entry = operators[body.op]
+    if entry.elementwise:
         return inputs[0]._replace(constants=body(inputs[0].constants))
     if not all(sizes) or any(
         len(size) != {ROW: 2, IMAGE: 4}[each.axis] for each, size in zip(inputs, sizes, strict=True)
     ):
         return None
-    if body.op in ("add", "mul"):
+    how, after = entry.channels(body.settings), shapes.get(node.name, ())
+    if how == "together":
         return _together(found, body, inputs)
-    if body.op == "concatenate":
+    if how == "joined":
         return _joined(body, inputs)
-    after = shapes.get(node.name, ())
-    if body.op in ("flatten", "reshape"):
-        return _flat(body, inputs[0], sizes[0], after)
-    return _by_channel(body, inputs[0], after)
+    if how == "flat":
+        return _flat(inputs[0], sizes[0], after)
+    return _by_channel(body, how, inputs[0], after)
 
 
 def _together(found: Features, body: Call, inputs: list[Held]) -> Held | None:
@@ -228,22 +229,17 @@ def _joined(body: Call, inputs: list[Held]) -> Held | None:
     return Held(fates, axis, constants, known)
 
 
-def _flat(body: Call, x: Held, before: tuple[int, ...], after: tuple[int, ...]) -> Held | None:
-    """A channel is as many numbers as it has pixels; sizes that the operator states would be other ones."""
-    settings: Any = body.settings
-    free = body.op == "flatten" or tuple(settings.sizes) == (0, -1)
-    if not free or after != (before[0], before[1] * before[2] * before[3]) or x.axis != IMAGE:
+def _flat(x: Held, before: tuple[int, ...], after: tuple[int, ...]) -> Held | None:
+    """A channel is as many numbers as it has pixels."""
+    if x.axis != IMAGE or after != (before[0], before[1] * before[2] * before[3]):
         return None
     pixels = before[2] * before[3]
-    return Held(
-        np.repeat(x.fates, pixels), ROW, x.constants.repeat_interleave(pixels), np.repeat(x.known, pixels)
-    )
+    constants = x.constants.repeat_interleave(pixels)
+    return Held(np.repeat(x.fates, pixels), ROW, constants, np.repeat(x.known, pixels))
 
 
-def _by_channel(body: Call, x: Held, after: tuple[int, ...]) -> Held | None:
+def _by_channel(body: Call, how: str, x: Held, after: tuple[int, ...]) -> Held | None:
     """Operators that make every channel of the same channel alone."""
-    entry = operators[body.op]
-    how = entry.channels(body.settings)
     axis = {2: ROW, 4: IMAGE}.get(len(after))
     if not how or axis is None:
         return None

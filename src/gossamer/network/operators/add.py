@@ -21,6 +21,7 @@ operator(
         calls=dict.fromkeys(("operator.add", "operator.iadd", "torch.add", ".add", ".add_"), Settings),
         shape=repeated,
         dtype=promoted,
+        channels=lambda _settings: "together",
         lower=lambda lowering, xs, _s, _t: lowering.number_by_number(*xs),
         arity=2,
         onnx=lambda words, xs, _s, _t: words.emit("Add", *words.alike(xs)),

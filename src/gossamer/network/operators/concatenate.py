@@ -58,6 +58,7 @@ operator(
         calls=dict.fromkeys(("torch.cat", "torch.concat", "torch.concatenate"), _call),
         shape=_shape,
         dtype=promoted,
+        channels=lambda _settings: "joined",
         lower=_lower,
         arity=None,
         onnx=lambda words, xs, s, _t: words.emit("Concat", *words.alike(xs), axis=s.dim),

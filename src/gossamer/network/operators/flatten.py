@@ -53,6 +53,7 @@ operator(
         | dict.fromkeys(("torch.reshape", ".reshape", ".view"), _rows),
         shape=_shape,
         dtype=lambda dtypes: dtypes[0],
+        channels=lambda _settings: "flat",
         onnx=lambda words, xs, _s, _t: words.reshaped(xs[0]),
     )
 )

@@ -21,6 +21,7 @@ operator(
         calls=dict.fromkeys(("operator.mul", "operator.imul", "torch.mul", ".mul", ".mul_"), Settings),
         shape=repeated,
         dtype=promoted,
+        channels=lambda _settings: "together",
         arity=2,
         onnx=lambda words, xs, _s, _t: words.emit("Mul", *words.alike(xs)),
     )

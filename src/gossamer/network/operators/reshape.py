@@ -59,6 +59,9 @@ operator(
         calls=dict.fromkeys(("torch.reshape", ".reshape", ".view"), _call),
         shape=lambda shapes, s: _shape(shapes[0], s),
         dtype=lambda dtypes: dtypes[0],
+        channels=lambda s: (
+            "flat" if s.sizes == (KEPT, REST) else ""
+        ),  # stated sizes are others with fewer channels
         onnx=lambda words, xs, _s, _t: words.reshaped(xs[0]),
     )
 )
