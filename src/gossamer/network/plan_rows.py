@@ -19,7 +19,7 @@ class Row(NamedTuple):
         reads, makes: (channels, height, width).
         bytes: int - that are written for an image.
         copies: bool - whether it only moves what was there already.
-        seconds: float - by itself, for one image.
+        seconds: float - that it takes for one image.
     """
 
     name: str

@@ -97,14 +97,15 @@ class NativePlan:
             raise ShapeError("plan", expected="operands that fit", got=library.status_text(status))
 
     def seconds(self, repeats: int = 5) -> list[float]:
-        """The least time of each step by itself, for one image of zeros; a few runs of the plan in all."""
+        """The least time of each step for one image of zeros, without that of a call; a few runs of the plan in all."""
         values = [np.zeros(size, np.float32) for size in self._sizes]
-        least = [inf] * len(self.steps)
-        for number in [*range(len(self.steps))] * repeats:
+        parts = [*(range(number, number + 1) for number in range(len(self.steps))), range(0)]
+        least = [inf] * len(parts)
+        for number, steps in [*enumerate(parts)] * repeats:
             begin = perf_counter()
-            self(values[: self.inputs], values[self.inputs :], 1, steps=range(number, number + 1))
+            self(values[: self.inputs], values[self.inputs :], 1, steps=steps)
             least[number] = min(least[number], perf_counter() - begin)
-        return least
+        return [max(0.0, taken - least[-1]) for taken in least[:-1]]
 
     @contextmanager
     def _arenas(self, count: int) -> Iterator[list[Array]]:
