@@ -74,8 +74,8 @@ template <class Op> void columns_as_one(const gs_step& s, const Even& even, cons
   any_columns<Op>(s, row, even.end, s.out.width, y);
 }
 
-// The mean of a whole plane: zeros between its rows are added in.
-float whole_mean(const gs_step& s, const float* plane) {
+// The sum of a whole plane: at once where its rows follow each other, else row by row.
+float whole_sum(const gs_step& s, const float* plane) {
   vec<float> sums[4] = {};
   const int64_t n = s.x.height == 1 || s.x.pitch == s.x.width ? s.x.height * s.x.width : 0;
   float total = 0;
@@ -105,7 +105,7 @@ template <class Op> gs_status pool(const gs_step& s, float* const* memory, gs_pa
   return for_channels(s, parallel, 4, [&](int64_t c) {
     const float* plane = memory[s.x.memory] + s.x.at + c * s.x.plane;
     if (all) {
-      memory[s.out.memory][row_at(s.out, c, 0, 0)] = whole_mean(s, plane) / (s.windows_h->divisor * s.windows_w->divisor);
+      memory[s.out.memory][row_at(s.out, c, 0, 0)] = whole_sum(s, plane) / (s.windows_h->divisor * s.windows_w->divisor);
       return GS_OK;
     }
     float* row = static_cast<float*>(gs_scratch((s.x.width + s.out.width) * sizeof(float)));
