@@ -77,7 +77,8 @@ class Program:
         self.steps, self.size, self.output = _planned(named, graph.inputs, graph.output)
         self.inputs = len(graph.inputs)
         before = [(graph.inputs[0],), *(writes for *_, writes in named)]
-        straight = all(reads == name for (_, reads, _), name in zip(named, before, strict=False))
+        pairs = zip(named, before, strict=False)
+        straight = all(len(reads) == 1 and reads == made for (_, reads, _), made in pairs)
         line = straight and self.inputs == 1 and before[-1] == (graph.output,)
         self.line = [step for step, *_ in named] if line else None
 

@@ -420,6 +420,18 @@ def test_a_convolution_that_leaves_its_memory_is_refused() -> None:
                 NativePlan([*made.steps[:number], bad], made.arena, made.sizes, made.inputs)
 
 
+def test_the_two_results_of_a_plan_are_two_inputs_of_the_next_step() -> None:
+    random = np.random.default_rng(10)
+    nodes = (
+        Node("a", ("x",), layer(sparse(random, 2, 2, 1, 1), Geometry(2, (1, 1)))),
+        Node("b", ("a",), Call("sigmoid")),
+        Node("c", ("a", "b"), Call("mul")),
+    )
+    x = random.standard_normal((2, 2, 3, 3)).astype(np.float32)
+    a = F.conv2d(torch.from_numpy(x), torch.from_numpy(_dense(nodes[0].body)))
+    close(Program(Graph(("x",), nodes, "c"), 0, ARRAYS)(x), a * a.sigmoid())
+
+
 def test_a_plan_that_does_not_fit_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Program(network(), 0, ARRAYS)
     monkeypatch.setattr("gossamer.measure.room.available_memory", lambda: 1000)
