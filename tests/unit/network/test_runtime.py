@@ -157,6 +157,26 @@ def test_more_dimensions_than_two(tmp_path: Path) -> None:
     assert np.array_equal(Runtime(tmp_path / "net")(x.numpy()), frozen(x).numpy())
 
 
+def test_a_norm_of_a_part_of_an_image(tmp_path: Path) -> None:
+    """Numbers that do not lie side by side have the same bits as others."""
+
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.conv = nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)
+            self.norm.running_mean.normal_(), self.norm.running_var.uniform_(0.5, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(self.norm(x[:, :, :, 1::2]))
+
+    torch.manual_seed(0)
+    frozen = gs.freeze(Part().eval(), torch.randn(2, 3, 9, 9), keep="csr")
+    gs.save(frozen, tmp_path / "net")
+    x = torch.randn(2, 3, 9, 9)
+    assert np.array_equal(Runtime(tmp_path / "net")(x.numpy()), frozen(x).numpy())
+    assert torch.equal(frozen(x.to(memory_format=torch.channels_last)), frozen(x))
+
+
 def test_any_order_of_memory(net: tuple[Any, Runtime]) -> None:
     frozen, runtime = net
     x = np.random.default_rng(0).normal(size=(6, 16)).astype(np.float32)

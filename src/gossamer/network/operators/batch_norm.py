@@ -45,7 +45,8 @@ def _shape(shapes: tuple[Shape, ...], settings: Normalisation) -> Shape:
 def _tensors(torch: Any, xs: Inputs, s: Normalisation, tensors: Tensors) -> Any:
     scale, shift = tensors.get("weight"), tensors.get("bias")
     normalise = torch.nn.functional.batch_norm
-    return normalise(xs[0], tensors["mean"], tensors["variance"], scale, shift, training=False, eps=s.eps)
+    x = xs[0].contiguous()  # for others torch has another order of multiplying and adding
+    return normalise(x, tensors["mean"], tensors["variance"], scale, shift, training=False, eps=s.eps)
 
 
 def _arrays(xs: Inputs, settings: Normalisation, tensors: Tensors) -> Any:
