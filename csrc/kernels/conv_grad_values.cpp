@@ -105,6 +105,21 @@ template <class T> void positions(const Frame& f, Run run, const Ready& ready, i
   }
 }
 
+// The same for pixels alone, row by row: what lies beside them is multiplied by nothing, where `positions` has zeros.
+template <class T> void pixels(const Frame& f, Run run, const Ready& ready, int64_t from, int64_t to, T* out) {
+  run.vectors = f.of.width / Vec<T>::lanes, run.part = f.of.width % Vec<T>::lanes;
+  for (int64_t y = 0; y < f.of.height; ++y) {
+    run.position = y * f.pitch;
+    strips<T>(run, ready, from, to, out);
+  }
+}
+
+template <class T> bool any_nan(const T* numbers, int64_t n) {
+  for (int64_t i = 0; i < n; ++i)
+    if (numbers[i] != numbers[i]) return true;
+  return false;
+}
+
 // Sums of strips side by side to the values of blocks, [block][row][column].
 template <class T> void to_blocks(const gs_matrix& w, const Ready& ready, const T* sums, T* out) {
   const Strip* strips = room_at<Strip>(ready, ready.at_strips);
@@ -135,6 +150,27 @@ template <class T> int64_t together(const gs_images& call, const Frame& in, cons
   return count == rest && count > 1 && (in.bare || out.bare) ? count - 1 : count;
 }
 
+// Runs add(run, from, to) for all images and strips, images in order.
+template <class T, class Add>
+gs_status all_images(const gs_images& call, const Frame& in, const Frame& out, const Ready& ready, T* x_planes, T* grad_planes, Add add) {
+  const int64_t cost = (ready.n_offsets / most(1, ready.n_strips) + 1) * ready.group * frame_held(out);
+  gs_status status = GS_OK;
+  for (int64_t n = 0, count; n < call.batch && status == GS_OK; n += count) {
+    count = together<T>(call, in, out, n);
+    const T *x, *grad;
+    Run run = {nullptr, nullptr, 0, 0, count, out.plane, 0, 0, 0};
+    status = side_by_side<T>(call, in, call.x, n, count, x_planes, &x, &run.x_image);
+    if (status == GS_OK) status = side_by_side<T>(call, out, call.grad, n, count, grad_planes, &grad, &run.grad_image);
+    run.x = x, run.grad = grad;
+    if (status == GS_OK)
+      status = for_items(call, ready.n_strips, cost * count, [&](int64_t from, int64_t to) {
+        add(run, from, to);
+        return GS_OK;
+      });
+  }
+  return status;
+}
+
 template <class T> gs_status grad_values(const gs_images* call) {
   const Frame in = frame(call->input), out = frame(call->output);
   gs_matrix w = call->w;
@@ -153,21 +189,16 @@ template <class T> gs_status grad_values(const gs_images* call) {
   if (!out.bare) __builtin_memset(grad_planes, 0, static_cast<size_t>(of_grad) * sizeof(T));
   T* sums = ready.n_values ? room_at<T>(ready, ready.at_values) : values;
   for (int64_t i = 0; i < w.n_values; ++i) values[i] = 0;
-  for (int64_t i = 0; i < ready.n_values; ++i) sums[i] = 0;
-  const int64_t cost = (ready.n_offsets / most(1, ready.n_strips) + 1) * ready.group * frame_held(out);
-  for (int64_t n = 0, count; n < call->batch && status == GS_OK; n += count) {
-    count = together<T>(*call, in, out, n);
-    const T *x, *grad;
-    Run run = {nullptr, nullptr, 0, 0, count, out.plane, 0, 0, 0};
-    status = side_by_side<T>(*call, in, call->x, n, count, x_planes + in.guard, &x, &run.x_image);
-    if (status == GS_OK) status = side_by_side<T>(*call, out, call->grad, n, count, grad_planes + out.guard, &grad, &run.grad_image);
-    run.x = x, run.grad = grad;
-    if (status == GS_OK)
-      status = for_items(*call, ready.n_strips, cost * count, [&](int64_t from, int64_t to) {
-        positions<T>(out, run, ready, from, to, sums);
-        return GS_OK;
-      });
-  }
+  const int64_t n_sums = ready.n_values ? ready.n_values : w.n_values;
+  const auto add_up = [&](void (*add)(const Frame&, Run, const Ready&, int64_t, int64_t, T*)) {
+    for (int64_t i = 0; i < n_sums; ++i) sums[i] = 0;
+    return all_images<T>(*call, in, out, ready, x_planes + in.guard, grad_planes + out.guard, [&](const Run& run, int64_t from, int64_t to) {
+      add(out, run, ready, from, to, sums);
+    });
+  };
+  status = add_up(positions<T>);
+  // An infinite or NaN pixel times a zero beside the gradient's pixels is NaN: those sums have to be made without the zeros.
+  if (status == GS_OK && any_nan(sums, n_sums)) status = add_up(pixels<T>);
   if (sums != values) to_blocks<T>(w, ready, sums, values);
   return status;
 }

@@ -1,6 +1,7 @@
 // Convolutions of one image and of batches against their definition, on memory that ends where they say it does.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "testing.h"
 
@@ -145,6 +146,19 @@ template <class T> void batches(std::mt19937& random, Layer& layer, int isa, int
   compare(gs_conv_grad_input, dx);
   call.w.values = nullptr;
   compare(gs_conv_grad_values, dv);
+  // An infinite pixel in a corner reaches the taps that read it, and no other.
+  if (!batch) return;
+  x[kWidth - 1] = std::numeric_limits<T>::infinity();
+  Guarded<T> out(dv.size());
+  call.out = out.data();
+  CHECK(gs_conv_grad_values(&call) == GS_OK && out.intact());
+  for (size_t i = 0; i < dv.size(); ++i) {
+    const bool first = i < layer.row.size() && layer.column[i] % kChannels == 0;
+    const int tap = first ? static_cast<int>(layer.column[i]) / kChannels : 0;
+    const bool reads = first && tap / 3 <= 1 && tap % 3 >= 1;
+    CHECK(std::isfinite(static_cast<double>(out[i])) == !reads);
+    if (!reads) CHECK(std::abs(static_cast<double>(out[i]) - dv[i]) < 1e-3);
+  }
 }
 
 void refusals(std::mt19937& random) {

@@ -15,7 +15,9 @@ import gossamer as gs
 from gossamer import ops
 from gossamer.kernels import rows, use
 from gossamer.kernels.reference import coordinates
+from gossamer.ops.conv_growth import add_gradient_tile
 from gossamer.ops.conv_operators import integers
+from gossamer.ops.dense_conv import padded
 
 PATTERNS = [gs.Unstructured(), gs.FanIn(), gs.FanIn(4), gs.NM(2, 4), gs.Block(4, 4)]
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -68,6 +70,27 @@ def test_gradcheck_first_and_second_order(pattern: Any, setting: str, isa: str) 
     with use(isa):
         assert torch.autograd.gradcheck(product(layer), operands, fast_mode=True, check_forward_ad=True)
         assert torch.autograd.gradgradcheck(product(layer), operands, fast_mode=True)
+
+
+@each_isa
+@each_pattern
+@pytest.mark.parametrize("setting", ["plain", "all"])
+def test_infinite_and_missing_pixels_reach_the_taps_that_read_them_alone(
+    pattern: Any, setting: str, isa: str
+) -> None:
+    """In a corner not every tap reads them: gradients of the others are those of the definition, and finite."""
+    layer, x = layer_of(pattern, setting), images(3, 8, 5, 6)
+    x[0, :2, 0, -1], x[2, 4:7, -1, 0] = torch.inf, torch.nan
+    with use(isa):
+        y = product(layer)(x, layer.values, layer.bias)
+        upstream = torch.randn_like(y)
+        (got,) = torch.autograd.grad(y, layer.values, upstream)
+    wanted, g = torch.zeros(layer.shape, dtype=torch.float64), layer.geometry
+    rows, columns = map(torch.arange, layer.shape)
+    add_gradient_tile(wanted, padded(x, g.padding, g.mode), upstream, rows, columns, g)
+    place = coordinates(layer.operands(), layer.pattern.layout, layer.pattern.dims(layer.shape))
+    torch.testing.assert_close(got[: layer.connections], wanted[place], equal_nan=True)
+    assert 0.5 < float(got.isfinite().double().mean()) < 1
 
 
 @each_isa
