@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import gossamer as gs
-from strategies import OPTIMIZERS, batch, dense_weight, make_model, sparse_layers
+from gossamer.patterns import Pattern
+from strategies import OPTIMIZERS, TRAINED_ON, batch, dense_weight, density_near, make_model, sparse_layers
 
 
 def train(rule: gs.RigL, pattern: gs.FanIn, compiled: bool) -> tuple[list[float], list[torch.Tensor], list]:
@@ -42,6 +43,21 @@ def test_a_compiled_model_trains_and_rewires_like_an_eager_one(rule: gs.RigL) ->
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
     assert compiled[2] == eager[2]
     assert {row.step for row in compiled[2]} == {4, 8} | ({12} if rule.name == "set" else set())
+
+
+@pytest.mark.parametrize("pattern", TRAINED_ON, ids=str)
+def test_sizes_may_be_symbols_of_a_compiler(pattern: Pattern) -> None:
+    """As torch makes them by itself once an index has come in two lengths: of every layer, linear or not."""
+    torch.compiler.reset()
+    model, (x, _) = make_model("packed", pattern), batch(0, torch.float32)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=True)
+    torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=0)
+    torch.compiler.reset()
+    conv = torch.nn.Sequential(torch.nn.Conv2d(8, 16, 3, padding=1))
+    gs.sparsify(conv, density_near(pattern, 0.5, (16, 72)), pattern)
+    images = torch.randn(2, 8, 5, 6)
+    compiled = torch.compile(conv, backend="aot_eager", fullgraph=True, dynamic=True)
+    torch.testing.assert_close(compiled(images), conv(images), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("pattern", [gs.Unstructured(), gs.FanIn(), gs.NM(1, 8)], ids=str)

@@ -153,7 +153,10 @@ class KernelSide(ABC):
 
 def fitting(got: Sequence[int], wanted: tuple[int, ...]) -> bool:
     """Whether sizes are those wanted, where -1 is any."""
-    return len(got) == len(wanted) and all(want in (-1, size) for size, want in zip(got, wanted, strict=True))
+    if len(got) != len(wanted):
+        return False
+    # No `want in (-1, size)`: where a compiler takes sizes for symbols, it finds no symbol in a tuple.
+    return all(want == -1 or want == size for size, want in zip(got, wanted, strict=True))  # noqa: PLR1714
 
 
 def _said(sizes: tuple[int, ...]) -> str:
