@@ -134,9 +134,12 @@ def _scan(form: Encoded) -> None:
 def check_images(x: Tensor, geometry: Geometry, dtype: str) -> None:
     """Refuse what a convolution cannot take; raises ShapeError or DtypeError."""
     _check_type(x, dtype_named(dtype))
-    if x.dim() not in (3, 4) or (_get_tracing_state() is None and x.shape[-3] != geometry.channels):
-        expected = f"x [batch, {geometry.channels}, height, width]"
-        raise ShapeError("Frozen", expected=expected, got=f"{list(x.shape)}")
+    # Not without a batch: layers behind it would count other dimensions, and a batch norm folded into it refuses it.
+    if x.dim() != 4 or (_get_tracing_state() is None and x.shape[1] != geometry.channels):
+        expected, hint = f"x [batch, {geometry.channels}, height, width]", ""
+        if x.dim() == 3:
+            hint = "x.unsqueeze(0) is a batch of one image"
+        raise ShapeError("Frozen", expected=expected, got=f"{list(x.shape)}", hint=hint)
     if _get_tracing_state() is None:
         geometry.out_size(x.shape[-2], x.shape[-1])
 

@@ -93,8 +93,6 @@ def traced(operands: Operands, geometry: Geometry) -> Step | None:
     numbers = integers(geometry.unpadded if outer else geometry)
 
     def run(x: Tensor, residual: Tensor | None = None) -> Tensor:
-        if x.dim() == 3:  # one image, without a batch
-            return run(x[None], None if residual is None else residual[None])[0]
         x = padded(x, geometry.padding, geometry.mode) if outer else x
         y = torch.ops.gossamer.conv(x, values, index, held, form.layout, form.dims, numbers)
         return after(y if residual is None else y + residual)

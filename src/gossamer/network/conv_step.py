@@ -91,8 +91,6 @@ class ConvStep:
 
     def _run(self, product: Step, x: Any, residual: Any) -> Any:
         self.images.check(x, self.geometry, self.dtype)
-        if x.ndim == 3:  # one image, without a batch
-            return self._run(product, x[None], None if residual is None else residual[None])[0]
         read = taps(x, self.geometry, self.images)
         _, channels, *sizes = read.shape
         positions = prod(sizes)

@@ -100,6 +100,17 @@ def test_other_numbers_of_dimensions_are_refused(tmp_path):
                     network(torch.randn(shape))
 
 
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("keep", ["csr", "dense"])
+def test_an_image_without_a_batch_is_refused(norm, keep):
+    """The batch norm refused it; without one the layers behind would count other dimensions."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), *[drawn(nn.BatchNorm2d(4))] * norm, nn.ReLU()).eval()
+    frozen = gs.freeze(model, torch.randn(2, 3, 5, 5), keep=keep)
+    assert frozen(torch.randn(1, 3, 5, 5)).shape == (1, 4, 3, 3)
+    with pytest.raises(ShapeError, match="a batch of one image"):
+        frozen(torch.randn(3, 5, 5))
+
+
 def test_three_dimensions_in_the_example_leave_the_norm(check_same):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 6), drawn(nn.BatchNorm1d(6))).eval()

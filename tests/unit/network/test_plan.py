@@ -465,7 +465,7 @@ def test_rows_of_a_plan_say_what_is_copied() -> None:
     assert [row.kind for row in rows] == [step.kind if not step.copies else "copy" for step in made.steps]
     (copy,) = (row for row in rows if row.copies)
     assert (copy.reads, copy.makes, copy.bytes) == ((8, 14, 14), (8, 7, 7), 4 * 8 * 49)
-    assert all(0 < row.seconds < 10 for row in rows)
+    assert all(0 <= row.seconds < 10 for row in rows)  # a step may take less than calls differ in
 
 
 def test_times_of_steps_are_without_the_call_around_them() -> None:
