@@ -14,6 +14,8 @@ GS_INLINE void accumulate(const T* tile, const I* col, const T* w, int64_t n, ve
   constexpr int64_t L = Vec<T>::lanes;
   constexpr int C = 8 / (G * V) > 4 ? 4 : 8 / (G * V);
   vec<T> side[C][G][V] = {};
+  // In registers: where this is inlined, some of them would else be read from the stack in every turn.
+  if constexpr (C == 1) asm("" : "+r"(tile), "+r"(col), "+r"(w), "+r"(n));
   int64_t j = 0;
   for (; j + C <= n; j += C) {
 #pragma GCC unroll 8

@@ -41,6 +41,17 @@ template <class T> void activate_called(int64_t kind, T slope, vec<T>* y, int64_
   }
 }
 
+template <class T> void activate_stored(int64_t kind, T slope, T* y, int64_t n) {
+  for (int64_t i = 0; i < n; i += Vec<T>::lanes) {
+    const int64_t size = n - i < Vec<T>::lanes ? n - i : Vec<T>::lanes;
+    vec<T> v = load_part<T>(y + i, size);
+    activate_called<T>(kind, slope, &v, 1);
+    store_part<T>(y + i, v, size);
+  }
+}
+
+template void activate_stored<float>(int64_t, float, float*, int64_t);
+template void activate_stored<double>(int64_t, double, double*, int64_t);
 template void activate_called<float>(int64_t, float, f32v*, int64_t);
 template void activate_called<double>(int64_t, double, f64v*, int64_t);
 

@@ -14,9 +14,16 @@ template <class T> void activate_called(int64_t kind, T slope, vec<T>* y, int64_
 extern template void activate_called<float>(int64_t, float, f32v*, int64_t);
 extern template void activate_called<double>(int64_t, double, f64v*, int64_t);
 
-// Those of two instructions where they are needed, the others by a call of which sums in registers know nothing.
-template <class T, int V> GS_INLINE void activate(int64_t kind, double slope, vec<T> (&y)[V]) {
-  if (kind == GS_IDENTITY) return;
+// n numbers side by side, in place, any activation.
+template <class T> void activate_stored(int64_t kind, T slope, T* y, int64_t n);
+extern template void activate_stored<float>(int64_t, float, float*, int64_t);
+extern template void activate_stored<double>(int64_t, double, double*, int64_t);
+
+// Whether it takes more than a few instructions, and so a call.
+GS_INLINE bool called(int64_t kind) { return kind > GS_LEAKY_RELU; }
+
+// Those that take no call.
+template <class T, int V> GS_INLINE void activate_short(int64_t kind, double slope, vec<T> (&y)[V]) {
   if (kind == GS_RELU) {
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) y[v] = relu<T>(y[v]);
@@ -24,6 +31,13 @@ template <class T, int V> GS_INLINE void activate(int64_t kind, double slope, ve
     const vec<T> by = splat<T>(static_cast<T>(slope));
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) y[v] = y[v] < vec<T>{} ? y[v] * by : y[v];
+  }
+}
+
+// Any, in registers.
+template <class T, int V> GS_INLINE void activate(int64_t kind, double slope, vec<T> (&y)[V]) {
+  if (!called(kind)) {
+    activate_short<T, V>(kind, slope, y);
   } else {
     vec<T> there[V];  // a copy: what a call is handed the address of does not stay in registers
 #pragma GCC unroll 8
@@ -43,12 +57,7 @@ template <class T> GS_INLINE void activate_all(int64_t kind, double slope, T* y,
   else if (kind == GS_LEAKY_RELU)
     for (int64_t i = 0; i < n; ++i) y[i] = y[i] < 0 ? y[i] * by : y[i];
   else
-    for (int64_t i = 0; i < n; i += Vec<T>::lanes) {
-      const int64_t size = n - i < Vec<T>::lanes ? n - i : Vec<T>::lanes;
-      vec<T> v = load_part<T>(y + i, size);
-      activate_called<T>(kind, by, &v, 1);
-      store_part<T>(y + i, v, size);
-    }
+    activate_stored<T>(kind, by, y, n);
 }
 
 }  // namespace GS_SET

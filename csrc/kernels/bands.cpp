@@ -26,7 +26,7 @@ void band_rows(const gs_call& call, const Tile& tile, int64_t band, const T* pac
     with_values<T, 1>(w, from, count, [&](const T* values, int64_t i, int64_t n) {
       accumulate<T, V, 1>(packed, columns + from + i, values, n, sums);
     });
-    add_block<T, V>(call, tile, r, first, last, sums[0]);
+    add_block<T, V, 1>(call, tile, r, 1, first, last, sums);
   }
 }
 

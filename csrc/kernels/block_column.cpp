@@ -7,8 +7,6 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int kTallest = 32;  // rows of a block
-
 // The blocks of one block row; W is what values are stored as.
 template <class T, class W, class I> struct Run {
   const T* x;  // contiguous features
@@ -186,13 +184,15 @@ template <class T, class W, class I> void rows(const Job& job, int64_t r0, int64
   const gs_call& call = *job.call;
   const gs_matrix& w = call.w;
   int64_t active = 0;
+  Column<T> out = {call, r0 * w.group, 0};
   for (int64_t r = r0; r < r1; ++r) {
     const Row row = row_at(w, r, active);
-    T sums[kTallest] = {};
+    T* sums = out.next(w.group);
+    for (int64_t s = 0; s < w.group; ++s) sums[s] = 0;
     row_sums<T, W, I>({static_cast<const T*>(job.x), static_cast<const I*>(w.cols) + row.first,
                     static_cast<const W*>(w.values) + row.first * w.group * w.tile, row.count, w.group, w.tile}, sums);
-    finish_column<T>(call, r * w.group, w.group, 0, sums);
   }
+  out.finish();
 }
 
 template <class T, class W> void rows(const Job& job, int64_t r0, int64_t r1) {

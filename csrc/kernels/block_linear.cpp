@@ -29,6 +29,7 @@ GS_INLINE void accumulate(const T* tile, const I* col, const T* w, int64_t n, in
   constexpr int64_t part = V * Vec<T>::lanes;
   constexpr int C = S * V > 6 ? 1 : S * V > 3 ? 2 : 4;
   vec<T> side[C][S][V] = {};
+  asm("" : "+r"(tile), "+r"(col), "+r"(w), "+r"(n));  // in registers, as in accumulate.h
   for (int64_t j = 0; j < n; ++j, w += block) {
     const T* x = tile + col[j] * (width * part);
     int64_t c = 0;
@@ -85,8 +86,7 @@ GS_INLINE void one_strip(const Visit& visit, const Row& row, int64_t r, int64_t 
     with_columns(visit.grid, row, from, to, [&](const auto* col, int64_t, int64_t n) {
       accumulate<T, V, S>(packed, col, strip.values, n, call.w.tile, strip.block, acc);
     });
-#pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) add_block<T, V>(call, part, first + s, visit.first, visit.last, acc[s]);
+    add_block<T, V, S>(call, part, first, S, visit.first, visit.last, acc);
   }
 }
 

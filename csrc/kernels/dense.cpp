@@ -90,9 +90,7 @@ GS_INLINE void product(const gs_call& call, const Block<T>& block, const Tile& t
       for (int v = 0; v < V; ++v) sum[q][v] += s * x[v];
     }
   }
-#pragma GCC unroll 24
-  for (int q = 0; q < R; ++q)
-    if (q < count) add_block<T, V>(call, tile, r + q, block.first, block.last, sum[q]);
+  add_block<T, V, R>(call, tile, r, count, block.first, block.last, sum);
 }
 
 template <class T, int R, int V>

@@ -38,7 +38,29 @@ template <class T> GS_INLINE void finish_column(const gs_call& call, int64_t row
     for (int64_t i = 0; i < count; ++i) out[i * call.out_stride] = sum[i];
 }
 
-// Residual and activation of the V vectors of one output row in a batch tile.
+// Whole sums of rows that lie one behind the other, of one column, finished some dozens at a time: for few rows finishing costs
+// as much as their sums.
+template <class T> struct Column {
+  static constexpr int64_t kRoom = 64;
+  const gs_call& call;
+  int64_t row, column, held = 0;
+  T sums[kRoom] = {};
+
+  // Where the sums of the next n <= kRoom rows belong.
+  GS_INLINE_MEMBER T* next(int64_t n) {
+    if (held + n > kRoom) finish();
+    held += n;
+    return sums + held - n;
+  }
+  // Those that are held; to be called once more behind the last.
+  __attribute__((noinline)) void finish() {
+    finish_column<T>(call, row, held, column, sums);
+    row += held;
+    held = 0;
+  }
+};
+
+// Residual and short activation of the V vectors of one output row in a batch tile.
 template <class T, int V> GS_INLINE void finish_row(const gs_call& call, const Tile& tile, int64_t row, vec<T> (&y)[V]) {
   if (call.residual.data) {
     vec<T> more[V];
@@ -46,13 +68,18 @@ template <class T, int V> GS_INLINE void finish_row(const gs_call& call, const T
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) y[v] += more[v];
   }
-  activate<T, V>(call.activation, call.slope, y);
+  activate_short<T, V>(call.activation, call.slope, y);
 }
 
-// Adds the sums of one block of features to an output row in a batch tile: to its bias in the first block, to what is there
-// in later ones. The last block finishes the row.
+// Behind the store: a call within it would take registers from the sums of other rows.
+template <class T> __attribute__((noinline)) void activate_rows(const gs_call& call, const Tile& tile, int64_t row, int64_t count) {
+  T* out = static_cast<T*>(call.out) + row * call.out_stride + tile.begin;
+  for (int64_t r = 0; r < count; ++r, out += call.out_stride)
+    activate_stored<T>(call.activation, static_cast<T>(call.slope), out, tile.size);
+}
+
 template <class T, int V>
-GS_INLINE void add_block(const gs_call& call, const Tile& tile, int64_t row, bool first, bool last, vec<T> (&y)[V]) {
+GS_INLINE void add_row(const gs_call& call, const Tile& tile, int64_t row, bool first, bool last, vec<T> (&y)[V]) {
   const T *bias = static_cast<const T*>(call.bias), *scale = scales<T>(call.w);
   T* out = static_cast<T*>(call.out) + row * call.out_stride + tile.begin;
   vec<T> before[V] = {};
@@ -67,6 +94,16 @@ GS_INLINE void add_block(const gs_call& call, const Tile& tile, int64_t row, boo
   for (int v = 0; v < V; ++v) y[v] += before[v];
   if (last) finish_row<T, V>(call, tile, row, y);
   store_row<T, V>(out, tile.size, y);
+}
+
+// Adds the sums of one block of features to output rows row .. row + count in a batch tile, count <= G: to their bias in the
+// first block, to what is there in later ones. The last block finishes the rows.
+template <class T, int V, int G>
+GS_INLINE void add_block(const gs_call& call, const Tile& tile, int64_t row, int64_t count, bool first, bool last, vec<T> (&y)[G][V]) {
+#pragma GCC unroll 24
+  for (int g = 0; g < G; ++g)
+    if (g < count) add_row<T, V>(call, tile, row + g, first, last, y[g]);
+  if (last && called(call.activation)) activate_rows<T>(call, tile, row, count);
 }
 
 }  // namespace GS_SET

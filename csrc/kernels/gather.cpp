@@ -112,31 +112,27 @@ struct Job {
   const void* x;  // contiguous features
 };
 
-template <class T> GS_INLINE void write(const gs_call& call, int64_t first, T* sums, int count) {
-  finish_column<T>(call, first, count, 0, sums);
-}
-
 template <class T, class W, int G> void rows(const gs_call& call, const T* x, int64_t r0, int64_t r1) {
   const gs_matrix& w = call.w;
   const W* values = static_cast<const W*>(w.values);
   const uint16_t* narrow = static_cast<const uint16_t*>(w.cols);
   int64_t active = first_active(w, r0), r = r0;
-  T sums[8] = {};
+  Column<T> out = {call, r0 * G, 0};
   if (G == 1 && w.col_bytes == 2)
     for (; r + 4 <= r1; r += 4) {
       const Row row[4] = {row_at(w, r, active), row_at(w, r + 1, active), row_at(w, r + 2, active),
                           row_at(w, r + 3, active)};
-      four_row_sums<T, W, uint16_t>(x, narrow, values, row, sums);
-      write<T>(call, r, sums, 4);
+      four_row_sums<T, W, uint16_t>(x, narrow, values, row, out.next(4));
     }
   for (; r < r1; ++r) {
     const Row row = row_at(w, r, active);
+    T* sums = out.next(G);
     if (w.col_bytes == 2) row_sums<T, G, W>(x, narrow + row.first, values + row.first * G, row.count, sums);
     else if (w.col_bytes == 4)
       row_sums<T, G, W>(x, static_cast<const int32_t*>(w.cols) + row.first, values + row.first * G, row.count, sums);
     else decoded_row<T, W>(w, x, row, sums);
-    write<T>(call, r * G, sums, G);
   }
+  out.finish();
 }
 
 // Items are kQuad row groups each, so that which rows are added up together does not depend on the number of threads.

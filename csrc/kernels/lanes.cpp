@@ -96,13 +96,16 @@ GS_INLINE f32l sums(const float* x, const W* w, const uint8_t* offset, int64_t t
 template <class W> void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int64_t g1) {
   const gs_matrix& w = call.w;
   const int64_t tiles = w.n_in / w.tile, n = w.per_row;
+  Column<float> out = {call, g0 * 8, column};
   for (int64_t g = g0; g < g1; ++g) {
     const W* values = static_cast<const W*>(w.values) + g * tiles * n * 8;
     const uint8_t* offset = static_cast<const uint8_t*>(w.cols) + g * tiles * n * 8;
-    float y[8];
-    *reinterpret_cast<f32lu*>(y) = sums<W>(x, values, offset, tiles, n, w.tile);
-    finish_column<float>(call, g * 8, least(8, w.n_out - g * 8), column, y);
+    const f32l y = sums<W>(x, values, offset, tiles, n, w.tile);
+    const int64_t count = least(8, w.n_out - g * 8);
+    float* to = out.next(count);
+    for (int64_t i = 0; i < count; ++i) to[i] = y[i];
   }
+  out.finish();
 }
 
 void groups(const gs_call& call, const float* x, int64_t column, int64_t g0, int64_t g1) {

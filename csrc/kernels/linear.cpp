@@ -25,8 +25,7 @@ template <class T, int V, int G> GS_INLINE void one_row(const Visit& b, const Ro
       accumulate<T, V, G>(rebased(static_cast<const T*>(b.packed), b.begin, V * Vec<T>::lanes), col + i, w, part, acc);
     });
   });
-#pragma GCC unroll 8
-  for (int g = 0; g < G; ++g) add_block<T, V>(call, b.tile, r * G + g, b.first, b.last, acc[g]);
+  add_block<T, V, G>(call, b.tile, r * G, G, b.first, b.last, acc);
 }
 
 template <class T, int V, int G> void block_rows(const Visit& b, int64_t r0, int64_t r1) {
