@@ -62,14 +62,30 @@ GS_INLINE void add_up(const Job& job, const Spot& spot, const Strip& strip, vec<
   const T* w = static_cast<const T*>(job.values) + strip.value;
   for (int64_t j = 0; j < strip.count; ++j, w += stride) {
     const T* p = x + off[j];
-    vec<T> weight[G];
+    const auto in = [&](int v) {
+      return inputs<T, apart>(p + v * L * step, step, v + 1 < V ? L : spot.held - v * L, v + 1 == V);
+    };
+    // Whichever are fewer stay in registers, beside the sums and one of the others.
+    if constexpr (V < G) {
+      vec<T> held[V];
 #pragma GCC unroll 8
-    for (int g = 0; g < G; ++g) weight[g] = splat<T>(w[g]);
+      for (int v = 0; v < V; ++v) held[v] = in(v);
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      const vec<T> in = inputs<T, apart>(p + v * L * step, step, v + 1 < V ? L : spot.held - v * L, v + 1 == V);
+      for (int g = 0; g < G; ++g) {
+        const vec<T> weight = splat<T>(w[g]);
 #pragma GCC unroll 8
-      for (int g = 0; g < G; ++g) acc[g][v] += in * weight[g];
+        for (int v = 0; v < V; ++v) acc[g][v] += held[v] * weight;
+      }
+    } else {
+      vec<T> held[G];
+#pragma GCC unroll 8
+      for (int g = 0; g < G; ++g) held[g] = splat<T>(w[g]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) {
+        const vec<T> x = in(v);
+#pragma GCC unroll 8
+        for (int g = 0; g < G; ++g) acc[g][v] += x * held[g];
+      }
     }
   }
 }
