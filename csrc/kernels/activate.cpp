@@ -24,7 +24,7 @@ template <class T> void activate_called(int64_t kind, T slope, vec<T>* y, int64_
   switch (kind) {
     case GS_RELU: return each<T>(y, n, [](v x) { return relu<T>(x); });
     case GS_LEAKY_RELU: return each<T>(y, n, [=](v x) { return x < v{} ? x * splat<T>(slope) : x; });
-    case GS_RELU6: return each<T>(y, n, [](v x) { return between<T>(x, 0, 6); });
+    case GS_RELU6: return each<T>(y, n, [](v x) { return relu6<T>(x); });
     case GS_HARDSWISH: return each<T>(y, n, [](v x) { return x * hard<T>(x) / splat<T>(6); });
     case GS_HARDSIGMOID: return each<T>(y, n, [](v x) { return hard<T>(x) / splat<T>(6); });
     case GS_SILU: return each<T>(y, n, [](v x) { return x * logistic<T>(x); });

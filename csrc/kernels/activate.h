@@ -1,5 +1,5 @@
 // The activations of gs_activation on vectors. A number becomes the same bits wherever it stands in a vector, and whatever
-// stands beside it: every call but ReLUs goes through one function.
+// stands beside it: all but those of few instructions go through one function.
 #ifndef GOSSAMER_ACTIVATE_H
 #define GOSSAMER_ACTIVATE_H
 
@@ -20,7 +20,7 @@ extern template void activate_stored<float>(int64_t, float, float*, int64_t);
 extern template void activate_stored<double>(int64_t, double, double*, int64_t);
 
 // Whether it takes more than a few instructions, and so a call.
-GS_INLINE bool called(int64_t kind) { return kind > GS_LEAKY_RELU; }
+GS_INLINE bool called(int64_t kind) { return kind > GS_RELU6; }
 
 // Those that take no call.
 template <class T, int V> GS_INLINE void activate_short(int64_t kind, double slope, vec<T> (&y)[V]) {
@@ -31,6 +31,9 @@ template <class T, int V> GS_INLINE void activate_short(int64_t kind, double slo
     const vec<T> by = splat<T>(static_cast<T>(slope));
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) y[v] = y[v] < vec<T>{} ? y[v] * by : y[v];
+  } else if (kind == GS_RELU6) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) y[v] = relu6<T>(y[v]);
   }
 }
 

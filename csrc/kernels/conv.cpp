@@ -182,6 +182,14 @@ template <class T> void cells(const Job& job, int64_t begin, int64_t end) {
   }
 }
 
+// Whether the memory of outputs limits a layer, not that of inputs: it has more than a cache holds of them, each of few inputs.
+// Then a few planes are written from end to end; else all of them get one spot, whose inputs stay in cache.
+template <class T> bool writes_more(const Ready& ready, int64_t n_in, int64_t count, int64_t lanes) {
+  constexpr int64_t cache = 1 << 19, few = 4, narrow = 32;  // bytes; connections of a strip; columns of the matrix
+  const int64_t bytes = ready.n_strips * ready.group * ready.n_spots * lanes * static_cast<int64_t>(sizeof(T));
+  return bytes > cache && (count <= few || n_in <= narrow);
+}
+
 template <class T> gs_status conv(const gs_call* call, const gs_places* places, const void* room) {
   const Ready& ready = *static_cast<const Ready*>(room);
   const gs_matrix& w = call->w;
@@ -189,11 +197,11 @@ template <class T> gs_status conv(const gs_call* call, const gs_places* places, 
   if (!ready.n_strips || !ready.n_spots) return GS_OK;
   if ((w.n_out - 1) * call->out_stride + ready.writes > places->out_end) return GS_SIZE;
   Job job = {call, places, &ready, ready.n_values ? room_at<T>(ready, ready.at_values) : call->w.values, 0, 0, false};
-  job.by_blocks = ready.group >= 4;
+  const int64_t lanes = Vec<T>::lanes * spot_vectors(ready.group), count = ready.n_offsets / most(1, ready.n_strips);
+  job.by_blocks = ready.group >= 4 || writes_more<T>(ready, w.n_in, count, lanes);
   job.block = job.by_blocks ? 4 : 16;
   job.blocks = ceil_div(ready.n_strips, job.block);
-  const int64_t lanes = Vec<T>::lanes * spot_vectors(ready.group), count = ready.n_offsets / most(1, ready.n_strips) + 8;
-  return for_items(*call, job.blocks * ready.n_spots, count * ready.group * lanes * job.block, [&](int64_t begin, int64_t end) {
+  return for_items(*call, job.blocks * ready.n_spots, (count + 8) * ready.group * lanes * job.block, [&](int64_t begin, int64_t end) {
     cells<T>(job, begin, end);
     return GS_OK;
   });

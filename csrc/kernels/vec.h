@@ -75,6 +75,10 @@ template <class T> GS_INLINE T sum(vec<T> v) {
 
 // Keeps NaN: a comparison with NaN is false.
 template <class T> GS_INLINE vec<T> relu(vec<T> v) { return v < vec<T>{} ? vec<T>{} : v; }
+template <class T> GS_INLINE vec<T> relu6(vec<T> v) {
+  v = relu<T>(v);
+  return v > splat<T>(6) ? splat<T>(6) : v;
+}
 
 // out[q] += sum of the lanes of s[q], q < 4. The order of additions is fixed.
 GS_INLINE void add_sums(const f64v (&s)[4], double* out) {
