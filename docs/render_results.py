@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import estimator_tables  # noqa: F401 - registers its views
 import freeze_tables  # noqa: F401 - same
 import layer_tables  # noqa: F401 - same
+import network_tables  # noqa: F401 - same
 import parallel_tables
 import peer_tables  # noqa: F401 - same
 import rank_tables  # noqa: F401 - same
