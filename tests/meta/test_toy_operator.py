@@ -9,6 +9,8 @@ from toy_files import run_beside
 TOY = Path(__file__).parent / "toys" / "softsign.py"
 
 SCRIPT = """
+from importlib.util import find_spec
+
 import numpy as np, torch
 from torch import nn
 import gossamer as gs
@@ -33,6 +35,13 @@ torch.testing.assert_close(frozen(x), model(x))
 gs.save(frozen, "net")
 assert torch.equal(gs.load("net")(x), frozen(x))
 assert np.array_equal(Runtime("net")(x.numpy()), frozen(x).numpy())
+if find_spec("onnx"):
+    gs.export_onnx(frozen, "net.onnx")
+    if find_spec("onnxruntime"):
+        import onnxruntime
+        session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+        (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        np.testing.assert_allclose(y, frozen(x).numpy(), rtol=1e-5, atol=1e-6)
 # it acts number by number, so a dead neuron's constant passes through it
 topology = model.first.topology
 keep = topology.positions // 16 != 3
@@ -46,5 +55,5 @@ print("taken")
 
 
 def test_a_toy_operator_is_one_file(tmp_path: Path) -> None:
-    """Traced from a module and a call, frozen, saved, read back, run without torch, and passed by constants."""
+    """Traced from a module and a call, frozen, saved, read back, run without torch, exported, passed by constants."""
     run_beside("gossamer.network.operators", TOY, SCRIPT, tmp_path)

@@ -14,5 +14,6 @@ operator(
         modules={"torch.nn.Softsign": unset},
         calls={"torch.nn.functional.softsign": plain},
         elementwise=True,
+        onnx=lambda words, xs, _s, _t: words.emit("Softsign", xs[0]),
     )
 )
