@@ -9,8 +9,6 @@ namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int kMostVectors = 8;
-
 struct Job {
   const gs_call* call;
   const gs_places* places;
@@ -26,18 +24,20 @@ template <class T> struct Lanes;
 template <> struct Lanes<float> { typedef int32_t type __attribute__((vector_size(GS_VEC_BYTES))); typedef int32_t one; };
 template <> struct Lanes<double> { typedef int64_t type __attribute__((vector_size(GS_VEC_BYTES))); typedef int64_t one; };
 
-template <class T> struct Mask {
-  typename Lanes<T>::type lanes[kMostVectors];
+template <class T, int V> struct Mask {
+  typename Lanes<T>::type lanes[V];
 };
 
-template <class T> GS_INLINE void expand(const uint8_t* inside, const Spot& spot, Mask<T>& mask) {
+template <class T, int V> GS_INLINE void expand(const Spot& spot, Mask<T, V>& mask) {
   typedef typename Lanes<T>::one one;
-  for (int64_t v = 0; v < spot.vectors; ++v)
-    for (int64_t i = 0; i < Vec<T>::lanes; ++i) {
-      const int64_t at = spot.skipped + v * Vec<T>::lanes + i;
-      const bool kept = at < spot.skipped + spot.size && (inside[spot.bits + at / 8] >> (at % 8) & 1);
-      mask.lanes[v][i] = -static_cast<one>(kept);
-    }
+  constexpr int64_t L = Vec<T>::lanes;
+  typename Lanes<T>::type bit;
+  for (int64_t i = 0; i < L; ++i) bit[i] = one(1) << i;
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) {
+    const one kept = static_cast<one>(spot.inside[v * L / 64] >> (v * L % 64));
+    mask.lanes[v] = ((typename Lanes<T>::type{} + kept) & bit) != 0;
+  }
 }
 
 template <class T> GS_INLINE vec<T> keep(vec<T> v, typename Lanes<T>::type lanes) {
@@ -103,7 +103,7 @@ template <class T, int V> GS_INLINE void load_more(const T* p, int64_t split, in
 }
 
 // Scale, bias, residual, activation and border of one row, and its place in memory.
-template <class T, int V> GS_INLINE void store_spot(const Job& job, const Spot& spot, const Mask<T>& mask, int64_t row, vec<T> (&y)[V]) {
+template <class T, int V> GS_INLINE void store_spot(const Job& job, const Spot& spot, const Mask<T, V>& mask, int64_t row, vec<T> (&y)[V]) {
   const gs_call& call = *job.call;
   constexpr int64_t L = Vec<T>::lanes;
   const int64_t split = job.places->split;
@@ -116,7 +116,7 @@ template <class T, int V> GS_INLINE void store_spot(const Job& job, const Spot& 
     for (int v = 0; v < V; ++v) y[v] += splat<T>(bias[row]);
   if (more) load_more<T, V>(more + row * call.residual.feature_stride + spot.out, split, spot.size, y);
   activate<T, V>(call.activation, call.slope, y);
-  if (spot.bits >= 0)
+  if (spot.masked)
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) y[v] = keep<T>(y[v], mask.lanes[v]);
   T* out = static_cast<T*>(call.out) + row * call.out_stride + spot.out;
@@ -134,8 +134,8 @@ template <class T> void zero_tail(const Job& job, const Spot& spot, int64_t row)
 }
 
 template <class T, int G, int V, bool apart> void strips(const Job& job, const Spot& spot, int64_t from, int64_t to) {
-  Mask<T> mask;
-  if (spot.bits >= 0) expand<T>(job.places->inside, spot, mask);
+  Mask<T, V> mask = {};
+  if (spot.masked) expand<T, V>(spot, mask);
   const Strip* all = room_at<Strip>(*job.ready, job.ready->at_strips);
   for (int64_t s = from; s < to; ++s) {
     vec<T> acc[G][V] = {};

@@ -21,13 +21,16 @@ struct Strip {
 struct Spot {
   int64_t in;       // input position of the first
   int64_t out;      // output position of the first
-  int64_t bits;     // first byte of its span in `inside`, or -1 where all are inside
-  int64_t skipped;  // positions of its span before it
   int64_t vectors;  // that hold them
   int64_t size;     // positions of these vectors that are in the span
   int64_t held;     // of those, up to the last that is inside
   int64_t tail;     // positions after them that are zeros
+  int64_t masked;   // 0: all of them are inside
+  uint64_t inside[2];  // a bit for each
 };
+
+constexpr int64_t kMostVectors = 8;  // of a spot
+static_assert(kMostVectors * GS_VEC_BYTES / sizeof(float) <= 128, "a bit of Spot::inside for each position");
 
 // The head of a room; then strips, spots, offsets and, where they are not those of the matrix, values.
 struct Ready {

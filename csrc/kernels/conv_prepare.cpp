@@ -30,10 +30,13 @@ int64_t held(const gs_places& p, const gs_span& span, int64_t bits) {
   return n;
 }
 
-bool all_inside(const gs_places& p, int64_t bits, int64_t from, int64_t to) {
-  for (int64_t i = from; p.inside && i < to; ++i)
-    if (!(p.inside[bits + i / 8] >> (i % 8) & 1)) return false;
-  return true;
+// Which of the positions from .. to of a span are inside.
+void mark_inside(const gs_places& p, int64_t bits, int64_t from, int64_t to, Spot& spot) {
+  for (int64_t i = from; p.inside && i < to; ++i) {
+    const uint64_t kept = p.inside[bits + i / 8] >> (i % 8) & 1;
+    spot.inside[(i - from) / 64] |= kept << ((i - from) % 64);
+    if (!kept) spot.masked = 1;
+  }
 }
 
 // Cuts a span into spots of about one size; returns how many, and writes them where `out` is not null.
@@ -43,9 +46,9 @@ template <class T> int64_t cut(const gs_places& p, const gs_span& span, int64_t 
   for (int64_t i = 0; out && i < spots; ++i) {
     const int64_t from = vectors * i / spots, to = vectors * (i + 1) / spots, skipped = from * lanes;
     const int64_t end = least(to * lanes, span.length);
-    out[i] = {span.in + skipped * p.step, span.out + (p.split ? skipped / 2 : skipped), bits, skipped, to - from, end - skipped,
-              least(end, n) - skipped, i + 1 == spots ? span.length - end : 0};
-    if (all_inside(p, bits, skipped, end)) out[i].bits = -1;
+    out[i] = {span.in + skipped * p.step, span.out + (p.split ? skipped / 2 : skipped), to - from, end - skipped, least(end, n) - skipped,
+              i + 1 == spots ? span.length - end : 0, 0, {}};
+    mark_inside(p, bits, skipped, end, out[i]);
   }
   return spots;
 }
