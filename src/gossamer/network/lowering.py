@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,7 +104,7 @@ class Lowering:
         if geometry.mode != "zeros" and any(geometry.padding):
             rows = _around(x.height, top, bottom, geometry.mode)
             x = self.move(x, rows, _around(x.width, left, right, geometry.mode))
-            geometry = replace(geometry, padding=(0, 0, 0, 0), mode="zeros")
+            geometry = geometry.unpadded
         if x.channels != geometry.channels:
             raise NotLowered(f"{x.channels} channels for {geometry.channels}")
         reads = (x,) if more is None else (x, more)

@@ -120,9 +120,8 @@ class PlanStep:
             plan = NativePlan(steps.steps, steps.arena, steps.sizes, steps.inputs, isa=isa)
         except NotLowered as error:
             return self._around(error.node)
-        except (
-            KernelUnavailable
-        ):  # no core, or the reference kernels are forced: each step says what it makes of that
+        # No core, or the reference kernels are forced: each step says what it makes of that.
+        except KernelUnavailable:
             return self._single
         return Known(plan, outputs)
 

@@ -43,10 +43,8 @@ def dense_conv(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometr
         tensor([[[[3., 3.]]]])
     """
     left, right, top, bottom = geometry.padding
-    even = geometry.mode == "zeros" and (left, top) == (
-        right,
-        bottom,
-    )  # what torch adds itself, without a copy
+    # What torch adds itself, without a copy.
+    even = geometry.mode == "zeros" and (left, top) == (right, bottom)
     read = x if even else padded(x, geometry.padding, geometry.mode)
     around = (geometry.stride, (top, left) if even else 0, geometry.dilation, geometry.groups)
     return F.conv2d(read, weight, bias, *around)

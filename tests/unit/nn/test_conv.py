@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 import gossamer as gs
 from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError
-from gossamer.measure import memory
+from gossamer.measure import memory, threads
 from gossamer.nn.conv import _Conv
 from gossamer.topology import parts
 
@@ -426,3 +426,17 @@ def test_why_its_products_run_as_they_do_is_told() -> None:
     for name in ("conv", "conv_grad_input", "conv_grad_values"):
         assert f"\n  {name}:fanin:any:reference: " in "\n" + told.replace("\n\n", "\n")
     assert "chosen" in told
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_images_larger_than_a_cache(count: int) -> None:
+    """Where outputs outweigh inputs a few planes are written from end to end; the numbers are torch's all the same."""
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Conv2d(16, 96, 1), nn.ReLU6(), nn.Conv2d(96, 96, 3, padding=1, groups=96)).eval()
+    gs.sparsify(wide, 0.125, "fanin")
+    x = torch.randn(2, 16, 50, 47)
+    with threads(count), torch.no_grad():
+        hidden = F.relu6(F.conv2d(x, wide[0].to_dense(), wide[0].bias))
+        expected = F.conv2d(hidden, wide[2].weight, wide[2].bias, padding=1, groups=96)
+        torch.testing.assert_close(wide(x), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gs.freeze(wide, x, keep="csr")(x), expected, rtol=1e-5, atol=1e-5)
