@@ -25,15 +25,13 @@ GS_INLINE bool called(int64_t kind) { return kind > GS_RELU6; }
 // Those that take no call.
 template <class T, int V> GS_INLINE void activate_short(int64_t kind, double slope, vec<T> (&y)[V]) {
   if (kind == GS_RELU) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] = relu<T>(y[v]);
+    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] = relu<T>(y[v]); });
   } else if (kind == GS_LEAKY_RELU) {
     const vec<T> by = splat<T>(static_cast<T>(slope));
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) y[v] = y[v] < vec<T>{} ? y[v] * by : y[v];
   } else if (kind == GS_RELU6) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] = relu6<T>(y[v]);
+    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] = relu6<T>(y[v]); });
   }
 }
 
@@ -43,11 +41,9 @@ template <class T, int V> GS_INLINE void activate(int64_t kind, double slope, ve
     activate_short<T, V>(kind, slope, y);
   } else {
     vec<T> there[V];  // a copy: what a call is handed the address of does not stay in registers
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) there[v] = y[v];
+    each<V>([&](auto v) GS_INLINE_LAMBDA { there[v] = y[v]; });
     activate_called<T>(kind, static_cast<T>(slope), there, V);
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] = there[v];
+    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] = there[v]; });
   }
 }
 

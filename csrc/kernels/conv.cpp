@@ -33,11 +33,10 @@ template <class T, int V> GS_INLINE void expand(const Spot& spot, Mask<T, V>& ma
   constexpr int64_t L = Vec<T>::lanes;
   typename Lanes<T>::type bit;
   for (int64_t i = 0; i < L; ++i) bit[i] = one(1) << i;
-#pragma GCC unroll 8
-  for (int v = 0; v < V; ++v) {
+  each<V>([&](auto v) GS_INLINE_LAMBDA {
     const one kept = static_cast<one>(spot.inside[v * L / 64] >> (v * L % 64));
     mask.lanes[v] = ((typename Lanes<T>::type{} + kept) & bit) != 0;
-  }
+  });
 }
 
 template <class T> GS_INLINE vec<T> keep(vec<T> v, typename Lanes<T>::type lanes) {
@@ -68,24 +67,18 @@ GS_INLINE void add_up(const Job& job, const Spot& spot, const Strip& strip, vec<
     // Whichever are fewer stay in registers, beside the sums and one of the others.
     if constexpr (V < G) {
       vec<T> held[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) held[v] = in(v);
-#pragma GCC unroll 8
-      for (int g = 0; g < G; ++g) {
+      each<V>([&](auto v) GS_INLINE_LAMBDA { held[v] = in(v); });
+      each<G>([&](auto g) GS_INLINE_LAMBDA {
         const vec<T> weight = splat<T>(w[g]);
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) acc[g][v] += held[v] * weight;
-      }
+        each<V>([&](auto v) GS_INLINE_LAMBDA { acc[g][v] += held[v] * weight; });
+      });
     } else {
       vec<T> held[G];
-#pragma GCC unroll 8
-      for (int g = 0; g < G; ++g) held[g] = splat<T>(w[g]);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) {
+      each<G>([&](auto g) GS_INLINE_LAMBDA { held[g] = splat<T>(w[g]); });
+      each<V>([&](auto v) GS_INLINE_LAMBDA {
         const vec<T> x = in(v);
-#pragma GCC unroll 8
-        for (int g = 0; g < G; ++g) acc[g][v] += x * held[g];
-      }
+        each<G>([&](auto g) GS_INLINE_LAMBDA { acc[g][v] += x * held[g]; });
+      });
     }
   }
 }
@@ -95,11 +88,10 @@ template <class T, int V> GS_INLINE void load_more(const T* p, int64_t split, in
   if (!split) {
     vec<T> more[V];
     load_row<T, V>(p, size, more);
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] += more[v];
+    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] += more[v]; });
     return;
   }
-  for (int v = 0; v < V; ++v) y[v] += load_split<T>(p + v * L / 2, split, least(L, size - v * L));
+  each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] += load_split<T>(p + v * L / 2, split, least(L, size - v * L)); });
 }
 
 // Scale, bias, residual, activation and border of one row, and its place in memory.
@@ -109,19 +101,16 @@ template <class T, int V> GS_INLINE void store_spot(const Job& job, const Spot& 
   const int64_t split = job.places->split;
   const T *bias = static_cast<const T*>(call.bias), *scale = scales<T>(call.w), *more = static_cast<const T*>(call.residual.data);
   if (scale)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] *= splat<T>(scale[row]);
+    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] *= splat<T>(scale[row]); });
   if (bias)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] += splat<T>(bias[row]);
+    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] += splat<T>(bias[row]); });
   if (more) load_more<T, V>(more + row * call.residual.feature_stride + spot.out, split, spot.size, y);
   activate<T, V>(call.activation, call.slope, y);
   if (spot.masked)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) y[v] = keep<T>(y[v], mask.lanes[v]);
+    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] = keep<T>(y[v], mask.lanes[v]); });
   T* out = static_cast<T*>(call.out) + row * call.out_stride + spot.out;
   if (!split) return store_row<T, V>(out, spot.size, y);
-  for (int v = 0; v < V; ++v) store_split<T>(out + v * L / 2, split, y[v], least(L, spot.size - v * L));
+  each<V>([&](auto v) GS_INLINE_LAMBDA { store_split<T>(out + v * L / 2, split, y[v], least(L, spot.size - v * L)); });
 }
 
 template <class T> void zero_tail(const Job& job, const Spot& spot, int64_t row) {
@@ -140,8 +129,7 @@ template <class T, int G, int V, bool apart> void strips(const Job& job, const S
   for (int64_t s = from; s < to; ++s) {
     vec<T> acc[G][V] = {};
     add_up<T, G, V, apart>(job, spot, all[s], acc);
-#pragma GCC unroll 8
-    for (int g = 0; g < G; ++g) store_spot<T, V>(job, spot, mask, s * G + g, acc[g]);
+    each<G>([&](auto g) GS_INLINE_LAMBDA { store_spot<T, V>(job, spot, mask, s * G + g, acc[g]); });
   }
 }
 

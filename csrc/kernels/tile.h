@@ -124,14 +124,12 @@ template <class T, int V, int G> GS_INLINE void fetch_rows_ahead(const T* p, int
 
 // One row of a tile, in memory as `size` contiguous elements: whole vectors, then a part.
 template <class T, int V> GS_INLINE void load_row(const T* p, int64_t size, vec<T> (&v)[V]) {
-#pragma GCC unroll 8
-  for (int i = 0; i < V - 1; ++i) v[i] = load<T>(p + i * Vec<T>::lanes);
+  each<V - 1>([&](auto i) GS_INLINE_LAMBDA { v[i] = load<T>(p + i * Vec<T>::lanes); });
   const int64_t rest = size - (V - 1) * Vec<T>::lanes;
   v[V - 1] = rest == Vec<T>::lanes ? load<T>(p + (V - 1) * Vec<T>::lanes) : load_part<T>(p + (V - 1) * Vec<T>::lanes, rest);
 }
 template <class T, int V> GS_INLINE void store_row(T* p, int64_t size, const vec<T> (&v)[V]) {
-#pragma GCC unroll 8
-  for (int i = 0; i < V - 1; ++i) store<T>(p + i * Vec<T>::lanes, v[i]);
+  each<V - 1>([&](auto i) GS_INLINE_LAMBDA { store<T>(p + i * Vec<T>::lanes, v[i]); });
   const int64_t rest = size - (V - 1) * Vec<T>::lanes;
   if (rest == Vec<T>::lanes) store<T>(p + (V - 1) * Vec<T>::lanes, v[V - 1]);
   else store_part<T>(p + (V - 1) * Vec<T>::lanes, v[V - 1], rest);

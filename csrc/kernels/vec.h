@@ -17,6 +17,8 @@
 #define GS_INLINE static inline __attribute__((always_inline))
 #define GS_INLINE_MEMBER inline __attribute__((always_inline))
 
+#define GS_INLINE_LAMBDA __attribute__((always_inline))
+
 namespace gs {
 namespace GS_SET {
 
@@ -39,6 +41,18 @@ template <> struct Vec<double> {
   static constexpr int lanes = GS_VEC_BYTES / 8;
 };
 template <class T> using vec = typename Vec<T>::type;
+
+// f(0), f(1) .. f(n - 1), each with a number that is constant: arrays that are indexed by constants alone are registers from the
+// start. A loop that is unrolled later has them in memory first, and what sets that memory to zero costs more than a short sum.
+template <int i> struct Number {
+  constexpr GS_INLINE_MEMBER operator int() const { return i; }
+};
+template <int n, class F> GS_INLINE void each(const F& f) {
+  if constexpr (n > 0) {
+    each<n - 1>(f);
+    f(Number<n - 1>{});
+  }
+}
 
 // Any address; reads exactly one vector.
 template <class T> GS_INLINE vec<T> load(const T* p) { return *reinterpret_cast<const typename Vec<T>::loose*>(p); }
