@@ -65,7 +65,8 @@ template <class T, int V> GS_INLINE void finish_row(const gs_call& call, const T
   if (call.residual.data) {
     vec<T> more[V];
     load_row<T, V>(static_cast<const T*>(call.residual.data) + row * call.residual.feature_stride + tile.begin, tile.size, more);
-    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] += more[v]; });
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) y[v] += more[v];
   }
   activate_short<T, V>(call.activation, call.slope, y);
 }
@@ -83,11 +84,14 @@ GS_INLINE void add_row(const gs_call& call, const Tile& tile, int64_t row, bool 
   T* out = static_cast<T*>(call.out) + row * call.out_stride + tile.begin;
   vec<T> before[V] = {};
   if (scale)
-    each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] *= splat<T>(scale[row]); });
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) y[v] *= splat<T>(scale[row]);
   if (!first) load_row<T, V>(out, tile.size, before);
   else if (bias)
-    each<V>([&](auto v) GS_INLINE_LAMBDA { before[v] = splat<T>(bias[row]); });
-  each<V>([&](auto v) GS_INLINE_LAMBDA { y[v] += before[v]; });
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) before[v] = splat<T>(bias[row]);
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) y[v] += before[v];
   if (last) finish_row<T, V>(call, tile, row, y);
   store_row<T, V>(out, tile.size, y);
 }
