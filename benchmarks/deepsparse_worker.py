@@ -1,7 +1,7 @@
 """DeepSparse in an environment of its own: reads requests, one a line, and answers each with a line.
 
-``load MODEL INPUT THREADS`` reads a layer as ONNX and its input as a NumPy array; ``run`` calls it and answers with the
-seconds of a call; ``version`` is answered with DeepSparse's. A process of its own, because the last DeepSparse needs
+``load MODEL INPUT THREADS`` reads a model as ONNX and its input as a NumPy array; ``run`` calls it and answers with the
+seconds of a call; ``once`` calls it once; ``version`` is answered with DeepSparse's. A process of its own, because the last DeepSparse needs
 older packages than this project.
 """
 
@@ -52,6 +52,9 @@ def main() -> None:
         elif request == "run":
             call()  # others ran since the last request: back into cache
             answer = str(seconds(call, calls))
+        elif request == "once":
+            call()
+            answer = "done"
         else:
             answer = deepsparse.__version__
         answers.write(f"{answer}\n")

@@ -149,7 +149,8 @@ def sparselab(w: Tensor, x: Tensor) -> Call | None:
 
 
 @cache
-def _deepsparse_worker() -> Worker | None:
+def deepsparse_worker() -> Worker | None:
+    """DeepSparse's process, where there is one: DEEPSPARSE_PYTHON names its interpreter."""
     python = os.environ.get("DEEPSPARSE_PYTHON")
     if python is None:
         return None
@@ -161,7 +162,7 @@ def _deepsparse_worker() -> Worker | None:
 
 def deepsparse(w: Tensor, x: Tensor) -> Call | None:
     """DeepSparse, in a process of its own that takes its turn like a call."""
-    worker = _deepsparse_worker()
+    worker = deepsparse_worker()
     if worker is None:
         return None
     import numpy as np
@@ -210,6 +211,6 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    if (worker := _deepsparse_worker()) is not None:
+    if (worker := deepsparse_worker()) is not None:
         found["deepsparse"] = worker.ask("version")
     return found

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from layer_rivals import deepsparse_worker
 from torch import Tensor, nn
 
 Call = Callable[[], Any]
+SPARSE = "DeepSparse"
 IMAGES = 4  # that int8 engines see before they choose their ranges
 
 
@@ -117,6 +119,20 @@ def int8_of(model: bytes, x: Tensor) -> bytes | None:
         return made.read_bytes()
 
 
+def deepsparse(model: nn.Module, x: Tensor) -> Call | None:
+    """DeepSparse, in a process of its own, on a dense model that has the zeros of ours."""
+    worker = deepsparse_worker()
+    exported = onnx_of(model, x) if worker is not None else None
+    if worker is None or exported is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        file, given = Path(folder, "network.onnx"), Path(folder, "x.npy")
+        file.write_bytes(exported)
+        np.save(given, x.numpy())
+        worker.ask(f"load {file} {given} {torch.get_num_threads()}")
+    return partial(worker.ask, "once")
+
+
 def rivals(make: Callable[[], nn.Module], x: Tensor, wanted: set[str]) -> dict[str, Call]:
     """Name -> call, of those that are wanted and installed, with torch's number of threads.
 
@@ -149,4 +165,5 @@ NAMES = (
     "ONNX Runtime int8",
     "OpenVINO fp32",
     "OpenVINO int8",
+    SPARSE,
 )

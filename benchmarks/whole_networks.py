@@ -4,7 +4,8 @@ Every row is measured in its own turns with all engines and kept in ``runs/``: a
 Sparse networks keep ``density`` of the connections of every layer but depth-wise and tiny ones (uniform allocation),
 drawn at random with the values of an untrained network: times do not depend on them. ``pruned`` keeps the largest
 weights of every layer instead: with ``--weights``, a file of one network's values, rows are as uneven as trained ones.
-Engines that are not installed are left out: ONNX Runtime and OpenVINO are in the extra [bench], and onnx with them.
+Engines that are not installed are left out: ONNX Runtime and OpenVINO are in the extra [bench], and onnx with them;
+DEEPSPARSE_PYTHON names an interpreter that has DeepSparse, which runs a network with the same zeros as ours.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from harness import Row, arguments, gather, pin, record
-from network_rivals import NAMES, rivals
+from network_rivals import NAMES, SPARSE, deepsparse, rivals
 from networks import NETWORKS, example
 from torch import nn
 
@@ -70,6 +71,15 @@ def sparse(name: str, form: str, density: float, weights: str) -> nn.Module:
     return model.eval()
 
 
+def with_its_zeros(model: nn.Module, name: str, weights: str) -> nn.Module:
+    """A dense network with the connections of a sparse one."""
+    twin = dense(name, weights)
+    for path, module in twin.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.weight.copy_(model.get_submodule(path).weight)
+    return twin
+
+
 def measured(case: Row, *, wanted: set[str], seconds: float, weights: str) -> Row:
     """One network in one form, at one batch size and number of threads."""
     name, form, density, batch = case["network"], case["form"], case["density"], case["batch"]
@@ -80,6 +90,8 @@ def measured(case: Row, *, wanted: set[str], seconds: float, weights: str) -> Ro
         got, expected = frozen(x), model(x)
         calls: dict[str, Callable[[], Any]] = {"gossamer": partial(frozen, x)}
         calls |= rivals(partial(dense, name, weights), x, wanted)
+        if SPARSE in wanted and (call := deepsparse(with_its_zeros(model, name, weights), x)) is not None:
+            calls[SPARSE] = call
         times = alternate(calls, seconds=seconds)
     torch_runs = [node.name for node in frozen.graph.nodes if isinstance(node.body, Opaque)]
     return {
