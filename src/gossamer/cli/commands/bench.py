@@ -14,6 +14,7 @@ from gossamer.report.words import duration, many, size
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from torch import Tensor
 
     from gossamer.freezing import Frozen
 
@@ -47,7 +48,7 @@ def bench(
             frozen, source = _layer(n_in, n_out, pattern, density, batch)
         else:
             frozen = source = _file(target)
-        x = torch.randn(batch, *_input_shape(source))
+        x = _example(source, batch)
         out.remark(f"measuring for about {seconds:g} s")
         rows = race(contenders(frozen, source, x), x, threads, seconds)
         machine = measure.machine()
@@ -90,14 +91,15 @@ def _file(path: str) -> Frozen:
     return gs.load(path)
 
 
-def _input_shape(frozen: Frozen) -> tuple[int, ...]:
-    """[features] of a network that begins with a linear layer."""
-    node, body = frozen.graph.layers()[0]
-    if not set(node.inputs) <= set(frozen.graph.inputs):
-        raise ConfigError(
-            "bench", expected="a network that begins with a linear layer", got=f"{node.inputs} first"
-        )
-    return (body.shape[1],)
+def _example(frozen: Frozen, batch: int) -> Tensor:
+    """Random numbers of the type and sizes of the example that a network was frozen with."""
+    import torch
+
+    from gossamer.trace.tensors import dtype_named
+
+    if len(inputs := frozen.report.inputs) != 1:
+        raise ConfigError("bench", expected="a network of one input", got=f"one of {len(inputs)}")
+    return torch.randn(batch, *inputs[0].shape[1:], dtype=dtype_named(inputs[0].dtype))
 
 
 def _view(document: dict[str, Any]) -> Group:

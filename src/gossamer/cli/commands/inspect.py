@@ -33,8 +33,11 @@ def inspect(
         raise ConfigError(
             "inspect", expected="a frozen file, a run folder or a checkpoint in one", got=str(source)
         )
-    model = restored(source).model if is_checkpoint(source) else gs.load(source)
-    layers = layer_facts(model)
+    if is_checkpoint(source):
+        found = restored(source)
+        layers = layer_facts(found.model, found.shape)
+    else:
+        layers = layer_facts(gs.load(source))
     totals = {
         "connections": sum(layer["connections"] for layer in layers),
         "bytes": sum(sum(layer["bytes"].values()) for layer in layers),
