@@ -168,6 +168,8 @@ def test_the_command_trains_inspects_and_freezes(
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"data": "cifar10", "model": TINY, "image_size": 64}, "image_size: of data 'folder' only"),
         ({"readers": 4}, "readers: of data 'folder' only"),
+        ({"readers": 4}, "got readers: of data"),  # the sentence alone, without all the settings
+        ({"optimizer": {"name": "adam", "momentum": 0.5}}, "got optimizer: adam takes no momentum"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:

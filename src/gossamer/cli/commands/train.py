@@ -63,6 +63,7 @@ def train(
             out.result({"run": str(folder), **answer}, lambda: _view(folder, answer))
         return
     checked, samples = begin(folder, wanted, fresh=fresh) if wanted else reopen(folder)
+    out.remark(f"data {samples.name}: {samples.count:,} samples to train on, {samples.classes} classes")
     out.remark(f"run folder {folder}; if this stops, go on with: gossamer train --resume {folder}")
     if checked.parallel:
         summary = launch(folder, checked, checkpoint_every=checkpoint_every, quiet=out.quiet)
