@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gossamer.report.words import duration, percent
 from gossamer.runs.loop import Loop, Row
 from gossamer.runs.recorder import Recorder
 
@@ -73,12 +72,12 @@ def record(
     def told(loop: Loop, row: Row | None) -> None:
         nonlocal reached
         if row is not None:
-            reached = f", {percent(row['test_accuracy'])}"
+            reached = f", {100 * row['test_accuracy']:.2f} %"
         now, loss = (loop.epoch + 1, loop.so_far.mean) if row is None else (row["epoch"], row["train_loss"])
         note = f"epoch {now} of {loop.config.epochs}, loss {loss:.3f}{reached}"
         progress.update(bar, completed=loop.step, note=note)
         if row is not None and not progress.console.is_terminal:  # a log file holds lines, and no bar
-            progress.console.print(f"{label}: {note}, {duration(row['seconds'])}")
+            progress.console.print(f"{label}: {note}, {row['seconds']:.1f} s")
 
     if said := _never_due(loop):
         progress.console.print(f"{label}: {said}")

@@ -95,11 +95,9 @@ def _example(frozen: Frozen, batch: int) -> Tensor:
     """Random numbers of the type and sizes of the example that a network was frozen with."""
     import torch
 
-    from gossamer.trace.tensors import dtype_named
-
     if len(inputs := frozen.report.inputs) != 1:
         raise ConfigError("bench", expected="a network of one input", got=f"one of {len(inputs)}")
-    return torch.randn(batch, *inputs[0].shape[1:], dtype=dtype_named(inputs[0].dtype))
+    return torch.randn(batch, *inputs[0].shape[1:], dtype=getattr(torch, inputs[0].dtype))
 
 
 def _view(document: dict[str, Any]) -> Group:
