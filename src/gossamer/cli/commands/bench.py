@@ -36,7 +36,12 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.01, help="Budget of the measurement.")] = 3.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Measure a frozen network or a layer beside dense, CSR and int8 torch, and say where it loses."""
+    """Measure a frozen network or a layer beside dense, CSR and int8 torch, and say where it loses.
+
+    Examples:
+        gossamer bench net.safetensors --batch 16
+        gossamer bench layer --in 256 --out 128 --pattern fanin --density 0.1
+    """
     import torch
 
     from gossamer import measure

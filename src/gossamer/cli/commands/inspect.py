@@ -24,7 +24,12 @@ def inspect(
         Path, typer.Argument(help="Frozen file, run folder, or checkpoint in one.", metavar="FILE|RUN")
     ],
 ) -> None:
-    """Count connections, bytes and operations, layer by layer, and show the fan-in of the neurons."""
+    """Count connections, bytes and operations, layer by layer, and show the fan-in of the neurons.
+
+    Examples:
+        gossamer inspect runs/a
+        gossamer inspect net.safetensors --json
+    """
     import gossamer as gs
     from gossamer.runs.facts import layer_facts
     from gossamer.runs.folder import is_checkpoint, restored
