@@ -177,6 +177,30 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], 
         read_config(None, settings)
 
 
+@pytest.mark.parametrize(
+    ("flags", "way"), [([], "dense_first="), (["--set", "dense_first=true"], "rule.gamma=0")]
+)
+def test_refusals_of_a_pattern_say_the_way_out(
+    shapes: str, tmp_path: Path, call: Callable[..., Any], flags: list[str], way: str
+) -> None:
+    """Three channels are no groups of four; and SRigL, where no rule is named, ablates."""
+    given = [
+        "--data",
+        shapes,
+        "--model",
+        "resnet20",
+        "--pattern",
+        "nm:2:4",
+        *flags,
+        "--out",
+        tmp_path / "run",
+    ]
+    answer = call("train", *given)
+    assert (answer.code, way in answer.stderr) == (2, True), answer.stderr
+    flags = ["--set", "dense_first=true", "--set", "rule.gamma=0", "--epochs", "1", "--batch", "8"]
+    assert call("train", *given, *flags, "--set", "model.width=0.25", "--quiet").code == 0
+
+
 @pytest.mark.parametrize("batch", [1, 5, 15])
 def test_a_batch_of_one_image_is_refused(shapes: str, batch: int) -> None:
     """Sixteen images; torch would stop in the middle of an epoch, or divide by a deviation of nothing."""
