@@ -81,6 +81,17 @@ def test_commands_and_options_exist(page: Path) -> None:
         assert used <= known | {"--help"}, f"{name_of(page)}: gossamer {name} {sorted(used - known)}"
 
 
+def test_the_help_of_every_command_shows_calls_that_exist() -> None:
+    for name, command in command_line().commands.items():
+        help_ = (command.help or "").partition("Examples:\n")[2]
+        calls = [shlex.split(line) for line in help_.splitlines() if line.strip()]
+        known = {option for parameter in parameters(command) for option in parameter.opts}
+        assert calls, name
+        for program, called, *words in calls:
+            assert (program, called) == ("gossamer", name)
+            assert {word for word in words if word.startswith("-")} <= known, words
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)

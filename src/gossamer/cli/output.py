@@ -88,7 +88,7 @@ class Output:
         self._stderr.print(f"[bold red]error:[/] {escape(sentence)}")
 
     def progress(self) -> Progress:
-        """A progress display on stderr; a context manager. Silent when quiet or without a terminal."""
+        """A progress display on stderr; a context manager. Silent when quiet."""
         return progress_bar(self._stderr, quiet=self.quiet)
 
 

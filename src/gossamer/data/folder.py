@@ -57,7 +57,7 @@ def image_folders(root: str | Path) -> tuple[ImageFolder, ImageFolder]:
         gossamer.errors.DataError: image folder no/such/place: expected folders train and val in it, got no such folder
     """
     root = Path(root).expanduser()
-    if not (root / TRAIN).is_dir() or not (root / VALIDATION).is_dir():
+    if not holds_splits(root):
         got = "no such folder" if not root.is_dir() else f"a folder without {_missing(root)}"
         raise DataError(f"image folder {root}", expected=f"folders {TRAIN} and {VALIDATION} in it", got=got)
     train, validation = (image_folder(root / split) for split in (TRAIN, VALIDATION))
@@ -119,6 +119,20 @@ def image_folder(root: str | Path) -> ImageFolder:
             labels.append(label)
             digest.update(f"{name}/{file}\0{size}\0".encode("utf-8", "surrogateescape"))
     return ImageFolder(root, tuple(classes), tuple(files), tuple(labels), digest.hexdigest())
+
+
+def holds_splits(root: str | Path) -> bool:
+    """Whether there are folders ``train`` and ``val`` in a folder.
+
+    Args:
+        root: str or Path.
+
+    Example:
+        >>> holds_splits("no/such/place")
+        False
+    """
+    root = Path(root).expanduser()
+    return (root / TRAIN).is_dir() and (root / VALIDATION).is_dir()
 
 
 def _missing(root: Path) -> str:

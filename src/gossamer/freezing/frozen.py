@@ -11,7 +11,7 @@ from torch import Tensor, fx, is_autocast_enabled, nn
 from torch.compiler import is_compiling, is_exporting
 from torch.nn.modules import module as torch_module
 
-from gossamer.errors import StateError
+from gossamer.errors import DtypeError, StateError
 from gossamer.freezing.onlookers import on_cpu, onlookers, refuse
 from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.layouts import layout
@@ -88,6 +88,13 @@ class Frozen(nn.Module):
         )
         if seen and not compiling:
             refuse(inputs)
+        if not compiling and any(isinstance(x, np.ndarray) for x in inputs):  # which a plan would run
+            raise DtypeError(
+                "Frozen",
+                expected="tensors",
+                got="an array of NumPy",
+                hint="torch.as_tensor(x) makes one of it; gossamer.runtime takes arrays",
+            )
         batch = _batch(inputs[0])
         fixed = isinstance(batch, int) and not is_exporting()
         program = self.programs[sum([limit < batch for limit in self.limits]) if fixed else 0]

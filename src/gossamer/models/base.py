@@ -68,6 +68,9 @@ def build(config: Mapping[str, Any], *, channels: int, classes: int) -> nn.Modul
         8
     """
     function, settings = _of(config)
+    for name, number in (("channels", channels), ("classes", classes)):
+        if not isinstance(number, int) or number < 1:
+            raise ConfigError(f"model {config['name']}", expected=f"{name} of at least 1", got=repr(number))
     return function(channels=channels, classes=classes, **settings)
 
 
@@ -110,6 +113,13 @@ def scaled(planes: int, width: float) -> int:
 
 def _of(config: Mapping[str, Any]) -> tuple[Build, dict[str, Any]]:
     """The function, and the settings it is called with."""
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            "model",
+            expected="a dict with its name and settings",
+            got=repr(config),
+            hint='{"name": "resnet20"}',
+        )
     settings = dict(config)
     name = str(settings.pop("name", ""))
     function = models[name]

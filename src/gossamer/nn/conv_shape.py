@@ -72,7 +72,7 @@ def check_taps(pattern: Pattern, geometry: Geometry, out_channels: int) -> None:
         f"{pattern} on a convolution",
         expected=expected + (f", in each of {geometry.groups} groups" if geometry.groups > 1 else ""),
         got=f"{inner} and {rows}",
-        hint="choose other sizes, or leave the layer out with skip=",
+        hint="choose other sizes, or leave the layer dense with skip=, or dense_first= where it is the first",
     )
 
 

@@ -148,13 +148,16 @@ def _densities(
             raise ConfigError(
                 "sparsify", expected="allocation=None with a density for each layer", got=repr(allocation)
             )
-        if wrong := sorted(set(layers) ^ set(density)):
+        missing, unknown = [sorted(set(a) - set(b)) for a, b in ((layers, density), (density, layers))]
+        if missing or unknown:
+            wrong = [("none for", missing), ("one for", unknown)]
+            meant = [did_you_mean(name, missing or layers) for name in unknown]
             raise ConfigError(
                 "sparsify(density=)",
                 expected=f"one density for each of {', '.join(layers)}",
-                got=f"mismatch in {wrong}",
-                hint="; ".join(f"{name}: {notes[name]}" for name in wrong if notes.get(name))
-                or did_you_mean(wrong[-1], set(layers) - {wrong[-1]}),
+                got=" and ".join(f"{what} {', '.join(names)}" for what, names in wrong if names),
+                hint="; ".join(f"{name}: {notes[name]}" for name in unknown if notes.get(name))
+                or next(filter(None, meant), "leave layers dense with skip=, or give them 1.0"),
             )
         return density
     if isinstance(pattern, NM):
@@ -172,6 +175,6 @@ def _densities(
             "sparsify",
             expected="a density in (0, 1]",
             got="None",
-            hint="only NM patterns fix the density themselves",
+            hint="density=0.1 keeps a tenth of the connections; only N:M patterns fix it themselves",
         )
     return allocate({name: tuple(m.weight.shape) for name, m in layers.items()}, density, allocation or "erk")

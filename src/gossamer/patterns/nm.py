@@ -54,7 +54,7 @@ class NM(Pattern):
                 f"{self} on a layer",
                 expected=f"inputs divisible by {self.m}",
                 got=f"{shape[1]} inputs",
-                hint="choose another m, or leave the layer out with skip=",
+                hint="choose another m, or leave the layer dense with skip=, or dense_first= where it is the first",
             )
         return super().grid(shape)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from gossamer.runs.record import LayerUpdate, Run
+    from gossamer.runs.record import Layer, LayerUpdate, Run
 
 FOREGROUND = "#010203"  # stands for the reader's text colour; becomes currentColor
 COLOURS = ("#3b82c4", "#d9622b", "#2a9d74", "#b8619b", "#c99512", "#7a7fd1", "#8a8a8a", "#4fb3d9")
 DASHES = ("-", "--", ":", "-.")
+MANY = len(COLOURS)  # layers; of more, figures show less of each
 SIZE = (4.6, 2.9)  # inches: readable on a phone without zooming
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -71,12 +73,12 @@ def updates(run: Run) -> str:
     with _figure() as (figure, svg):
         axes = _axes(figure, "step", "lost | gained")
         layers = _by_layer(run)
-        for (name, rows), (colour, _) in zip(layers.items(), _looks(len(layers)), strict=True):
+        for (name, rows), (colour, _) in zip(layers.items(), _depths(len(layers)), strict=True):
             steps = [row.step for row in rows]
             axes.plot(steps, [row.grown for row in rows], color=colour, label=_short(name))
             axes.plot(steps, [-row.dropped for row in rows], color=colour)
         axes.axhline(0, color=FOREGROUND, linewidth=0.6)
-        _legend(axes)
+        _legend(axes, some=True)
     return svg[0]
 
 
@@ -86,13 +88,13 @@ def active_neurons(run: Run) -> str:
     with _figure() as (figure, svg):
         axes = _axes(figure, "step", "active neurons")
         layers = _by_layer(run)
-        for (name, rows), (colour, dash) in zip(layers.items(), _looks(len(layers)), strict=True):
+        for (name, rows), (colour, dash) in zip(layers.items(), _depths(len(layers)), strict=True):
             whole = shapes.get(name) or max(row.active for row in rows) or 1
             shown = [row.active / whole for row in rows]
             axes.plot([row.step for row in rows], shown, dash, color=colour, label=_short(name))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylim(0, 1.05)
-        _legend(axes)
+        _legend(axes, some=True)
     return svg[0]
 
 
@@ -100,7 +102,8 @@ def densities(runs: Sequence[Run]) -> str:
     """Density of every layer at the end, runs side by side."""
     finished = [run for run in runs if run.summary]
     names = list(dict.fromkeys(layer.name for run in finished for layer in run.summary.layers))  # type: ignore[union-attr]
-    with _figure() as (figure, svg):
+    many = len(names) > MANY
+    with _figure(SIZE[1] + 0.9 * many) as (figure, svg):
         axes = _axes(figure, "", "density")
         width = 0.8 / max(1, len(finished))
         for number, (run, (colour, _)) in enumerate(zip(finished, _looks(len(finished)), strict=True)):
@@ -110,6 +113,8 @@ def densities(runs: Sequence[Run]) -> str:
                 places, [found.get(name, 0.0) for name in names], width, color=colour, label=_short(run.name)
             )
         axes.set_xticks(range(len(names)), [_short(name) for name in names])
+        if many:  # side by side they would lie on each other
+            axes.tick_params(axis="x", rotation=90, labelsize=min(8, 270 / len(names)))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(visible=False, axis="x")
         _legend(axes)
@@ -117,8 +122,10 @@ def densities(runs: Sequence[Run]) -> str:
 
 
 def fan_in(run: Run) -> str:
-    """How many neurons have how many inputs, layer by layer, at the end."""
+    """How many inputs neurons have at the end: a histogram a layer, or where there are many layers one line each."""
     layers = run.summary.layers if run.summary else []
+    if len(layers) > MANY:
+        return _ranges(layers)
     rows = (len(layers) + 2) // 3
     with _figure(height=0.6 + 1.6 * max(1, rows)) as (figure, svg):
         for number, (layer, (colour, _)) in enumerate(zip(layers, _looks(len(layers)), strict=True)):
@@ -134,6 +141,20 @@ def fan_in(run: Run) -> str:
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.set_xlabel("inputs of a neuron")
             axes.set_ylabel("" if number % 3 else "neurons")
+    return svg[0]
+
+
+def _ranges(layers: Sequence[Layer]) -> str:
+    """From the fewest inputs of a neuron to the most, with a dot at the mean, the first layer on top."""
+    with _figure(height=0.8 + 0.16 * len(layers)) as (figure, svg):
+        axes = _axes(figure, "inputs of a neuron: fewest, mean, most", "")
+        for row, layer in enumerate(layers):
+            inputs, neurons = list(layer.fan_in) or [0], list(layer.fan_in.values()) or [1]
+            axes.plot([min(inputs), max(inputs)], [row, row], "-|", color=COLOURS[0])
+            axes.plot(np.average(inputs, weights=neurons), row, "o", markersize=3, color=COLOURS[1])
+        axes.set_yticks(range(len(layers)), [_short(layer.name) for layer in layers], fontsize=7)
+        axes.set_ylim(len(layers) - 0.5, -0.5)
+        axes.set_xlim(left=0)
     return svg[0]
 
 
@@ -191,6 +212,13 @@ def _looks(count: int) -> Iterator[tuple[str, str]]:
     return islice(zip(cycle(COLOURS), dashes, strict=False), count)
 
 
+def _depths(count: int) -> Iterator[tuple[str, str]]:
+    """Colour and dash of each layer: one colour after the other, or from dark to light where they are many."""
+    if count <= MANY:
+        return _looks(count)
+    return ((to_hex(mpl.colormaps["viridis"](number / count)), "-") for number in range(count))
+
+
 def _axes(figure: Figure, x: str, y: str) -> Axes:
     axes = figure.add_subplot()
     axes.set_xlabel(x)
@@ -198,9 +226,11 @@ def _axes(figure: Figure, x: str, y: str) -> Axes:
     return axes
 
 
-def _legend(axes: Axes) -> None:
-    """Above the axes, where it hides nothing."""
+def _legend(axes: Axes, *, some: bool = False) -> None:
+    """Above the axes, where it hides nothing; of many layers the first, the middle and the last, if some do."""
     handles, labels = axes.get_legend_handles_labels()
+    if some and (last := len(labels) - 1) >= MANY:
+        handles, labels = ([each[at] for at in (0, last // 2, last)] for each in (handles, labels))
     if handles:
         axes.figure.legend(
             handles, labels, loc="outside upper left", ncols=3 if max(map(len, labels)) <= 12 else 2

@@ -84,6 +84,10 @@ class Rule(ABC):
         """Whether the topology is updated after optimizer step ``step`` (1-based)."""
         return step % self.every == 0 and self.begin <= step < self.until * total_steps
 
+    def next_due(self, step: int, total_steps: int) -> int | None:
+        """The first step behind a step after which the topology is updated; None where there is none."""
+        return next((each for each in range(step + 1, total_steps + 1) if self.due(each, total_steps)), None)
+
     def fraction(self, step: int, total_steps: int) -> float:
         """Drop fraction at a step."""
         return self.schedule()(step, self.begin, self.until * total_steps)

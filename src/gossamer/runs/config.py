@@ -21,6 +21,7 @@ LONGEST_WAIT = 1e6  # seconds; torch counts them in a timedelta
 LARGEST_COUNT = (1 << 31) - 1  # of epochs, samples, steps and threads
 LARGEST_CONFIG = 1 << 20  # bytes; a configuration is a page, not a book
 DENSE = "dense"  # the pattern name that means: ordinary torch layers, no rule
+BEST = "best"  # the name that means: what is at hand
 FOLDER = "folder"  # the name of a data set that means: images below data_root
 
 
@@ -155,7 +156,7 @@ class RunConfig(_Strict):
         'sgd'
     """
 
-    data: Annotated[str, Flag("Data set by name, best, or folder.")] = "best"
+    data: Annotated[str, Flag("Data set by name, best, or folder.")] = BEST
     data_root: Annotated[str | None, Flag("Folder to look for the data first.")] = None
     image_size: Annotated[int, Field(ge=8, le=4096), Flag("Pixels of a side of images in folders.")] = 224
     readers: Annotated[int, Field(ge=0, le=256), Flag("Threads that decode images in folders.")] = 2
@@ -326,8 +327,12 @@ def _assign(document: dict[str, Any], name: str, value: Any) -> None:
 def _describe(problem: Any) -> str:
     """One pydantic problem as a phrase."""
     name = ".".join(str(part) for part in problem["loc"]) or "settings"
-    given = repr(problem["input"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
+    if problem["type"] == "value_error" and isinstance(
+        problem["input"], dict
+    ):  # of ours, and about several settings
+        return f"{name}: {problem['ctx']['error']}" if problem["loc"] else str(problem["ctx"]["error"])
+    given = repr(problem["input"])
     if problem["type"] == "less_than_equal":
         message = f"at most {problem['ctx']['le']:g}"  # not written out to thirty digits
     hint = _meant(problem)

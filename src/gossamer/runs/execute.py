@@ -31,7 +31,7 @@ def execute(
         folder: Path - from ``begin`` or ``reopen``.
         config: RunConfig - from there too.
         samples: Source - from there too.
-        progress: rich Progress - gets one bar.
+        progress: rich Progress - gets one bar; its console a line an epoch where it is no terminal.
         label: str - in front of the bar.
         checkpoint_every: int or None - also save every so many steps.
 
@@ -58,7 +58,7 @@ def record(
     Args:
         folder: Path - from ``begin`` or ``reopen``.
         loop: Loop - fresh.
-        progress: rich Progress - gets one bar.
+        progress: rich Progress - gets one bar; its console a line an epoch where it is no terminal.
         label: str - in front of the bar.
         checkpoint_every: int or None - also save every so many steps.
         together: callable (what, action) - how the loop is moved to its checkpoint where other processes wait for it.
@@ -67,13 +67,32 @@ def record(
         dict - the summary, which is also on disk.
     """
     bar = progress.add_task(label, total=loop.total, note="")
+    reached = ""
 
     def told(loop: Loop, row: Row | None) -> None:
-        progress.update(bar, completed=loop.step)
+        nonlocal reached
         if row is not None:
-            progress.update(bar, note=f"{100 * row['test_accuracy']:.2f} %")
+            reached = f", {100 * row['test_accuracy']:.2f} %"
+        now, loss = (loop.epoch + 1, loop.so_far.mean) if row is None else (row["epoch"], row["train_loss"])
+        note = f"epoch {now} of {loop.config.epochs}, loss {loss:.3f}{reached}"
+        progress.update(bar, completed=loop.step, note=note)
+        if row is not None and not progress.console.is_terminal:  # a log file holds lines, and no bar
+            progress.console.print(f"{label}: {note}, {row['seconds']:.1f} s")
 
+    if said := _never_due(loop):
+        progress.console.print(f"{label}: {said}")
     recorder = together("resume", lambda: Recorder(folder, loop, checkpoint_every, told))
     progress.update(bar, completed=loop.step)
     loop.run(recorder)
     return recorder.finish(loop)
+
+
+def _never_due(loop: Loop) -> str:
+    """What to say of a rule that changes connections, where the training is too short for it; else nothing."""
+    rule = None if loop.engine is None else loop.engine.rule
+    if rule is None or "change" in rule.never or rule.next_due(0, loop.total) is not None:
+        return ""
+    return (
+        f"{rule.name} will not change a connection in {loop.total} steps, with every={rule.every}, "
+        f"begin={rule.begin} and until={rule.until:g}: lower --every, or take --rule static"
+    )

@@ -7,16 +7,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 
 def progress_bar(console: Console, *, quiet: bool) -> Progress:
-    """A progress display; a context manager. Silent when quiet or without a terminal.
+    """A progress display; a context manager. A bar where there is a terminal, nothing of its own elsewhere.
 
     Args:
         console: Console - where it is drawn.
-        quiet: bool - draw nothing.
+        quiet: bool - draw nothing, and print nothing on its console.
 
     Example:
         >>> progress_bar(Console(stderr=True), quiet=True).disable
         True
     """
+    console = Console(quiet=True) if quiet else console
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

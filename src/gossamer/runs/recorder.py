@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gossamer.nn.sparse import SparseModule
 from gossamer.runs import record
+from gossamer.runs.build import sample_shape
 from gossamer.runs.facts import layer_facts
 from gossamer.runs.journal import Journal, write_json
 
@@ -111,7 +112,7 @@ class Recorder:
             "epochs": loop.epoch,
             "steps": loop.step,
             "seconds": round(loop.seconds, 3),
-            "layers": layer_facts(loop.model),
+            "layers": layer_facts(loop.model, sample_shape(loop.config, loop.samples.shape)),
         }
         write_json(self.folder / record.SUMMARY, summary)
         return summary

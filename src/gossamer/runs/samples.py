@@ -7,7 +7,9 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gossamer import data
-from gossamer.runs.config import FOLDER
+from gossamer.data.folder import holds_splits
+from gossamer.errors import ConfigError
+from gossamer.runs.config import BEST, FOLDER
 from gossamer.runs.images import load_images
 
 if TYPE_CHECKING:
@@ -124,13 +126,26 @@ def load_samples(name: str, root: str | None = None, *, flatten: bool = True) ->
         >>> load_samples("digits").x_train.shape, load_samples("digits", flatten=False).x_test.shape
         (torch.Size([1442, 64]), torch.Size([355, 1, 8, 8]))
     """
-    found = data.best_available(root) if name == "best" else data.load(name, root)
+    found = data.best_available(root) if name == BEST else data.load(name, root)
     tensors = found.tensors(flatten=flatten, standardize=True)
     return Samples(found.name, found.shape, len(found.classes), found.provenance.sha256, *tensors)
 
 
 def source_of(config: RunConfig) -> Source:
-    """The data that a configuration asks for, as its model reads them; raises as ``load_samples``, ``load_images``."""
+    """The data that a configuration asks for, as its model reads them.
+
+    Raises:
+        ConfigError: a folder of images where a name belongs, or as the place of "best", which would look elsewhere.
+        Others as ``load_samples`` and ``load_images``.
+    """
     if config.data == FOLDER:
         return load_images(config.data_root, config.image_size, config.readers)
+    meant = config.data_root if config.data == BEST else config.data
+    if meant is not None and config.data not in data.recipes and holds_splits(meant):
+        raise ConfigError(
+            "data of a training",
+            expected=f"'{FOLDER}', for there are images in {meant}",
+            got=repr(config.data),
+            hint=f"--data {FOLDER} --data-root {meant}",
+        )
     return load_samples(config.data, config.data_root, flatten=config.model is None)

@@ -78,6 +78,12 @@ class Engine:
             layer.tape.follow(self)
         self._arm()
 
+    def __repr__(self) -> str:
+        due = self.rule.next_due(self.step, self.total_steps)
+        coming = "no update is due" if due is None else f"next update at {due}"
+        layers = f"{len(self.layers)} layer{'s' if len(self.layers) != 1 else ''}"
+        return f"Engine({self.rule}, {layers}, step {self.step} of {self.total_steps}, {coming})"
+
     def detach(self) -> None:
         """Let go of optimizer and layers; the topology stays as it is."""
         for hook in self._hooks:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gossamer as gs
-from gossamer.freezing.rivals import CSR, DENSE, INT8, contenders
+from gossamer.freezing.rivals import CSR, DENSE, INT8, LAST, contenders
 from gossamer.runs.folder import restored
 
 
@@ -169,6 +169,55 @@ def test_bench_of_a_file(call, frozen):
     document = call("bench", frozen, "--seconds", 0.05, "--json").document
     assert {DENSE, CSR, INT8, "as frozen"} <= {row["name"] for row in document["rows"]}
     assert "as frozen" in call("bench", frozen, "--seconds", 0.05).stdout
+
+
+@pytest.fixture(scope="module")
+def images(call, tmp_path_factory):
+    """A finished run of a convolutional network on images of 8 x 8 pixels."""
+    folder = tmp_path_factory.mktemp("runs") / "images"
+    settings = [
+        "--data",
+        "digits",
+        "--model",
+        "resnet20",
+        "--set",
+        "model.width=0.0625",
+        "--pattern",
+        "dense",
+    ]
+    assert call("train", *settings, "--batch", 700, "--epochs", 1, "--threads", 1, "--out", folder).code == 0
+    return folder
+
+
+def test_inspect_counts_the_operations_of_convolutions(call, images, tmp_path):
+    """The first one has a kernel of 3 x 3 and gives one channel of 8 x 8 pixels."""
+    run = call("inspect", images, "--json").document
+    assert run["layers"][0]["flops"] == 2 * 9 * 64
+    assert run["layers"] == json.loads((images / "summary.json").read_text())["layers"]
+    path = tmp_path / "net.safetensors"
+    assert call("freeze", images, "--out", path, "--keep", "dense").code == 0
+    kept = {layer["name"]: layer["flops"] for layer in call("inspect", path, "--json").document["layers"]}
+    assert kept["conv1"] == 2 * 9 * 64
+
+
+def test_bench_of_a_convolutional_network_races_both_memory_orders(call, tmp_path):
+    """Half of 27 inputs are 13 for each of 8 channels, used once for each of 4 x 3 pixels."""
+    model = torch.nn.Sequential(gs.SparseConv2d(3, 8, 3, density=0.5), torch.nn.ReLU())
+    gs.save(gs.freeze(model, torch.randn(2, 3, 6, 5), keep="fanin"), path := tmp_path / "net.safetensors")
+    rows = call("bench", path, "--batch", 3, "--seconds", 0.05, "--json").document["rows"]
+    assert {DENSE, LAST, "as frozen", "gossamer fanin"} <= {row["name"] for row in rows}
+    kept = next(row for row in rows if row["name"] == "as frozen")
+    assert kept["gflops_real"] == pytest.approx(2 * 13 * 8 * 12 * 3 / kept["seconds"]["median"] / 1e9)
+
+
+def test_bench_refuses_a_network_of_two_inputs(call, tmp_path):
+    class Sum(torch.nn.Module):
+        def forward(self, x, y):
+            return torch.relu(x + y)
+
+    gs.save(gs.freeze(Sum(), (torch.ones(1, 4), torch.ones(1, 4))), path := tmp_path / "net.safetensors")
+    answer = call("bench", path)
+    assert (answer.code, "one input, got one of 2" in answer.stderr) == (2, True)
 
 
 def test_rivals_compute_the_same_network(frozen):

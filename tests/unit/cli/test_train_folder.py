@@ -101,3 +101,15 @@ def test_a_folder_needs_a_place_and_a_network(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a perceptron does not read: name a model"):
         read_config(None, {"data": "folder"})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", [["--data-root"], ["--data"]])
+def test_images_in_folders_are_not_passed_over(
+    images: Path, tmp_path: Path, call: Callable[..., Any], place: list[str]
+) -> None:
+    """Where their folder is named and the kind of data is not: the best set at hand is none of theirs."""
+    answer = call(
+        "train", *place, images, "--model", "resnet20", "--density", "0.3", "--out", tmp_path / "run"
+    )
+    assert (answer.code, f"--data folder --data-root {images}" in answer.stderr) == (2, True)
+    assert not (tmp_path / "run").exists()

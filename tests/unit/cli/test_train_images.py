@@ -168,11 +168,37 @@ def test_the_command_trains_inspects_and_freezes(
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
         ({"data": "cifar10", "model": TINY, "image_size": 64}, "image_size: of data 'folder' only"),
         ({"readers": 4}, "readers: of data 'folder' only"),
+        ({"readers": 4}, "got readers: of data"),  # the sentence alone, without all the settings
+        ({"optimizer": {"name": "adam", "momentum": 0.5}}, "got optimizer: adam takes no momentum"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         read_config(None, settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "way"), [([], "dense_first="), (["--set", "dense_first=true"], "rule.gamma=0")]
+)
+def test_refusals_of_a_pattern_say_the_way_out(
+    shapes: str, tmp_path: Path, call: Callable[..., Any], flags: list[str], way: str
+) -> None:
+    """Three channels are no groups of four; and SRigL, where no rule is named, ablates."""
+    given = [
+        "--data",
+        shapes,
+        "--model",
+        "resnet20",
+        "--pattern",
+        "nm:2:4",
+        *flags,
+        "--out",
+        tmp_path / "run",
+    ]
+    answer = call("train", *given)
+    assert (answer.code, way in answer.stderr) == (2, True), answer.stderr
+    flags = ["--set", "dense_first=true", "--set", "rule.gamma=0", "--epochs", "1", "--batch", "8"]
+    assert call("train", *given, *flags, "--set", "model.width=0.25", "--quiet").code == 0
 
 
 @pytest.mark.parametrize("batch", [1, 5, 15])

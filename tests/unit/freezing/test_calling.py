@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import gossamer as gs
-from gossamer.errors import ConfigError, ShapeError
+from gossamer.errors import ConfigError, DtypeError, ShapeError
 
 
 class Masked(nn.Module):
@@ -167,3 +167,11 @@ def test_a_model_with_noise_says_so(noise):
     assert "two runs on the example differ" in frozen.explain()
     assert "looks inside" not in frozen.explain()
     assert frozen(X).shape == (4, 4)
+
+
+def test_arrays_are_refused_where_images_run_as_a_plan() -> None:
+    """The core reads them, so the refusal cannot come from a step."""
+    layers = nn.Sequential(gs.SparseConv2d(2, 4, 3, density=0.5), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    frozen = gs.freeze(layers, torch.ones(1, 2, 6, 6), keep={"0": "fanin", "2": "dense"})
+    with pytest.raises(DtypeError, match=r"Frozen: expected tensors, got an array of NumPy; torch.as_tensor"):
+        frozen(np.ones((1, 2, 6, 6), np.float32))

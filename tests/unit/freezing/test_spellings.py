@@ -52,6 +52,7 @@ SPELLED: dict[str, tuple[Callable[[Tensor], Tensor], list[str]]] = {
     "rows by shape": (lambda x: x.reshape((x.shape[0], -1)), ["flatten"]),
     "a batch of another": (batch_of_another, ["reshape", "scalar"]),
     "means": (lambda x: x.mean([2, 3]) + torch.mean(x, dim=(-1, -2)), ["add", "mean", "mean"]),
+    "a mean of lines": (lambda x: F.adaptive_avg_pool1d(x.flatten(2), 1), ["flatten", "mean"]),
     "one mean, kept": (lambda x: x.mean(1, keepdim=True), ["mean"]),
     "a scaled image": (lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True)), ["mean", "mul", "sigmoid"]),
     "upsampled by a float": (lambda x: F.interpolate(x, scale_factor=2.0), ["upsample_nearest2d"]),

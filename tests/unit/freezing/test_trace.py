@@ -193,6 +193,25 @@ def convolutional(home: str = "masked") -> nn.Sequential:
     return model
 
 
+@pytest.mark.parametrize("sizes", [1, (1,)])
+def test_a_network_over_lines_ends_with_its_usual_pool(check_same, sizes, tmp_path):
+    lines = nn.Sequential(nn.Conv1d(4, 8, 5, padding=2), nn.BatchNorm1d(8), nn.ReLU(), nn.Conv1d(8, 8, 3, 2))
+    model = nn.Sequential(*lines, nn.AdaptiveAvgPool1d(sizes), nn.Flatten(), nn.Linear(8, 3))
+    gs.sparsify(model, 0.5)
+    frozen = gs.freeze(model.eval(), torch.randn(2, 4, 20), keep="fanin")
+    gs.save(frozen, tmp_path / "net.safetensors")
+    check_same(gs.load(tmp_path / "net.safetensors"), model, torch.randn(3, 4, 20))
+
+
+def test_several_means_of_a_line_stay_torch_and_are_named(tmp_path):
+    model = nn.Sequential(nn.Conv1d(4, 8, 3), nn.AdaptiveAvgPool1d(2)).eval()
+    x = torch.randn(2, 4, 11)
+    frozen = gs.freeze(model, x)
+    assert torch.allclose(frozen(x), model(x), atol=1e-5)
+    with pytest.raises(FormatError, match="AdaptiveAvgPool1d"):
+        gs.save(frozen, tmp_path / "net.safetensors")
+
+
 @pytest.mark.parametrize("home", ["dense", "masked", "packed"])
 def test_convolutional_network_runs_saves_and_loads(check_same, home, tmp_path):
     model = convolutional(home)

@@ -112,11 +112,19 @@ def test_published_weights_of_resnet20_answer_as_published() -> None:
         ({"name": "wrn-22-2", "dropout": 1.0}, r"a number in \[0, 1\), got 1.0"),
         ({"name": "resnet20", "classes": 3}, "classes"),
         ({}, "one of"),
+        ("resnet20", r"a dict with its name and settings, got 'resnet20'; \{"),
     ],
 )
 def test_wrong_settings_are_named(config: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         models.build(config, channels=3, classes=10)
+
+
+@pytest.mark.parametrize("sizes", [{"channels": 0}, {"classes": 0}, {"classes": "ten"}])
+def test_networks_without_channels_or_classes_are_refused(sizes: dict[str, object]) -> None:
+    (name,) = sizes
+    with pytest.raises(ConfigError, match=f"model resnet20: expected {name} of at least 1"):
+        models.build({"name": "resnet20"}, **{"channels": 3, "classes": 10, **sizes})
 
 
 def test_settings_are_recorded_with_their_defaults() -> None:

@@ -142,3 +142,18 @@ def test_layers_can_be_skipped_themselves_and_by_a_second_name() -> None:
         assert [row.name for row in gs.sparsify(model, 0.5, skip=skip).sparse] == ["c"]
     model = nn.Sequential(nn.Sequential(nn.Linear(8, 8)), nn.Linear(8, 8))
     assert [row.name for row in gs.sparsify(model, 0.5, skip=model[0]).sparse] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("density", "says"),
+    [
+        ({"0": 0.5}, "got none for 2; leave layers dense with skip="),
+        ({"0": 0.5, "2": 0.5, "1": 0.5}, "got one for 1"),
+        ({"first": 0.5, "20": 0.5}, "got none for 0, 2 and one for 20, first; did you mean '2'"),
+    ],
+)
+def test_densities_of_layers_say_which_are_missing_and_which_are_none(density: dict, says: str) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    with pytest.raises(ConfigError, match=says):
+        gs.sparsify(model, density=density)
+    assert type(model[0]) is nn.Linear

@@ -268,6 +268,6 @@ def test_free_places_are_filled_by_gradient_and_not_in_index_order() -> None:
 
 def test_ablation_is_undefined_on_nm_and_without_it_defined() -> None:
     """N:M fixes each neuron's fan-in, so an ablated one could give nothing away."""
-    assert "gamma=None" in SRigL().undefined_on(NM(1, 4))
+    assert "gamma=0 (rule.gamma=0)" in SRigL().undefined_on(NM(1, 4))
     assert SRigL(gamma=None).undefined_on(NM(1, 4)) == ""
     assert "FanIn" in SRigL(gamma=None).undefined_on(Unstructured())

@@ -716,3 +716,17 @@ def test_a_rule_sees_the_neighbours_of_a_layer_whether_it_folds_or_not() -> None
     model(torch.ones(2, 8)).sum().backward()
     optimizer.step()
     assert seen == {"0": (None, "2"), "2": ("0", "4"), "4": ("2", None)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "coming"),
+    [
+        (gs.SET(every=4), "next update at 4"),
+        (gs.RigL(), "no update is due"),
+        (gs.Static(), "no update is due"),
+    ],
+)
+def test_an_engine_says_what_it_will_do(rule: Rule, coming: str) -> None:
+    """Ten steps are too few for a rule of every hundredth one, which nothing else would tell."""
+    *_, engine = attached(rule=rule, steps=10)
+    assert repr(engine) == f"Engine({rule}, 2 layers, step 0 of 10, {coming})"

@@ -14,6 +14,7 @@ from gossamer.report.words import duration, many, size
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from torch import Tensor
 
     from gossamer.freezing import Frozen
 
@@ -35,7 +36,12 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.01, help="Budget of the measurement.")] = 3.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Measure a frozen network or a layer beside dense, CSR and int8 torch, and say where it loses."""
+    """Measure a frozen network or a layer beside dense, CSR and int8 torch, and say where it loses.
+
+    Examples:
+        gossamer bench net.safetensors --batch 16
+        gossamer bench layer --in 256 --out 128 --pattern fanin --density 0.1
+    """
     import torch
 
     from gossamer import measure
@@ -47,7 +53,7 @@ def bench(
             frozen, source = _layer(n_in, n_out, pattern, density, batch)
         else:
             frozen = source = _file(target)
-        x = torch.randn(batch, *_input_shape(source))
+        x = _example(source, batch)
         out.remark(f"measuring for about {seconds:g} s")
         rows = race(contenders(frozen, source, x), x, threads, seconds)
         machine = measure.machine()
@@ -90,14 +96,13 @@ def _file(path: str) -> Frozen:
     return gs.load(path)
 
 
-def _input_shape(frozen: Frozen) -> tuple[int, ...]:
-    """[features] of a network that begins with a linear layer."""
-    node, body = frozen.graph.layers()[0]
-    if not set(node.inputs) <= set(frozen.graph.inputs):
-        raise ConfigError(
-            "bench", expected="a network that begins with a linear layer", got=f"{node.inputs} first"
-        )
-    return (body.shape[1],)
+def _example(frozen: Frozen, batch: int) -> Tensor:
+    """Random numbers of the type and sizes of the example that a network was frozen with."""
+    import torch
+
+    if len(inputs := frozen.report.inputs) != 1:
+        raise ConfigError("bench", expected="a network of one input", got=f"one of {len(inputs)}")
+    return torch.randn(batch, *inputs[0].shape[1:], dtype=getattr(torch, inputs[0].dtype))
 
 
 def _view(document: dict[str, Any]) -> Group:

@@ -42,7 +42,11 @@ def demo(
     target: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the runs.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what is finished.")] = False,
 ) -> None:
-    """Train a network dense and five ways sparse; print accuracy, size and speed in one table."""
+    """Train a network dense and five ways sparse; print accuracy, size and speed in one table.
+
+    Examples:
+        gossamer demo --data digits --epochs 2
+    """
     from gossamer.cli.compare import compare, freeze_all
     from gossamer.cli.methods import methods
     from gossamer.cli.target import check_target

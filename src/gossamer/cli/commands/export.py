@@ -33,7 +33,11 @@ def export(
         ),
     ] = "dense",
 ) -> None:
-    """Write a frozen network in standard operators of ONNX; speed from sparsity needs our own runtime."""
+    """Write a frozen network in standard operators of ONNX; speed from sparsity needs our own runtime.
+
+    Examples:
+        gossamer export net.safetensors --to onnx
+    """
     from gossamer.cli.target import check_target
     from gossamer.export import export_onnx, is_export
 

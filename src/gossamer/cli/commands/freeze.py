@@ -42,7 +42,12 @@ def freeze(
         Path | None, typer.Option(help="Repeat the plan of a frozen file, or of JSON, instead of measuring.")
     ] = None,
 ) -> None:
-    """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here."""
+    """Freeze a trained network: dead neurons gone, every layer in the form measured fastest here.
+
+    Examples:
+        gossamer freeze runs/a --out net.safetensors
+        gossamer freeze runs/a --batch 1 --batch 32 --values int8
+    """
     import torch
 
     import gossamer as gs

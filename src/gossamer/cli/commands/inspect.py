@@ -24,7 +24,12 @@ def inspect(
         Path, typer.Argument(help="Frozen file, run folder, or checkpoint in one.", metavar="FILE|RUN")
     ],
 ) -> None:
-    """Count connections, bytes and operations, layer by layer, and show the fan-in of the neurons."""
+    """Count connections, bytes and operations, layer by layer, and show the fan-in of the neurons.
+
+    Examples:
+        gossamer inspect runs/a
+        gossamer inspect net.safetensors --json
+    """
     import gossamer as gs
     from gossamer.runs.facts import layer_facts
     from gossamer.runs.folder import is_checkpoint, restored
@@ -33,8 +38,11 @@ def inspect(
         raise ConfigError(
             "inspect", expected="a frozen file, a run folder or a checkpoint in one", got=str(source)
         )
-    model = restored(source).model if is_checkpoint(source) else gs.load(source)
-    layers = layer_facts(model)
+    if is_checkpoint(source):
+        found = restored(source)
+        layers = layer_facts(found.model, found.shape)
+    else:
+        layers = layer_facts(gs.load(source))
     totals = {
         "connections": sum(layer["connections"] for layer in layers),
         "bytes": sum(sum(layer["bytes"].values()) for layer in layers),

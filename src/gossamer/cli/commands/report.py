@@ -19,7 +19,11 @@ def report(
     target: Annotated[Path, typer.Option("--out", "-o", help="The HTML file.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="Its heading.")] = "Gossamer report",
 ) -> None:
-    """Write one self-contained HTML page on finished or unfinished runs."""
+    """Write one self-contained HTML page on finished or unfinished runs.
+
+    Examples:
+        gossamer report runs/a runs/b --out report.html
+    """
     from gossamer.cli.target import check_target
     from gossamer.report import write_report
     from gossamer.report.page import is_page

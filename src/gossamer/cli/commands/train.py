@@ -38,7 +38,13 @@ def train(
         int | None, typer.Option(min=1, help="Also save every so many steps.")
     ] = None,
 ) -> None:
-    """Train a sparse network; kill it whenever you like and go on with --resume."""
+    """Train a sparse network; kill it whenever you like and go on with --resume.
+
+    Examples:
+        gossamer train --data digits --density 0.1
+        gossamer train --data cifar10 --model resnet20 --density 0.1 --augment standard
+        gossamer train --data folder --data-root pets --model resnet18 --density 0.1
+    """
     from gossamer.runs.config import parse_settings, read_config
     from gossamer.runs.execute import execute
     from gossamer.runs.folder import begin, reopen
@@ -63,6 +69,7 @@ def train(
             out.result({"run": str(folder), **answer}, lambda: _view(folder, answer))
         return
     checked, samples = begin(folder, wanted, fresh=fresh) if wanted else reopen(folder)
+    out.remark(f"data {samples.name}: {samples.count:,} samples to train on, {samples.classes} classes")
     out.remark(f"run folder {folder}; if this stops, go on with: gossamer train --resume {folder}")
     if checked.parallel:
         summary = launch(folder, checked, checkpoint_every=checkpoint_every, quiet=out.quiet)

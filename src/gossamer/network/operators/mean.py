@@ -53,6 +53,13 @@ def _call(dim: Any, keepdim: bool = False, dtype: Any = None) -> Over:
     return Over(dims=tuple(dim) if isinstance(dim, (tuple, list)) else (dim,), keepdim=keepdim)
 
 
+def _line(output_size: Any) -> Over:
+    """Of an adaptive pool over lines, which is a mean where it gives one number."""
+    if output_size not in (1, (1,), [1]):
+        raise Unsupported("several means of a line")
+    return Over(dims=(-1,), keepdim=True)
+
+
 def _arrays(xs: Inputs, s: Over, _held: Tensors) -> Any:
     (x,) = xs
     count = prod(x.shape[dim] for dim in s.dims)
@@ -77,7 +84,8 @@ operator(
         _arrays,
         ulps=8,
         settings=Over,
-        calls=dict.fromkeys(("torch.mean", ".mean"), _call),
+        modules={"torch.nn.AdaptiveAvgPool1d": lambda m: (_line(m.output_size), {})},
+        calls={"torch.mean": _call, ".mean": _call, "torch.nn.functional.adaptive_avg_pool1d": _line},
         shape=_shape,
         channels=lambda s: "kept" if set(s.dims) in ({2, 3}, {-2, -1}) else "",
         lower=_lower,
