@@ -2,6 +2,8 @@
 
     python benchmarks/fuzz_artifacts.py --count 100000
 
+With a core built with -DGOSSAMER_SANITIZE=ON, LD_PRELOAD=libasan.so and ``--room 0``, sanitizers look on.
+
 Prints JSON: mutations; how many loads and calls were done and how many refused; errors that are none of ours;
 processes that died; and the most memory that one load and one call took beyond what the process had before.
 """
@@ -52,7 +54,6 @@ NASTY = (
     ),
 )
 CHUNK = 1000  # mutations a process
-ROOM = 12 << 30  # bytes of addresses that a process may have
 
 
 def everywhere(tree: object, path: tuple = ()) -> list[tuple]:
@@ -174,9 +175,10 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def child(first: int, count: int) -> None:
+def child(first: int, count: int, room: int) -> None:
     """Mutations ``first`` to ``first + count``; one JSON line. The number of each goes to the error stream first."""
-    resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
+    if room:
+        resource.setrlimit(resource.RLIMIT_AS, (room << 30, room << 30))
     found = Found()
     with tempfile.TemporaryDirectory() as folder:
         samples, target = {}, Path(folder) / "mutated"
@@ -202,16 +204,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=100_000, help="mutations")
     parser.add_argument("--first", type=int, default=0, help="number of the first one; a number is a seed")
+    parser.add_argument("--room", type=int, default=12, help="GiB of addresses of a process; 0: no bound")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        child(asked.first, asked.count)
+        child(asked.first, asked.count, asked.room)
         return
     found, raw, died = Counter(), Counter(), []
     most = {"load": 0, "call": 0}
     for first in range(asked.first, asked.first + asked.count, CHUNK):
         number = min(CHUNK, asked.first + asked.count - first)
-        command = [sys.executable, __file__, "--child", "--first", str(first), "--count", str(number)]
+        numbers = ["--first", str(first), "--count", str(number), "--room", str(asked.room)]
+        command = [sys.executable, __file__, "--child", *numbers]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (this very file)
         if done.returncode:
             died.append(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gossamer.network.chain_step import Step
 
 LARGEST_NUMBER_OF_PLANS: Final = 8  # that are kept
+LARGE: Final = 1 << 26  # bytes of a call, from which the system is asked whether they fit: that takes a while
 
 
 class Known(NamedTuple):
@@ -31,6 +32,11 @@ class Known(NamedTuple):
 
     plan: NativePlan
     shapes: tuple[tuple[int, ...], ...]
+
+    def require(self, batch: int) -> None:
+        """Refuse a batch whose images, copied where they lie in another order, would not fit into memory."""
+        if (size := 4 * batch * self.plan.floats) > LARGE:
+            require_memory(f"plan for {batch:,} images", size, "a smaller batch, or smaller images")
 
 
 class Part(NamedTuple):
@@ -71,6 +77,7 @@ class PlanStep:
         if not isinstance(known, Known):
             return self._in_parts(known, given, recorded=False)
         batch = given[0].shape[0]
+        known.require(batch)
         made = [self.empty(given[0], (batch, *shape)) for shape in known.shapes]
         known.plan([pack.contiguous(x) for x in given], made, batch)
         return made[0] if len(made) == 1 else tuple(made)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gossamer import models
-from gossamer.errors import ConfigError
+from gossamer.errors import ConfigError, MemoryShortage
 
 # Parameters as published, at 1000 classes for ImageNet and 10 for CIFAR-10.
 PUBLISHED = {
@@ -117,6 +117,18 @@ def test_published_weights_of_resnet20_answer_as_published() -> None:
 def test_wrong_settings_are_named(config: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         models.build(config, channels=3, classes=10)
+
+
+@pytest.mark.parametrize("sizes", [{"classes": 10**12}, {"channels": 10**12}])
+def test_a_network_that_memory_cannot_hold_is_refused_before_it_is_built(sizes: dict[str, int]) -> None:
+    with pytest.raises(MemoryShortage, match=r"model resnet20: .*smaller width"):
+        models.build({"name": "resnet20"}, **{"channels": 3, "classes": 10, **sizes})
+
+
+@pytest.mark.parametrize("sizes", [{"classes": 0}, {"channels": -1}])
+def test_images_without_channels_and_classes_are_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="at least one channel and class"):
+        models.build({"name": "resnet20"}, **{"channels": 3, "classes": 10, **sizes})
 
 
 def test_settings_are_recorded_with_their_defaults() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gossamer as gs
-from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError
+from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError, TopologyError
 from gossamer.measure import memory, threads
 from gossamer.nn.conv import _Conv
 from gossamer.topology import parts
@@ -288,6 +288,7 @@ REFUSED = {
         "mirror",
     ),
     "no kernel": (lambda: gs.MaskedConv2d(8, 4, 0, density=0.5), ConfigError, "at least 1"),
+    "half a step": (lambda: gs.SparseConv2d(8, 4, 3, 1.5, density=0.5), ConfigError, "whole numbers"),
     "no step": (lambda: gs.SparseConv2d(8, 4, 3, 0, density=0.5), ConfigError, "at least 1|non-positive"),
 }
 
@@ -314,6 +315,15 @@ def test_copies_pickles_and_states() -> None:
     del state["rows"]
     with pytest.raises(gs.GossamerError):
         other.load_state_dict(state)
+
+
+def test_a_state_of_another_kernel_is_refused() -> None:
+    """Its matrix has the same size, and the same numbers would be other weights."""
+    lying, standing = (gs.SparseConv2d(4, 4, kernel, density=0.5) for kernel in ((1, 3), (3, 1)))
+    before = standing.to_dense()
+    with pytest.raises(TopologyError, match=r"for a weight \(4, 4, 3, 1\), got .* of another weight"):
+        standing.load_state_dict(lying.state_dict())
+    assert torch.equal(standing.to_dense(), before)
 
 
 def test_a_model_without_memory_gets_convolutions_that_exist() -> None:
