@@ -20,6 +20,7 @@ from gossamer.topology import parts
 OPTIONS = {
     "plain": {},
     "stride": {"stride": 2},
+    "stride beyond the plane": {"stride": 3000, "padding": 1},
     "padding": {"padding": (2, 1)},
     "dilation": {"dilation": 2, "padding": 2},
     "groups": {"groups": 4},
@@ -289,6 +290,11 @@ REFUSED = {
     ),
     "no kernel": (lambda: gs.MaskedConv2d(8, 4, 0, density=0.5), ConfigError, "at least 1"),
     "half a step": (lambda: gs.SparseConv2d(8, 4, 3, 1.5, density=0.5), ConfigError, "whole numbers"),
+    "a step of a lightyear": (
+        lambda: gs.SparseConv2d(8, 4, 3, 10**18, density=0.5),
+        ConfigError,
+        "2147483647",
+    ),
     "no step": (lambda: gs.SparseConv2d(8, 4, 3, 0, density=0.5), ConfigError, "at least 1|non-positive"),
 }
 
