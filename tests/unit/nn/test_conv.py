@@ -16,6 +16,7 @@ from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError, T
 from gossamer.measure import memory, threads
 from gossamer.nn.conv import _Conv
 from gossamer.topology import parts
+from gossamer.trace.convolved import convolution
 
 OPTIONS = {
     "plain": {},
@@ -206,6 +207,17 @@ def test_matrix_and_weight_are_views_of_each_other(home: str) -> None:
     weight = torch.randn(16, 8, 2, 3)
     assert torch.equal(layer._from_matrix(layer.to_matrix(weight)), weight)
     assert torch.equal(layer.to_matrix(weight)[3, 8:16], weight[3, :, 0, 1])
+
+
+@pytest.mark.parametrize("kernel", [1, (1, 3), 3])
+def test_a_dense_weight_has_the_strides_of_torchs(kernel: Any) -> None:
+    """By others torch takes images for channels last; with a group and a border its kernels crash on one pixel."""
+    theirs = nn.Conv2d(12, 8, kernel, groups=4).weight
+    for layer in CLASSES["packed", 2], CLASSES["masked", 2]:
+        ours = layer(12, 8, kernel, groups=4, density=0.5)
+        assert ours.to_dense().stride() == theirs.stride()
+    matrix, geometry = ours.to_matrix(ours.to_dense()), ours.geometry
+    assert convolution(matrix, None, geometry).keywords["weight"].stride() == theirs.stride()
 
 
 def test_any_memory_order_gives_the_same() -> None:
