@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 LARGEST_NUMBER_OF_SHAPES = 256  # of inputs that are known to fit
+LARGE = 1 << 26  # bytes of a copy, from which the system is asked whether it fits: that takes a while
 
 
 class Runtime:
@@ -148,7 +149,8 @@ class Runtime:
         pairs = zip(self._described.items(), shapes, strict=True)
         given = {name: Value(described.dtype, shape) for (name, described), shape in pairs}
         values = follow(self.graph, given, f"Runtime {self.name}, at")
-        largest = max(prod(value.shape) * np.dtype(value.dtype).itemsize for value in values.values())
+        made = [values[node.name] for node in self.graph.nodes]
+        largest = max((prod(value.shape) * np.dtype(value.dtype).itemsize for value in made), default=0)
         require_memory(f"Runtime {self.name}", largest, "a smaller batch, or smaller inputs")
 
     def __repr__(self) -> str:
@@ -163,4 +165,8 @@ def _readable(array: Array) -> Array:
     """The same numbers in memory that kernels read."""
     flags = array.flags
     ready = flags.aligned and (flags.c_contiguous or flags.f_contiguous)
-    return array if ready else np.array(array, order="C")
+    if ready:
+        return array
+    if array.nbytes > LARGE:
+        require_memory("Runtime, a copy of an input", array.nbytes, "an array in C order needs none")
+    return np.array(array, order="C")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gossamer.errors import KernelUnavailable
@@ -33,9 +34,12 @@ class Known(NamedTuple):
     plan: NativePlan
     shapes: tuple[tuple[int, ...], ...]
 
-    def require(self, batch: int) -> None:
-        """Refuse a batch whose images, copied where they lie in another order, would not fit into memory."""
-        if (size := 4 * batch * self.plan.floats) > LARGE:
+    def require(self, given: tuple[Any, ...]) -> None:
+        """Refuse images whose results, and copies where they lie in another order, would not fit into memory."""
+        batch = given[0].shape[0]
+        made = batch * sum(map(prod, self.shapes))
+        copied = sum(prod(x.shape) for x in given if not pack.in_order(x))
+        if (size := 4 * (made + copied)) > LARGE:
             require_memory(f"plan for {batch:,} images", size, "a smaller batch, or smaller images")
 
 
@@ -76,8 +80,8 @@ class PlanStep:
         known = self.planned(given) if _images(given) else self._single
         if not isinstance(known, Known):
             return self._in_parts(known, given, recorded=False)
+        known.require(given)
         batch = given[0].shape[0]
-        known.require(batch)
         made = [self.empty(given[0], (batch, *shape)) for shape in known.shapes]
         known.plan([pack.contiguous(x) for x in given], made, batch)
         return made[0] if len(made) == 1 else tuple(made)

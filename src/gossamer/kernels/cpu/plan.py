@@ -50,7 +50,7 @@ class NativePlan:
         core = library.core()
         if isa is not None and isa not in library.available_isas():
             raise KernelUnavailable("plan", expected=f"one of {library.available_isas()}", got=isa)
-        self.steps, self.arena, self.inputs, self.floats = tuple(steps), arena, inputs, sum(sizes)
+        self.steps, self.arena, self.inputs = tuple(steps), arena, inputs
         self._held = [step.held() for step in steps]
         number = -1 if isa is None else library.ISAS[isa]
         self._rooms = [_room(step, number) for step in steps]
