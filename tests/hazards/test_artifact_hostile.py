@@ -236,6 +236,15 @@ def test_values_that_grow_without_bounds(tmp_path, op):
         gs.load(path)
 
 
+def test_images_so_long_that_lists_of_their_rows_fill_the_memory(tmp_path):
+    """Each value could be held; a plan lists the rows of all of them."""
+    path = tmp_path / "f"
+    for relus in (1, 2):
+        save_file({}, path, {"gossamer": json.dumps(calls([1, 1, 2**24 - 2, 2], *[("relu", {})] * relus))})
+        with nullcontext() if relus == 1 else pytest.raises(FormatError, match="at most 33,554,432 pixels"):
+            gs.load(path)
+
+
 @given(data=st.data())
 def test_changed_tensors(files, tmp_path_factory, data):
     layout = data.draw(st.sampled_from(LAYOUTS))
