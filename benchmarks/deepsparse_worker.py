@@ -1,8 +1,8 @@
 """DeepSparse in an environment of its own: reads requests, one a line, and answers each with a line.
 
 ``load MODEL INPUT THREADS`` reads a model as ONNX and its input as a NumPy array; ``run`` calls it and answers with the
-seconds of a call; ``once`` calls it once; ``version`` is answered with DeepSparse's. A process of its own, because the last
-DeepSparse needs older packages than this project.
+seconds of a call; ``once`` calls it once; ``version`` is answered with DeepSparse's. A process of its own, because the
+last DeepSparse needs older packages than this project.
 """
 
 from __future__ import annotations

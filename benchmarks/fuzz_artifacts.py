@@ -1,9 +1,11 @@
-"""Load and run damaged artifacts by the thousand: every one is refused with a FormatError, or runs.
+"""Load and run damaged artifacts by the thousand, by torch and by the runtime: each is refused, or runs.
 
     python benchmarks/fuzz_artifacts.py --count 100000
 
-Prints JSON: mutations, how many loaded, how many were refused, errors that are not FormatErrors, processes that died,
-and the largest memory that one load took beyond ten times its file.
+With a core built with -DGOSSAMER_SANITIZE=ON, LD_PRELOAD=libasan.so and ``--room 0``, sanitizers look on.
+
+Prints JSON: mutations; how many loads and calls were done and how many refused; errors that are none of ours;
+processes that died; and the most memory that one load and one call took beyond what the process had before.
 """
 
 from __future__ import annotations
@@ -18,32 +20,20 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from fuzz_networks import KINDS, network
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
 
 import gossamer as gs
 from gossamer.errors import FormatError, GossamerError
-from gossamer.patterns import parse
+from gossamer.runtime import Runtime
 
-LAYOUTS = (
-    "csr",
-    "csr_bands",
-    "fanin",
-    "nm",
-    "nm_lanes",
-    "nm_bytes",
-    "block",
-    "dense",
-    "slice",
-    "convolution",
-)
 NASTY = (
     *(None, True, -1, 0, 1, 2, 7, 255, 65536, 1 << 24, 1 << 31, 1 << 63, 10**30, 1.5, -1e308, 1e308, 3.4e38),
     *(
@@ -63,37 +53,7 @@ NASTY = (
         [1, 1 << 31, 1 << 31],
     ),
 )
-CHUNK = 2000  # mutations a process
-
-
-def network(kind: str) -> tuple[gs.Frozen, torch.Tensor]:
-    """A small network of a kind, and an input."""
-    torch.manual_seed(0)
-    if kind == "convolution":
-        parts = [
-            nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"),
-            nn.MaxPool2d(2),
-            nn.AvgPool2d(2),
-            nn.Flatten(),
-        ]
-        model, x = nn.Sequential(*parts, nn.Linear(8, 4), nn.Softmax(1)), torch.ones(3, 1, 8, 8)
-        gs.sparsify(model, 0.5, allocation="uniform")
-        return gs.freeze(model.eval(), x, keep="fanin"), x
-    parts = [
-        nn.Linear(16, 16),
-        nn.BatchNorm1d(16),
-        nn.LeakyReLU(),
-        nn.Linear(16, 16),
-        nn.ReLU(),
-        nn.Linear(16, 16),
-    ]
-    model, x = nn.Sequential(*parts, nn.ELU()), torch.ones(3, 16)
-    pattern = {"fanin": "fanin:2", "block": "block:2:4"}.get(
-        kind, "nm:1:4" if kind.startswith("nm") else "unstructured"
-    )
-    gs.sparsify(model, None if kind.startswith("nm") else 0.5, parse(pattern), "uniform")
-    narrow = {"values": "int8", "activations": "int8"} if kind == "nm_bytes" else {}
-    return gs.freeze(model, x, keep="csr" if kind == "slice" else kind, **narrow), x
+CHUNK = 1000  # mutations a process
 
 
 def everywhere(tree: object, path: tuple = ()) -> list[tuple]:
@@ -111,9 +71,21 @@ def put(tree: Any, way: Sequence[Any], value: Any) -> None:
         tree[last] = value
 
 
+def near(tree: Any, way: Sequence[Any], draw: random.Random) -> Any:
+    """A value of the same kind as the one at the end of the way: such a file often loads."""
+    for key in way:
+        tree = tree[key]
+    if type(tree) is int:  # no bool
+        return draw.choice((tree - 1, tree + 1, 2 * tree, 0, 1, 2, 3, 5, draw.randrange(64)))
+    if isinstance(tree, list):
+        return draw.choice((tree[::-1], tree[1:], tree * 2))
+    others = ("relu", "silu", "csr", "dense", "core", "torch", "reflect", "circular", None)
+    return {bool: not tree, float: draw.uniform(-9, 9)}.get(type(tree), draw.choice(others))
+
+
 def mutated(source: Path, target: Path, draw: random.Random) -> None:
     """A file with one to four bytes, values or tensors changed."""
-    how = draw.choice(("bytes", "document", "document", "tensors"))
+    how = draw.choice(("bytes", "document", "document", "document", "tensors"))
     if how == "bytes":
         content = bytearray(source.read_bytes())
         head = 8 + struct.unpack("<Q", content[:8])[0]
@@ -125,22 +97,31 @@ def mutated(source: Path, target: Path, draw: random.Random) -> None:
     with safe_open(source, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
         document = json.loads(file.metadata()["gossamer"])
-    roots = (
-        (document, ()),
-        (document["nodes"], ("nodes",)),
-        (document["report"]["inputs"], ("report", "inputs")),
-    )
+    nodes = document["nodes"]
+    node = draw.randrange(len(nodes))
+    roots = [(document, ()), (nodes, ("nodes",)), (document["report"]["inputs"], ("report", "inputs"))]
+    roots += [
+        (nodes[node][part], ("nodes", node, part))
+        for part in ("geometry", "settings")
+        if nodes[node].get(part)
+    ]
     ways = [way for way in (draw.choice(everywhere(*draw.choice(roots))) for _ in range(3)) if way]
-    for number in range(draw.randint(1, 3)):
+    mild = draw.random() < 0.5
+    for number in range(1 if mild else draw.randint(1, 3)):
         if how == "document":
-            put(document, ways[number % len(ways)] if ways else ("kind",), copy.deepcopy(draw.choice(NASTY)))
+            way = ways[number % len(ways)] if ways else ("kind",)
+            put(document, way, near(document, way, draw) if mild else copy.deepcopy(draw.choice(NASTY)))
         else:
             name = draw.choice(sorted(tensors))
             flat = tensors[name].reshape(-1).clone()
             raw = flat.view(torch.uint8)
             for _ in range(draw.randint(1, 4) if raw.numel() else 0):
                 raw[draw.randrange(raw.numel())] = draw.randrange(256)
-            tensors[name] = draw.choice((flat.view(tensors[name].shape), flat[:-1], flat.to(torch.int64)))
+            tensors[name] = draw.choice(
+                (flat.view(tensors[name].shape), flat[:-1], flat.to(torch.int64))
+                if not mild
+                else (flat.view(tensors[name].shape),)
+            )
     save_file(
         {name: each.contiguous() for name, each in tensors.items()},
         target,
@@ -148,41 +129,74 @@ def mutated(source: Path, target: Path, draw: random.Random) -> None:
     )
 
 
-def child(first: int, count: int) -> None:
-    """Mutations ``first`` to ``first + count``; one JSON line."""
-    found: Counter[str] = Counter()
-    raw: Counter[str] = Counter()
-    worst = 0
+class Found:
+    """What became of files: outcomes that are promised, others by their message, and the largest growth of memory."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.raw: Counter[str] = Counter()
+        self.most = {"load": 0, "call": 0}
+
+    def trial(self, what: str, label: str, run: Callable[[], Any], *, others: bool = False) -> Any:
+        """The result of a call, or None where it was refused; with ``others`` torch may refuse it as well."""
+        before = _peak()
+        torch_too: tuple[type[Exception], ...] = (RuntimeError,) if others else ()
+        try:
+            made = run()
+        except GossamerError as error:
+            kind = "refused" if isinstance(error, FormatError) else type(error).__name__
+            self.outcomes[f"{what}: {kind}"] += 1
+            made = None
+        except torch_too as error:
+            self.outcomes[f"{what}: {type(error).__name__} of torch"] += 1
+            made = None
+        except BaseException as error:
+            self.raw[f"{what}: {type(error).__name__}: {str(error)[:80]} ({label})"] += 1
+            made = None
+        else:
+            self.outcomes[f"{what}: done"] += 1
+        verb = what.rpartition(" ")[2]
+        self.most[verb] = max(self.most[verb], _peak() - before)
+        return made
+
+    def file(self, path: Path, label: str, samples: Sequence[torch.Tensor]) -> None:
+        """Load a file by torch and by the runtime, and call what loads."""
+        net = self.trial("load", label, lambda: gs.load(path))
+        for x in samples if net is not None else ():
+            resized = x.shape[1:] != samples[0].shape[1:]  # to a size that the file does not describe
+            self.trial("call", label, lambda x=x: net(x), others=resized)
+        run = self.trial("runtime load", label, lambda: Runtime(path, exact=False))
+        for x in samples if run is not None else ():
+            self.trial("runtime call", label, lambda x=x: run(x.numpy()))
+
+
+def _peak() -> int:
+    """Bytes of memory that this process had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def child(first: int, count: int, room: int) -> None:
+    """Mutations ``first`` to ``first + count``; one JSON line. The number of each goes to the error stream first."""
+    if room:
+        resource.setrlimit(resource.RLIMIT_AS, (room << 30, room << 30))
+    found = Found()
     with tempfile.TemporaryDirectory() as folder:
-        inputs = {}
-        for kind in LAYOUTS:
-            net, inputs[kind] = network(kind)
+        samples, target = {}, Path(folder) / "mutated"
+        for kind in KINDS:
+            net, x = network(kind)
             gs.save(net, Path(folder) / kind)
-            gs.load(Path(folder) / kind)(inputs[kind])
-        target = Path(folder) / "mutated"
+            samples[kind] = [x, x[:0], *([torch.rand(2, 4, 34, 18)] if x.dim() == 4 else [])]
+            found.file(Path(folder) / kind, kind, samples[kind])
+        if found.raw or any(not outcome.endswith("done") for outcome in found.outcomes):
+            raise RuntimeError(f"not all files run as they are: {found.outcomes} {found.raw}")
+        found.outcomes.clear()
         for number in range(first, first + count):
+            print(number, file=sys.stderr, flush=True)
             draw = random.Random(number)
-            kind = draw.choice(LAYOUTS)
+            kind = draw.choice(sorted(KINDS))
             mutated(Path(folder) / kind, target, draw)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            try:
-                net = gs.load(target)
-                found["loaded"] += 1
-            except FormatError:
-                found["refused"] += 1
-                net = None
-            except BaseException as error:
-                raw[f"load: {type(error).__name__}: {str(error)[:80]} ({kind}, {number})"] += 1
-                net = None
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-            worst = max(worst, grown - 10 * target.stat().st_size)
-            try:
-                _ = net and net(inputs[kind])
-            except GossamerError:
-                found["refused its input"] += 1
-            except BaseException as error:
-                raw[f"run: {type(error).__name__}: {str(error)[:80]} ({kind}, {number})"] += 1
-    print(json.dumps({"found": found, "raw": raw, "worst": worst}))
+            found.file(target, f"{kind}, {number}", samples[kind])
+    print(json.dumps({"found": found.outcomes, "raw": found.raw, "most": found.most}))
 
 
 def main() -> None:
@@ -190,15 +204,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=100_000, help="mutations")
     parser.add_argument("--first", type=int, default=0, help="number of the first one; a number is a seed")
+    parser.add_argument("--room", type=int, default=12, help="GiB of addresses of a process; 0: no bound")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        child(asked.first, asked.count)
+        child(asked.first, asked.count, asked.room)
         return
-    found, raw, died, worst = Counter(), Counter(), [], 0
+    found, raw, died = Counter(), Counter(), []
+    most = {"load": 0, "call": 0}
     for first in range(asked.first, asked.first + asked.count, CHUNK):
         number = min(CHUNK, asked.first + asked.count - first)
-        command = [sys.executable, __file__, "--child", "--first", str(first), "--count", str(number)]
+        numbers = ["--first", str(first), "--count", str(number), "--room", str(asked.room)]
+        command = [sys.executable, __file__, "--child", *numbers]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (this very file)
         if done.returncode:
             died.append(
@@ -208,12 +225,9 @@ def main() -> None:
         row = json.loads(done.stdout.splitlines()[-1])
         found.update(row["found"])
         raw.update(row["raw"])
-        worst = max(worst, row["worst"])
-    print(
-        json.dumps(
-            {"mutations": asked.count, **found, "raw": raw, "died": died, "bytes_beyond": worst}, indent=2
-        )
-    )
+        most = {verb: max(size, row["most"][verb]) for verb, size in most.items()}
+    report = {"mutations": asked.count, **found, "raw": raw, "died": died, "bytes_more": most}
+    print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":

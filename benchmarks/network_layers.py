@@ -62,7 +62,12 @@ def measured(name: str, form: str, density: float, peak: float) -> Row:
 def main() -> None:
     """All networks in all forms."""
     options = arguments(
-        __doc__, networks=",".join(NAMES), forms="fanin,fanin:4", densities="0.1", cores="0", name="network_layers"
+        __doc__,
+        networks=",".join(NAMES),
+        forms="fanin,fanin:4",
+        densities="0.1",
+        cores="0",
+        name="network_layers",
     )
     torch.set_num_threads(pin(options.cores))
     best = peaks()

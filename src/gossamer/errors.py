@@ -31,9 +31,10 @@ class GossamerError(Exception):
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
-        """The four parts as one."""
+        """The four parts as one; names of files that are no UTF-8 are spelled so that it can be printed."""
         hint = f"; {self.hint}" if self.hint else ""
-        return f"{self.operation}: expected {self.expected}, got {self.got}{hint}"
+        sentence = f"{self.operation}: expected {self.expected}, got {self.got}{hint}"
+        return sentence.encode("utf-8", "backslashreplace").decode("utf-8")
 
     def within(self, operation: str) -> Self:
         """The same complaint as part of a larger operation."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gossamer.errors import DtypeError, KernelUnavailable, ShapeError
+from gossamer.measure import require_memory
 from gossamer.network import artifact
 from gossamer.network.array_steps import ARRAYS
 from gossamer.network.calling import arranged
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 LARGEST_NUMBER_OF_SHAPES = 256  # of inputs that are known to fit
+LARGE = 1 << 26  # bytes of a copy, from which the system is asked whether it fits: that takes a while
 
 
 class Runtime:
@@ -106,6 +109,7 @@ class Runtime:
         Raises:
             ConfigError: an input that is missing, unknown, or given twice.
             DtypeError: not an array, or one of another type. ShapeError: one that does not fit.
+            MemoryShortage: a value of the network would not fit into memory; nothing is computed then.
 
         Cost: one allocation for each value between steps; nothing else is kept but the workspace of a thread.
         """
@@ -114,6 +118,7 @@ class Runtime:
             given = arranged(names, given, named, f"Runtime {self.name}")
         arrays = [self._checked(name, value) for name, value in zip(names, given, strict=True)]
         self._fit(*(array.shape for array in arrays))
+        arrays = [_readable(array) for array in arrays]
         program = self._programs[bisect_left(self._limits, arrays[0].shape[0])]
         with np.errstate(all="ignore"):  # as torch: what overflows is infinite, and nothing is said
             result = program(*arrays)
@@ -122,7 +127,7 @@ class Runtime:
         return made
 
     def _checked(self, name: str, value: Any) -> Array:
-        """An input of the type that the network takes, in memory that kernels read."""
+        """An input of the type that the network takes."""
         dtype, where = self._described[name].dtype, f"Runtime {self.name}"
         if type(value) not in (np.ndarray, np.memmap):  # other subclasses may mean something by their numbers
             hint = (
@@ -137,15 +142,16 @@ class Runtime:
             raise ShapeError(
                 where, expected=f"{name} [batch, ...]", got="one number", hint="x[None] adds a batch"
             )
-        flags = value.flags
-        ready = flags.aligned and (flags.c_contiguous or flags.f_contiguous)
-        return np.asarray(value) if ready else np.array(value, order="C")
+        return np.asarray(value)
 
     def _follow(self, *shapes: tuple[int, ...]) -> None:
-        """Refuse shapes that the network cannot take; raises ShapeError."""
+        """Refuse shapes that the network cannot take, or memory; raises ShapeError or MemoryShortage."""
         pairs = zip(self._described.items(), shapes, strict=True)
         given = {name: Value(described.dtype, shape) for (name, described), shape in pairs}
-        follow(self.graph, given, f"Runtime {self.name}, at")
+        values = follow(self.graph, given, f"Runtime {self.name}, at")
+        made = [values[node.name] for node in self.graph.nodes]
+        largest = max((prod(value.shape) * np.dtype(value.dtype).itemsize for value in made), default=0)
+        require_memory(f"Runtime {self.name}", largest, "a smaller batch, or smaller inputs")
 
     def __repr__(self) -> str:
         inputs = ", ".join(
@@ -153,3 +159,14 @@ class Runtime:
             for name, (dtype, shape) in self._described.items()
         )
         return f"Runtime({self.name!r}, {inputs}, {len(self.graph.nodes)} nodes)"
+
+
+def _readable(array: Array) -> Array:
+    """The same numbers in memory that kernels read."""
+    flags = array.flags
+    ready = flags.aligned and (flags.c_contiguous or flags.f_contiguous)
+    if ready:
+        return array
+    if array.nbytes > LARGE:
+        require_memory("Runtime, a copy of an input", array.nbytes, "an array in C order needs none")
+    return np.array(array, order="C")

@@ -45,8 +45,9 @@ def image_folders(root: str | Path) -> tuple[ImageFolder, ImageFolder]:
         (train, val) with the same classes.
 
     Raises:
-        DataError: a folder is missing, there is one class or none, a class has no image, the two splits have different
-            classes, a class holds folders or things that are no files, or a link leads out of the split's folder.
+        DataError: a folder is missing, there is one class or none, a class has no image, an image has no class, the two
+            splits have different classes, a class holds folders or things that are no files, or a link leads nowhere or
+            out of the split's folder.
 
     Cost: one look at every name and size; nothing is read.
 
@@ -142,6 +143,9 @@ def _missing(root: Path) -> str:
 def _is_folder(entry: os.DirEntry[str], inside: Path) -> bool:
     """Whether an entry is a class; one that is hidden is none."""
     _check_link(entry, inside)
+    if entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+        expected = "images in a sub-folder for each class"
+        raise DataError(f"image {entry.path}", expected=expected, got="one beside the sub-folders")
     return entry.is_dir() and not entry.name.startswith(".")
 
 
@@ -158,15 +162,19 @@ def _images(entries: Iterable[os.DirEntry[str]], folder: Path, inside: Path) -> 
         if not entry.name.lower().endswith(SUFFIXES):
             continue
         if not entry.is_file():
-            raise DataError(f"image {entry.path}", expected="a file", got="something else, or a broken link")
+            raise DataError(f"image {entry.path}", expected="a file", got="something else")
         yield entry.name, entry.stat().st_size
 
 
 def _check_link(entry: os.DirEntry[str], inside: Path) -> None:
-    """Refuse a link that leads out of the folder; raises DataError."""
+    """Refuse a link that leads nowhere or out of the folder; raises DataError."""
     if not entry.is_symlink():
         return
-    target = Path(os.path.realpath(entry.path))
+    try:
+        target = Path(os.path.realpath(entry.path, strict=True))
+    except OSError as error:
+        expected, got = "a file or a folder behind the link", str(error.strerror)
+        raise DataError(f"image {entry.path}", expected=expected, got=got) from None
     if not target.is_relative_to(inside):
         raise DataError(
             f"image {entry.path}",

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gossamer.data.batches import batches, epoch_generator, part_of
-from gossamer.data.decode import pillow, training_pixels, validation_pixels
+from gossamer.data.decode import LARGEST, pillow, training_pixels, validation_pixels
 from gossamer.data.folder import ImageFolder
+from gossamer.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,7 @@ MEAN, STD = (
     (0.229, 0.224, 0.225),
 )  # of ImageNet, for every folder, as trained networks expect
 AHEAD = 2  # batches being decoded while one is used
+LARGEST_SIDE = isqrt(LARGEST)  # pixels; no image that is read has more
 
 
 def training_images(
@@ -55,13 +58,14 @@ def training_images(
         Iterator of (images [n, 3, size, size], float32, standardized with ImageNet's mean and deviation; labels [n]).
 
     Raises:
-        DataError: a file that cannot be read, named. MissingPackage: no Pillow. ConfigError: no such part, or a batch,
-            start, seed or epoch out of range.
+        DataError: a file that cannot be read, named. MissingPackage: no Pillow. ConfigError: no such part, or a size,
+            batch, start, seed, epoch or number of readers out of range.
 
     Cost: decoding; memory of three batches.
     """
     import torch
 
+    _check("training_images", size, readers)
     mine = part_of(len(folder.files), part, parts)
     own = torch.arange(mine.stop - mine.start) * parts + part
     order = epoch_generator(seed, epoch, part)
@@ -97,6 +101,7 @@ def validation_images(
     """
     import torch
 
+    _check("validation_images", size, readers)
     numbers = torch.arange(len(folder.files))
     picks = [pick.tolist() for pick, _ in batches(numbers, numbers, batch, shuffle=False)]
 
@@ -104,6 +109,13 @@ def validation_images(
         return validation_pixels(folder.root / folder.files[number], size)
 
     return _read(folder, picks, read, readers)
+
+
+def _check(operation: str, size: int, readers: int) -> None:
+    """Refuse images without pixels, or with more than any image has; raises ConfigError."""
+    if not (isinstance(size, int) and 0 < size <= LARGEST_SIDE) or readers < 0:
+        expected = f"a whole size from 1 to {LARGEST_SIDE} pixels, and readers >= 0"
+        raise ConfigError(operation, expected=expected, got=f"{size} and {readers}")
 
 
 def _read(

@@ -15,6 +15,7 @@ from gossamer.freezing.onlookers import on_cpu
 from gossamer.freezing.private import private
 from gossamer.freezing.repeat import Source, plan_of
 from gossamer.freezing.wanted import Wanted, sizes
+from gossamer.measure import nbytes, require_memory
 from gossamer.network.graph import Graph
 from gossamer.trace.agreement import same
 from gossamer.trace.calling import Example
@@ -66,6 +67,7 @@ def freeze(
         Frozen - an nn.Module in evaluation, without gradient; ``explain()`` says what was chosen and why.
 
     Raises:
+        MemoryShortage: a copy of the model, or the dense form of a layer, does not fit into memory.
         ConfigError: unknown layout, layer, batch size, input, preference, or type of values or activations;
             a plan of another network.
         PatternError: a layout that cannot hold its layer exactly.
@@ -130,6 +132,8 @@ def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:
                 got=f"{name} on {tensor.device}",
                 hint="call model.cpu() first",
             )
+    held = nbytes([*model.parameters(), *model.buffers()])
+    require_memory("freeze", held, "freezing works on a copy of the model")
     first = inputs[0] if inputs else None
     if not isinstance(first, Tensor):
         raise ShapeError(

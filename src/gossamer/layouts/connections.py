@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gossamer.layouts.arrays import Array, aligned, cast, name_of
 from gossamer.layouts.values import widened
+from gossamer.measure.room import require_memory
 
 
 class Trained(NamedTuple):
@@ -76,7 +77,7 @@ class Connections:
     def dense(self) -> Array:
         """[out_features, in_features]: the weight with zeros where there is no connection."""
         values = self.wide().values
-        flat = np.zeros(self.shape[0] * self.shape[1], values.dtype)
+        flat = zeros(self.shape, values.dtype)
         flat[self.positions] = values
         return aligned(flat).reshape(self.shape)
 
@@ -137,3 +138,11 @@ class Connections:
         with np.errstate(invalid="ignore", over="ignore"):  # infinities go on as they would in sums
             each = cast(self.values, "float64") * cast(inputs, "float64")[self.cols]
         return np.bincount(self.rows, each, minlength=self.shape[0])
+
+
+def zeros(shape: tuple[int, int], dtype: Any) -> Array:
+    """[out_features * in_features] zeros for a dense form; raises MemoryShortage where it would not fit."""
+    size = shape[0] * shape[1]
+    operation, hint = f"dense form of a layer {shape[1]} -> {shape[0]}", "freezing compares with it"
+    require_memory(operation, size * np.dtype(dtype).itemsize, hint)
+    return np.zeros(size, dtype)

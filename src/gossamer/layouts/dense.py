@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gossamer.layouts.base import Encoded, Layout, layouts
-from gossamer.layouts.connections import Connections
+from gossamer.layouts.connections import Connections, zeros
 from gossamer.layouts.kernel_side import (
     Address,
     Dims,
@@ -36,7 +36,7 @@ class Dense(Layout):
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
         """O(dense size)."""
-        flat = np.zeros(connections.shape[0] * connections.shape[1], connections.values.dtype)
+        flat = zeros(connections.shape, connections.values.dtype)
         flat[connections.positions] = connections.values
         return Encoded(self.name, connections.shape, parameters, flat, {})
 

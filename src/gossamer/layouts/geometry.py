@@ -8,6 +8,7 @@ from typing import Final
 from gossamer.errors import ConfigError, ShapeError
 
 MODES: Final = ("zeros", "circular", "reflect", "replicate")
+LARGEST: Final = (1 << 31) - 1  # pixels
 Pair = tuple[int, int]
 
 
@@ -28,7 +29,7 @@ class Geometry:
         mode: what the border holds - "zeros", "circular", "reflect" or "replicate".
 
     Raises:
-        ConfigError: a number outside its range, groups that do not divide the channels, another mode.
+        ConfigError: a number outside its range or above 2^31 - 1, groups that do not divide the channels, another mode.
 
     Example:
         >>> stem = Geometry(3, (7, 7), stride=(2, 2), padding=(3, 3, 3, 3))
@@ -52,10 +53,9 @@ class Geometry:
             ("dilation", 2, 1),
         ):
             given = getattr(self, name)
-            if len(given) != length or any(number < least for number in given):
-                raise ConfigError(
-                    "Geometry", expected=f"{name} of {length} numbers >= {least}", got=f"{given}"
-                )
+            if len(given) != length or any(not least <= number <= LARGEST for number in given):
+                expected = f"{name} of {length} numbers from {least} to {LARGEST}"
+                raise ConfigError("Geometry", expected=expected, got=f"{given}")
         if self.channels < 1 or self.groups < 1 or self.channels % self.groups:
             got = f"{self.channels} channels, {self.groups} groups"
             raise ConfigError("Geometry", expected="channels >= 1 that groups >= 1 divide", got=got)
@@ -91,6 +91,30 @@ class Geometry:
             >>> Geometry(1, (3, 3), padding=(1, 1, 0, 0)).out_size(4, 4)
             (2, 4)
         """
+        (high, wide), (down, along) = self._steps(height, width), self.stride
+        return high // down + 1, wide // along + 1
+
+    def within(self, height: int, width: int) -> Geometry:
+        """The same convolution of images of one size, with strides that stay inside of them.
+
+        Whoever stores pixels a stride apart in planes of their own needs no planes for pixels that are not there.
+
+        Args:
+            height: int >= 1 - of the input, in pixels.
+            width: int >= 1 - of the input, in pixels.
+
+        Raises:
+            ShapeError: as ``out_size``.
+
+        Example:
+            >>> Geometry(1, (3, 3), stride=(100, 2)).within(8, 8).stride
+            (6, 2)
+        """
+        (high, wide), (down, along) = self._steps(height, width), self.stride
+        return replace(self, stride=(min(down, high + 1), min(along, wide + 1)))
+
+    def _steps(self, height: int, width: int) -> Pair:
+        """How far the kernel can move over the input with its border, in pixels; raises ShapeError as ``out_size``."""
         left, right, top, bottom = self.padding
         largest = {"circular": 0, "reflect": -1}.get(self.mode)  # beyond the size itself
         for size, borders in ((height, (top, bottom)), (width, (left, right))):
@@ -102,4 +126,4 @@ class Geometry:
         if reach[0] > padded[0] or reach[1] > padded[1]:
             got = f"{padded[0]} x {padded[1]} pixels with the border"
             raise ShapeError("convolution", expected=f"at least {reach[0]} x {reach[1]} pixels", got=got)
-        return (padded[0] - reach[0]) // self.stride[0] + 1, (padded[1] - reach[1]) // self.stride[1] + 1
+        return padded[0] - reach[0], padded[1] - reach[1]

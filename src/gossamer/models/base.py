@@ -6,9 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from gossamer.errors import ConfigError
+from gossamer.measure import require_memory
+from gossamer.models.room import Counting
 from gossamer.registry import Registry, check_names
 
 Build = Callable[..., nn.Module]
@@ -59,18 +62,23 @@ def build(config: Mapping[str, Any], *, channels: int, classes: int) -> nn.Modul
         nn.Module - float32; values drawn from torch's generator.
 
     Raises:
-        ConfigError: unknown name or setting, or a value out of range.
+        ConfigError: unknown name or setting, or a value out of range. MemoryShortage: it does not fit into memory;
+            nothing is built then.
 
-    Cost: the dense network.
+    Cost: the dense network. The function is called twice: the first time large tensors are counted and not made.
 
     Example:
         >>> build({"name": "resnet20", "width": 0.5}, channels=3, classes=10).conv1.out_channels
         8
     """
     function, settings = _of(config)
+    what = f"model {config['name']}"
     for name, number in (("channels", channels), ("classes", classes)):
         if not isinstance(number, int) or number < 1:
-            raise ConfigError(f"model {config['name']}", expected=f"{name} of at least 1", got=repr(number))
+            raise ConfigError(what, expected=f"{name} of at least 1", got=repr(number))
+    with torch.random.fork_rng(devices=[]), Counting() as counted:
+        function(channels=channels, classes=classes, **settings)
+    require_memory(what, counted.bytes, "fewer channels or classes, or a smaller width, need less")
     return function(channels=channels, classes=classes, **settings)
 
 

@@ -108,6 +108,7 @@ class Lowering:
         if x.channels != geometry.channels:
             raise NotLowered(f"{x.channels} channels for {geometry.channels}")
         reads = (x,) if more is None else (x, more)
+        geometry = geometry.within(x.height, x.width)
         size = (form.shape[0], *geometry.out_size(x.height, x.width))
         if more is not None and more.size != size:
             raise NotLowered(f"a residual of {more.size} for {size}")

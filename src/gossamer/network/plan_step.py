@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gossamer.errors import KernelUnavailable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gossamer.network.chain_step import Step
 
 LARGEST_NUMBER_OF_PLANS: Final = 8  # that are kept
+LARGE: Final = 1 << 26  # bytes of a call, from which the system is asked whether they fit: that takes a while
 
 
 class Known(NamedTuple):
@@ -31,6 +33,14 @@ class Known(NamedTuple):
 
     plan: NativePlan
     shapes: tuple[tuple[int, ...], ...]
+
+    def require(self, given: tuple[Any, ...]) -> None:
+        """Refuse images whose results, and copies where they lie in another order, would not fit into memory."""
+        batch = given[0].shape[0]
+        made = batch * sum(map(prod, self.shapes))
+        copied = sum(prod(x.shape) for x in given if not pack.in_order(x))
+        if (size := 4 * (made + copied)) > LARGE:
+            require_memory(f"plan for {batch:,} images", size, "a smaller batch, or smaller images")
 
 
 class Part(NamedTuple):
@@ -70,6 +80,7 @@ class PlanStep:
         known = self.planned(given) if _images(given) else self._single
         if not isinstance(known, Known):
             return self._in_parts(known, given, recorded=False)
+        known.require(given)
         batch = given[0].shape[0]
         made = [self.empty(given[0], (batch, *shape)) for shape in known.shapes]
         known.plan([pack.contiguous(x) for x in given], made, batch)

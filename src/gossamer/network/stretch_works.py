@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gossamer.errors import ShapeError
 from gossamer.network.graph import Call, Layer
 from gossamer.network.lowering import Image, Lowering, NotLowered
 from gossamer.network.operators import operators
@@ -29,7 +30,7 @@ def works(
 
     Raises:
         NotLowered: a node, which it names, for which the core has no steps.
-        ShapeError: images that a convolution cannot take.
+        ShapeError: images that a node cannot take.
     """
     lowering = Lowering()
     images: dict[str, Image] = {}
@@ -53,6 +54,9 @@ def works(
         except NotLowered as error:
             error.node = node.name
             raise
+        except ValueError as error:
+            expected, got = "images that fit it", str(error)
+            raise ShapeError(f"Frozen, at {node.name}", expected=expected, got=got) from None
     return lowering, images, shapes
 
 

@@ -29,6 +29,9 @@ BATCHES = (0, 1, 2, 1 + LARGEST_SIZE)  # the last one is more than a slice of th
 LARGEST_SAMPLE = 1 << 31  # numbers of one value: borders and upsampling must not ask for unbounded memory
 
 
+LARGEST_SIDES = 1 << 25  # pixels, of all images together: plans list the rows and columns of each
+
+
 def check_graph(document: Document) -> None:
     """Names are unique, nodes read what stands before them (so there is no cycle), every value is read."""
     known = set(document.inputs)
@@ -181,7 +184,12 @@ def check_shapes(graph: Graph, inputs: list[InputPlan]) -> None:
             name: Value(row.dtype, (*([batch] if len(row.shape) > 1 else row.shape[:1]), *row.shape[1:]))
             for name, row in zip(graph.inputs, inputs, strict=True)
         }
-        for name, value in follow(graph, given, "load", FormatError).items():
+        values = follow(graph, given, "load", FormatError)
+        for name, value in values.items():
             if batch == 0 and prod(size or 1 for size in value.shape) > LARGEST_SAMPLE:
                 got = str(list(value.shape))
                 raise FormatError(f"load {name}", expected="values that memory can hold", got=got)
+        sides = sum(sum(value.shape[2:]) for value in values.values() if len(value.shape) == 4)
+        if sides > LARGEST_SIDES:
+            expected, got = f"images whose sides are at most {LARGEST_SIDES:,} pixels together", f"{sides:,}"
+            raise FormatError("load", expected=expected, got=got)

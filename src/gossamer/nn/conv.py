@@ -82,9 +82,12 @@ class _Conv(SparseModule):
         return weight.movedim(1, -1).reshape(weight.shape[0], -1)
 
     def _from_matrix(self, matrix: Tensor) -> Tensor:
-        """[out, channels of a group, kernel]."""
+        """[out, channels of a group, kernel], with torch's own strides, those of a 1 x 1 kernel too.
+
+        By others torch takes images for channels last, and its kernels for that crash on some of one pixel.
+        """
         out, inner, *kernel = self.dense_size
-        return matrix.view(out, *kernel, inner).movedim(-1, 1).contiguous()  # as torch lays it
+        return matrix.view(out, *kernel, inner).movedim(-1, 1).flatten().view(self.dense_size)
 
     def images(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width]; a batch of one where there is none, and one row where images are lines.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from torch import nn
@@ -27,10 +28,12 @@ def shape_like(dense: Any, channels: tuple[int, int], sizes: dict[str, Any], **r
     """
     name = dense.__name__
     numbers = [*channels, *(n for key, size in sizes.items() if key != "padding" for n in _numbers(size))]
-    if min(numbers) < 1 or min(_numbers(sizes["padding"]), default=0) < 0:
+    padding = [0] if isinstance(sizes["padding"], str) else _numbers(sizes["padding"])
+    whole = all(isinstance(number, Integral) for number in [*numbers, *padding])
+    if not whole or min(numbers) < 1 or min(padding, default=0) < 0:
         raise ConfigError(
             f"sparse {name}",
-            expected="channels, kernel, stride and dilation of at least 1, and a padding of at least 0",
+            expected="whole numbers: channels, kernel, stride and dilation of at least 1, padding of at least 0",
             got=f"channels {channels}, {', '.join(f'{key} {size}' for key, size in sizes.items())}",
         )
     try:
@@ -41,10 +44,9 @@ def shape_like(dense: Any, channels: tuple[int, int], sizes: dict[str, Any], **r
         ) from None
 
 
-def _numbers(size: Any) -> list[int]:
-    """Those of a size; none of what is no number, which torch refuses."""
-    parts = size if isinstance(size, (tuple, list)) else (size,)
-    return [part for part in parts if isinstance(part, int)]
+def _numbers(size: Any) -> list[Any]:
+    """Those of a size, whatever they are."""
+    return list(size) if isinstance(size, (tuple, list)) else [size]
 
 
 def geometry_of(conv: Any) -> Geometry:

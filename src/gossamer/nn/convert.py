@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gossamer.errors import ConfigError, DensityError, PatternError
+from gossamer.measure import require_memory
 from gossamer.nn import arguments
 from gossamer.nn.candidates import check_model, dense_layers, refuse_tied, why_left
 from gossamer.nn.init import LAWS
@@ -17,7 +18,7 @@ from gossamer.nn.report import SparsifyReport, own_parameters, report_on
 from gossamer.nn.skip import Skip, skipped
 from gossamer.nn.sparse import SparseModule
 from gossamer.nn.swap import swap
-from gossamer.nn.twin import Wanted, check_fit, twin
+from gossamer.nn.twin import Wanted, check_fit, least_bytes, twin
 from gossamer.patterns import NM, Pattern
 from gossamer.registry import answers_unknown, check_choice, did_you_mean
 from gossamer.topology import ALLOCATIONS, allocate
@@ -71,7 +72,7 @@ def sparsify(
     Returns:
         SparsifyReport - what became of each layer, and the share of the model that was left as it was.
     Raises:
-        DensityError, PatternError, ConfigError - before anything is changed.
+        DensityError, PatternError, ConfigError, MemoryShortage - before anything is changed.
         NonFiniteError - init="keep" of a pruned layer with NaN; before anything is changed.
     Cost: O(connections) memory and time beyond the dense model that is already there.
     Source: RigL (Evci et al. 2020) for the allocations.
@@ -103,6 +104,8 @@ def sparsify(
     notes |= dict.fromkeys(chosen.keys() - sparse.keys(), "density 1")
     for name, layer in sparse.items():
         check_fit(name, layer, densities[name], wanted.pattern)
+    needed = sum(least_bytes(layer, densities[name], home) for name, layer in sparse.items())
+    require_memory("sparsify", needed, "a lower density needs less, and so does home='packed'")
     held = places(model, {id(part) for m in sparse.values() for part in (m, *m.parameters(recurse=False))})
     twins: dict[str, nn.Module] = {}
     with torch.device("cpu"):  # topologies are drawn there, whatever the default is

@@ -16,12 +16,12 @@ BITS = 32
 SHAPE = (2, BITS)
 
 
-def number_of(pattern: Pattern, shape: tuple[int, int], index: Mapping[str, Tensor]) -> int:
+def number_of(pattern: Pattern, shape: tuple[int, ...], index: Mapping[str, Tensor]) -> int:
     """32 bits of all that an index says.
 
     Args:
         pattern: Pattern - of the layer.
-        shape: (int, int) - of the layer.
+        shape: tuple of int - of the dense weight: convolutions of other kernels may have a matrix of the same size.
         index: name -> narrow integers, on the CPU.
     Returns:
         int.

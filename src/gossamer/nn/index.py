@@ -118,7 +118,7 @@ class Indexed(SparseModule):
         except TopologyError as error:
             raise error.within(self.title) from None
         self._check_budget(topology, self.title)
-        old, new = self.number, number_of(self.pattern, self.shape, on_cpu)
+        old, new = self.number, number_of(self.pattern, self.dense_size, on_cpu)
         if number_in(self._held) == old:
             self._write_code(new)
         self.number, self._versions, self._by_input = new, versions, None
@@ -167,7 +167,7 @@ class Indexed(SparseModule):
         before = self.number
         with torch.inference_mode(mode=False):
             index = topology.index()
-            self.number = number_of(self.pattern, self.shape, index)
+            self.number = number_of(self.pattern, self.dense_size, index)
             self._index_names, self._by_input, self.left = tuple(index), None, None
             self.__dict__.update({name: tensor.to(self.values.device) for name, tensor in index.items()})
             self._write_code(self.number)

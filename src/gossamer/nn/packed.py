@@ -211,11 +211,11 @@ class Packed(Indexed):
                     got=f"{tuple(index[entry].shape)}",
                 )
         self._check_values(state["values"], topology, f"load {name}.values")
-        if NAME in state and number_in(state[NAME]) != number_of(self.pattern, self.shape, index):
+        if NAME in state and number_in(state[NAME]) != number_of(self.pattern, self.dense_size, index):
             raise TopologyError(
                 f"load {name}.{NAME}",
-                expected="the fingerprint of the index in the same state",
-                got="another one, or an average of several",
+                expected=f"the fingerprint of the index in the same state, for a weight {self.dense_size}",
+                got="another one, of another weight, or an average of several",
                 hint=HINT,
             )
         return topology

@@ -38,6 +38,12 @@ def check_fit(name: str, layer: Dense, density: float, pattern: Pattern) -> None
         raise error.within(f"sparsify {name}") from None
 
 
+def least_bytes(layer: Dense, density: float, home: str) -> int:
+    """Bytes of a sparse layer at least: values and 16-bit indices, or a dense weight and its mask."""
+    positions, size = layer.weight.numel(), layer.weight.element_size()
+    return positions * (size + 1) if home == "masked" else int(density * positions) * (size + 2)
+
+
 def twin(name: str, dense: Dense, density: float, wanted: Wanted) -> tuple[SparseModule, str]:
     """The sparse layer, and what there is to say of its values.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,6 @@ import torch
 from gossamer import data
 from gossamer.data.decode import LARGEST, decoded, random_box, training_pixels, validation_pixels
 from gossamer.errors import ConfigError, DataError, MissingPackage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -91,16 +90,28 @@ def test_workers_share_every_class(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch": 0}, {"batch": -1}, {"start": -1}, {"part": 2, "parts": 2}, {"parts": 6}], ids=str
+    "wrong",
+    [
+        {"batch": 0},
+        {"batch": -1},
+        {"start": -1},
+        {"part": 2, "parts": 2},
+        {"parts": 6},
+        {"size": 0},
+        {"size": 1 << 20},
+        {"size": 8.5},
+        {"readers": -1},
+    ],
+    ids=str,
 )
 def test_numbers_out_of_range_are_refused(folder: Path, wrong: dict[str, int]) -> None:
     """No batches, the last one, or the images of another worker would look like an epoch."""
     train, given = data.image_folder(folder / "train"), {"size": 8, "batch": 2, "seed": 0, "epoch": 0}
     with pytest.raises(ConfigError):
         data.training_images(train, **(given | wrong))
-    if "batch" in wrong:
-        with pytest.raises(ConfigError, match="batch_size >= 1"):
-            data.validation_images(train, 8, wrong["batch"])
+    if wrong.keys() & {"batch", "size", "readers"}:
+        with pytest.raises(ConfigError, match=r"batch_size >= 1|from 1 to 8192 pixels, and readers >= 0"):
+            data.validation_images(train, **({"size": 8, "batch": 2} | wrong))
 
 
 def test_validation_takes_the_middle() -> None:
@@ -109,7 +120,6 @@ def test_validation_takes_the_middle() -> None:
 
 
 def _middle(pixels: np.ndarray[Any, Any], inside: int) -> tuple[int, int]:
-    from pathlib import Path
     from tempfile import TemporaryDirectory
 
     pixels[1:15, 9:23] = inside
@@ -241,13 +251,38 @@ def test_folders_that_make_no_data_set_are_refused(folder: Path) -> None:
     with pytest.raises(DataError, match="a folder in a class, 'deeper'"):
         data.image_folders(folder)
     (train / "b/broken.png").symlink_to(train / "b/not-there.png")
-    with pytest.raises(DataError, match=r"broken.png: expected a file"):
+    with pytest.raises(
+        DataError, match=r"broken.png: expected a file or a folder behind the link, got No such"
+    ):
+        data.image_folders(folder)
+    (train / "b/broken.png").unlink()
+    (train / "d").symlink_to("d")
+    with pytest.raises(
+        DataError, match=r"train/d: expected a file or a folder behind the link, got Too many"
+    ):
+        data.image_folders(folder)
+    (train / "d").unlink()
+    save(train / "0.png", photo(0))
+    with pytest.raises(
+        DataError, match=r"0.png: expected images in a sub-folder for each class, got one beside"
+    ):
         data.image_folders(folder)
     (folder / "one/a").mkdir(parents=True)
     with pytest.raises(DataError, match="a sub-folder for each of at least two classes, got one, 'a'"):
         data.image_folder(folder / "one")
     with pytest.raises(DataError, match="a folder without train and val"):
         data.image_folders(folder / "one")
+
+
+def test_names_that_are_no_utf8_are_read_and_can_be_printed(folder: Path) -> None:
+    name = os.fsencode(folder / "train/a") + b"/\xff.png"
+    (folder / "train/a/x.png").rename(os.fsdecode(name))
+    train = data.image_folder(folder / "train")
+    assert sum(len(y) for _, y in data.training_images(train, 8, 2, seed=0, epoch=0)) == 5
+    Path(os.fsdecode(name)).write_bytes(b"")
+    with pytest.raises(DataError, match=r"udcff.png: expected an image") as error:
+        list(data.training_images(train, 8, 2, seed=0, epoch=0))
+    assert b"udcff.png" in str(error.value).encode()
 
 
 def test_without_pillow_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,13 @@ def test_the_plan_counts_steps_and_copies():
     assert "images run in 5 steps, 0 of them copies" in frozen.explain()
 
 
+def test_a_stride_beyond_the_plane_takes_no_memory_for_pixels_that_are_not_there(check_same):
+    model = model_of("masked", kernel_size=3, padding=1, stride=1000)
+    frozen = gs.freeze(model, torch.randn(1, 8, 7, 6), keep="csr")
+    assert frozen.report.batches[0].planned < 1 << 20
+    check_same(frozen, model, torch.randn(3, 8, 7, 6))
+
+
 def test_the_plan_names_kernels_and_what_is_left():
     frozen = gs.freeze(tiny(density=0.25), torch.randn(1, 3, 8, 8))
     rows = frozen.plan["layers"]

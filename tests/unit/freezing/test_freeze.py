@@ -11,7 +11,15 @@ import torch
 from torch import nn
 
 import gossamer as gs
-from gossamer.errors import ConfigError, DtypeError, KernelUnavailable, PatternError, ShapeError, StateError
+from gossamer.errors import (
+    ConfigError,
+    DtypeError,
+    KernelUnavailable,
+    MemoryShortage,
+    PatternError,
+    ShapeError,
+    StateError,
+)
 from gossamer.layouts import layouts
 from gossamer.patterns import parse
 from gossamer.rules import rules
@@ -336,3 +344,19 @@ def test_small_networks_freeze_in_seconds(mlp):
     start = time.perf_counter()
     gs.freeze(mlp("fanin", 0.05, widths=(256, 300, 300, 300, 10)), torch.randn(16, 256))
     assert time.perf_counter() - start < 6  # about 1.5 s; twice as much is allowed to a busy machine
+
+
+def test_a_layer_whose_dense_form_does_not_fit_is_refused_before_it_is_made():
+    """A packed layer of 2^19 connections, whose dense form would take 64 terabytes."""
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(1 << 22, 1 << 22, bias=False), nn.ReLU())
+    gs.sparsify(model, 2.0**-22, gs.Unstructured(), "uniform", device="cpu")
+    with pytest.raises(MemoryShortage, match="dense form of a layer 4194304 -> 4194304"):
+        gs.freeze(model, torch.zeros(1, 1 << 22), keep="csr")
+
+
+def test_a_model_that_does_not_fit_twice_is_refused_before_it_is_copied(monkeypatch):
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 2, 3, bias=False))
+    monkeypatch.setattr("gossamer.measure.room.available_memory", lambda: 4 * (76 + 72) - 1)
+    with pytest.raises(MemoryShortage, match=r"freeze: .*a copy of the model"):
+        gs.freeze(model, torch.zeros(1, 2, 8, 8))

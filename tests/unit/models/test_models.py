@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gossamer import models
-from gossamer.errors import ConfigError
+from gossamer.errors import ConfigError, MemoryShortage
 
 # Parameters as published, at 1000 classes for ImageNet and 10 for CIFAR-10.
 PUBLISHED = {
@@ -120,7 +120,13 @@ def test_wrong_settings_are_named(config: dict[str, object], says: str) -> None:
         models.build(config, channels=3, classes=10)
 
 
-@pytest.mark.parametrize("sizes", [{"channels": 0}, {"classes": 0}, {"classes": "ten"}])
+@pytest.mark.parametrize("sizes", [{"classes": 10**12}, {"channels": 10**12}])
+def test_a_network_that_memory_cannot_hold_is_refused_before_it_is_built(sizes: dict[str, int]) -> None:
+    with pytest.raises(MemoryShortage, match=r"model resnet20: .*smaller width"):
+        models.build({"name": "resnet20"}, **{"channels": 3, "classes": 10, **sizes})
+
+
+@pytest.mark.parametrize("sizes", [{"channels": 0}, {"channels": -1}, {"classes": 0}, {"classes": "ten"}])
 def test_networks_without_channels_or_classes_are_refused(sizes: dict[str, object]) -> None:
     (name,) = sizes
     with pytest.raises(ConfigError, match=f"model resnet20: expected {name} of at least 1"):

@@ -441,6 +441,21 @@ def test_a_plan_that_does_not_fit_is_refused_before_it_is_built(monkeypatch: pyt
     assert program(np.ones((1, 3, 17, 23), np.float32)).shape == (1, 4)
 
 
+def test_a_call_that_does_not_fit_is_refused_before_its_images_are_made() -> None:
+    """The images are one number, said to be everywhere: their copies, and the results, would take terabytes."""
+    program = Program(network(), 0, ARRAYS)
+    for shape, error in (((1 << 28, 3, 17, 23), MemoryShortage), ((1, 3, 1 << 20, 1 << 20), ShapeError)):
+        with pytest.raises(error, match=r"of memory|2\^31"):
+            program(np.broadcast_to(np.float32(1), shape))
+
+
+def test_images_that_a_node_cannot_take_are_refused_with_its_name() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.MaxPool2d(2))
+    frozen = gs.freeze(model.eval(), torch.ones(1, 2, 4, 4), keep="csr")
+    with pytest.raises(ShapeError, match=r"Frozen, at 1: .*a window of 2 in 1"):
+        frozen(torch.ones(1, 2, 1, 4))
+
+
 def test_what_reads_each_pixel_at_its_place_hands_phases_on() -> None:
     """A convolution that steps wants phases; 1 x 1 ones before it read and write them."""
     random, lowering = np.random.default_rng(6), Lowering()

@@ -20,7 +20,14 @@ from safetensors.numpy import save_file
 from torch import nn
 
 import gossamer as gs
-from gossamer.errors import ConfigError, DtypeError, FormatError, KernelUnavailable, ShapeError
+from gossamer.errors import (
+    ConfigError,
+    DtypeError,
+    FormatError,
+    KernelUnavailable,
+    MemoryShortage,
+    ShapeError,
+)
 from gossamer.kernels.cpu import library
 from gossamer.network.operators import operators
 from gossamer.patterns import parse
@@ -247,6 +254,11 @@ def test_a_mask_is_not_left_out_in_silence(net: tuple[Any, Runtime], tmp_path: P
         net[1](np.ma.masked_array(x, x > 0))
     x.tofile(tmp_path / "x")
     assert np.array_equal(net[1](np.memmap(tmp_path / "x", np.float32, "r", shape=(2, 16))), net[1](x))
+
+
+def test_a_batch_that_does_not_fit_is_refused_before_it_is_copied(net: tuple[Any, Runtime]) -> None:
+    with pytest.raises(MemoryShortage, match="a smaller batch"):
+        net[1](np.broadcast_to(np.float32(1), (1 << 40, 16)))
 
 
 def test_features_that_numpy_would_repeat_are_refused(tmp_path: Path) -> None:

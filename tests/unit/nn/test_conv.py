@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gossamer as gs
-from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError
+from gossamer.errors import ConfigError, DtypeError, PatternError, ShapeError, TopologyError
 from gossamer.measure import memory, threads
 from gossamer.nn.conv import _Conv
 from gossamer.topology import parts
+from gossamer.trace.convolved import convolution
 
 OPTIONS = {
     "plain": {},
     "stride": {"stride": 2},
+    "stride beyond the plane": {"stride": 10**6, "padding": 1},
     "padding": {"padding": (2, 1)},
     "dilation": {"dilation": 2, "padding": 2},
     "groups": {"groups": 4},
@@ -207,6 +209,17 @@ def test_matrix_and_weight_are_views_of_each_other(home: str) -> None:
     assert torch.equal(layer.to_matrix(weight)[3, 8:16], weight[3, :, 0, 1])
 
 
+@pytest.mark.parametrize("kernel", [1, (1, 3), 3])
+def test_a_dense_weight_has_the_strides_of_torchs(kernel: Any) -> None:
+    """By others torch takes images for channels last; with a group and a border its kernels crash on one pixel."""
+    theirs = nn.Conv2d(12, 8, kernel, groups=4).weight
+    for layer in CLASSES["packed", 2], CLASSES["masked", 2]:
+        ours = layer(12, 8, kernel, groups=4, density=0.5)
+        assert ours.to_dense().stride() == theirs.stride()
+    matrix, geometry = ours.to_matrix(ours.to_dense()), ours.geometry
+    assert convolution(matrix, None, geometry).keywords["weight"].stride() == theirs.stride()
+
+
 def test_any_memory_order_gives_the_same() -> None:
     """channels_last, a slice, a batch that is expanded."""
     layer, conv = pair({"padding": 1})
@@ -288,6 +301,12 @@ REFUSED = {
         "mirror",
     ),
     "no kernel": (lambda: gs.MaskedConv2d(8, 4, 0, density=0.5), ConfigError, "at least 1"),
+    "half a step": (lambda: gs.SparseConv2d(8, 4, 3, 1.5, density=0.5), ConfigError, "whole numbers"),
+    "a step of a lightyear": (
+        lambda: gs.SparseConv2d(8, 4, 3, 10**18, density=0.5),
+        ConfigError,
+        "2147483647",
+    ),
     "no step": (lambda: gs.SparseConv2d(8, 4, 3, 0, density=0.5), ConfigError, "at least 1|non-positive"),
 }
 
@@ -314,6 +333,15 @@ def test_copies_pickles_and_states() -> None:
     del state["rows"]
     with pytest.raises(gs.GossamerError):
         other.load_state_dict(state)
+
+
+def test_a_state_of_another_kernel_is_refused() -> None:
+    """Its matrix has the same size, and the same numbers would be other weights."""
+    lying, standing = (gs.SparseConv2d(4, 4, kernel, density=0.5) for kernel in ((1, 3), (3, 1)))
+    before = standing.to_dense()
+    with pytest.raises(TopologyError, match=r"for a weight \(4, 4, 3, 1\), got .* of another weight"):
+        standing.load_state_dict(lying.state_dict())
+    assert torch.equal(standing.to_dense(), before)
 
 
 def test_a_model_without_memory_gets_convolutions_that_exist() -> None:

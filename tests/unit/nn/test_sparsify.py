@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import gossamer as gs
-from gossamer.errors import ConfigError, DensityError, GossamerError, PatternError
+from gossamer.errors import ConfigError, DensityError, GossamerError, MemoryShortage, PatternError
 from strategies import PATTERNS, dense_weight
 
 
@@ -335,6 +335,18 @@ def test_a_model_on_the_meta_device_gets_layers_that_exist() -> None:
     assert model[4].weight.is_meta
     x = torch.randn(3, 56)
     assert torch.equal(model[:4](x), there[:4](x))
+
+
+@pytest.mark.parametrize(("home", "bytes_of_one"), [("packed", 6 * 42), ("masked", 5 * 84)])
+def test_layers_that_fit_one_by_one_and_not_together_are_refused_before_one_is_made(
+    home: str, bytes_of_one: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of 7 x 12 weights: values and indices, or all of them and a mask; three layers take three times that."""
+    model = nn.Sequential(*[nn.Conv2d(3, 7, 2) for _ in range(3)])
+    monkeypatch.setattr("gossamer.measure.room.available_memory", lambda: 3 * bytes_of_one - 1)
+    with pytest.raises(MemoryShortage, match="sparsify: expected at most"):
+        gs.sparsify(model, 0.5, allocation="uniform", home=home)
+    assert kinds(model) == dict.fromkeys(("0", "1", "2"), "Conv2d")
 
 
 @pytest.mark.parametrize("home", ["packed", "masked"])

@@ -81,6 +81,7 @@ def _prepared(geometry: Geometry, height: int, width: int, n_out: int) -> _Prepa
     if n_out % geometry.groups:
         expected = f"a number of outputs that {geometry.groups} groups divide"
         raise ShapeError("conv", expected=expected, got=str(n_out))
+    geometry = geometry.within(height, width)
     before, after = training_planes(geometry, height, width, n_out)
     where = places(geometry, before, after)
     plane_of = planes_read(geometry, before.phases).reshape(-1).astype(np.int32)

@@ -82,7 +82,14 @@ def contiguous(array: Any) -> Any:
     """The array in C order, in memory that kernels read; a copy where it is not."""
     if hasattr(array, "data_ptr"):
         return resolved(array).contiguous()
-    return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
+    return array if in_order(array) else array.copy(order="C")
+
+
+def in_order(array: Any) -> bool:
+    """Whether the array lies in C order already, in memory that kernels read."""
+    if hasattr(array, "data_ptr"):
+        return bool(array.is_contiguous())
+    return bool(array.flags.c_contiguous and array.flags.aligned)
 
 
 def computed(values: Any) -> str:
