@@ -1,7 +1,7 @@
 """Networks at their published sizes as files of ONNX: what ONNX Runtime computes of them, and how large they are.
 
-Every layer but depth-wise and tiny ones keeps a tenth of its connections, drawn at random, and of every second such
-layer a tenth of the outputs has lost all. Batch norms have statistics as after a training. Each network is frozen,
+Every layer but depth-wise and tiny ones keeps a tenth of its connections, drawn at random, and a tenth of the
+outputs of such a layer has lost all. Batch norms have statistics as after a training. Each network is frozen,
 saved, exported by ``gossamer export``, checked by the package onnx, and run for batches of one and three beside the
 frozen network and the model in torch. The benchmark fails where an error is larger than ``ERROR``. Needs the extras
 [onnx] and [bench]; a killed run goes on where it was.
@@ -26,6 +26,7 @@ import gossamer as gs
 from gossamer.nn import SparseModule
 
 ERROR = 5e-6  # of the largest number of the model's result
+LAYERS = (SparseModule, nn.Conv2d, nn.Linear)
 BATCHES = (1, 3)
 WEIGHTS = ("dense", "sparse")
 NAMES = (*SMALL, *NETWORKS)
@@ -58,9 +59,9 @@ def settle(model: nn.Module) -> None:
 
 
 def ablate(model: nn.Module) -> None:
-    """Of every second sparse layer but the last a tenth of the outputs loses all connections, the first ones."""
+    """Of every sparse layer but the last the first tenth of the outputs loses all connections."""
     layers = [module for module in model.modules() if isinstance(module, SparseModule)]
-    for layer in layers[:-1:2]:
+    for layer in layers[:-1]:
         old = layer.topology
         stays = old.positions // old.shape[1] >= old.shape[0] // 10
         values = layer.values[: old.connections][stays]
@@ -128,7 +129,7 @@ def described(path: Path) -> Row:
 def measured(case: Row) -> Row:
     """One network: frozen, saved, exported, and run."""
     model, x = made(case["network"], case["density"])
-    layers = [each for each in model.modules() if isinstance(each, (SparseModule, nn.Conv2d, nn.Linear))]
+    layers = [each for each in model.modules() if isinstance(each, LAYERS)]
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         frozen = gs.freeze(model, x[:1].clone())
         saved = Path(folder) / "net.safetensors"

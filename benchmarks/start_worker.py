@@ -7,13 +7,15 @@ between commas. One thread.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 CALLS = 5
+Load = Callable[[str], Callable[[Any], Any]]
 
 
 def resident(kind: str) -> int:
@@ -22,19 +24,60 @@ def resident(kind: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024
 
 
-def runtime(path: str) -> Any:
-    """Ours."""
+def ours() -> Load:
+    """The runtime, imported."""
     from gossamer.runtime import Runtime
 
-    return Runtime(path)
+    return Runtime
 
 
-def onnxruntime(path: str) -> Any:
-    """ONNX Runtime."""
-    import onnxruntime as engine
+def others() -> Load:
+    """ONNX Runtime, imported."""
+    from onnxruntime import InferenceSession, SessionOptions
 
-    options = engine.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = engine.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x})[0]
+    def load(path: str) -> Callable[[Any], Any]:
+        options = SessionOptions()
+        options.intra_op_num_threads = 1
+        session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda x: session.run(None, {session.get_inputs()[0].name: x})
+
+    return load
+
+
+def plan_bytes(network: Any) -> int:
+    """What the plans of a runtime hold, without the weights."""
+    steps = {id(step.run): step.run for program in network._programs for step in program.steps}  # noqa: SLF001
+    return sum(getattr(step, "memory", 0) for step in steps.values())
+
+
+WAYS = {"runtime": ours, "onnxruntime": others}
+
+
+def main() -> None:
+    """Import, load, answer, and answer again."""
+    kind, path, shape = sys.argv[1], sys.argv[2], tuple(map(int, sys.argv[3].split(",")))
+    seconds: dict[str, float] = {}
+    memory: dict[str, int] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        done = work()
+        seconds[name], memory[name] = time.perf_counter() - began, resident("VmRSS")
+        return done
+
+    numpy = timed("numpy", lambda: import_module("numpy"))
+    load = timed("import", WAYS[kind])
+    network = timed("load", lambda: load(path))
+    x = numpy.ones((1, *shape), "float32")
+    timed("first_answer", lambda: network(x))
+    timed("calls", lambda: [network(x) for _ in range(CALLS)])
+    seconds["import"] += seconds.pop("numpy")
+    seconds["call"] = seconds.pop("calls") / CALLS
+    memory["peak"] = resident("VmHWM")
+    if kind == "runtime":
+        memory["plan"] = plan_bytes(network)
+    print(json.dumps({"seconds": seconds, "memory": memory, "torch": "torch" in sys.modules}))
+
+
+if __name__ == "__main__":
+    main()
