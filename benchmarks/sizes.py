@@ -50,6 +50,7 @@ def starts(files: dict[str, Path], shape: str, number: int) -> Row:
                 for part in turns[0][kind]["seconds"]
             },
             "memory": turns[-1][kind]["memory"],
+            "rounded": turns[-1][kind]["rounded"],
         }
         for kind in files
     }

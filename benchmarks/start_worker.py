@@ -25,10 +25,10 @@ def resident(kind: str) -> int:
 
 
 def ours() -> Load:
-    """The runtime, imported."""
+    """The runtime, imported; what was left to torch is NumPy's here."""
     from gossamer.runtime import Runtime
 
-    return Runtime
+    return lambda path: Runtime(path, exact=False)
 
 
 def others() -> Load:
@@ -76,7 +76,12 @@ def main() -> None:
     memory["peak"] = resident("VmHWM")
     if kind == "runtime":
         memory["plan"] = plan_bytes(network)
-    print(json.dumps({"seconds": seconds, "memory": memory, "torch": "torch" in sys.modules}))
+    rounded = len(getattr(network, "rounded", ()))
+    print(
+        json.dumps(
+            {"seconds": seconds, "memory": memory, "rounded": rounded, "torch": "torch" in sys.modules}
+        )
+    )
 
 
 if __name__ == "__main__":

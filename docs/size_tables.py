@@ -59,7 +59,8 @@ def network_starts(result: dict[str, Any]) -> str:
     says = (
         "A new process without torch, one thread, one image, files in the page cache. Times in milliseconds; the first "
         "answer includes the plan. Memory: the whole process, the interpreter and NumPy in it; a plan is what is "
-        "kept beside the weights: space between layers, and what the core made of the weights."
+        "kept beside the weights: space between layers, and what the core made of the weights. Dense convolutions that "
+        "freezing leaves to torch are NumPy's here; the last column counts such parts."
     )
     rows = []
     for row in result["rows"]:
@@ -73,10 +74,12 @@ def network_starts(result: dict[str, Any]) -> str:
                     size(held["plan"]) if "plan" in held else "—",
                     size(held["calls"]),
                     size(held["peak"]),
+                    str(start["rounded"]) if kind == "runtime" else "—",
                 ]
             )
     head = [
         "network", "engine", "import", "load", "first answer", "a call later", "plan", "memory while it runs", "peak",
+        "parts by NumPy",
     ]  # fmt: skip
     return f"{says}\n\n{table(head, rows)}"
 
