@@ -137,7 +137,7 @@ def onnx_networks(result: dict[str, Any]) -> str:
             *(size(row["bytes"][kind]) for kind in ("frozen", "dense", "sparse")),
             *(
                 f"{max(each[kind] for each in row['error'].values()):.1e}"
-                for kind in ("to_frozen", "to_torch")
+                for kind in ("onnx", "frozen", "torch")
             ),
             f"{row['outputs_empty'][0]:,}",
             f"{row['outputs_empty'][1]:,}",
@@ -146,7 +146,8 @@ def onnx_networks(result: dict[str, Any]) -> str:
         for row in sorted(result["rows"], key=lambda row: row["bytes"]["dense"])
     ]
     head = [
-        "network, 10 % of the connections", "our file", "dense", "sparse", "error to the frozen network",
-        "error to torch", "dead outputs before", "that stay", "outputs gone",
+        "network, 10 % of the connections", "our file", "dense", "sparse", "error of ONNX Runtime",
+        "of the frozen network",
+        "of torch", "dead outputs before", "that stay", "outputs gone",
     ]  # fmt: skip
     return table(head, rows)
