@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,28 +59,18 @@ def ask(network: Network, client: Client, calls: int) -> int:
 
 def together(network: Network, callers: Sequence[Client], calls: int) -> tuple[float, int]:
     """Seconds from the moment that all threads are there, and wrong answers; an error in a thread is raised here."""
-    found: list[int | BaseException] = []
     barrier = threading.Barrier(len(callers) + 1)
 
-    def run(client: Client) -> None:
+    def run(client: Client) -> int:
         barrier.wait()
-        try:
-            found.append(ask(network, client, calls))
-        except BaseException as error:
-            found.append(error)
+        return ask(network, client, calls)
 
-    threads = [threading.Thread(target=run, args=(client,)) for client in callers]
-    for thread in threads:
-        thread.start()
-    barrier.wait()
-    began = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - began
-    for each in found:
-        if isinstance(each, BaseException):
-            raise each
-    return seconds, sum(each for each in found if isinstance(each, int))
+    with ThreadPoolExecutor(len(callers)) as pool:
+        tasks = [pool.submit(run, client) for client in callers]
+        barrier.wait()
+        began = time.perf_counter()
+        wrong = sum(task.result() for task in tasks)
+        return time.perf_counter() - began, wrong
 
 
 def resident() -> int:
