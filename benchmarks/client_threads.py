@@ -59,6 +59,8 @@ def asked(name: str, share: float, threads: int, rounds: int) -> Row:
     found: dict[str, Any] = json.loads(done.stdout)
     first, later = found["resident"][: rounds // 4], found["resident"][rounds // 4 :]
     rates = {
+        "processor_a_call": median(found["processor"]) * rounds / found["calls"],
+        "processor_a_call_alone": median(found["processor_alone"]) / found["calls_alone"],
         "calls_a_second": found["calls"] / rounds / median(found["seconds"]),
         "calls_a_second_alone": found["calls_alone"] / median(found["alone"]),
     }

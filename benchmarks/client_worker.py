@@ -57,8 +57,8 @@ def ask(network: Network, client: Client, calls: int) -> int:
     return wrong
 
 
-def together(network: Network, callers: Sequence[Client], calls: int) -> tuple[float, int]:
-    """Seconds from the moment that all threads are there, and wrong answers; an error in a thread is raised here."""
+def together(network: Network, callers: Sequence[Client], calls: int) -> tuple[float, float, int]:
+    """Seconds, and those of the processor, once all threads are there, and wrong answers; raises a thread's error."""
     barrier = threading.Barrier(len(callers) + 1)
 
     def run(client: Client) -> int:
@@ -68,9 +68,9 @@ def together(network: Network, callers: Sequence[Client], calls: int) -> tuple[f
     with ThreadPoolExecutor(len(callers)) as pool:
         tasks = [pool.submit(run, client) for client in callers]
         barrier.wait()
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         wrong = sum(task.result() for task in tasks)
-        return time.perf_counter() - began, wrong
+        return time.perf_counter() - began, time.process_time() - busy, wrong
 
 
 def resident() -> int:
@@ -97,16 +97,16 @@ def main() -> None:
     callers = clients(Runtime(path), shape, number)
     network = Runtime(path)  # its first calls come from all threads at once
     each = -(-calls // (number * rounds))
-    names = ("seconds", "alone", "resident", "peak")
+    names = ("seconds", "processor", "alone", "processor_alone", "resident", "peak")
     result: dict[str, Any] = {"calls": each * number * rounds, "calls_alone": each} | {
         name: [] for name in names
     }
     wrong = 0
     for _ in range(rounds):
-        seconds, more = together(network, callers, each)
-        alone, others = together(network, callers[:1], each)
+        *many, more = together(network, callers, each)
+        *one, others = together(network, callers[:1], each)
         wrong += more + others
-        for name, value in zip(names, (seconds, alone, resident(), peak()), strict=True):
+        for name, value in zip(names, (*many, *one, resident(), peak()), strict=True):
             result[name].append(value)
         print(f"{wrong} wrong, {result['resident'][-1] >> 10} KiB", file=sys.stderr, flush=True)
     print(json.dumps({**result, "wrong": wrong, "torch": "torch" in sys.modules}))

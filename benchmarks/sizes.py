@@ -3,7 +3,8 @@
 Each network is frozen dense and with a tenth of the connections of every layer but depth-wise and tiny ones. Beside
 the artifact stand the weights as torch saves them and files of ONNX. Processes are started in turns, one thread, with
 files in the page cache: our runtime on each artifact, and ONNX Runtime on the dense network, where it is installed
-(extras [onnx] and [bench]). Times are medians; memory is that of the last start. A killed run goes on where it was.
+(extras [onnx] and [bench]). Times are medians, of the processor; memory is that of the last start. A killed run goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def main() -> None:
         __doc__ or "",
         networks="resnet50,resnet18,mobilenet_v2",
         forms="dense,unstructured,fanin,fanin:4",
-        starts=9,
+        starts=5,
         cores="0",
         name="sizes",
         fresh=False,

@@ -57,9 +57,9 @@ def network_sizes(result: dict[str, Any]) -> str:
 def network_starts(result: dict[str, Any]) -> str:
     """Time and memory of a process."""
     says = (
-        "A new process without torch, one thread, one image, files in the page cache. Times in milliseconds; the first "
-        "answer includes the plan. Memory: the whole process, the interpreter and NumPy in it; a plan is what is "
-        "kept beside the weights: space between layers, and what the core made of the weights. Dense convolutions that "
+        "A new process without torch, one thread, one image, files in the page cache. Milliseconds of processor time; "
+        "the first answer includes the plan. Memory: the whole process, the interpreter and NumPy in it; a plan is what "
+        "is kept beside the weights: space between layers, and what the core made of the weights. Dense convolutions that "
         "freezing leaves to torch are NumPy's here; the last column counts such parts."
     )
     rows = []
@@ -117,13 +117,15 @@ def client_threads(result: dict[str, Any]) -> str:
             str(row["wrong"]),
             f"{row['calls_a_second']:,.0f}",
             f"{row['calls_a_second_alone']:,.0f}",
+            *(f"{row[part] * 1e6:,.0f} us" for part in ("processor_a_call", "processor_a_call_alone")),
             size(row["resident"][-1]),
             size(row["grown"]) if row["grown"] > 0 else "0 B",
         ]
         for row in result["rows"]
     ]
     head = [
-        "network", "calls", "other bits", "calls a second", "calls a second, one thread", "resident", "growth",
+        "network", "calls", "other bits", "calls a second", "calls a second, one thread",
+        "processor time a call", "one thread", "resident", "growth",
     ]  # fmt: skip
     return f"{says}\n\n{table(head, rows)}"
 

@@ -37,6 +37,6 @@ def test_a_wrong_answer_is_counted_and_an_error_is_raised() -> None:
     def odd(given: Any) -> Any:
         return y if given[0, 0] == 1 else -y  # the same numbers with another bit
 
-    assert together(odd, clients, 4)[1] == 6
+    assert together(odd, clients, 4)[-1] == 6
     with pytest.raises(ZeroDivisionError):
         together(lambda _: 1 // 0, clients, 1)
