@@ -59,8 +59,8 @@ def network_starts(result: dict[str, Any]) -> str:
     says = (
         "A new process without torch, one thread, one image, files in the page cache. Milliseconds of processor time; "
         "the first answer includes the plan. Memory: the whole process, the interpreter and NumPy in it; a plan is "
-        "what is kept beside the weights: space between layers, and what the core made of the weights. Dense convolutions "
-        "that freezing leaves to torch are NumPy's here; the last column counts such parts."
+        "what is kept beside the weights: space between layers, and what the core made of the weights. Dense "
+        "convolutions that freezing leaves to torch are NumPy's here; the last column counts such parts."
     )
     rows = []
     for row in result["rows"]:
