@@ -34,6 +34,7 @@ import readme_tables  # noqa: F401 - same
 import result_figures
 import scale_tables
 import set_tables
+import size_tables  # noqa: F401 - same
 from result_tables import VIEWS
 
 if TYPE_CHECKING:

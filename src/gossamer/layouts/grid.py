@@ -60,14 +60,26 @@ def group(connections: Connections, grid: Grid) -> tuple[Array, Array] | None:
     Returns:
         (positions [units], values [units, members]) in flat order, or None.
     """
+    positions = connections.positions
     if grid.members == 1:
-        return connections.positions, connections.values.reshape(-1, 1)
-    rows, cols = connections.rows, connections.cols
+        return positions, connections.values.reshape(-1, 1)
+    n_in = connections.shape[1]
+    ends = np.searchsorted(positions, (positions[:1] // (n_in * grid.h) + 1) * n_in * grid.h)
+    if _whole(positions[: ends.sum()], n_in, grid) is None:  # most layers say no in their first row of units
+        return None
+    found = _whole(positions, n_in, grid)
+    if found is None:
+        return None
+    units, owner, member = found
+    values = np.zeros((units.size, grid.members), connections.values.dtype)
+    values[owner, member] = connections.values
+    return units, values
+
+
+def _whole(positions: Array, n_in: int, grid: Grid) -> tuple[Array, Array, Array] | None:
+    """Units, and of each connection which of them it is in and where; None where a unit is there in part only."""
+    rows, cols = positions // n_in, positions % n_in
     unit = rows // grid.h * grid.cols + cols // grid.w
     member = rows % grid.h * grid.w + cols % grid.w
-    positions, owner, counts = np.unique(unit, return_inverse=True, return_counts=True)
-    if bool((counts != grid.members).any()):
-        return None
-    values = np.zeros((positions.size, grid.members), connections.values.dtype)
-    values[owner, member] = connections.values
-    return positions, values
+    units, owner, counts = np.unique(unit, return_inverse=True, return_counts=True)
+    return None if bool((counts != grid.members).any()) else (units, owner, member)
