@@ -54,6 +54,8 @@ def works(
         except NotLowered as error:
             error.node = node.name
             raise
+        except ShapeError as error:
+            raise error.within(f"Frozen, at {node.name}") from None
         except ValueError as error:
             expected, got = "images that fit it", str(error)
             raise ShapeError(f"Frozen, at {node.name}", expected=expected, got=got) from None

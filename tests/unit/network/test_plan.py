@@ -450,10 +450,12 @@ def test_a_call_that_does_not_fit_is_refused_before_its_images_are_made() -> Non
 
 
 def test_images_that_a_node_cannot_take_are_refused_with_its_name() -> None:
-    model = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.MaxPool2d(2))
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 2, (1, 2)), torch.nn.MaxPool2d(2))
     frozen = gs.freeze(model.eval(), torch.ones(1, 2, 4, 4), keep="csr")
     with pytest.raises(ShapeError, match=r"Frozen, at 1: .*a window of 2 in 1"):
         frozen(torch.ones(1, 2, 1, 4))
+    with pytest.raises(ShapeError, match=r"Frozen, at 0: convolution: expected at least 1 x 2 pixels"):
+        frozen(torch.ones(1, 2, 4, 1))
 
 
 def test_what_reads_each_pixel_at_its_place_hands_phases_on() -> None:
