@@ -52,7 +52,10 @@ def asked(name: str, share: float, threads: int, rounds: int) -> Row:
     model, shape = make()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.safetensors"
-        gs.save(gs.freeze(model.eval(), torch.randn(1, *shape)), path)
+        frozen = gs.freeze(
+            model.eval(), torch.randn(1, *shape), keep="csr"
+        )  # measured, some layer may be torch's
+        gs.save(frozen, path)
         numbers = map(str, (threads, round(calls * share), rounds))
         command = [sys.executable, str(WORKER), str(path), ",".join(map(str, shape)), *numbers]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 (our own script)
