@@ -22,11 +22,15 @@ from gossamer.network.program import Program
 from gossamer.trace.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from gossamer.network.chain_step import Step
 
 HOPELESS = 1.5  # times the core's best, layer by layer: one layout everywhere that takes longer is not timed as a whole
+OUTSIDE = (
+    1.1  # times faster than the best in the core: then layers run in torch, which the runtime does not have
+)
 
 Picks = dict[str, Choice]  # layer -> how it runs
 
@@ -124,11 +128,35 @@ def race(
     given = tuple(resized(x, batch) if isinstance(x, Tensor) else x for x in inputs)
     calls = {way: partial(program(graph, found, picks), *given) for way, picks in ways.items()}
     times = {way: timing.p10 for way, timing in alternate(calls, seconds=seconds).items()}
-    fastest = min(times, key=times.__getitem__)
-    equal = [way for way, taken in times.items() if taken <= TIE * times[fastest]]
-    chosen = min(equal, key=lambda way: _weight(found, ways[way]))
-    why = "fastest" if chosen == fastest else f"as fast as {fastest}, and no larger"
+    chosen, why = picked(
+        times, {way for way in ways if _leaves(ways[way])}, lambda way: _weight(found, ways[way])
+    )
     return Race(ways[chosen], chosen, times, why)
+
+
+def picked(
+    times: Mapping[str, float], outside: AbstractSet[str], weight: Callable[[str], tuple[int, int]]
+) -> tuple[str, str]:
+    """The fastest way, of those as fast the smallest, and why; one that leaves the core must be worth it.
+
+    Example:
+        >>> picked({"core": 1.0, "mixed": 0.95}, {"mixed"}, lambda way: (0, 0))
+        ('core', 'mixed leaves the core, and is not a tenth faster')
+    """
+    ranks = {way: taken * (OUTSIDE if way in outside else 1.0) for way, taken in times.items()}
+    best, fastest = min(ranks, key=ranks.__getitem__), min(times, key=times.__getitem__)
+    equal = [way for way, rank in ranks.items() if rank <= TIE * ranks[best]]
+    chosen = min(equal, key=weight)
+    if chosen == fastest:
+        return chosen, "fastest"
+    if chosen != best:
+        return chosen, f"as fast as {best}, and no larger"
+    return chosen, f"{fastest} leaves the core, and is not a tenth faster"
+
+
+def _leaves(picks: Picks) -> bool:
+    """Whether a layer runs in torch."""
+    return any(choice.engine == "torch" for choice in picks.values())
 
 
 def _weight(found: dict[str, Candidates], picks: Picks) -> tuple[int, int]:

@@ -24,6 +24,10 @@ from gossamer.registry import answers_unknown, check_choice, did_you_mean
 from gossamer.topology import ALLOCATIONS, allocate
 
 HOMES = ("packed", "masked")
+_LESS = {
+    "packed": "a lower density needs less",
+    "masked": "home='packed' takes memory of the connections alone",
+}
 INITS = ("sparse", "dense", "keep")
 FULL = ("dense", "sparse")
 
@@ -105,7 +109,7 @@ def sparsify(
     for name, layer in sparse.items():
         check_fit(name, layer, densities[name], wanted.pattern)
     needed = sum(least_bytes(layer, densities[name], home) for name, layer in sparse.items())
-    require_memory("sparsify", needed, "a lower density needs less, and so does home='packed'")
+    require_memory("sparsify", needed, _LESS[home])
     held = places(model, {id(part) for m in sparse.values() for part in (m, *m.parameters(recurse=False))})
     twins: dict[str, nn.Module] = {}
     with torch.device("cpu"):  # topologies are drawn there, whatever the default is

@@ -54,7 +54,7 @@ def test_a_network_too_wide_to_be_dense_takes_memory_of_its_connections(monkeypa
     model = build_model(RunConfig(**wide, density=2**-23, allocation="uniform"), (64,), 10)
     assert model.fc2.connections == 2**17
     masked, dense = {"home": "masked", "density": 2**-23}, {"pattern": "dense"}
-    for settings, what in ((masked, "masked layer"), (dense, "dense layers")):
+    for settings, what in ((masked, "home='packed'"), (dense, "dense layers")):
         with pytest.raises(MemoryShortage, match=what):
             build_model(RunConfig(**(wide | settings)), (64,), 10)
 

@@ -140,7 +140,7 @@ def test_runs_that_differ_are_refused_on_all(tmp_path):
 def test_a_size_that_cannot_fit_is_refused_on_all_and_nothing_is_written(tmp_path):
     settings = SHARED | {"parallel.workers": 2, "widths": [1 << 20, 1 << 20], "density": 0.1}
     here, there = run_ranks(begin_together, 2, str(tmp_path / "run"), settings)
-    assert here.startswith("MemoryShortage: packed layer 1048576 -> 1048576: expected at most"), here
+    assert here.startswith("MemoryShortage: sparsify: expected at most"), here
     assert there.startswith("RankError: open the run folder: expected success on every rank"), there
     assert not (tmp_path / "run").exists()
 

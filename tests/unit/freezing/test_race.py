@@ -12,7 +12,7 @@ from gossamer.freezing import guard, race
 from gossamer.freezing.candidates import TIE, candidates
 from gossamer.freezing.choose import classes_of
 from gossamer.freezing.core_step import CoreStep
-from gossamer.freezing.race import Race
+from gossamer.freezing.race import Race, picked
 from gossamer.freezing.wanted import Wanted
 from gossamer.layouts import layout
 from gossamer.layouts.connections import Connections
@@ -146,3 +146,29 @@ def test_rows_are_the_same_bits_side_by_side(shape, activation):
         assert rows.is_contiguous()
         assert CoreStep(layers, rows=None)(x, *more).is_contiguous() or len(shape) == 2
         assert torch.equal(rows, CoreStep(layers)(x, *more))
+
+
+@pytest.mark.parametrize(
+    ("mixed", "chosen", "why"),
+    [
+        (0.95, "core", "mixed leaves the core, and is not a tenth faster"),
+        (0.85, "mixed", "fastest"),
+        (1.2, "core", "fastest"),
+    ],
+)
+def test_layers_leave_the_core_for_a_tenth_of_the_time_or_not_at_all(
+    mixed: float, chosen: str, why: str
+) -> None:
+    times = {"core": 1.0, "mixed": mixed, "dense": 3.0}
+    assert picked(
+        times, {"mixed", "dense"}, {"core": (1, 1), "mixed": (2, 2), "dense": (9, 9)}.__getitem__
+    ) == (
+        chosen,
+        why,
+    )
+
+
+def test_of_ways_as_fast_the_smallest_is_chosen() -> None:
+    weights = {"core": (2, 2), "all csr": (1, 1)}
+    expected = "all csr", "as fast as core, and no larger"
+    assert picked({"core": 1.0, "all csr": 1.01}, set(), weights.__getitem__) == expected
