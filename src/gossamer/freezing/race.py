@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from gossamer.network.chain_step import Step
 
 HOPELESS = 1.5  # times the core's best, layer by layer: one layout everywhere that takes longer is not timed as a whole
-OUTSIDE = (
-    1.1  # times faster than the best in the core: then layers run in torch, which the runtime does not have
-)
+OUTSIDE = 1.1  # times faster than the core's best: then layers run in torch, which the runtime does not have
 
 Picks = dict[str, Choice]  # layer -> how it runs
 
@@ -128,9 +126,8 @@ def race(
     given = tuple(resized(x, batch) if isinstance(x, Tensor) else x for x in inputs)
     calls = {way: partial(program(graph, found, picks), *given) for way, picks in ways.items()}
     times = {way: timing.p10 for way, timing in alternate(calls, seconds=seconds).items()}
-    chosen, why = picked(
-        times, {way for way in ways if _leaves(ways[way])}, lambda way: _weight(found, ways[way])
-    )
+    outside = {way for way, picks in ways.items() if _leaves(picks)}
+    chosen, why = picked(times, outside, lambda way: _weight(found, ways[way]))
     return Race(ways[chosen], chosen, times, why)
 
 

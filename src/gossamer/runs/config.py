@@ -328,9 +328,7 @@ def _describe(problem: Any) -> str:
     """One pydantic problem as a phrase."""
     name = ".".join(str(part) for part in problem["loc"]) or "settings"
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    if problem["type"] == "value_error" and isinstance(
-        problem["input"], dict
-    ):  # of ours, and about several settings
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):  # ours, of several settings
         return f"{name}: {problem['ctx']['error']}" if problem["loc"] else str(problem["ctx"]["error"])
     given = repr(problem["input"])
     if problem["type"] == "less_than_equal":

@@ -54,8 +54,7 @@ def convolution(matrix: Tensor, bias: Tensor | None, geometry: Geometry) -> Call
         [[[[4.0, 4.0], [4.0, 4.0]]]]
     """
     out, inner = matrix.shape[0], geometry.channels // geometry.groups
+    # Through a flat copy, so that strides are torch's own: by others its kernels for channels last run.
     flat = matrix.view(out, *geometry.kernel, inner).permute(0, 3, 1, 2).flatten()
-    weight = flat.view(
-        out, inner, *geometry.kernel
-    )  # torch's strides: by others its kernels for channels last run
+    weight = flat.view(out, inner, *geometry.kernel)
     return partial(dense_conv, weight=weight, bias=bias, geometry=geometry)
