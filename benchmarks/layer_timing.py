@@ -26,7 +26,7 @@ class Worker:
 
     def __init__(self, python: str) -> None:
         self._process = subprocess.Popen(  # noqa: S603 (the interpreter its user named)
-            [python, "-E", str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [python, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
     def ask(self, request: str) -> str:
