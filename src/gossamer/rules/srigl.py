@@ -57,7 +57,7 @@ class SRigL(RigL):
         if isinstance(pattern, Unstructured):
             return "SRigL keeps one fan-in for all neurons: use FanIn() or NM(n, m), or RigL"
         if self.gamma and not isinstance(pattern, FanIn):
-            return f"{pattern} fixes every fan-in, so ablated neurons could give nothing: take gamma=0 (rule.gamma=0)"
+            return f"{pattern} fixes every fan-in, so ablated neurons could give nothing: use gamma=0 (rule.gamma=0)"
         return ""
 
     def threshold(self, sparse_fan_in: int) -> int:
