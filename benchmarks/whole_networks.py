@@ -26,6 +26,7 @@ from torch import nn
 import gossamer as gs
 from gossamer.measure import alternate, threads
 from gossamer.network.graph import Opaque
+from gossamer.nn import SparseModule
 
 FORMS = ("dense", "pruned", "unstructured", "fanin", "fanin:2", "fanin:4", "fanin:8")
 
@@ -76,7 +77,8 @@ def with_its_zeros(model: nn.Module, name: str, weights: str) -> nn.Module:
     twin = dense(name, weights)
     for path, module in twin.named_modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.weight.copy_(model.get_submodule(path).weight)
+            layer: Any = model.get_submodule(path)
+            module.weight.copy_(layer.to_dense() if isinstance(layer, SparseModule) else layer.weight)
     return twin
 
 
