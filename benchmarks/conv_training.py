@@ -133,7 +133,7 @@ def child(name: str, percent: int, batch: int) -> None:
 
 def main() -> None:
     """All densities, one after the other."""
-    options = arguments(__doc__, batch=64, cores="0", seconds=60.0, eager=False, only="", percent=0)
+    options = arguments(__doc__, batch=16, cores="0", seconds=60.0, eager=False, only="", percent=0)
     torch.set_num_threads(pin(options.cores))
     if options.only:
         child(options.only, options.percent, options.batch)
@@ -143,11 +143,11 @@ def main() -> None:
         raise SystemExit("benchmark: expected compiled convolutions, found the reference kernels alone")
     result: dict[str, Any] = {"batch": options.batch, "threads": torch.get_num_threads(), "sets": compiled}
     for percent in PERCENT:
-        key = f"{percent} %, batch {options.batch}, cores {options.cores}, {compiled[-1]}"
+        key = f"{percent} %, batch {options.batch}, cores {options.cores}, {' '.join(compiled)}"
         result[f"{percent}"] = remembered(NAME, key, partial(measured, percent, options))
         fan = result[f"{percent}"]["fanin"]
         print(f"{percent} %: fan-in {fan['times_faster_than_dense']}x dense", flush=True)
-    record(f"{NAME}_{result['threads']}", result)
+    record(f"{NAME}_{options.batch}", result)
 
 
 if __name__ == "__main__":

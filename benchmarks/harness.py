@@ -88,4 +88,4 @@ def gather(name: str, cases: list[Row], measure: Callable[[Row], Row], *, fresh:
         key = " ".join(map(str, case.values()))
         remembered(name, key, lambda case=case: {**case, **measure(case)})
         print(f"{key} ({time.perf_counter() - STARTED:.0f} s)", flush=True)
-    return sorted(known(name).values(), key=lambda row: tuple(row[part] for part in case))
+    return sorted(known(name).values(), key=lambda row: tuple(row.get(part, "") for part in case))

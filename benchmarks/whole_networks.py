@@ -3,7 +3,8 @@
 Every row is measured in its own turns with all engines and kept in ``runs/``: a killed run goes on where it was.
 Sparse networks keep ``density`` of the connections of every layer but depth-wise and tiny ones (uniform allocation),
 drawn at random with the values of an untrained network: times do not depend on them. ``pruned`` keeps the largest
-weights of every layer instead: with ``--weights``, a file of one network's values, rows are as uneven as trained ones.
+weights of every layer instead: with ``--weights``, a file of one network's values, rows are as uneven as trained ones,
+and the file is named in the row.
 Engines that are not installed are left out: ONNX Runtime and OpenVINO are in the extra [bench], and onnx with them;
 DEEPSPARSE_PYTHON names an interpreter that has DeepSparse, which runs a network with the same zeros as ours.
 """
@@ -145,8 +146,9 @@ def main() -> None:
     )
     pin(options.cores)
     wanted = set(listed(options.engines, NAMES))
+    values = {"weights": Path(options.weights).stem} if options.weights else {}
     cases = [
-        {"network": network, "form": form, "density": density, "batch": batch, "threads": number}
+        {"network": network, "form": form, "density": density, "batch": batch, "threads": number} | values
         for network in listed(options.networks, tuple(NETWORKS))
         for form in listed(options.forms, FORMS)
         for density in ([1.0] if form == "dense" else map(float, options.densities.split(",")))

@@ -9,9 +9,12 @@ from result_tables import size, table, times, view
 
 NAMES = {
     "resnet50": "ResNet-50",
+    "resnet50_keras": "ResNet-50 of Keras",
     "mobilenet_v2": "MobileNetV2",
     "efficientnet_lite0": "EfficientNet-Lite0",
     "squeezenet1_1": "SqueezeNet 1.1",
+    "unet": "U-Net, 256 pixels a side",
+    "yolov8n": "YOLOv8n, 640 pixels a side",
 }
 FLOAT32 = ("ONNX Runtime fp32", "OpenVINO fp32", "torch channels_last", "torch compile")
 NARROW = ("ONNX Runtime int8", "OpenVINO int8", "OpenVINO bf16", "torch bfloat16")
@@ -28,7 +31,8 @@ def ratio(row: dict[str, Any], names: tuple[str, ...]) -> str:
 
 def line(row: dict[str, Any]) -> list[str]:
     """One network in one form."""
-    what = f"{NAMES.get(row['network'], row['network'])}, {100 - 100 * row['density']:g} % zeros, `{row['form']}`"
+    what = f"{NAMES[row['network']]}, {100 - 100 * row['density']:g} % zeros, `{row['form']}`"
+    what += ", trained weights" if "weights" in row else ""
     return [
         what,
         str(row["batch"]),
@@ -47,8 +51,9 @@ def line(row: dict[str, Any]) -> list[str]:
 def whole_networks(result: dict[str, Any]) -> str:
     """Every row that was measured."""
     says = (
-        "Milliseconds for the batch, images of 3 x 224 x 224, connections drawn at random, the same share "
-        "of every layer; depth-wise convolutions are dense. Ratios are to dense engines in the same run, "
+        "Milliseconds for the batch, images of 3 x 224 x 224 where no other size is said, connections drawn at random, "
+        "the same share of every layer; `pruned` are the largest of trained weights. Depth-wise convolutions "
+        "are dense. Ratios are to dense engines in the same run, "
         "and to DeepSparse with our zeros: above 1.0x Gossamer is faster. Accuracy is not measured here."
     )
     head = [
@@ -122,7 +127,8 @@ def conv_layers(result: dict[str, Any]) -> str:
     return f"{says}\n\n{table(head, lines)}"
 
 
-@view("conv-training", "conv_training_1", "python benchmarks/conv_training.py --batch 16")
+@view("conv-training-64", "conv_training_64", "python benchmarks/conv_training.py --batch 64")
+@view("conv-training", "conv_training_16", "python benchmarks/conv_training.py")
 def conv_training(result: dict[str, Any]) -> str:
     """Steps of ResNet-18."""
     says = (

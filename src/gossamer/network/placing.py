@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 LARGEST_DETOUR: Final = (
     8  # rows or columns of zeros more, for planes of one size in what is read and what is written
 )
+LANES: Final = 8  # elements that every row begins at a multiple of, where that pays
+SPARE: Final = 8  # rows grow for it by one part in so many at the most
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Home:
     border: Pair = (0, 0)
     first: int = 0  # step that writes them, and the last that reads
     last: int = 0
+    straight: int = 0  # convolutions that read each pixel at its own place, less all others
     group: list[Home] = field(default_factory=list)  # those whose planes have one size
 
     @property
@@ -61,9 +64,16 @@ def homes(works: list[Work], stored: dict[int, Pair]) -> dict[int, tuple[Home, i
             _fit(work, found)
     for home, _ in found.values():
         high, wide = (max(each.base[side] + each.border[side] for each in home.group) for side in (0, 1))
+        pitch = _pitch(wide, sum(each.straight for each in home.group))
         for each in home.group:
-            each.border = high - each.base[0], wide - each.base[1]
+            each.border = high - each.base[0], pitch - each.base[1]
     return found
+
+
+def _pitch(wide: int, straight: int) -> int:
+    """Elements of a row: whole vectors where most convolutions read straight ahead, for none lies in two lines then."""
+    whole = -(-wide // LANES) * LANES
+    return whole if straight > 0 and SPARE * (whole - wide) <= wide else wide
 
 
 def _found(works: list[Work], stored: dict[int, Pair]) -> dict[int, tuple[Home, int]]:
@@ -98,6 +108,7 @@ def _fit(work: Work, found: dict[int, tuple[Home, int]]) -> None:
         raise AssertionError("asked of convolutions alone")
     rows, cols = border_of(geometry, x.image.height, x.image.width, x.phases)
     x.border = max(x.border[0], rows), max(x.border[1], cols)
+    x.straight += 1 if geometry.pointwise else -1
     straight = out.phases[1] == 1 and geometry.stride == x.phases
     if straight and all(abs(a - b) <= LARGEST_DETOUR for a, b in zip(x.base, out.base, strict=True)):
         _together(x, out)

@@ -180,6 +180,24 @@ def test_nothing_is_copied_between_layers_that_go_from_pixel_to_pixel() -> None:
     assert spans == [1] * 5  # each reads and writes a plane in one go
 
 
+@pytest.mark.parametrize(
+    ("side", "kernels", "row"),
+    [
+        (14, (1, 3, 1), 16),  # 14 pixels and one zero, and one zero more
+        (14, (3, 1, 3), 15),  # most taps of a window begin between vectors anyhow
+        (9, (1, 3, 1), 10),  # six zeros more of ten would cost more than they save
+    ],
+)
+def test_rows_begin_at_whole_vectors_where_that_pays(side: int, kernels: tuple[int, ...], row: int) -> None:
+    random, lowering = np.random.default_rng(0), Lowering()
+    x = lowering.input("x", (4, side, side))
+    for k in kernels:
+        geometry = Geometry(4, (k, k), padding=(k // 2,) * 4)
+        x = lowering.convolution(x, encoded(sparse(random, 4, 4, k, k)), geometry)
+    made = lowered(lowering, [x])
+    assert {step.x.pitch for step in made.steps if step.kind == "conv"} == {row}
+
+
 def test_a_step_over_pixels_copies_only_those_that_one_tap_reads() -> None:
     """The convolution before a 3 x 3 one that steps stores phases itself; the short cut takes every second pixel."""
     lowering, out = residual(2)
