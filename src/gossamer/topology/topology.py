@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gossamer.patterns import Grid, Index, Pattern
+from gossamer.errors import ShapeError
+from gossamer.patterns import Grid, Index, Pattern, Unstructured
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,17 @@ class Topology:
         pattern.validate(topology.positions, grid)
         return topology
 
+    @classmethod
+    def from_mask(cls, mask: Tensor) -> Topology:
+        """Any connections, of a mask [out_features, in_features] whose nonzeros they are; raises ShapeError."""
+        if mask.ndim != 2:
+            raise ShapeError(
+                "Topology.from_mask",
+                expected="a mask [out_features, in_features]",
+                got=f"{tuple(mask.shape)}",
+            )
+        return cls(Unstructured(), (mask.shape[0], mask.shape[1]), mask.flatten().nonzero().squeeze(1))
+
     @property
     def grid(self) -> Grid:
         """The unit grid."""
@@ -46,6 +58,11 @@ class Topology:
     def connections(self) -> int:
         """Stored connections, counted exactly."""
         return self.positions.numel() * self.grid.members
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every connection is there."""
+        return self.connections == self.shape[0] * self.shape[1]
 
     @property
     def density(self) -> float:
@@ -100,3 +117,28 @@ class IndexedTopology(Topology):
     def connections(self) -> int:
         """Stored connections."""
         return int(vars(self)["_connections"])
+
+
+class FullTopology(Topology):
+    """Every connection of a dense layer; positions are made at every look, and take no memory in between.
+
+    Args:
+        shape: (int, int) - out_features, in_features.
+    Example:
+        >>> full = FullTopology((2, 3))
+        >>> full.connections, full.is_full, full.fan_in().tolist()
+        (6, True, [3, 3])
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        vars(self).update(pattern=Unstructured(), shape=shape)
+
+    @property
+    def positions(self) -> Tensor:
+        """[out_features * in_features], int64; made now."""
+        return torch.arange(self.connections)
+
+    @property
+    def connections(self) -> int:
+        """All of them."""
+        return self.shape[0] * self.shape[1]
