@@ -9,6 +9,7 @@ from gossamer.nn.dense import DenseLinear
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
+from gossamer.nn.topologies import topologies
 
 __all__ = [
     "AllReLU",
@@ -28,4 +29,5 @@ __all__ = [
     "all_relus",
     "count",
     "sparsify",
+    "topologies",
 ]

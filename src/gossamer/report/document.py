@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 from gossamer.errors import ConfigError
 from gossamer.report import figures as draw
 from gossamer.report import page
+from gossamer.report.topology import apart, topologies_of, travelled
 from gossamer.report.words import duration, many, percent, size
 from gossamer.runs.record import Run, read_run
 from gossamer.storage import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from gossamer.runs.moments import Moment
 
 NOTHING = "\u2013"
 FEW_RUNS = 6  # up to so many, every run's own section is unfolded
@@ -35,13 +38,20 @@ def write_report(
     Raises:
         ConfigError: no folder. FormatError: a damaged run. FileNotFoundError: no run there.
 
-    Cost: about half a second a run.
+    Cost: about half a second a run, and a second for each pair of runs whose layers have 1,000 neurons.
     """
-    runs = [read_run(folder) for folder in folders]
+    places = [Path(folder) for folder in folders]
+    runs = [read_run(folder) for folder in places]
     if not runs:
         raise ConfigError("write_report", expected="at least one run folder", got="none")
-    own = [_run(run, unfolded=len(runs) <= FEW_RUNS) for run in runs]
-    html = page.page(title, [_comparison(runs), *own, page.section("Configuration", _settings(runs))])
+    kept = [topologies_of(folder) for folder in places]
+    own = [
+        _run(run, moments, unfolded=len(runs) <= FEW_RUNS) for run, moments in zip(runs, kept, strict=True)
+    ]
+    between = apart([moments[-1] for moments, _ in kept if moments])
+    html = page.page(
+        title, [_comparison(runs), between, *own, page.section("Configuration", _settings(runs))]
+    )
     with atomic(Path(path)) as part:
         part.write_text(html, "utf-8")
     return runs
@@ -125,8 +135,9 @@ def _flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", NOTHING if value is None else str(value)
 
 
-def _run(run: Run, *, unfolded: bool) -> str:
+def _run(run: Run, kept: tuple[list[Moment], str], *, unfolded: bool) -> str:
     """A run's own section."""
+    moments, unread = kept
     drawn = []
     if run.updates:
         drawn.append((draw.updates(run), "Connections gained and lost at each update"))
@@ -135,7 +146,9 @@ def _run(run: Run, *, unfolded: bool) -> str:
         drawn.append((draw.fan_in(run), "Fan-in at the end: neurons by number of inputs"))
     if draw.is_image(run):
         drawn.append((draw.pixels(run), "Connections that leave each pixel, start and end"))
-    return page.fold(run.name, page.figures(*drawn), _layers(run), unfolded=unfolded)
+    drawn += travelled(moments)
+    said = page.note(f"Topologies are not shown: {unread}") if unread else ""
+    return page.fold(run.name, page.figures(*drawn), said, _layers(run), unfolded=unfolded)
 
 
 def _layers(run: Run) -> str:

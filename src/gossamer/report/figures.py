@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -25,6 +25,7 @@ FOREGROUND = "#010203"  # stands for the reader's text colour; becomes currentCo
 COLOURS = ("#3b82c4", "#d9622b", "#2a9d74", "#b8619b", "#c99512", "#7a7fd1", "#8a8a8a", "#4fb3d9")
 DASHES = ("-", "--", ":", "-.")
 MANY = len(COLOURS)  # layers; of more, figures show less of each
+MOST_NAMES = 24  # beside the squares of distances
 SIZE = (4.6, 2.9)  # inches: readable on a phone without zooming
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -172,6 +173,32 @@ def pixels(run: Run) -> str:
             axes.grid(visible=False)
         bar = figure.colorbar(shown, ax=figure.axes, shrink=0.85)
         bar.outline.set_visible(False)
+    return svg[0]
+
+
+def distances(names: Sequence[str], found: Sequence[Sequence[float]]) -> str:
+    """The distances of topologies from each other, dark where they are near."""
+    with _figure(height=SIZE[0] * 0.85) as (figure, svg):
+        axes = figure.add_subplot()
+        shown = axes.imshow(found, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+        every = range(0, len(names), -(-len(names) // MOST_NAMES))
+        said = [_short(names[number]) for number in every]
+        axes.set_yticks(every, said, fontsize=7)
+        axes.set_xticks(every, said, fontsize=7, rotation=90)
+        axes.grid(visible=False)
+        bar = figure.colorbar(shown, ax=axes, shrink=0.85)
+        bar.outline.set_visible(False)
+    return svg[0]
+
+
+def travel(steps: Sequence[int], lines: Mapping[str, Sequence[float]]) -> str:
+    """Shares and distances over the steps of a training, one line each."""
+    with _figure() as (figure, svg):
+        axes = _axes(figure, "step", "distance, share")
+        for (name, line), (colour, dash) in zip(lines.items(), _looks(len(lines)), strict=True):
+            axes.plot(steps, line, dash, color=colour, marker=".", label=name)
+        axes.set_ylim(0, 1.05)
+        _legend(axes)
     return svg[0]
 
 

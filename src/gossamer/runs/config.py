@@ -147,6 +147,7 @@ class RunConfig(_Strict):
         label_smoothing: float in [0, 1) - share of the target that all classes have in common.
         optimizer, schedule: see OptimizerConfig and ScheduleConfig.
         epochs, batch: int - a batch is one worker's.
+        topologies: int - how many topologies are kept on the way, beside the first, evenly spread; decides no bits.
         parallel: see ParallelConfig; None is one process.
         seed: int - of values, topology, order of the data and every choice of the rule.
         threads: int or None - None takes torch's number, and records it.
@@ -206,6 +207,9 @@ class RunConfig(_Strict):
     ] = 100
     seed: Annotated[int, Field(ge=0, lt=1 << 32), Flag("Of every random choice.")] = 0
     threads: Annotated[int | None, Field(ge=1, le=4096), Flag("Threads of torch and of our kernels.")] = None
+    topologies: Annotated[
+        int, Field(ge=0, le=LARGEST_COUNT), Flag("Topologies to keep on the way, for compare; 0: none.")
+    ] = 10
     parallel: ParallelConfig | None = None
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from gossamer.runs import record
 from gossamer.runs.build import build_model, build_optimizer, build_rule, sample_shape
 from gossamer.runs.config import DENSE, RunConfig, checked_config
 from gossamer.runs.journal import write_json
+from gossamer.runs.kept import forget
 from gossamer.runs.known import check_known
 from gossamer.runs.loop import Loop
 from gossamer.runs.modes import check_parallel
@@ -169,8 +170,8 @@ def _check_free(folder: Path, *, fresh: bool) -> None:
             raise ConfigError(where, expected="a new folder", got="a run", hint=hint)
         in_the_way = [path for path in there if path.is_dir()]
     else:
-        events = folder / record.TENSORBOARD
-        in_the_way = there + _of_workers(folder) + [events] * os.path.lexists(events)
+        places = [folder / name for name in (record.TENSORBOARD, record.TOPOLOGIES)]
+        in_the_way = there + _of_workers(folder) + [place for place in places if os.path.lexists(place)]
     if in_the_way:
         names = ", ".join(path.name for path in in_the_way)
         hint = "choose another folder, or move them away yourself: only files of a run are ever deleted"
@@ -192,6 +193,7 @@ def _clear(folder: Path) -> None:
         if name != record.CONFIG:
             (folder / name).unlink(missing_ok=True)
     forget_workers(folder)
+    forget(folder)
     events = folder / record.TENSORBOARD
     for own in events.glob(f"*{record.EVENTS}"):
         own.unlink()

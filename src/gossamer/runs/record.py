@@ -27,6 +27,7 @@ METRICS, TOPOLOGY, PIXELS = "metrics.jsonl", "topology.jsonl", "pixels.jsonl"
 LAST, BEST, NETWORK = "last.safetensors", "best.safetensors", "net.safetensors"
 WORKER = "worker-{}.safetensors"  # checkpoint of a worker that trains alone, until it is done
 TENSORBOARD = "tensorboard"
+TOPOLOGIES = "topologies"  # folder of those that were kept on the way
 EVENTS = ".gossamer"  # how the names of our files in it end
 FILES = (CONFIG, SUMMARY, SPEED, METRICS, TOPOLOGY, PIXELS, LAST, BEST, NETWORK)
 LARGEST = 256 << 20  # bytes of one text file

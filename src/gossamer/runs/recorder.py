@@ -8,10 +8,12 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from gossamer.nn.sparse import SparseModule
+from gossamer.nn.topologies import topologies
 from gossamer.runs import record
 from gossamer.runs.build import sample_shape
 from gossamer.runs.facts import layer_facts
 from gossamer.runs.journal import Journal, write_json
+from gossamer.runs.kept import forget, is_due, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +78,7 @@ class Recorder:
             loop.restore(last)
         for journal in (self.metrics, self.topology, self.pixels):
             journal.cut(loop.step if last.is_file() else -1)
+        forget(folder, after=loop.step if last.is_file() else -1)
         self.changes_written = len(loop.engine.history) if loop.engine else 0
         self.events = SummaryWriter(
             str(folder / record.TENSORBOARD), purge_step=loop.step + 1, filename_suffix=record.EVENTS
@@ -130,7 +133,9 @@ class Recorder:
         self.timer.saved()
 
     def _snapshot(self, loop: Loop) -> None:
-        """Connections that leave each pixel, if a sparse layer reads the image."""
+        """Topologies where they are due, and connections that leave each pixel, if a sparse layer reads the image."""
+        if is_due(loop.config, loop.epoch):
+            keep(self.folder, loop.step, topologies(loop.model))
         first = next(iter(loop.model.children()))
         if isinstance(first, SparseModule) and first.shape[1] == prod(loop.samples.shape):
             self.pixels.append([{"step": loop.step, "fan_out": first.topology.fan_out().tolist()}])

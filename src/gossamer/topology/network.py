@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,14 +34,13 @@ def layers_of(network: Network, operation: str) -> Layers:
         ...
         gossamer.errors.ConfigError: demo: expected at least one layer, got none
     """
-    if isinstance(network, Topology):
-        layers: dict[str, Topology] = {"0": network}
-    elif isinstance(network, Mapping):
-        layers = dict(network)
-    elif isinstance(network, Sequence) and not isinstance(network, str):
-        layers = {str(number): layer for number, layer in enumerate(network)}
+    given: Any = network
+    if isinstance(network, Mapping):
+        layers = dict(given)
+    elif isinstance(network, (list, tuple)):
+        layers = {str(number): layer for number, layer in enumerate(given)}
     else:
-        layers = {"": network}
+        layers = {"0": given}
     if not layers:
         raise ConfigError(operation, expected="at least one layer", got="none")
     for layer in layers.values():

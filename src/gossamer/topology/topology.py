@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ShapeError
+from gossamer.measure import require_memory
 from gossamer.patterns import Grid, Index, Pattern, Unstructured
 
 
@@ -135,7 +136,8 @@ class FullTopology(Topology):
 
     @property
     def positions(self) -> Tensor:
-        """[out_features * in_features], int64; made now."""
+        """[out_features * in_features], int64; made now. Raises MemoryShortage where there is no room for them."""
+        require_memory(f"positions of a dense layer of {self.shape}", 8 * self.connections)
         return torch.arange(self.connections)
 
     @property

@@ -1,0 +1,190 @@
+"""``gossamer compare``: how far the topologies of runs are apart, and how one travels over its training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+
+from gossamer.cli.app import command
+from gossamer.cli.output import Output, table
+from gossamer.errors import ConfigError
+from gossamer.report.words import percent
+
+if TYPE_CHECKING:
+    from gossamer.runs.moments import Comparison, Moment
+
+WIDEST = 10  # moments whose distances fit side by side into a terminal
+
+
+@command()
+def compare(
+    out: Output,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
+    checkpoints: Annotated[
+        bool,
+        typer.Option("--checkpoints", help="Every topology that was kept on the way, not the last alone."),
+    ] = False,
+    matching: Annotated[str, typer.Option(help="hungarian, greedy or identity.")] = "hungarian",
+    published: Annotated[
+        bool, typer.Option("--published", help="Count neurons and layers as the authors of NNSTD do.")
+    ] = False,
+    target: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also draw the distances, as an SVG file.")
+    ] = None,
+) -> None:
+    """Measure how far the topologies of runs are apart; of one run, those that it kept over its training.
+
+    Examples:
+        gossamer compare runs/a runs/b --out distances.svg
+        gossamer compare runs/a --json
+    """
+    from gossamer.cli.target import check_target
+    from gossamer.registry import check_choice
+    from gossamer.report.picture import is_picture, write_picture
+    from gossamer.runs import moments
+    from gossamer.topology.matching import MATCHINGS
+
+    check_choice("--matching", matching, MATCHINGS)
+    if target is not None:
+        check_target(target, "picture", is_picture)
+    every = checkpoints or len(runs) == 1
+    found = [one for run in runs for one in (moments.moments(run) if every else [moments.last_moment(run)])]
+    if len(found) < 2:
+        raise ConfigError(
+            f"compare {runs[0]}",
+            expected="a run that kept topologies on its way, or two runs",
+            got="the last one alone",
+            hint="name another run; train keeps topologies unless it is told --topologies 0",
+        )
+    with out.progress() as progress:
+        bar = progress.add_task("comparing", note=f"{len(found)} topologies")
+        compared = moments.compare(
+            found,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+            matching=matching,
+            published=published,
+        )
+    if target is not None:
+        write_picture(target, compared)
+    document = _document(compared, matching, published=published) | {"picture": target and str(target)}
+    out.result(document, lambda: _view(document))
+
+
+def _document(compared: Comparison, matching: str, *, published: bool) -> dict[str, Any]:
+    """All that was measured, as JSON holds it."""
+    layers = [
+        {
+            "layer": layer.name,
+            "distance": layer.distance,
+            "unmatched": layer.unmatched,
+            "by_chance": chance.distance,
+            "counted": layer.counted,
+        }
+        for layer, chance in zip(compared.last.layers, compared.chance.layers, strict=True)
+    ]
+    return {
+        "matching": matching,
+        "published": published,
+        "followed": compared.followed,
+        "topologies": _facts(compared.moments),
+        "distances": compared.distances.tolist(),
+        "unmatched": compared.unmatched.tolist(),
+        "by_chance": compared.chance.value,
+        "first_and_last": layers,
+    }
+
+
+def _facts(moments: list[Moment]) -> list[dict[str, Any]]:
+    """Each topology by itself; what needs layers in a row is None for other networks."""
+    from gossamer.topology import components, effective, exploration, overlap, paths
+
+    explored = {
+        folder: exploration([moment.layers for moment in moments if moment.folder == folder])
+        for folder in {moment.folder for moment in moments}
+    }
+    facts = []
+    for moment in moments:
+        layers = moment.layers
+        whole = effective(layers) if moment.row else None
+        shared = overlap(moments[0].layers, layers)
+        facts.append(
+            {
+                "run": str(moment.folder),
+                "step": moment.step,
+                "accuracy": moment.accuracy,
+                "connections": sum(layer.connections for layer in layers.values()),
+                "effective_density": whole and whole.density,
+                "density": sum(layer.connections for layer in layers.values())
+                / sum(layer.shape[0] * layer.shape[1] for layer in layers.values()),
+                "paths": paths(layers) if moment.row else None,
+                "components": asdict(components(layers)) if moment.row else None,
+                "explored": explored[moment.folder].pop(0),
+                "overlap_with_first": shared.jaccard,
+            }
+        )
+    return facts
+
+
+def _view(document: dict[str, Any]) -> Group:
+    rows = [
+        [
+            f"{fact['run']} @ {fact['step']}",
+            "-" if fact["accuracy"] is None else percent(fact["accuracy"]),
+            f"{fact['connections']:,}",
+            percent(fact["density"]),
+            *_of_row(fact),
+            percent(fact["explored"]),
+            percent(fact["overlap_with_first"]),
+        ]
+        for fact in document["topologies"]
+    ]
+    columns = ["run @ step", "accuracy", "connections", "density", "effective", "paths", "parts", "explored"]
+    said = "effective: on a way from an input to an output; explored: of all connections, since the first one here"
+    one = table("topologies", [*columns, "overlap with the first"], rows, said)
+    return Group(one, _distances(document), _layers(document))
+
+
+def _of_row(fact: dict[str, Any]) -> list[str]:
+    """What is known of layers in a row alone."""
+    if fact["paths"] is None:
+        return ["-", "-", "-"]
+    ways = f"10^{math.log10(fact['paths']):.1f}" if fact["paths"] else "0"
+    return [percent(fact["effective_density"]), ways, str(len(fact["components"]["sizes"]))]
+
+
+def _distances(document: dict[str, Any]) -> Group:
+    names = [f"{fact['run']} @ {fact['step']}" for fact in document["topologies"]]
+    shown = names[:: math.ceil(len(names) / WIDEST)] if len(names) > WIDEST else names
+    at = [names.index(name) for name in shown]
+    rows = [
+        [name, *(f"{row[col]:.3f}" for col in at)]
+        for name, row in zip(names, document["distances"], strict=True)
+    ]
+    chance = f"by chance: {document['by_chance']:.3f}; 0 is the same network, up to the order of its neurons"
+    left = "" if len(shown) == len(names) else "; some columns are left out, --json and --out have all"
+    return table("distances (NNSTD)", ["", *shown], rows, chance + left)
+
+
+def _layers(document: dict[str, Any]) -> Group:
+    rows = [
+        [
+            layer["layer"],
+            f"{layer['distance']:.3f}",
+            f"{layer['unmatched']:.3f}",
+            f"{layer['by_chance']:.3f}",
+            "" if layer["counted"] else "dense, not counted",
+        ]
+        for layer in document["first_and_last"]
+    ]
+    said = (
+        ""
+        if document["followed"]
+        else "layers are not in a row: inputs are taken as they are numbered in every layer"
+    )
+    title = "the first and the last of them, layer by layer"
+    return table(title, ["layer", "distance", "neurons as numbered", "by chance", ""], rows, said)
