@@ -25,6 +25,7 @@ def contents(folder: Path) -> tuple:
     return (
         {name: rows(folder, name) for name in ("metrics.jsonl", "topology.jsonl", "pixels.jsonl")},
         summary,
+        {path.name: path.read_bytes() for path in (folder / "topologies").glob("*")},
         json.loads((folder / "config.json").read_text()),
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 import gossamer
 
-COMMANDS = ("bench", "demo", "freeze", "inspect", "report", "train")
+COMMANDS = ("bench", "compare", "demo", "freeze", "inspect", "report", "train")
 
 
 def test_help_names_every_command(call):

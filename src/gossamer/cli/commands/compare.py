@@ -52,8 +52,9 @@ def compare(
     check_choice("--matching", matching, MATCHINGS)
     if target is not None:
         check_target(target, "picture", is_picture)
+    travels = [moments.moments(run) for run in runs]
     every = checkpoints or len(runs) == 1
-    found = [one for run in runs for one in (moments.moments(run) if every else [moments.last_moment(run)])]
+    found = [moment for travel in travels for moment in (travel if every else travel[-1:])]
     if len(found) < 2:
         raise ConfigError(
             f"compare {runs[0]}",
@@ -71,12 +72,18 @@ def compare(
         )
     if target is not None:
         write_picture(target, compared)
-    document = _document(compared, matching, published=published) | {"picture": target and str(target)}
+    document = {
+        "matching": matching,
+        "published": published,
+        "topologies": _facts(compared.moments, _explored(travels)),
+        **_distances_of(compared),
+        "picture": target and str(target),
+    }
     out.result(document, lambda: _view(document))
 
 
-def _document(compared: Comparison, matching: str, *, published: bool) -> dict[str, Any]:
-    """All that was measured, as JSON holds it."""
+def _distances_of(compared: Comparison) -> dict[str, Any]:
+    """What was measured between topologies, as JSON holds it."""
     layers = [
         {
             "layer": layer.name,
@@ -88,10 +95,7 @@ def _document(compared: Comparison, matching: str, *, published: bool) -> dict[s
         for layer, chance in zip(compared.last.layers, compared.chance.layers, strict=True)
     ]
     return {
-        "matching": matching,
-        "published": published,
         "followed": compared.followed,
-        "topologies": _facts(compared.moments),
         "distances": compared.distances.tolist(),
         "unmatched": compared.unmatched.tolist(),
         "by_chance": compared.chance.value,
@@ -99,14 +103,21 @@ def _document(compared: Comparison, matching: str, *, published: bool) -> dict[s
     }
 
 
-def _facts(moments: list[Moment]) -> list[dict[str, Any]]:
-    """Each topology by itself; what needs layers in a row is None for other networks."""
-    from gossamer.topology import components, effective, exploration, overlap, paths
+def _explored(travels: list[list[Moment]]) -> dict[tuple[Path, int], float]:
+    """The share of connections that a run has had at each moment."""
+    from gossamer.topology import exploration
 
-    explored = {
-        folder: exploration([moment.layers for moment in moments if moment.folder == folder])
-        for folder in {moment.folder for moment in moments}
+    return {
+        (moment.folder, moment.step): rate
+        for travel in travels
+        for moment, rate in zip(travel, exploration([each.layers for each in travel]), strict=True)
     }
+
+
+def _facts(moments: list[Moment], explored: dict[tuple[Path, int], float]) -> list[dict[str, Any]]:
+    """Each topology by itself; what needs layers in a row is None for other networks."""
+    from gossamer.topology import components, effective, overlap, paths
+
     facts = []
     for moment in moments:
         layers = moment.layers
@@ -115,6 +126,7 @@ def _facts(moments: list[Moment]) -> list[dict[str, Any]]:
         facts.append(
             {
                 "run": str(moment.folder),
+                "name": moment.run,
                 "step": moment.step,
                 "accuracy": moment.accuracy,
                 "connections": sum(layer.connections for layer in layers.values()),
@@ -123,7 +135,7 @@ def _facts(moments: list[Moment]) -> list[dict[str, Any]]:
                 / sum(layer.shape[0] * layer.shape[1] for layer in layers.values()),
                 "paths": paths(layers) if moment.row else None,
                 "components": asdict(components(layers)) if moment.row else None,
-                "explored": explored[moment.folder].pop(0),
+                "explored": explored[moment.folder, moment.step],
                 "overlap_with_first": shared.jaccard,
             }
         )
@@ -133,7 +145,7 @@ def _facts(moments: list[Moment]) -> list[dict[str, Any]]:
 def _view(document: dict[str, Any]) -> Group:
     rows = [
         [
-            f"{fact['run']} @ {fact['step']}",
+            f"{fact['name']} @ {fact['step']}",
             "-" if fact["accuracy"] is None else percent(fact["accuracy"]),
             f"{fact['connections']:,}",
             percent(fact["density"]),
@@ -144,9 +156,9 @@ def _view(document: dict[str, Any]) -> Group:
         for fact in document["topologies"]
     ]
     columns = ["run @ step", "accuracy", "connections", "density", "effective", "paths", "parts", "explored"]
-    said = "effective: on a way from an input to an output; explored: of all connections, since the first one here"
-    one = table("topologies", [*columns, "overlap with the first"], rows, said)
-    return Group(one, _distances(document), _layers(document))
+    said = "effective: on a way from an input to an output; explored: of all, connections of a kept topology so far"
+    whole = table("topologies", [*columns, "overlap with the first"], rows, said)
+    return Group(whole, _distances(document), _layers(document))
 
 
 def _of_row(fact: dict[str, Any]) -> list[str]:
@@ -158,7 +170,7 @@ def _of_row(fact: dict[str, Any]) -> list[str]:
 
 
 def _distances(document: dict[str, Any]) -> Group:
-    names = [f"{fact['run']} @ {fact['step']}" for fact in document["topologies"]]
+    names = [f"{fact['name']} @ {fact['step']}" for fact in document["topologies"]]
     shown = names[:: math.ceil(len(names) / WIDEST)] if len(names) > WIDEST else names
     at = [names.index(name) for name in shown]
     rows = [
