@@ -35,6 +35,7 @@ import result_figures
 import scale_tables
 import set_tables
 import size_tables  # noqa: F401 - same
+import topology_tables
 from result_tables import VIEWS
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ PICTURES = {
     "parallel": ("parallel", parallel_tables.curves),
     "scale": ("scale", scale_tables.curves),
     "set-curves": ("set_mlp", set_tables.curves),
+    "topology-travel": ("topology_travel", topology_tables.curves),
 }
 
 

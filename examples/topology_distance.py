@@ -1,13 +1,14 @@
 """Equal accuracy, different networks: how far the topologies of two trainings are apart, and how one travels.
 
 Two sparse networks start from different random topologies and are trained by SET; a dense one is trained beside them.
-Run it with ``python examples/topology_distance.py``; it takes a few minutes on FashionMNIST, which is downloaded where it
-is not at hand, and seconds with ``--data digits --epochs 5``. ``benchmarks/topology_travel.py`` is the long version.
+Run it with ``python examples/topology_distance.py``; it takes a few minutes on FashionMNIST, which is downloaded where
+it is not at hand, and seconds with ``--data digits``. ``benchmarks/topology_travel.py`` is the long version.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def network(inputs: int, classes: int, seed: int) -> nn.Sequential:
     torch.manual_seed(seed)
     sizes = [inputs, WIDTH, WIDTH, WIDTH]
     layers: list[nn.Module] = []
-    for read, neurons in zip(sizes, sizes[1:], strict=False):
+    for read, neurons in pairwise(sizes):
         layers += [nn.Linear(read, neurons), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(WIDTH, classes))
 
@@ -36,11 +37,11 @@ def trained(
     """Accuracy on the test set, and the topologies at the start and after every epoch."""
     x, y, x_test, y_test = samples
     model = network(x.shape[1], int(y.max()) + 1, seed)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     if sparse:
         generator = torch.Generator().manual_seed(seed)
         gs.sparsify(model, DENSITY, gs.Unstructured(), "uniform", skip=["6"], generator=generator)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    if sparse:
         steps = -(-len(x) // BATCH)
         gs.attach(model, optimizer, gs.SET(every=steps, drop=0.3), total_steps=epochs * steps, seed=seed)
     kept = [topologies(model)]

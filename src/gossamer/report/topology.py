@@ -15,9 +15,7 @@ from gossamer.topology import exploration, overlap
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDEST = 2048  # neurons of a layer up to which runs are matched: seconds a pair
-MOST = 12  # runs that are compared with each other
-ELSEWHERE = "gossamer compare measures them"
+MOST = 50_000_000  # pairs of neurons that are looked at: some ten seconds
 
 
 def travelled(moments: Sequence[Moment]) -> list[tuple[str, str]]:
@@ -56,9 +54,10 @@ def apart(last: Sequence[Moment]) -> str:
 
 
 def _square(group: Sequence[Moment]) -> str:
-    widest = max(layer.shape[0] for layer in group[0].layers.values())
-    if len(group) > MOST or widest > WIDEST:
-        return page.note(f"{len(group)} runs, layers of up to {widest:,} neurons: {ELSEWHERE}.")
+    neurons = [layer.shape[0] for layer in group[0].layers.values()]
+    if len(group) * (len(group) - 1) // 2 * sum(number**2 for number in neurons) > MOST:
+        said = f"{len(group)} runs with layers of up to {max(neurons):,} neurons would take long to match"
+        return page.note(f"{said}: gossamer compare measures how far they are apart.")
     found = compare(group)
     names = [moment.run for moment in group]
     rows = [
