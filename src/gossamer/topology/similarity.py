@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from gossamer.topology.neurons import Neurons
 
 TABLE = 1 << 23  # float32 of inputs times some neurons of the second layer: 32 MiB
-PAIRS = 1 << 22  # float64 scores at once, and a few temporaries of their size
+PAIRS = 1 << 18  # float64 scores at once, and a few temporaries of their size
 # What settles equals is far below the smallest difference of two similarities, which are fractions of small integers.
 SETTLE = 1e-10
 

@@ -9,7 +9,9 @@ import torch
 
 from gossamer.report import topology as section
 from gossamer.report import write_report
+from gossamer.report.document import _run
 from gossamer.runs.kept import keep, kept
+from gossamer.runs.record import read_run
 from gossamer.topology import FullTopology, Topology, nnstd
 
 SHAPES = {"fc1": (8, 16), "fc2": (3, 8)}
@@ -37,21 +39,22 @@ def test_runs_of_one_shape_are_compared_and_their_ways_are_drawn(runs, tmp_path)
     assert text.count("Connections shared with earlier topologies") == 2 * 2  # label and caption
     assert text.count("Distances of topologies (NNSTD)") == 2
     assert f"<td>{nnstd(drawn(15), drawn(25)).value:.3f}</td>" in text
-    write_report(runs[2:], tmp_path / "without.html")
-    assert "Topologies" not in (tmp_path / "without.html").read_text()
+    assert section.topologies_of(runs[2]) == ([], "")
+    assert section.apart([]) == section.apart(section.topologies_of(runs[0])[0][-1:]) == ""
 
 
-def test_a_file_that_cannot_be_read_is_said_and_does_not_stop_the_report(runs, tmp_path) -> None:
+def test_a_file_that_cannot_be_read_is_said_and_does_not_stop_the_report(runs) -> None:
     path = kept(runs[0])[1].path
     path.write_bytes(path.read_bytes()[:-9])
-    write_report(runs, tmp_path / "report.html")
-    text = (tmp_path / "report.html").read_text()
-    assert "Topologies are not shown: read 0000000005.safetensors" in text
-    assert text.count("Connections shared with earlier topologies") == 2
+    moments, said = section.topologies_of(runs[0])
+    assert moments == section.travelled(moments) == []
+    assert "read 0000000005.safetensors: expected a complete safetensors file" in said
+    html = _run(read_run(runs[0]), (moments, said), unfolded=True)
+    assert "Topologies are not shown: read 0000000005.safetensors" in html
 
 
-def test_what_would_take_long_is_left_to_the_command(runs, tmp_path, monkeypatch) -> None:
+def test_what_would_take_long_is_left_to_the_command(runs, monkeypatch) -> None:
     monkeypatch.setattr(section, "MOST", 8**2)
-    write_report(runs, tmp_path / "report.html")
-    text = (tmp_path / "report.html").read_text()
-    assert "2 runs with layers of up to 8 neurons would take long to match: gossamer compare" in text
+    said = section.apart([section.topologies_of(folder)[0][-1] for folder in runs[:2]])
+    assert "2 runs with layers of up to 8 neurons would take long to match: gossamer compare" in said
+    assert "svg" not in said
