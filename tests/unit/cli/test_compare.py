@@ -47,6 +47,7 @@ def test_two_runs(call, finished, other):
     assert first["connections"] == sum(layer.connections for layer in nets[0].values())
     assert 0 < first["effective_density"] <= first["density"] <= first["explored"] < 1
     assert first["paths"] > 0
+    assert first["degrees"]["fc1"]["neurons"]["mean"] == nets[0]["fc1"].connections / 32
 
 
 def test_one_run_over_its_training(call, finished):

@@ -17,6 +17,7 @@ from gossamer.report.words import percent
 
 if TYPE_CHECKING:
     from gossamer.runs.moments import Comparison, Moment
+    from gossamer.topology import Topology
 
 WIDEST = 10  # moments whose distances fit side by side into a terminal
 
@@ -62,6 +63,7 @@ def compare(
             got="the last one alone",
             hint="name another run; train keeps topologies unless it is told --topologies 0",
         )
+    out.remark(f"{len(found)} topologies, {len(found) * (len(found) - 1) // 2} pairs to match")
     with out.progress() as progress:
         bar = progress.add_task("comparing", note=f"{len(found)} topologies")
         compared = moments.compare(
@@ -137,9 +139,16 @@ def _facts(moments: list[Moment], explored: dict[tuple[Path, int], float]) -> li
                 "components": asdict(components(layers)) if moment.row else None,
                 "explored": explored[moment.folder, moment.step],
                 "overlap_with_first": shared.jaccard,
+                "degrees": {name: _degrees(layer) for name, layer in layers.items()},
             }
         )
     return facts
+
+
+def _degrees(layer: Topology) -> dict[str, Any]:
+    from gossamer.topology import degrees
+
+    return dict(zip(("neurons", "inputs"), map(asdict, degrees(layer)), strict=True))
 
 
 def _view(document: dict[str, Any]) -> Group:
@@ -171,15 +180,14 @@ def _of_row(fact: dict[str, Any]) -> list[str]:
 
 def _distances(document: dict[str, Any]) -> Group:
     names = [f"{fact['name']} @ {fact['step']}" for fact in document["topologies"]]
-    shown = names[:: math.ceil(len(names) / WIDEST)] if len(names) > WIDEST else names
-    at = [names.index(name) for name in shown]
+    at = range(0, len(names), math.ceil(len(names) / WIDEST))
     rows = [
         [name, *(f"{row[col]:.3f}" for col in at)]
         for name, row in zip(names, document["distances"], strict=True)
     ]
     chance = f"by chance: {document['by_chance']:.3f}; 0 is the same network, up to the order of its neurons"
-    left = "" if len(shown) == len(names) else "; some columns are left out, --json and --out have all"
-    return table("distances (NNSTD)", ["", *shown], rows, chance + left)
+    left = "" if len(at) == len(names) else "; some columns are left out, --json and --out have all"
+    return table("distances (NNSTD)", ["", *(names[number] for number in at)], rows, chance + left)
 
 
 def _layers(document: dict[str, Any]) -> Group:
