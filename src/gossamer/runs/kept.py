@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gossamer import storage
 from gossamer.errors import FormatError, GossamerError
@@ -38,10 +38,13 @@ class Kept(NamedTuple):
     path: Path
 
 
+Side = Annotated[int, Field(ge=1, le=1 << 27)]  # neurons or inputs: counting them takes a gigabyte at most
+
+
 class _Layer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
     name: str
-    shape: tuple[PositiveInt, PositiveInt]
+    shape: tuple[Side, Side]
     pattern: str | None  # None: a dense layer
 
 

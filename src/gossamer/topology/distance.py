@@ -85,14 +85,14 @@ def nnstd(
         follow: bool - layers read each other in a row, and what was matched in one is followed into the next; False:
             every layer's inputs are taken as they are numbered, for networks with branches and for convolutions.
         published: bool - as the authors count: neurons without inputs are matched at distance 0 and are in the mean, as
-            are layers that are dense in both networks. Otherwise both are left out.
+            are layers that are dense in both networks, or empty. Otherwise these are left out.
     Returns:
         Distance. Equal arguments in the other order give the same numbers.
     Raises:
         ShapeError: other layers or shapes, or layers that are not in a row. ConfigError: not a network, an unknown
         matching. MissingPackage: no SciPy. MemoryShortage: "hungarian" with too many pairs.
     Cost: sparse products in pieces, never neurons times inputs at once, then the matching: a second for 2,000 neurons.
-    Source: Liu et al., Topological Insights into Sparse Neural Networks, ECML-PKDD 2020, section 3. Ties between equal
+    Source: Liu et al., Topological Insights into Sparse Neural Networks, ECML-PKDD 2020. Ties between equal
         matchings, which the paper leaves open, go to neurons that are read alike, then to those of one number.
     Example:
         >>> from gossamer.patterns import Unstructured
@@ -141,7 +141,7 @@ def _layer(
     order = MATCHINGS[matching](*sides)
     plain, _ = _mean_distance(first, second, everyone=published)
     mean, over = _mean_distance(first, moved.take(order), everyone=published)
-    return LayerDistance(name, mean, plain, over, counted=True, matching=order)
+    return LayerDistance(name, mean, plain, over, counted=published or over > 0, matching=order)
 
 
 def _mean_distance(first: Neurons, second: Neurons, *, everyone: bool) -> tuple[float, int]:

@@ -101,7 +101,7 @@ def test_a_convolutional_network_is_compared_layer_by_layer(call, tmp_path):
 
 def test_runs_that_do_not_fit(call, finished, tmp_path):
     narrow = tmp_path / "narrow"
-    assert call("train", *SMALL[:2], "--widths", "8", "--epochs", 1, "--out", narrow).code == 0
+    assert call("train", *SMALL, "--widths", "8", "--epochs", 1, "--out", narrow).code == 0
     answer = call("compare", finished, narrow)
     assert answer.code == 1
     assert "compare finished and narrow: expected two networks with the layers" in answer.stderr

@@ -166,6 +166,11 @@ def test_dead_neurons_and_dense_layers_count_as_published_only_if_asked() -> Non
     assert [each.counted for each in own.layers] == [True, False]
 
 
+def test_a_layer_that_is_empty_on_both_sides_says_nothing() -> None:
+    one, two = ([layer({at}, width=2), layer(set(), width=1)] for at in (0, 1))
+    assert (nnstd(one, two).value, nnstd(one, two, published=True).value) == (1, 0.5)
+
+
 def test_a_dense_layer_beside_a_sparse_one() -> None:
     one, two = FullTopology((2, 4)), layer({0}, {0, 1, 2}, width=4)
     assert nnstd(one, two).value == nnstd(two, one).value == 1 - 4 / 8
