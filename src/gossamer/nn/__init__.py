@@ -3,13 +3,13 @@
 import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.nn.accounting import LayerCount, count
 from gossamer.nn.activations import AllReLU, Dropout, all_relus
+from gossamer.nn.connections import topologies
 from gossamer.nn.conv import MaskedConv1d, MaskedConv2d, SparseConv1d, SparseConv2d
 from gossamer.nn.convert import sparsify
 from gossamer.nn.dense import DenseLinear
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
-from gossamer.nn.topologies import topologies
 
 __all__ = [
     "AllReLU",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gossamer.nn.topologies import topologies
+from gossamer.nn.connections import topologies
 from gossamer.runs import record
 from gossamer.runs.folder import restored
 from gossamer.runs.kept import kept, read_kept

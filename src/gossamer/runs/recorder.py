@@ -7,8 +7,8 @@ from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from gossamer.nn.connections import topologies
 from gossamer.nn.sparse import SparseModule
-from gossamer.nn.topologies import topologies
 from gossamer.runs import record
 from gossamer.runs.build import sample_shape
 from gossamer.runs.facts import layer_facts

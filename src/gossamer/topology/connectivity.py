@@ -57,6 +57,7 @@ def effective(network: Network) -> Effective:
         JMLR 2023.
     Example:
         >>> from gossamer.patterns import Unstructured
+        >>> from gossamer.topology import Topology
         >>> first = Topology(Unstructured(), (2, 2), torch.tensor([0, 1]))  # the second neuron has no input
         >>> last = Topology(Unstructured(), (1, 2), torch.tensor([0, 1]))
         >>> effective([first, last]).connections, effective([first, last]).density
@@ -136,6 +137,7 @@ def components(network: Network) -> Components:
     Cost: O(connections), those of dense layers too.
     Example:
         >>> from gossamer.patterns import Unstructured
+        >>> from gossamer.topology import Topology
         >>> components(Topology(Unstructured(), (3, 3), torch.tensor([0, 4, 7])))
         Components(sizes=(3, 2), isolated=1)
     """
