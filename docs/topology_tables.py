@@ -20,14 +20,14 @@ def speed(result: dict[str, Any]) -> str:
             f"{row['width']:,}",
             f"{100 * row['density']:g} %",
             row["matching"],
-            f"{row['seconds']:.3g} s",
+            f"{row['processor_seconds']:.3g} s",
             size(row["peak_bytes"] - result["bare_bytes"]),
             f"{row['distance']:.4f}",
         ]
         for row in result["rows"]
     ]
     says = (
-        "Two random layers with as many inputs as neurons, one thread; memory above the bare process. For more "
+        "Two random layers with as many inputs as neurons, one thread; time of the processor, memory above the bare process. For more "
         "neurons take `greedy`, which holds no matrix of pairs."
     )
     return f"{says}\n\n{table(['neurons', 'density', 'matching', 'time', 'memory', 'distance'], rows)}"
