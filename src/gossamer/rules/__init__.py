@@ -4,8 +4,10 @@ import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.registry import discover
 from gossamer.rules.base import Rule, rules
 from gossamer.rules.config import build, describe, rule_of
+from gossamer.rules.group_lasso import GroupLasso, soft_threshold
 from gossamer.rules.importance import ImportancePruning
 from gossamer.rules.mest import MEST
+from gossamer.rules.ramp import RampPruning
 from gossamer.rules.rigl import RigL, gradient_of
 from gossamer.rules.schedules import Constant, CosineDecay, CubicDecay, LinearDecay, Schedule, schedules
 from gossamer.rules.set import SET
@@ -23,9 +25,11 @@ __all__ = [
     "Constant",
     "CosineDecay",
     "CubicDecay",
+    "GroupLasso",
     "ImportancePruning",
     "LayerView",
     "LinearDecay",
+    "RampPruning",
     "RigL",
     "Rule",
     "SRigL",
@@ -38,4 +42,5 @@ __all__ = [
     "rule_of",
     "rules",
     "schedules",
+    "soft_threshold",
 ]

@@ -181,3 +181,17 @@ class Rule(ABC):
         Cost: where a rule overrides it, O(connections) a step beside its own; else nothing.
         """
         return gradients
+
+    def after_step(self, layer: LayerView, values: Tensor) -> Tensor:
+        """Weights of the existing connections that shall take the place of those that an optimizer step made.
+
+        It is asked before an update after the same step. Optimizer state stays as it is.
+
+        Args:
+            layer: LayerView - as the step left it, ``layer.rate`` included; without the dense gradient.
+            values: [units, members] - its weights, in topology order.
+        Returns:
+            [units, members] - new memory, or ``values`` as they are.
+        Cost: where a rule overrides it, O(connections) a step beside its own; else nothing.
+        """
+        return values

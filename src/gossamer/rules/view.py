@@ -22,6 +22,9 @@ class Stored(Protocol):
     def moment(self, name: str) -> Tensor | None:
         """[units, members]: optimizer state."""
 
+    def rate(self) -> float | None:
+        """Learning rate of the step just made."""
+
 
 @dataclass(frozen=True)
 class LayerView:
@@ -38,7 +41,7 @@ class LayerView:
         step, total_steps: int - when the update happens, and steps of the whole training.
         source, reader: LayerView or None - the sparse layers that alone give this one's inputs and read its outputs,
             where that is known; without the dense gradient, and neighbours of their own.
-        stored: Stored or None - what else is kept for every connection: read by ``gradients`` and ``moment``.
+        stored: Stored or None - what else the step knows of the layer: read by ``gradients``, ``moment`` and ``rate``.
         state: dict - what the rule remembers of the layer, see ``Rule.new_state``.
     """
 
@@ -91,6 +94,23 @@ class LayerView:
             name: str - e.g. "momentum_buffer" (SGD), "exp_avg" (Adam).
         """
         return None if self.stored is None else self.stored.moment(name)
+
+    @property
+    def rate(self) -> float:
+        """The optimizer's learning rate for this layer in the step just made; raises StateError where it has none."""
+        found = None if self.stored is None else self.stored.rate()
+        if found is None:
+            raise StateError(
+                f"learning rate of {self.name}",
+                expected='an optimizer with "lr" in its parameter groups',
+                got="none",
+                hint="use an optimizer of torch.optim",
+            )
+        return found
+
+    def largest(self) -> Tensor:
+        """[units]: largest absolute weight among the members of a unit; raises NonFiniteError."""
+        return self._finite(self.values.abs().amax(1), "weights")
 
     def magnitude(self) -> Tensor:
         """[units]: absolute weight, summed over the members of a unit; raises NonFiniteError."""

@@ -107,6 +107,7 @@ def _zeros(config: RunConfig, density: float | dict[str, float] | None) -> dict[
         "dense_last": config.dense_last,
         "init": config.init,
         "law": config.law,
+        "full": "sparse" if build_rule(config).count == "shrinks" else "dense",  # such a rule may start dense
     }
 
 

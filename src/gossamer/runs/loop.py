@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from gossamer.compress import compact
 from gossamer.errors import ConfigError, FormatError
 from gossamer.runs import record
 from gossamer.runs.build import build_engine, build_model, build_optimizer, learning_rate
@@ -123,6 +124,11 @@ class Loop:
     def _threads(self) -> int:
         return self.config.threads or torch.get_num_threads()
 
+    def _give_back(self) -> None:
+        """Free the memory of connections that the rule removed for good."""
+        if self.engine and self.engine.rule.count == "shrinks" and self.config.home == "packed":
+            compact(self.model, self.optimizer)
+
     def _workers(self) -> list[int]:
         """Steps of every worker, where there are several processes."""
         return []
@@ -156,6 +162,7 @@ class Loop:
                     watcher.after_step(self)
             row = self._finish_epoch() if watcher else {}
             self.so_far = Note()
+            self._give_back()
             if watcher:
                 watcher.after_epoch(self, row)
 

@@ -82,6 +82,9 @@ class _Member(Loop):
         """An equal share."""
         return max(1, super()._threads() // self.group.count)
 
+    def _give_back(self) -> None:
+        """Nothing: buckets and messages have the size that the layers were built with."""
+
 
 class InStepLoop(_Member):
     """DDP and WASSP-SGD: every process has a part of the samples, and all have the same model after every step."""

@@ -14,12 +14,22 @@ from gossamer.rules import LayerView, Rule
 
 def checked_gradients(rule: Rule, layer: LayerView, units: Tensor) -> Tensor:
     """What ``rule.before_step`` makes of gradients [units, members]; raises ConfigError for another shape or kind."""
-    found = rule.before_step(layer, units)
-    if not isinstance(found, Tensor) or found.shape != units.shape or not found.is_floating_point():
+    return _alike(
+        f"{type(rule).__name__}.before_step for {layer.name}", rule.before_step(layer, units), units
+    )
+
+
+def checked_weights(rule: Rule, layer: LayerView) -> Tensor:
+    """What ``rule.after_step`` makes of a layer's weights; raises ConfigError for another shape or kind."""
+    found = rule.after_step(layer, layer.values)
+    return _alike(f"{type(rule).__name__}.after_step for {layer.name}", found, layer.values)
+
+
+def _alike(where: str, found: Any, given: Tensor) -> Tensor:
+    """Numbers of the shape in which a rule got them; raises ConfigError."""
+    if not isinstance(found, Tensor) or found.shape != given.shape or not found.is_floating_point():
         raise ConfigError(
-            f"{type(rule).__name__}.before_step for {layer.name}",
-            expected=f"gradients of shape {tuple(units.shape)}, as they came",
-            got=_said(found),
+            where, expected=f"numbers of shape {tuple(given.shape)}, as they came", got=_said(found)
         )
     return found
 

@@ -101,7 +101,7 @@ class Engine:
         self._steps.begin()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Count the step, if it was one; update the topology where the rule is due."""
+        """Count the step, if it was one; let the rule finish it, and update the topology where that is due."""
         if inside_another_step(optimizer):
             return
         if not self._steps.made():
@@ -109,6 +109,8 @@ class Engine:
             return
         self.step += 1
         try:
+            if self._planner.finishes:
+                self._planner.finish(self.step, self._steps.graded)
             if self.rule.due(self.step, self.total_steps):
                 self._graded = self._steps.graded
                 self.update()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from gossamer.nn import SparseModule
 from gossamer.rules import LayerView, Rule
 from gossamer.topology import Edit, Topology, TopologyChange
 from gossamer.trace.links import fold
-from gossamer.training.contract import checked_gradients, checked_memory, checked_plan
+from gossamer.training.contract import checked_gradients, checked_memory, checked_plan, checked_weights
 from gossamer.training.history import LayerUpdate
 from gossamer.training.optimizers import following_state
 from gossamer.training.stored import StepState
@@ -103,6 +104,21 @@ class Planner:
             if (gradient := layer.weights.grad) is not None:
                 units = layer.unit_values(gradient)
                 layer.place(gradient, checked_gradients(self.rule, self._alone(name, step), units))
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the rule has something to do after every step."""
+        return type(self.rule).after_step is not Rule.after_step
+
+    @torch.no_grad()
+    def finish(self, step: int, graded: AbstractSet[int]) -> None:
+        """Let the rule change the weights that the step made; those that had no gradient in it stay."""
+        stepped = [name for name, layer in self.layers.items() if id(layer.weights) in graded]
+        views = {name: self._alone(name, step) for name in stepped}
+        found = {name: checked_weights(self.rule, view) for name, view in views.items()}
+        for name in stepped:
+            if found[name] is not views[name].values:
+                self.layers[name].place(self.layers[name].weights, found[name])
 
     def _decide(self, names: Sequence[str], step: int, fraction: float, links: list[Link]) -> dict[str, Plan]:
         """What will become of layers that the rule sees at once."""

@@ -1,4 +1,4 @@
-"""What a layer's optimizer step leaves for every connection: gradient and optimizer state, as a rule reads them."""
+"""What an optimizer step leaves of a layer: gradient, optimizer state and learning rate, as a rule reads them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gossamer.nn import SparseModule
 
 
 class StepState:
-    """Gradient and optimizer state of one layer in topology order, the same from both homes; see ``rules.Stored``."""
+    """What a step left of one layer, in topology order, the same from both homes; see ``rules.Stored``."""
 
     def __init__(self, layer: SparseModule, optimizer: Optimizer) -> None:
         self._layer, self._optimizer = layer, optimizer
@@ -25,3 +25,10 @@ class StepState:
         state = self._optimizer.state.get(weights, {}).get(name)
         fits = isinstance(state, Tensor) and state.shape == weights.shape
         return self._layer.unit_values(state) if fits else None
+
+    def rate(self) -> float | None:
+        """Of the parameter group that holds the weights."""
+        weights = self._layer.weights
+        groups = (g for g in self._optimizer.param_groups if any(p is weights for p in g["params"]))
+        rate = next(groups, {}).get("lr")
+        return None if rate is None else float(rate)
