@@ -60,6 +60,10 @@ class Given:
     def moment(self, name: str) -> None:
         """None."""
 
+    def rate(self) -> float:
+        """Some."""
+        return 0.1
+
 
 def view(rule: Rule, layer: Case, seed: int = 0, ties: bool = False, **facts: Any) -> LayerView:
     """A layer with random weights and random dense gradient."""

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from safetensors.torch import load_file
 
 from run_folders import contents, rows, same_bits
 
@@ -322,7 +323,11 @@ def test_a_diverging_training_says_so(call, tmp_path):
     assert "learning rate" in answer.stderr
 
 
-def test_a_run_stopped_in_an_epoch_resumes_with_the_same_bits(call, tmp_path):
+DENSE_START = ["--pattern", "block:2", "--density", "1.0", "--rule", "ramp", "--every", "3"]
+
+
+@pytest.mark.parametrize("extra", [["--set", "optimizer.weight_decay=0.001"], DENSE_START])
+def test_a_run_stopped_in_an_epoch_resumes_with_the_same_bits(call, tmp_path, extra):
     """The stop is an exception in the middle of epoch 2; the checkpoint before it is two steps older."""
     from gossamer.runs.folder import begin, reopen
     from gossamer.runs.loop import Loop
@@ -339,7 +344,7 @@ def test_a_run_stopped_in_an_epoch_resumes_with_the_same_bits(call, tmp_path):
         return told
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    arguments = ["--epochs", 3, "--set", "optimizer.weight_decay=0.001"]
+    arguments = ["--epochs", 3, *extra]
     assert call("train", *RUN, *arguments, "--out", whole).code == 0
     config, samples = reopen(whole)
     begin(parts, config)
@@ -353,6 +358,9 @@ def test_a_run_stopped_in_an_epoch_resumes_with_the_same_bits(call, tmp_path):
     assert contents(parts) == contents(whole)
     for name in ("last.safetensors", "best.safetensors"):
         assert same_bits(parts / name, whole / name)
+    last = load_file(whole / "last.safetensors")
+    held = sum(tensor.numel() for key, tensor in last.items() if key.endswith(".values"))
+    assert held < 0.3 * (64 * 32 + 32 * 16 + 16 * 10)  # a file of what is left, also after a dense start
 
 
 def test_a_killed_process_resumes_with_the_same_bits(call, tmp_path):

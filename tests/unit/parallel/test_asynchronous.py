@@ -58,6 +58,20 @@ def test_messages_hold_values_and_what_changed_in_the_topology(one_worker, patte
     assert server["bytes"] == worker["bytes"][::-1]
 
 
+def test_a_rule_that_removes_for_good_acts_on_the_server_and_in_the_second_phase():
+    """Penalty, threshold and all: one worker trains as one process; several average to no more than the server had."""
+    rule = gs.GroupLasso(every=4, lam=0.4, ramp=gs.RampPruning(every=3))
+    server, _ = run_ranks(first_phase, 2, "block:4", rule, 22)
+    alone = by_itself("block:4", rule, 22)
+    assert server["bits"] == alone["bits"]
+    assert server["connections"] == sorted(server["connections"], reverse=True)
+    assert server["connections"][-1] < server["connections"][0]
+    server, *workers = run_ranks(two_phases, 3, "block:4", rule, 8, 13)
+    assert len(server["positions"][0]) <= server["before"][0]
+    union = {at for worker in workers for at in worker["positions"][0]}
+    assert set(server["positions"][0]) <= union
+
+
 def test_stale_gradients_keep_the_number_of_connections():
     server, *workers = run_ranks(first_phase, 4, "unstructured", gs.SET(every=5), 20)
     assert server["steps"] == {1: 20, 2: 20, 3: 20}

@@ -21,6 +21,7 @@ CASES = [
     InStep("nm:1:8", gs.SRigL(every=4, gamma=None), UNEVEN),
     InStep("unstructured", gs.RigL(every=4), ACCUMULATED, "masked"),
     InStep("fanin:4", gs.RigL(every=4), UNEVEN, convolutions=True),
+    InStep("block:4", gs.GroupLasso(every=3, lam=0.4, ramp=gs.RampPruning(every=2)), ACCUMULATED),
 ]
 
 

@@ -117,6 +117,33 @@ def test_the_hook_before_the_step_is_armed_only_for_rules_that_have_one(
         assert calls == expected
 
 
+@HOMES
+def test_a_word_after_the_step_comes_before_its_update_and_only_where_a_layer_trained(home: str) -> None:
+    """The rule sees the weights that it changed; an optimizer that calls its parent's step changes them once."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Halved(Look):
+        def after_step(self, layer: LayerView, values: Tensor) -> Tensor:
+            return values * 0.5
+
+    class Nested(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    Look.seen.clear()
+    ends = []
+    for rule in (Halved(every=1), Look(every=1)):
+        model = make_model(home, gs.Block(4), torch.float64)
+        model[3].weights.requires_grad_(False)
+        optimizer = Nested(model.parameters(), lr=0.1)
+        gs.attach(model, optimizer, rule, total_steps=10)
+        train_step(model, optimizer, 0, torch.float64)
+        ends.append([model[0].unit_values(), model[3].unit_values()])
+    assert torch.equal(ends[0][0], ends[1][0] * 0.5)
+    assert torch.equal(ends[0][1], ends[1][1])
+    assert torch.equal(Look.seen[0].values, ends[0][0])
+
+
 SLIPS: list[tuple[dict[str, Any], str]] = [
     ({"before_step": lambda *_: None}, r"before_step for 0: .*shape \(\d+, 1\).*got NoneType"),
     (
@@ -124,6 +151,8 @@ SLIPS: list[tuple[dict[str, Any], str]] = [
         r"before_step for 0: .*got a tensor \(1, 1\)",
     ),
     ({"before_step": lambda _, layer, gradients: gradients.numpy()}, "before_step for 0: .*ndarray"),
+    ({"after_step": lambda *_: None}, r"after_step for 0: .*shape \(\d+, 1\).*got NoneType"),
+    ({"after_step": lambda _, layer, values: values.long()}, "after_step for 0: .*int64"),
     ({"plan": lambda *_: None}, "plan: expected positions for 0, got NoneType"),
     (
         {"plan": lambda _, layers, share: {layers[0].name: [1, 2]}},

@@ -1,0 +1,70 @@
+"""The views of ``render_results.py`` that show networks pruned while they train."""
+# ruff: noqa: INP001 (a script's other half)
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import mean
+from typing import Any
+
+from result_tables import size, table, view
+
+NAMES = {"dense": "dense", "unstructured": "single weights"}
+
+
+def blocks(pattern: str) -> str:
+    """What a pattern removes."""
+    return NAMES.get(pattern, f"blocks of {pattern.removeprefix('block:')}")
+
+
+@view("char-recurrent", "char_recurrent", "python benchmarks/char_recurrent.py")
+def char_recurrent(result: dict[str, Any]) -> str:
+    """Bits per character beside the bytes of the file."""
+    runs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in result["rows"]:
+        runs.setdefault((row["kind"], row["pattern"], row["drop"], row["method"]), []).append(row)
+    dense = {kind: mean(got["bytes"] for got in runs[kind, "dense", 0.0, "dense"]) for kind in kinds(runs)}
+    rows = [
+        [
+            f"{kind.upper()} {result['hidden'][kind]}",
+            blocks(pattern),
+            method,
+            f"{100 * mean(got['density'] for got in found):.1f} %",
+            ", ".join(f"{got['bits']:.3f}" for got in found),
+            size(bytes_ := mean(got["bytes"] for got in found)),
+            f"{dense[kind] / bytes_:.1f}x" if kind in dense else "",
+        ]
+        for (kind, pattern, _, method), found in runs.items()
+    ]
+    head = ["network", "what goes", "how", "left", "bits per character of each seed", "file", "smaller"]
+    return (
+        f"Test text of Shakespeare after training on {result['characters']:,} characters; files in float32.\n\n"
+        + table(head, rows)
+    )
+
+
+def kinds(runs: Iterable[tuple[Any, ...]]) -> set[str]:
+    """Kinds of networks that were trained dense, too."""
+    return {kind for kind, pattern, *_ in runs if pattern == "dense"}
+
+
+@view("nsnet2", "nsnet2", "python benchmarks/nsnet2.py")
+def nsnet2(result: dict[str, Any]) -> str:
+    """Error of the gains against the dense network's."""
+    ways = ("one shot", "one shot, fine-tuned", "ramp")
+    rows = [
+        [
+            blocks(row["pattern"]),
+            f"{100 * row['one shot']['density']:.0f} %",
+            *(f"{100 * row[way]['unexplained']:.2f} %" for way in ways),
+            size(row["ramp"]["bytes"]),
+        ]
+        for row in result["rows"]
+    ]
+    head = ["what goes", "left", *ways, "file"]
+    return (
+        "Share of the variance of the dense network's gains that the pruned one misses, on noise that was not trained "
+        f"on. Fine-tuning is {result['steps']:,} steps on the dense outputs. The dense file has "
+        f"{size(result['dense_bytes'])}; built in torch its gains are those of ONNX Runtime to "
+        f"{result['difference_to_onnxruntime']:.0e}.\n\n{table(head, rows)}"
+    )
