@@ -142,6 +142,8 @@ def _run(run: Run, kept: tuple[list[Moment], str], *, unfolded: bool) -> str:
     if run.updates:
         drawn.append((draw.updates(run), "Connections gained and lost at each update"))
         drawn.append((draw.active_neurons(run), "Neurons with at least one connection"))
+        if any(row.dropped > row.grown for row in run.updates):
+            drawn.append((draw.connections_left(run), "Connections that are left of those at the start"))
     if run.summary and any(layer.density < 1 for layer in run.summary.layers):
         drawn.append((draw.fan_in(run), "Fan-in at the end: neurons by number of inputs"))
     if draw.is_image(run):

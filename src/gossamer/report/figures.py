@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from matplotlib.axes import Axes
 
@@ -86,13 +86,32 @@ def updates(run: Run) -> str:
 def active_neurons(run: Run) -> str:
     """Share of neurons that have a connection, over the topology updates."""
     shapes = {layer.name: layer.shape[0] for layer in run.summary.layers} if run.summary else {}
+
+    def shares(name: str, rows: list[LayerUpdate]) -> list[float]:
+        whole = shapes.get(name) or max(row.active for row in rows) or 1
+        return [row.active / whole for row in rows]
+
+    return _course(run, "active neurons", shares)
+
+
+def connections_left(run: Run) -> str:
+    """Connections over the topology updates, as a share of those at the start."""
+
+    def shares(_: str, rows: list[LayerUpdate]) -> list[float]:
+        whole = rows[0].connections + rows[0].dropped - rows[0].grown
+        return [row.connections / max(whole, 1) for row in rows]
+
+    return _course(run, "connections left", shares)
+
+
+def _course(run: Run, what: str, shares: Callable[[str, list[LayerUpdate]], list[float]]) -> str:
+    """A share over the topology updates, one line a layer."""
     with _figure() as (figure, svg):
-        axes = _axes(figure, "step", "active neurons")
+        axes = _axes(figure, "step", what)
         layers = _by_layer(run)
         for (name, rows), (colour, dash) in zip(layers.items(), _depths(len(layers)), strict=True):
-            whole = shapes.get(name) or max(row.active for row in rows) or 1
-            shown = [row.active / whole for row in rows]
-            axes.plot([row.step for row in rows], shown, dash, color=colour, label=_short(name))
+            steps = [row.step for row in rows]
+            axes.plot(steps, shares(name, rows), dash, color=colour, label=_short(name))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylim(0, 1.05)
         _legend(axes, some=True)

@@ -143,3 +143,13 @@ def test_the_picture_is_not_blank(page, tmp_path, flags):
         background = picture.convert("L").getpixel((2, 2))
     assert len(colours) > 50
     assert (background < 100) == bool(flags)
+
+
+def test_a_run_whose_connections_go_shows_how_many_are_left(write_run, tmp_path):
+    """One that keeps its count needs no such figure."""
+    kept, shrunk = write_run(tmp_path / "kept"), write_run(tmp_path / "shrunk")
+    path = shrunk / "topology.jsonl"
+    path.write_text(path.read_text().replace('"grown": 3', '"grown": 0'))
+    for run, there in ((kept, False), (shrunk, True)):
+        write_report([run], tmp_path / "report.html")
+        assert ("Connections that are left" in (tmp_path / "report.html").read_text("utf-8")) == there

@@ -30,7 +30,7 @@ def deep(make_run: Callable[..., Path]) -> Callable[[int], Run]:
     return made
 
 
-@pytest.mark.parametrize("draw", [figures.updates, figures.active_neurons])
+@pytest.mark.parametrize("draw", [figures.updates, figures.active_neurons, figures.connections_left])
 def test_a_legend_names_all_layers_or_first_middle_and_last(
     deep: Callable[[int], Run], draw: Callable[[Run], str]
 ) -> None:
