@@ -35,7 +35,8 @@ def soft_threshold(values: Tensor, cut: float) -> Tensor:
         return values.clone()
     wide = torch.promote_types(values.dtype, torch.float32)
     norm = torch.linalg.vector_norm(values, dim=1, keepdim=True, dtype=wide)
-    return (values * (1 - cut / norm).clamp_(min=0)).to(values.dtype)
+    shorter: Tensor = values * (1 - cut / norm).clamp_(min=0)
+    return shorter.to(values.dtype)
 
 
 @rules.register("group_lasso")
