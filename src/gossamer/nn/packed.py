@@ -221,9 +221,10 @@ class Packed(Indexed):
         return topology
 
     def _check_values(self, given: Tensor, topology: Topology, operation: str) -> None:
-        """As many as mine, as ``compact`` leaves, or as the layer was built with."""
-        sizes = (topology.connections, self.room * self.grid.members)
-        other = given.dim() == 1 and given.numel() in sizes and given.numel() != self.values.numel()
+        """As many as mine, or any capacity that ``compact`` may have left on the way to these connections."""
+        members, room = self.grid.members, self.room * self.grid.members
+        fits = topology.connections <= given.numel() <= room and given.numel() % members == 0
+        other = given.dim() == 1 and fits and given.numel() != self.values.numel()
         check_like(operation, given, self.values.detach().new_empty(given.shape) if other else self.values)
         if other:
             refuse_fixed_size(self.values)

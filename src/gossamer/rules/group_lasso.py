@@ -76,7 +76,6 @@ class GroupLasso(Rule):
     grows: ClassVar[bool] = False
     never: ClassVar[frozenset[str]] = frozenset({"revive"})
     variants: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"lam": 0.02},
         {"lam": CosineDecay(0.02), "scaled": True, "ramp": RampPruning(every=5, until=1.0)},
     )
 

@@ -61,10 +61,7 @@ class RampPruning(Rule):
     count: ClassVar[str] = "shrinks"
     grows: ClassVar[bool] = False
     never: ClassVar[frozenset[str]] = frozenset({"revive"})
-    variants: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"until": 0.9},
-        {"until": 0.9, "q": 0.2, "phi": 2.0, "ramp": 0.0},
-    )
+    variants: ClassVar[tuple[dict[str, Any], ...]] = ({"until": 0.9, "q": 0.2, "phi": 2.0},)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -298,3 +298,20 @@ def test_a_compiled_model_is_compiled_again() -> None:
         assert ours == pytest.approx(theirs, rel=1e-12)
         if step == 1:
             assert gs.compact(model, optim) > 0
+
+
+def test_a_state_of_a_model_that_lost_more_after_compact_loads_into_a_fresh_one() -> None:
+    """Its values are fewer than the fresh layer's and more than its connections; the rest of them are zero."""
+    model, optim = pruned()
+    gs.compact(model, optim)
+    gs.prune_neurons(model, 0.5)
+    fresh = network()
+    fresh.load_state_dict(model.state_dict())
+    x = torch.randn(3, IN, dtype=torch.float64)
+    assert torch.equal(fresh(x), model(x))
+    layer = fresh[0]
+    assert layer.connections < layer.values.numel() == layer.capacity < IN * 24
+    state = model.state_dict()
+    for size in (layer.connections - 1, IN * 24 + 1):
+        with pytest.raises(GossamerError, match=r"load 0\.values"):
+            network().load_state_dict({**state, "0.values": torch.zeros(size, dtype=torch.float64)})
