@@ -39,7 +39,7 @@ def soft_threshold(values: Tensor, cut: float) -> Tensor:
     return shorter.to(values.dtype)
 
 
-@rules.register("group_lasso")
+@rules.register("grouplasso")
 @dataclass(frozen=True, kw_only=True)
 class GroupLasso(Rule):
     """After every step each unit w becomes ``w * max(0, 1 - lr * lam / |w|)``; units that are zero go for good.
