@@ -3,7 +3,7 @@
 Narang et al. 2017: blocks, or single weights, leave a recurrent net that starts dense, by a threshold in two slopes,
 with and without group lasso. A GRU of 1024 units with blocks of 4, 16 and 32 at 80 and 90 %; an LSTM of 1792 units,
 dense and with blocks of 16 at 90 %. Input and recurrent matrix are pruned; embedding and output layer are not.
-Truncated back-propagation over 128 characters of 32 streams, Adam, cosine learning rate; the loss at the end counts.
+Truncated back-propagation over 64 characters of 32 streams, Adam, cosine learning rate; the loss at the end counts.
 
 A killed run goes on from its last checkpoint, and the results are written after every run. Data:
 tinyshakespeare_char.npz in a folder of GOSSAMER_DATA. ``--characters`` shortens the trainings, ``--runs`` their list,
@@ -26,8 +26,9 @@ from torch.nn import functional as F
 import gossamer as gs
 from gossamer.patterns import parse
 from gossamer.rules import Rule
+from gossamer.training import Extras
 
-STREAMS, LENGTH, EMBEDDING = 32, 128, 128
+STREAMS, LENGTH, EMBEDDING = 32, 64, 128
 RATE, CLIP, LAM = 2e-3, 1.0, 3e-3
 HIDDEN = {"gru": 1024, "lstm": 1792}
 SAVE_EVERY = 200  # steps
@@ -161,7 +162,7 @@ class Training:
 
     def save(self) -> None:
         """A checkpoint; the state of the streams lies beside it."""
-        extras = gs.training.Extras(progress={"step": self.step, "seconds": self.seconds})
+        extras = Extras(progress={"step": self.step, "seconds": self.seconds})
         torch.save(self.state, self.file.with_suffix(f".{self.step}.pt"))
         gs.save_checkpoint(self.file, self.model, self.optimizer, self.engine, extras)
         self.file.with_suffix(f".{self.step - SAVE_EVERY}.pt").unlink(missing_ok=True)

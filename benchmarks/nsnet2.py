@@ -25,6 +25,7 @@ from torch import Tensor, nn
 import gossamer as gs
 from gossamer.nn.masked import Masked
 from gossamer.patterns import parse
+from gossamer.rules import Rule
 from gossamer.topology import Topology
 
 BANDS, HIDDEN, WIDE = 161, 400, 600
@@ -150,7 +151,7 @@ def one_shot(model: NSNet2, drop: float) -> None:
         layer.assign(Topology(layer.pattern, layer.shape, kept), layer.pattern.pack(weight, kept, layer.grid))
 
 
-def fine_tune(model: NSNet2, teacher: NSNet2, rule: gs.rules.Rule, steps: int) -> None:
+def fine_tune(model: NSNet2, teacher: NSNet2, rule: Rule, steps: int) -> None:
     """Make its gains those of the teacher on noise that is new in every step."""
     draw = torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
