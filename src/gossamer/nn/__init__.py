@@ -7,13 +7,16 @@ from gossamer.nn.connections import topologies
 from gossamer.nn.conv import MaskedConv1d, MaskedConv2d, SparseConv1d, SparseConv2d
 from gossamer.nn.convert import sparsify
 from gossamer.nn.dense import DenseLinear
+from gossamer.nn.diffusion import DiffusionConv
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
+from gossamer.nn.walk import Walk, WalkGraph
 
 __all__ = [
     "AllReLU",
     "DenseLinear",
+    "DiffusionConv",
     "Dropout",
     "LayerCount",
     "LayerReport",
@@ -26,6 +29,8 @@ __all__ = [
     "SparseLinear",
     "SparseModule",
     "SparsifyReport",
+    "Walk",
+    "WalkGraph",
     "all_relus",
     "count",
     "sparsify",
