@@ -12,6 +12,7 @@ from gossamer.data.batches import batches, epoch_generator, part_of
 from gossamer.data.dataset import Dataset, Provenance
 from gossamer.data.folder import ImageFolder, image_folder, image_folders
 from gossamer.data.formats import Arrays, Spec
+from gossamer.data.graph import GraphDataset, GraphRecipe, graph_names, load_graph, register_graph
 from gossamer.data.reading import training_images, validation_images
 from gossamer.data.recipe import Embedded, Recipe, Remote
 from gossamer.data.registry import names, recipe_of, recipes, register, unregister
@@ -21,6 +22,8 @@ __all__ = [
     "Arrays",
     "Dataset",
     "Embedded",
+    "GraphDataset",
+    "GraphRecipe",
     "ImageFolder",
     "Provenance",
     "Recipe",
@@ -30,14 +33,17 @@ __all__ = [
     "best_available",
     "crop_and_flip",
     "epoch_generator",
+    "graph_names",
     "image_folder",
     "image_folders",
     "load",
+    "load_graph",
     "names",
     "part_of",
     "recipe_of",
     "recipes",
     "register",
+    "register_graph",
     "step_generator",
     "training_images",
     "unregister",

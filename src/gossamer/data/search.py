@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gossamer.data.checks import check_published, checked, sha256_of_arrays
@@ -81,7 +81,7 @@ def best_available(root: str | Path | None = None) -> Dataset:
 
 
 def _find(recipe: Recipe, root: str | Path | None, tried: list[str]) -> Dataset | None:
-    for kind, folder in _folders(recipe, root):
+    for kind, folder in folders(recipe.name, root, recipe.system):
         found = _in_folder(recipe, folder, kind)
         if found is not None:
             return found
@@ -96,18 +96,19 @@ def _find(recipe: Recipe, root: str | Path | None, tried: list[str]) -> Dataset 
     return None
 
 
-def _folders(recipe: Recipe, root: str | Path | None) -> Iterator[tuple[str, Path]]:
+def folders(name: str, root: str | Path | None, system: Sequence[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Where data sets are looked for, in order, and what each place is called; raises DataError without the root."""
     if root is not None:
         folder = Path(root).expanduser()
         if not folder.is_dir():
             raise DataError(
-                f"loading {recipe.name}", expected="root to be a folder", got=f"{folder}, which is not one"
+                f"loading {name}", expected="root to be a folder", got=f"{folder}, which is not one"
             )
         yield "root", folder
     for entry in os.environ.get("GOSSAMER_DATA", "").split(os.pathsep):
         if entry:
             yield "GOSSAMER_DATA", Path(entry).expanduser()
-    for place in recipe.system:
+    for place in system:
         yield "system", Path(place)
 
 

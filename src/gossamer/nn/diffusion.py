@@ -91,8 +91,9 @@ class DiffusionConv(nn.Module):
             MissingPackage: SciPy is not installed.
         Cost: a sort of the edges; with ``threshold_after`` hops - 1 products of sparse matrices.
         Example:
-            >>> DiffusionConv(1, hops=2, threshold_after=0.6).prepare(torch.tensor([[0, 0, 1], [1, 2, 0]]), 3).connections
-            (1, 1)
+            >>> conv = DiffusionConv(1, hops=2, threshold_after=0.6)
+            >>> conv.prepare(torch.tensor([[0, 0, 1], [1, 2, 0]]), 3).connections
+            (1, 0)
         """
         here = self.weight
         return WalkGraph.of(self.walk, edge_index, nodes, edge_weight, here.device, here.dtype)
@@ -131,7 +132,9 @@ class DiffusionConv(nn.Module):
         """The part without weights: where features do not change, once is enough, and batches are rows of it.
 
         Args:
-            x, graph, nodes: see ``forward``.
+            x: [nodes, in_channels], dtype of the weight.
+            graph: WalkGraph or edge_index.
+            nodes: [picked], int64, or None.
         Returns:
             [nodes or picked, hops + 1, in_channels], for ``weigh``.
         Raises:

@@ -37,7 +37,9 @@ class Rows:
     @classmethod
     def of(cls, matrix: Any, device: Any, dtype: torch.dtype) -> Self:
         """A copy of a SciPy CSR matrix whose columns ascend."""
-        with torch.inference_mode(mode=False):  # tensors made inside of it cannot be saved for a gradient outside
+        with torch.inference_mode(
+            mode=False
+        ):  # tensors made inside of it cannot be saved for a gradient outside
             parts = (matrix.data, matrix.indptr, matrix.indices.astype(np.int32))
             values, row_ptr, col = (torch.tensor(part, device=device) for part in parts)
             return cls(values.to(dtype), row_ptr, col, matrix.shape[1])

@@ -1,4 +1,4 @@
-"""The transition matrix of a walk on a graph, and its thresholded powers: SciPy's sparse matrices, never a dense one."""
+"""The transition matrix of a walk on a graph, and its thresholded powers, in SciPy's sparse matrices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PIECE: Final = 1 << 22  # entries of exact powers held at a time, before the threshold: 48 MiB
-EQUAL: Final = 1e-12  # relative: sums of fractions such as 1/20 + 1/20 miss 1/10 by a rounding, on one side or the other
+EQUAL: Final = (
+    1e-12  # relative: sums of fractions such as 1/20 + 1/20 miss 1/10 by a rounding, on one side or the other
+)
 WHERE: Final = "graph"
 
 
@@ -54,13 +56,13 @@ def adjacency(edge_index: Tensor, nodes: int, edge_weight: Tensor | None = None)
 
 def row_stochastic(matrix: Any) -> Any:
     """``D^-1 A``: every row sums to 1; that of a node without edges is empty."""
-    degrees = _finite(matrix.sum(axis=1))
+    degrees = _degrees(matrix, axis=1)
     return _with_values(matrix, matrix.data / np.repeat(degrees, np.diff(matrix.indptr)))
 
 
 def as_published(matrix: Any) -> Any:
-    """``A / (d + 1)`` by columns, ``d`` their sums, as the code of the paper has it: neither rows nor columns sum to 1."""
-    degrees = _finite(matrix.sum(axis=0))
+    """``A / (d + 1)`` by columns, ``d`` their sums, as the code of the paper has it: no sum is 1."""
+    degrees = _degrees(matrix, axis=0)
     return _with_values(matrix, matrix.data / (degrees[matrix.indices] + 1.0))
 
 
@@ -125,7 +127,10 @@ def _with_values(matrix: Any, values: NDArray[np.float64]) -> Any:
     return sparse.csr_array((values, matrix.indices, matrix.indptr), matrix.shape)
 
 
-def _finite(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+def _degrees(matrix: Any, axis: int) -> NDArray[np.float64]:
+    """Sums of rows or columns."""
+    with np.errstate(over="ignore"):  # seen below
+        degrees: NDArray[np.float64] = matrix.sum(axis=axis)
     if not np.isfinite(degrees).all():
         raise NonFiniteError(WHERE, expected="weights of a node with a finite sum", got="an infinite one")
     return degrees
@@ -145,7 +150,9 @@ def _ends(edge_index: Tensor, nodes: int) -> tuple[NDArray[np.int64], NDArray[np
         first = int(outside[0])
         raise TopologyError(
             WHERE,
-            expected=f"edges between nodes 0 to {nodes - 1}" if nodes else "no edges where there are no nodes",
+            expected=f"edges between nodes 0 to {nodes - 1}"
+            if nodes
+            else "no edges where there are no nodes",
             got=f"edge {first} from {edges[0, first]} to {edges[1, first]}, and {outside.size - 1} more",
             hint="nodes are counted by the rows of x",
         )

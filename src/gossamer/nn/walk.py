@@ -48,6 +48,11 @@ class Walk:
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ConfigError("DiffusionConv", expected=f"{name} from 0 to 1", got=repr(value))
 
+    @property
+    def by_powers(self) -> bool:
+        """Whether every hop has a matrix of its own, and is not a hop from the one before."""
+        return self.threshold_after > 0
+
 
 class WalkGraph:
     """A graph made ready for a walk: fixed sparse matrices, made once and used at every step.
@@ -85,7 +90,8 @@ class WalkGraph:
             edge_index: [2, edges], integers - from node, to node. A node reads from the nodes its edges lead to.
             nodes: int - how many there are.
             edge_weight: [edges] or None.
-            device, dtype: of the features that it will multiply.
+            device: torch.device or str - where the features will be.
+            dtype: torch.dtype - theirs.
         Raises:
             MissingPackage: SciPy is not installed. ConfigError: a number of nodes that cannot be.
             ShapeError, DtypeError, TopologyError, NonFiniteError: see `transition.adjacency`.
@@ -98,9 +104,9 @@ class WalkGraph:
         made = matrices.adjacency(edge_index, nodes, edge_weight)
         made = matrices.TRANSITIONS[walk.transition](made)
         made = matrices.above(made, walk.threshold_before)
-        after, many = walk.threshold_after, [made]
-        if after > 0 and walk.hops:
-            many = matrices.thresholded_powers(made, walk.hops, after)
+        many = [made]
+        if walk.by_powers:
+            many = matrices.thresholded_powers(made, walk.hops, walk.threshold_after)
         return cls(walk, nodes, tuple(Rows.of(each, device, dtype) for each in many))
 
     @property
@@ -127,24 +133,21 @@ class WalkGraph:
         """
         if x.ndim != 2 or x.shape[0] != self.nodes:
             raise ShapeError("DiffusionConv", expected=f"x [{self.nodes}, features]", got=str(tuple(x.shape)))
-        if nodes is None:
-            return torch.stack(list(self._everywhere(x)), 1)
-        self._check(nodes)
-        if self.walk.threshold_after > 0 or self.walk.hops == 0:
-            many = self.matrices[: self.walk.hops]
-            return torch.stack([x[nodes], *(matrix.pick(nodes).times(x) for matrix in many)], 1)
-        return torch.stack(list(self._around(x, nodes)), 1)
+        if nodes is not None:
+            self._check(nodes)
+        if self.walk.by_powers:
+            many = self.matrices if nodes is None else [matrix.pick(nodes) for matrix in self.matrices]
+            parts = [x if nodes is None else x[nodes], *(matrix.times(x) for matrix in many)]
+        else:
+            parts = list(self._everywhere(x) if nodes is None else self._around(x, nodes))
+        return torch.stack(parts, 1)
 
     def _everywhere(self, x: Tensor) -> Iterator[Tensor]:
         """Every hop of all nodes."""
         yield x
-        walked = x
-        for hop in range(self.walk.hops):
-            if self.walk.threshold_after > 0:
-                walked = self.matrices[hop].times(x)
-            else:
-                walked = self.matrices[0].times(walked)
-            yield walked
+        for _ in range(self.walk.hops):
+            x = self.matrices[0].times(x)
+            yield x
 
     def _around(self, x: Tensor, nodes: Tensor) -> Iterator[Tensor]:
         """Every hop of some nodes: a hop less is computed for those they read from, and so on."""
