@@ -61,14 +61,7 @@ class GraphDataset:
         train, val, test: int64 - numbers of nodes: the fixed split that came with the graph.
         classes: tuple of str.
         provenance: Provenance - its checksum is of the arrays in this order, and compared with nothing.
-    Example:
-        >>> from gossamer.errors import DataError
-        >>> try:
-        ...     shape = tuple(load_graph("cora").tensors()[0].shape)
-        ... except DataError:  # a file of your own
-        ...     shape = (2708, 1433)
-        >>> shape
-        (2708, 1433)
+    Cost: features and edges as integers of 64 bits.
     """
 
     name: str
