@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import diffusion_tables
 import estimator_tables  # noqa: F401 - registers its views
 import freeze_tables  # noqa: F401 - same
 import layer_tables  # noqa: F401 - same
@@ -47,6 +48,8 @@ ASSETS = ROOT / "docs" / "assets"
 RESULTS = ROOT / "benchmarks" / "results"
 MARKER = re.compile(r"(<!-- results:(?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 PICTURES = {
+    "diffusion": ("diffusion", diffusion_tables.thresholds_drawn),
+    "diffusion-scale": ("diffusion", diffusion_tables.scale_drawn),
     "speed": ("mlp_speed", result_figures.speed),
     "layers": ("layer_inference", result_figures.layers),
     "pixels": ("mnist_rigl", result_figures.pixels),

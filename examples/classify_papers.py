@@ -1,7 +1,7 @@
 """Classify the nodes of a graph by diffusion convolution, with a sparse layer behind it.
 
-Run it with ``python examples/classify_papers.py``; it takes seconds. With ``cora.npz`` in a folder of ``GOSSAMER_DATA`` it
-classifies the papers of Cora, else the nodes of a graph it draws.
+Run it with ``python examples/classify_papers.py``; it takes seconds. With ``cora.npz`` in a folder of
+``GOSSAMER_DATA`` it classifies the papers of Cora, else the nodes of a graph it draws.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main() -> None:
     gs.sparsify(head, density=0.2, pattern=gs.Unstructured())
     prepared = conv.prepare(edges, len(y))
     walked = conv.diffuse(x, prepared)  # features do not change: once is enough
-    print(f"{name}: {len(y):,} nodes, {prepared.connections[0]:,} steps above the threshold, {prepared.bytes:,} bytes")
+    print(
+        f"{name}: {len(y):,} nodes, {prepared.connections[0]:,} steps above the threshold, {prepared.bytes:,} bytes"
+    )
 
     optimizer = torch.optim.Adagrad([*conv.parameters(), *head.parameters()], lr=0.05)
     for _ in range(EPOCHS):
