@@ -77,6 +77,7 @@ class DiffusionConv(nn.Module):
         """Draw the weights anew."""
         nn.init.normal_(self.weight, std=STD, generator=generator)
 
+    @torch.compiler.disable
     def prepare(self, edge_index: Tensor, nodes: int, edge_weight: Tensor | None = None) -> WalkGraph:
         """Make a graph ready once, for every call to come: a call with edges does this anew.
 
@@ -88,13 +89,20 @@ class DiffusionConv(nn.Module):
             WalkGraph - for layers of these settings, on the device and of the dtype of the weight.
         Raises:
             ShapeError, DtypeError, TopologyError, NonFiniteError: edges that describe no graph of so many nodes.
-            MissingPackage: SciPy is not installed.
+            MissingPackage: SciPy is not installed. ConfigError: inside torch.export.
         Cost: a sort of the edges; with ``threshold_after`` hops - 1 products of sparse matrices.
         Example:
             >>> conv = DiffusionConv(1, hops=2, threshold_after=0.6)
             >>> conv.prepare(torch.tensor([[0, 0, 1], [1, 2, 0]]), 3).connections
             (1, 0)
         """
+        if torch.compiler.is_exporting():
+            raise ConfigError(
+                "DiffusionConv.prepare",
+                expected="edges that are there",
+                got="a stand-in of torch.export",
+                hint="prepare the graph before, and give it to the layer",
+            )
         here = self.weight
         return WalkGraph.of(self.walk, edge_index, nodes, edge_weight, here.device, here.dtype)
 
@@ -148,16 +156,15 @@ class DiffusionConv(nn.Module):
         if x.dtype != self.weight.dtype and not (casts and x.is_floating_point()):
             expected = f"x of the weight's type, {self.weight.dtype}"
             raise DtypeError("DiffusionConv", expected=expected, got=str(x.dtype), hint="cast one of them")
-        if isinstance(graph, Tensor):
-            graph = self.prepare(graph, x.shape[0])
-        if graph.walk != self.walk:
+        made: WalkGraph = self.prepare(graph, x.shape[0]) if isinstance(graph, Tensor) else graph
+        if not isinstance(made, WalkGraph) or not made.is_for(self.walk):
             raise ConfigError(
                 "DiffusionConv",
-                expected=f"a graph prepared for {self.walk}",
-                got=str(graph.walk),
+                expected=f"edges, or a graph prepared for {self.walk}",
+                got=str(made.walk) if isinstance(made, WalkGraph) else type(made).__name__,
                 hint="call prepare of this layer",
             )
-        return graph.spread(x, nodes)
+        return made.spread(x, nodes)
 
     def weigh(self, walked: Tensor) -> Tensor:
         """[rows, hops + 1, in_channels] of ``diffuse``, or means of them, times the weight: [rows, out_channels]."""

@@ -109,6 +109,10 @@ class WalkGraph:
             many = matrices.thresholded_powers(made, walk.hops, walk.threshold_after)
         return cls(walk, nodes, tuple(Rows.of(each, device, dtype) for each in many))
 
+    def is_for(self, walk: Walk) -> bool:
+        """Whether it was made with these settings."""
+        return self.walk == walk
+
     @property
     def connections(self) -> tuple[int, ...]:
         """Entries of every matrix that is held."""

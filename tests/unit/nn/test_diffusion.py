@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import pickle
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -27,6 +28,7 @@ from gossamer.errors import (
     DtypeError,
     FormatError,
     GossamerError,
+    MissingPackage,
     NonFiniteError,
     ShapeError,
     TopologyError,
@@ -265,6 +267,15 @@ def test_autocast_computes_in_float32() -> None:
     assert y.tolist() == [[1, 2], [2, 2.5], [4, 2]]
 
 
+def test_it_compiles_with_a_prepared_graph_as_one_and_with_edges_in_parts() -> None:
+    conv = DiffusionConv(1, 2, threshold_before=0.1)
+    graph, expected = conv.prepare(LINE, 3), conv(X, LINE)
+    assert torch.equal(torch.compile(conv, backend="eager", fullgraph=True)(X, graph), expected)
+    assert torch.equal(torch.compile(conv, backend="eager")(X, LINE), expected)
+    with pytest.raises(ConfigError, match="prepare the graph before"):
+        torch.export.export(conv, (X, LINE))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_narrow_types_run_by_the_reference_kernels(dtype: torch.dtype) -> None:
     assert hops_of(X.to(dtype), LINE, hops=2, dtype=dtype) == [[1, 2, 4], [2, 2.5, 2], [2.5, 2, 2.5]]
@@ -368,6 +379,8 @@ def test_calls_that_do_not_fit_are_refused() -> None:
         conv(X.double(), graph)
     with pytest.raises(ConfigError, match="call prepare of this layer"):
         DiffusionConv(1, threshold_before=0.5)(X, graph)
+    with pytest.raises(ConfigError, match=r"edges, or a graph prepared for .* got list"):
+        conv(X, [[0], [1]])
     with pytest.raises(ConfigError, match="nodes or batch, got both"):
         conv(X, graph, node, node)
     for nodes in (torch.tensor([3]), torch.tensor([-1]), torch.tensor([True, False, True]), node.float()):
@@ -378,6 +391,17 @@ def test_calls_that_do_not_fit_are_refused() -> None:
             conv(X, graph, batch=batch)
     with pytest.raises(ShapeError, match="as diffuse gives"):
         conv.weigh(torch.ones(3, 2, 1))
+
+
+def test_without_scipy_the_package_is_named_where_a_graph_is_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "gossamer.nn.transition")
+    monkeypatch.delattr(gs.nn, "transition")
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    conv = DiffusionConv(1)
+    with pytest.raises(MissingPackage, match="scipy"):
+        conv(X, LINE)
 
 
 # --- real graphs ----------------------------------------------------------------------------------------------------
