@@ -19,8 +19,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from statistics import mean, median, stdev
 
@@ -28,14 +27,15 @@ import torch
 from diffusion_worker import DEGREE, FEATURES, FORMS, HOPS
 from harness import RUNS, Row, arguments, gather, known, record
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gossamer import data
 from gossamer.nn import DiffusionConv
+from gossamer.nn.rows import Rows
 from gossamer.nn.transition import above, adjacency, row_stochastic, thresholded_powers
 
 EPOCHS, BATCH, RATE, STD, PATIENCE = 100, 10, 0.05, 0.01, 5
 BEFORE, AFTER = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0), (0.01, 0.05, 0.1, 0.25, 0.5)
-EVALUATED = 32
 COUNTED = (0.01, 0.05, 0.1, 0.25, 0.5)
 PUBLISHED = {"cora": {"thirds": 86.77, "fixed": 79.7}, "citeseer": {"fixed": "69.4 to 71.1"}}
 SIZES = (1_000, 3_000, 10_000, 20_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -51,7 +51,7 @@ def hinge(logits: Tensor, y: Tensor) -> Tensor:
     return (1 - right + wrong).clamp(min=0).mean()
 
 
-@cache
+@lru_cache(maxsize=1)
 def walked(name: str, before: float, after: float) -> tuple[data.GraphDataset, Tensor, Tensor]:
     """A data set, its features after every hop, and its classes: the same for all seeds."""
     found = data.load_graph(name)
@@ -69,10 +69,28 @@ def parts(found: data.GraphDataset, y: Tensor, split: str, generator: torch.Gene
     return [order[n * len(order) // 3 : (n + 1) * len(order) // 3] for n in range(3)]
 
 
-@torch.no_grad()
-def evaluated(model: Callable[[Tensor], Tensor], nodes: Tensor) -> Tensor:
-    """Logits of many nodes, a few at a time: their activations stay in the cache."""
-    return torch.cat([model(part) for part in nodes.split(EVALUATED)])
+class Network(nn.Module):
+    """``linear(tanh(conv))`` on features that were diffused before."""
+
+    def __init__(self, spread: Tensor, classes: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.spread, rows = spread, spread.flatten(1).to_sparse_csr()
+        self.rows = Rows(rows.values(), rows.crow_indices(), rows.col_indices(), rows.shape[1])
+        self.conv = DiffusionConv(spread.shape[2], HOPS, generator=generator)
+        self.out = nn.Parameter(torch.empty(rows.shape[1], classes).normal_(std=STD, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, nodes: Tensor) -> Tensor:
+        """Logits, by the layer."""
+        return torch.tanh(self.conv.weigh(self.spread[nodes])) @ self.out + self.bias
+
+    def quick(self, nodes: Tensor) -> Tensor:
+        """The same for many nodes, without the nine in ten numbers that are 0, and stay 0."""
+        rows = self.rows.pick(nodes)
+        bent = torch.tanh(rows.values * self.conv.weight.flatten()[rows.col])
+        return self.bias + F.embedding_bag(
+            rows.col, self.out, rows.row_ptr[:-1], mode="sum", per_sample_weights=bent
+        )
 
 
 def accuracy(case: Row) -> Row:
@@ -81,26 +99,23 @@ def accuracy(case: Row) -> Row:
     found, spread, y = walked(case["set"], case["before"], case["after"])
     generator = torch.Generator().manual_seed(case["seed"])
     train, validate, test = parts(found, y, case["split"], generator)
-    conv = DiffusionConv(found.features, HOPS, generator=generator)
-    out = nn.Linear(conv.out_channels, len(found.classes))
-    nn.init.normal_(out.weight, std=STD, generator=generator)
-    nn.init.zeros_(out.bias)
-    optimizer = torch.optim.Adagrad([*conv.parameters(), *out.parameters()], lr=RATE, fused=True)
+    model = Network(spread, len(found.classes), generator)
+    optimizer = torch.optim.Adagrad(model.parameters(), lr=RATE, fused=True)
     began, losses = time.perf_counter(), []
-
-    def model(nodes: Tensor) -> Tensor:
-        return out(torch.tanh(conv.weigh(spread[nodes])))
-
     for _ in range(EPOCHS):
         for nodes in train[torch.randperm(train.numel(), generator=generator)].split(BATCH):
             optimizer.zero_grad()
             hinge(model(nodes), y[nodes]).backward()
             optimizer.step()
-        loss = hinge(evaluated(model, validate), y[validate]).item()
+        with torch.no_grad():
+            loss = hinge(model.quick(validate), y[validate]).item()
         if len(losses) >= PATIENCE and loss >= mean(losses[-PATIENCE:]):
             break
         losses.append(loss)
-    right = (evaluated(model, test).argmax(1) == y[test]).float().mean().item()
+    with torch.no_grad():
+        logits = model(test)
+        torch.testing.assert_close(model.quick(test), logits, rtol=1e-4, atol=1e-5)
+    right = (logits.argmax(1) == y[test]).float().mean().item()
     seconds = time.perf_counter() - began
     return {"accuracy": round(100 * right, 3), "epochs": len(losses), "seconds": round(seconds, 2)}
 
@@ -158,12 +173,18 @@ def in_a_process(case: Row, repeats: int, limit: float) -> Row:
 
 def trainings(seeds: int) -> list[Row]:
     """Both data sets under both splits without a threshold; random thirds with each."""
-    pairs = [(0.0, 0.0), *((before, 0.0) for before in BEFORE), *((0.0, after) for after in AFTER)]
+    plain = [(split, 0.0, 0.0) for split in ("thirds", "fixed")]
+    thresholds = [
+        *(("thirds", before, 0.0) for before in BEFORE),
+        *(("thirds", 0.0, after) for after in AFTER),
+    ]
     return [
         {"set": name, "split": split, "before": before, "after": after, "seed": seed}
-        for split, before, after in [("fixed", 0.0, 0.0), *(("thirds", *pair) for pair in pairs)]
+        for settings in (plain, thresholds)
+        for some in (range(seeds // 2), range(seeds // 2, seeds))  # half of the seeds say something already
         for name in data.graph_names()
-        for seed in range(seeds)
+        for split, before, after in settings
+        for seed in some
     ]
 
 
