@@ -7,8 +7,8 @@ loss of validation is not below the mean of its last five; weights start normal 
 1, and the code of the sparse paper also trains on the nodes of validation; neither is done here. *Thresholds*: the same
 on random thirds, before or after the powers. *Entries*: how many numbers are above a threshold in the powers of the
 transition matrix. *Scale*: random graphs of mean degree 8, two hops, 16 features; every size and form in a process of
-its own, which gets ``--limit`` GiB; seconds are the processor's, medians of ``--repeats`` calls on one thread. The dense form holds the
-powers as the published code does.
+its own, which gets ``--limit`` GiB; seconds are the processor's, medians of ``--repeats`` calls on one thread. The
+dense form holds the powers as the published code does.
 
 A killed run goes on where it was; ``--fresh`` begins anew, ``--seeds`` and ``--largest`` make it short.
 """

@@ -125,9 +125,9 @@ def scale(result: dict[str, Any]) -> str:
         )
     made = result["scale"]
     says = (
-        f"Random graphs of mean degree {made['degree']}, {result['hops']} hops, {made['features']} features, processor "
-        "seconds of one thread. Entries: of the matrices that are held. A step: forward, and backward to features and weights. Peak: "
-        "of the process, above what it took before the graph was prepared. A process gets "
+        f"Random graphs of mean degree {made['degree']}, {result['hops']} hops, {made['features']} features, "
+        "processor seconds of one thread. Entries: of the matrices that are held. A step: forward, and backward to "
+        "features and weights. Peak: of the process, above what it took before the graph was prepared. A process gets "
         f"{made['limit_gib']:g} GiB."
     )
     head = ["nodes", "form", "entries", "matrices", "preparing", "forward", "a step", "peak memory"]
