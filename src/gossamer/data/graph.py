@@ -112,7 +112,16 @@ graphs: Registry[GraphRecipe] = Registry("graph", package="gossamer.data.graphs"
 
 
 def register_graph(make: Callable[[], GraphRecipe]) -> Callable[[], GraphRecipe]:
-    """Add a graph: decorate a function that returns its GraphRecipe; raises ConfigError where the name is taken."""
+    """Add a graph: decorate a function that returns its GraphRecipe.
+
+    Args:
+        make: function without arguments - called once, now.
+    Returns:
+        The function, unchanged.
+    Raises:
+        ConfigError: the name is taken.
+    Cost: a look-up.
+    """
     recipe = make()
     graphs.add(recipe.name, recipe)
     return make

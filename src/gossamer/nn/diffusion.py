@@ -210,4 +210,4 @@ def means(walked: Tensor, batch: Tensor) -> Tensor:
         )
     counts = torch.bincount(batch)
     sums = walked.new_zeros(counts.numel(), *walked.shape[1:]).index_add(0, batch, walked)
-    return sums / counts.clamp(min=1).view(-1, 1, 1).to(walked.dtype)
+    return sums / counts.clamp(min=1).to(walked.dtype).view(-1, *[1] * (walked.ndim - 1))
