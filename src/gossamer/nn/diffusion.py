@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import ConfigError, DtypeError, ShapeError
+from gossamer.measure import require_memory
 from gossamer.nn.traced import is_traced
 from gossamer.nn.walk import Walk, WalkGraph
 from gossamer.registry import answers_unknown
@@ -152,8 +153,9 @@ class DiffusionConv(nn.Module):
         if x.ndim != 2 or x.shape[1] != self.in_channels:
             expected = f"x [nodes, {self.in_channels}]"
             raise ShapeError("DiffusionConv", expected=expected, got=str(tuple(x.shape)))
-        casts = torch.is_autocast_enabled(x.device.type)
-        if x.dtype != self.weight.dtype and not (casts and x.is_floating_point()):
+        if x.dtype != self.weight.dtype and not (
+            x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
+        ):
             expected = f"x of the weight's type, {self.weight.dtype}"
             raise DtypeError("DiffusionConv", expected=expected, got=str(x.dtype), hint="cast one of them")
         made: WalkGraph = self.prepare(graph, x.shape[0]) if isinstance(graph, Tensor) else graph
@@ -195,7 +197,7 @@ def means(walked: Tensor, batch: Tensor) -> Tensor:
     Returns:
         [largest number + 1, ...]; 0 for a graph without nodes.
     Raises:
-        ShapeError: numbers that do not fit.
+        ShapeError: numbers that do not fit. MemoryShortage: numbers so large that a row for each has no place.
     Cost: O(size of walked).
     Example:
         >>> means(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 2])).tolist()
@@ -208,6 +210,9 @@ def means(walked: Tensor, batch: Tensor) -> Tensor:
             expected=f"batch [{walked.shape[0]}], int64, 0 or more",
             got=f"{batch.dtype} of shape {tuple(batch.shape)}" if not fits else f"{int(batch.min())}",
         )
+    if batch.numel():
+        row = max(1, walked[:1].numel()) * walked.element_size()
+        require_memory("DiffusionConv(batch=)", (int(batch.max()) + 1) * row, "number graphs from 0")
     counts = torch.bincount(batch)
     sums = walked.new_zeros(counts.numel(), *walked.shape[1:]).index_add(0, batch, walked)
     return sums / counts.clamp(min=1).to(walked.dtype).view(-1, *[1] * (walked.ndim - 1))

@@ -28,6 +28,7 @@ from gossamer.errors import (
     DtypeError,
     FormatError,
     GossamerError,
+    MemoryShortage,
     MissingPackage,
     NonFiniteError,
     ShapeError,
@@ -389,6 +390,8 @@ def test_calls_that_do_not_fit_are_refused() -> None:
     for batch in (torch.tensor([0, 0]), torch.tensor([0, -1, 0]), torch.zeros(3)):
         with pytest.raises(ShapeError, match=r"batch \[3\], int64"):
             conv(X, graph, batch=batch)
+    with pytest.raises(MemoryShortage, match="number graphs from 0"):
+        conv(X, graph, batch=torch.tensor([0, 0, 1 << 50]))
     with pytest.raises(ShapeError, match="as diffuse gives"):
         conv.weigh(torch.ones(3, 2, 1))
 
