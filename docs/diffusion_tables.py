@@ -61,7 +61,8 @@ def thresholds(result: dict[str, Any]) -> str:
         for name in NAMES:
             for which in ("before", "after"):
                 found = of_threshold(result, name, which, threshold)
-                cells.append(f"{found['mean']:.2f} ± {found['deviation']:.2f}" if found else "as before")
+                missing = "the same" if threshold == 1 else "not measured"
+                cells.append(f"{found['mean']:.2f} ± {found['deviation']:.2f}" if found else missing)
         rows.append([f"{threshold:g}", *cells])
     head = ["threshold", *(f"{shown}, {which}" for shown in NAMES.values() for which in ("before", "after"))]
     return f"Accuracy in percent.\n\n{table(head, rows)}"
