@@ -15,19 +15,15 @@ A killed run goes on where it was; ``--fresh`` begins anew, ``--seeds`` and ``--
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from statistics import mean, median, stdev
 
 import torch
-from diffusion_worker import DEGREE, FEATURES, FORMS, HOPS
+from diffusion_sizes import DEGREE, FEATURES, FORMS, HOPS, in_a_process
 from harness import RUNS, Row, arguments, gather, known, record
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gossamer import data
 from gossamer.nn import DiffusionConv
@@ -41,7 +37,6 @@ COUNTED = (0.01, 0.05, 0.1, 0.25, 0.5)
 PUBLISHED = {"cora": {"thirds": 86.77, "fixed": 79.7}, "citeseer": {"fixed": "69.4 to 71.1"}}
 SIZES = (1_000, 3_000, 10_000, 20_000, 30_000, 100_000, 300_000, 1_000_000)
 DENSE = 100_000  # the largest size that is tried as dense powers
-WORKER = Path(__file__).parent / "diffusion_worker.py"
 
 
 def hinge(logits: Tensor, y: Tensor) -> Tensor:
@@ -76,7 +71,7 @@ class Network(nn.Module):
     def __init__(self, spread: Tensor, classes: int, generator: torch.Generator) -> None:
         super().__init__()
         self.spread, rows = spread, spread.flatten(1).to_sparse_csr()
-        self.rows = Rows(rows.values(), rows.crow_indices(), rows.col_indices(), rows.shape[1])
+        self.rows = Rows(rows.values(), rows.crow_indices(), rows.col_indices().int(), rows.shape[1])
         self.conv = DiffusionConv(spread.shape[2], HOPS, generator=generator)
         self.out = nn.Parameter(torch.empty(rows.shape[1], classes).normal_(std=STD, generator=generator))
         self.bias = nn.Parameter(torch.zeros(classes))
@@ -88,10 +83,8 @@ class Network(nn.Module):
     def quick(self, nodes: Tensor) -> Tensor:
         """The same for many nodes, without the nine in ten numbers that are 0, and stay 0."""
         rows = self.rows.pick(nodes)
-        bent = torch.tanh(rows.values * self.conv.weight.flatten()[rows.col])
-        return self.bias + F.embedding_bag(
-            rows.col, self.out, rows.row_ptr[:-1], mode="sum", per_sample_weights=bent
-        )
+        weights = self.conv.weight.flatten().index_select(0, rows.col)
+        return replace(rows, values=torch.tanh(rows.values * weights)).times(self.out) + self.bias
 
 
 def accuracy(case: Row) -> Row:
@@ -156,20 +149,6 @@ def entries(name: str) -> Row:
     ]
     whole = [power.nnz for power in thresholded_powers(matrix, 3, 0.0)]
     return {"set": name, "nodes": found.nodes, "features": found.features, "powers": whole, "rows": rows}
-
-
-def in_a_process(case: Row, repeats: int, limit: float) -> Row:
-    """The same in a process of its own; one that runs out of its memory says so, which is a result."""
-    settings = ["--case", json.dumps(case), "--repeats", str(repeats), "--limit", str(limit)]
-    command = [sys.executable, WORKER, *settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (ours)
-    if done.returncode == 0:
-        return json.loads(done.stdout)
-    if "MemoryError" in done.stderr or "can't allocate memory" in done.stderr:
-        return {"fits": False}
-    raise SystemExit(
-        f"diffusion: expected a form that runs, got an exit with {done.returncode}: {done.stderr[-500:]}"
-    )
 
 
 def trainings(seeds: int) -> list[Row]:

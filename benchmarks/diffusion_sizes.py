@@ -1,21 +1,23 @@
-"""One form of diffusion convolution at one size, in a process of its own: see diffusion.py, which starts it."""
+"""Diffusion convolution by size: one form in a process of its own, for diffusion.py."""
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import resource
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from statistics import median
 
 import torch
-from harness import Row, arguments
+from harness import Row
 from torch import Tensor, nn
 
 from gossamer.nn import DiffusionConv
 from gossamer.nn.transition import adjacency, row_stochastic
 
+fork = multiprocessing.get_context("fork")  # what is imported once is there
 HOPS, DEGREE, FEATURES = 2, 8, 16
 FORMS = {
     "no threshold": {},
@@ -95,13 +97,28 @@ def measured(case: Row, repeats: int) -> Row:
     }
 
 
-def main() -> None:
-    """Print what was measured as JSON."""
-    options = arguments(__doc__, case="", repeats=5, limit=10.0)
-    limit = int(options.limit * (1 << 30))
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    print(json.dumps(measured(json.loads(options.case), options.repeats)))
+def in_a_process(case: Row, repeats: int, limit: float) -> Row:
+    """The same in a process of its own; one that runs out of its memory says so, which is a result."""
+    there, here = fork.Pipe()
+    child = fork.Process(target=_answer, args=(here, case, repeats, limit))
+    child.start()
+    here.close()
+    try:
+        return there.recv()
+    except EOFError:
+        raise SystemExit(f"diffusion: expected {case} to run, got a process that ended") from None
+    finally:
+        child.join()
 
 
-if __name__ == "__main__":
-    main()
+def _answer(here: Connection, case: Row, repeats: int, limit: float) -> None:
+    allowed = int(limit * (1 << 30))
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
+    try:
+        here.send(measured(case, repeats))
+    except MemoryError:
+        here.send({"fits": False})
+    except RuntimeError as error:  # torch has no class for it
+        if "can't allocate memory" not in str(error):
+            raise
+        here.send({"fits": False})
