@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gossamer.errors import GossamerError
     from gossamer.export import export_onnx
     from gossamer.freezing import freeze, load, save
+    from gossamer.invariance import make_shift_invariant
     from gossamer.nn import (
         AllReLU,
         Dropout,
@@ -50,6 +51,7 @@ _HOME = {
     "gossamer.freezing": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.export": ("export_onnx",),
+    "gossamer.invariance": ("make_shift_invariant",),
     "gossamer.nn": (
         "AllReLU",
         "Dropout",
@@ -117,6 +119,7 @@ __all__ = [
     "freeze",
     "load",
     "load_checkpoint",
+    "make_shift_invariant",
     "prune_neurons",
     "save",
     "save_checkpoint",

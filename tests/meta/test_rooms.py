@@ -16,7 +16,7 @@ LEAVES = {"bounds", "errors", "needs_torch", "plugins", "registry", "storage", "
 STRUCTURE = {"patterns", "topology", "rules"}
 ARITHMETIC = {"kernels", "ops", "nn"}
 SHIPPING = {"layouts", "network"}
-JOBS = {"training", "parallel", "compress", "freezing"}
+JOBS = {"training", "parallel", "compress", "freezing", "invariance"}
 
 # room -> rooms below it; leaves may be imported from everywhere.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parallel": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "compress": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "freezing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
+    "invariance": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
     "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "freezing", "data"},
     "hardware": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"freezing"},
     "runs": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "models"},
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "export",
         "freezing",
+        "invariance",
         "nn",
         "patterns",
         "rules",

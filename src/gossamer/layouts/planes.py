@@ -12,6 +12,7 @@ import numpy as np
 from gossamer.errors import ShapeError
 from gossamer.layouts.arrays import Array
 from gossamer.layouts.geometry import Geometry, Pair
+from gossamer.layouts.phases import first_pixel, phase_of
 
 VECTOR: Final = 16  # elements of the widest vector, which kernels may read past the last position
 SLACK: Final = 8  # bytes after the bits of `inside`, which kernels may read
@@ -79,10 +80,9 @@ class Planes:
         if not (-row <= y // down < self.rows and -column <= x // along < self.pitch):
             got = f"pixel ({y}, {x})"
             raise ShapeError("Planes", expected=f"a pixel of {self} or its border", got=got)
-        phase = y % down * along + x % along
-        return (
-            self.guard + (phase * self.channels + channel) * self.plane + y // down * self.pitch + x // along
-        )
+        plane = phase_of(y, x, self.phases) * self.channels + channel
+        place: int = self.guard + plane * self.plane + y // down * self.pitch + x // along
+        return place
 
 
 class Places(NamedTuple):
@@ -223,9 +223,8 @@ def planes_read(geometry: Geometry, phases: Pair) -> Array:
         >>> planes_read(Geometry(5, (1, 3), stride=(1, 2), padding=(1, 1, 0, 0)), (1, 2))[0, :, 0].tolist()
         [5, 0, 5]
     """
-    (y, x), (down, along) = _taps(geometry), phases
     channels = np.arange(geometry.channels // geometry.groups)
-    read: Array = (y % down * along + x % along) * geometry.channels + channels
+    read: Array = phase_of(*_taps(geometry), phases) * geometry.channels + channels
     return read
 
 
@@ -242,8 +241,9 @@ def _alike(planes_in: Planes, planes_out: Planes) -> Iterator[_Rows]:
     down, along = planes_in.phases
     steps = planes_in.channels * planes_in.plane, planes_out.channels * planes_out.plane
     for phase in range(down * along):
-        rows = max(-(-(planes_in.height - phase // along) // down), 0)
-        pixels = max(-(-(planes_in.width - phase % along) // along), 0)
+        row, column = first_pixel(phase, planes_in.phases)
+        rows = max(-(-(planes_in.height - row) // down), 0)
+        pixels = max(-(-(planes_in.width - column) // along), 0)
         yield _Rows(phase * steps[0], planes_in.pitch, phase * steps[1], rows, pixels)
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from gossamer.models.base import register, scaled
 from gossamer.models.resnet import Basic
+from gossamer.nn.polyphase import Subsample
 
 
 class Padded(nn.Module):
@@ -18,12 +19,13 @@ class Padded(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
+        self.thin = Subsample(2)
         self.before = (outputs - inputs) // 2
         self.after = outputs - inputs - self.before
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, inputs, height, width] to [batch, outputs, height / 2, width / 2]."""
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.before, self.after))
+        return F.pad(self.thin(x), (0, 0, 0, 0, self.before, self.after))
 
 
 class ThinResNet(nn.Module):

@@ -9,11 +9,13 @@ from gossamer.nn.convert import sparsify
 from gossamer.nn.dense import DenseLinear
 from gossamer.nn.diffusion import DiffusionConv
 from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.polyphase import AdaptivePolyphaseDownsample, Subsample
 from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
 from gossamer.nn.sparse import SparseModule
 from gossamer.nn.walk import Walk, WalkGraph
 
 __all__ = [
+    "AdaptivePolyphaseDownsample",
     "AllReLU",
     "DenseLinear",
     "DiffusionConv",
@@ -29,6 +31,7 @@ __all__ = [
     "SparseLinear",
     "SparseModule",
     "SparsifyReport",
+    "Subsample",
     "Walk",
     "WalkGraph",
     "all_relus",

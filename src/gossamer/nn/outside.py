@@ -34,7 +34,7 @@ class Place(NamedTuple):
         return "".join(part if isinstance(part, str) else repr(part) for part in self.path)
 
 
-def places(model: nn.Module, wanted: set[int]) -> list[Place]:
+def places(model: nn.Module, wanted: set[int], operation: str = "sparsify") -> list[Place]:
     """Where attributes of a model's modules hold given layers, beside the tree of modules.
 
     Lists, dictionaries, tuples, sets, bound methods, partial functions, closures and plain objects are searched.
@@ -42,6 +42,7 @@ def places(model: nn.Module, wanted: set[int]) -> list[Place]:
     Args:
         model: nn.Module.
         wanted: ids of the layers, and of their parameters.
+        operation: str - named in the error.
     Returns:
         list of Place - those in lists and dictionaries; the tree itself is left out.
     Raises:
@@ -57,7 +58,7 @@ def places(model: nn.Module, wanted: set[int]) -> list[Place]:
     for place in found:
         if place.holder is None or isinstance(place.value, Tensor):
             raise ConfigError(
-                "sparsify",
+                operation,
                 expected="layers held by modules, lists or dictionaries, and their parameters by nothing else",
                 got=f"a {type(place.value).__name__} in {place}",
                 hint="hold layers in nn.ModuleList, look them up when they are called, make optimizers afterwards, "

@@ -7,6 +7,7 @@ from gossamer.layouts.geometry import Geometry
 from gossamer.ops import batched, conv_forward_mode, flops, forward_mode, schemas
 from gossamer.ops.convolution import conv
 from gossamer.ops.dropout import leaky_dropout
+from gossamer.ops.polyphase import circular_blur, strongest_phase, take_phase
 from gossamer.ops.public import linear
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
@@ -15,6 +16,7 @@ __all__ = [
     "Geometry",
     "batched",
     "by_input",
+    "circular_blur",
     "conv",
     "conv_forward_mode",
     "dense_of",
@@ -25,6 +27,8 @@ __all__ = [
     "linear",
     "linear_of_sparse",
     "schemas",
+    "strongest_phase",
+    "take_phase",
     "transposed_bytes",
     "transposed_of",
     "used_values",
