@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Moves = Frame | None  # None: a value that does not move, as a number or what was pooled over all pixels
 POOL = "pool over all pixels before: nn.AdaptiveAvgPool2d(1)"
-AS_MODULE = "use a module for it: nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, or gossamer.nn.Subsample for every second pixel"
+AS_MODULE = "use a module for it, as nn.Conv2d, nn.MaxPool2d, or gossamer.nn.Subsample for every second pixel"
 
 
 class Following:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor, nn
 
-from gossamer.errors import ConfigError, GossamerError
+from gossamer.errors import ConfigError, GossamerError, ShapeError
 from gossamer.invariance.changing import Sampler, change
 from gossamer.invariance.following import Following
 from gossamer.invariance.frames import NAME
@@ -122,7 +122,7 @@ def anti_alias(model: nn.Module, blur: int = 3) -> ShiftReport:
 
 def _followed(model: nn.Module, example: Any) -> Following:
     """The way of an image through a copy; raises ConfigError."""
-    given = Example.of(model, torch.empty(0) if example is None else example)
+    given = _example(model, example)
     twin = twin_of(NAME, model)
     graph = traced(NAME, twin, given)
     found = Following(twin, graph, {} if example is None else shapes_of(NAME, twin, graph, given))
@@ -136,6 +136,14 @@ def _followed(model: nn.Module, example: Any) -> Following:
                 hint="take it out of the model",
             )
     return found
+
+
+def _example(model: nn.Module, example: Any) -> Example:
+    """What was given, or one input of which nothing is known; raises ConfigError, ShapeError."""
+    try:
+        return Example.of(model, torch.empty(0) if example is None else example)
+    except (ConfigError, ShapeError) as error:
+        raise type(error)(NAME, expected=error.expected, got=error.got, hint=error.hint) from None
 
 
 def _groups(found: Following) -> dict[str, list[Choice]]:
@@ -163,6 +171,12 @@ def _adaptive(groups: dict[str, list[Choice]], norm: str, blur: int) -> Make:
     def sampler(name: str, window: Window, module: nn.Module) -> Sampler:
         leader = groups[name][0].name
         made = module
+        if leader == name and norm == "linf" and isinstance(module, nn.MaxPool2d) and max(window.kernel) > 1:
+            raise ConfigError(
+                f"{NAME}(norm=)",
+                expected="l1 or l2 with a max pool: each of its phases holds the largest number",
+                got=f"linf, for {name}",
+            )
         if not isinstance(made, AdaptivePolyphaseDownsample):
             own = module.blur if isinstance(module, Subsample) else 1
             made = AdaptivePolyphaseDownsample(window.stride, norm, max(blur, own))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import ConfigError, ShapeError
 from gossamer.nn.shared_phase import SharedPhase
+from gossamer.nn.traced import is_traced
 from gossamer.ops.polyphase import LARGEST_BLUR, NORMS
 from gossamer.registry import check_choice
 
@@ -23,8 +24,9 @@ class AdaptivePolyphaseDownsample(nn.Module):
     A grid that starts at the first pixel keeps other pixels of an image that moved by one. Here the choice moves with
     the image: a circular shift of the input shifts the output, by any number of pixels and before any training.
 
-    Phases are counted row by row. Of equally strong ones the first is kept, which does move if they differ; float
-    rounding may decide between almost equal ones.
+    Phases are counted row by row. Of equally strong ones the first is kept: where they are not the same image, that one
+    does not move with the image. Float rounding may decide between almost equal ones. "linf" does not tell the phases
+    of a max pool apart, as each of them holds the largest number.
 
     Args:
         stride: int or (down, along), each >= 1 - there are down * along phases.
@@ -43,7 +45,7 @@ class AdaptivePolyphaseDownsample(nn.Module):
     def __init__(self, stride: int | Pair = 2, norm: str = "l2", blur: int = 1) -> None:
         super().__init__()
         name = type(self).__name__
-        check_choice(f"{name}(norm=)", norm, tuple(NORMS))
+        check_choice(f"{name}(norm=)", norm, NORMS)
         self.stride, self.norm, self.blur = _pair(name, stride), norm, _blur(name, blur)
         self.shared: SharedPhase | None = None
         self.leads = True
@@ -71,7 +73,9 @@ class AdaptivePolyphaseDownsample(nn.Module):
             ShapeError: sides that are no multiples of the stride, or a phase that there is none of.
             StateError: it shares a phase, and none was chosen in this pass.
         """
-        x = ops.circular_blur(x, self.blur)
+        x = ops.circular_blur(x, self.blur) if self.blur > 1 else x
+        if is_traced(x) and phase is None and not return_phase:
+            return self._traced(x)
         if phase is not None:
             self._check(phase)
         elif self.shared is not None and not self.leads:
@@ -82,6 +86,15 @@ class AdaptivePolyphaseDownsample(nn.Module):
                 self.shared.put(phase)
         y = ops.take_phase(x, phase, self.stride)
         return (y, phase) if return_phase else y
+
+    def _traced(self, x: Tensor) -> Tensor:
+        """One call that reads the image whose phases are judged, in the place of its numbers."""
+        judged, norm = (
+            (x, self.norm) if self.leads or self.shared is None else self.shared.take(type(self).__name__)
+        )
+        if self.shared is not None and self.leads:
+            self.shared.put((judged, norm))
+        return ops.take_strongest(x, judged, self.stride, norm)
 
     def _check(self, phase: Tensor) -> None:
         """Refuse numbers that are no phases; a compiler's stand-ins have no numbers to look at."""
@@ -152,4 +165,4 @@ def _blur(name: str, blur: Any) -> int:
 
 
 def _whole(number: Any) -> bool:
-    return isinstance(number, Integral) and type(number) is not bool
+    return not isinstance(number, bool) and isinstance(number, Integral)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from torch import Tensor
-
 from gossamer.errors import StateError
 
 
@@ -35,11 +33,11 @@ class SharedPhase:
         self.readers = readers
         self._local = threading.local()
 
-    def put(self, phase: Tensor) -> None:
+    def put(self, choice: Any) -> None:
         """What the layer that leads has chosen; a choice that was not taken, as after an error, is forgotten."""
-        self._local.phase, self._local.left = phase, self.readers
+        self._local.choice, self._local.left = choice, self.readers
 
-    def take(self, operation: str) -> Tensor:
+    def take(self, operation: str) -> Any:
         """The choice of this pass.
 
         Raises:
@@ -53,11 +51,11 @@ class SharedPhase:
                 got="none",
                 hint="run the whole residual block; a checkpoint of activations must hold the whole block too",
             )
-        phase: Tensor = self._local.phase
+        choice = self._local.choice
         self._local.left = left - 1
         if left == 1:
-            self._local.phase = None
-        return phase
+            self._local.choice = None
+        return choice
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How it is shared, and nothing of a pass."""

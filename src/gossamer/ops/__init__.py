@@ -7,7 +7,7 @@ from gossamer.layouts.geometry import Geometry
 from gossamer.ops import batched, conv_forward_mode, flops, forward_mode, schemas
 from gossamer.ops.convolution import conv
 from gossamer.ops.dropout import leaky_dropout
-from gossamer.ops.polyphase import circular_blur, strongest_phase, take_phase
+from gossamer.ops.polyphase import circular_blur, strongest_phase, take_phase, take_strongest
 from gossamer.ops.public import linear
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
@@ -29,6 +29,7 @@ __all__ = [
     "schemas",
     "strongest_phase",
     "take_phase",
+    "take_strongest",
     "transposed_bytes",
     "transposed_of",
     "used_values",
