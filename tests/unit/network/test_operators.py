@@ -39,6 +39,10 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"chunks": c, "dim": dim, "number": n}
         for c, dim, n in itertools.product((1, 2, 3), (1, -1, 2), (0, -1, 1, 2))
     ],
+    "circular_blur": [{"size": size} for size in range(2, 8)],
+    "circular_pad2d": [
+        {"border": each} for each in ((1, 1, 1, 1), (0, 2, 1, 0), (0, 0, 0, 0), (4, 5, 4, 0), (6, 0, 0, 0))
+    ],
     "clamp": [
         {"low": 0.0, "high": 6.0},
         {"low": 0.0, "high": None},
@@ -96,9 +100,16 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     ]
     + [{"spans": ((None, None, 1),) * 3 + ((None, None, 2),)}],
     "softmax": [{"dim": 1}, {"dim": -1}, {"dim": -4}],
+    "take_strongest": [
+        {"stride": stride, "norm": norm}
+        for stride, norm in itertools.product(
+            ((1, 1), (5, 3), (1, 3), (2, 5), (3, 2), (9, 10)), ("l1", "l2", "linf")
+        )
+    ],
     "tanh": [{}],
     "upsample_nearest2d": [{"scale": (2, 3)}, {"size": (7, 2)}, {"size": (1, 11)}],
 }
+ONE_IMAGE = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "circular_pad2d", "take_strongest")
 CASES = [(name, given) for name, settings in SETTINGS.items() for given in settings]
 SPECIAL = [
     0.0,
@@ -243,7 +254,7 @@ def test_shapes_are_those_of_torch(name: str) -> None:
     sizes = [(0, 2, 4, 5), (3, 2, 4, 5), (3, 2, 1, 1), (3, 2, 7, 4), (1, 3, 4, 5), (5, 2), (0, 2, 6), (4,)]
     for given, shape in itertools.product(SETTINGS[name], sizes):
         _, body = call(name, given)
-        if name in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d") and len(shape) == 3:
+        if name in ONE_IMAGE and len(shape) == 3:
             continue  # torch takes an image without a batch, which no file can describe
         x = torch.zeros(shape)
         try:

@@ -16,7 +16,7 @@ from gossamer.network.spelling import Spelling
 class Blur(Settings):
     """How many weights along each side."""
 
-    size: Annotated[int, Field(ge=1, le=7)]
+    size: Annotated[int, Field(ge=2, le=7)]
 
 
 def _shape(shapes: tuple[Shape, ...], _settings: Blur) -> Shape:
@@ -45,7 +45,7 @@ def _tensors(_torch: Any, xs: Inputs, s: Blur, _held: Tensors) -> Any:
 
 def _arrays(xs: Inputs, s: Blur, _held: Tensors) -> Any:
     (x,) = xs
-    for axis in (-1, -2) if s.size > 1 else ():
+    for axis in (-1, -2):
         x = reduce(np.add, [np.roll(x, shift, axis) * x.dtype.type(weight) for shift, weight in _weights(s)])
     return x
 
@@ -53,7 +53,7 @@ def _arrays(xs: Inputs, s: Blur, _held: Tensors) -> Any:
 def _onnx(words: Spelling, xs: tuple[str, ...], s: Blur, _held: Tensors) -> str:
     (x,) = xs
     rank = len(words.shape)
-    for axis in (rank - 1, rank - 2) if s.size > 1 else ():
+    for axis in (rank - 1, rank - 2):
         size = words.shape[axis]
         moved = [
             words.emit("Gather", x, words.constant((np.arange(size) - shift) % max(size, 1)), axis=axis)
@@ -64,7 +64,7 @@ def _onnx(words: Spelling, xs: tuple[str, ...], s: Blur, _held: Tensors) -> str:
             for part, (_, weight) in zip(moved, _weights(s), strict=True)
         ]
         x = words.emit("Sum", *parts)
-    return x if s.size > 1 else words.emit("Identity", x)
+    return x
 
 
 def _call(size: int) -> Blur:
