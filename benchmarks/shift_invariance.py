@@ -148,6 +148,7 @@ def main() -> None:
         crop=0,
         images=64,
         samples=50_000,
+        tested=10_000,
         folder=str(RUNS / "shift_invariance"),
         only="",
         fresh=False,
@@ -156,8 +157,9 @@ def main() -> None:
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
     x_train, y_train, x_test, y_test = data.load("cifar10").tensors(flatten=False)
-    samples = (x_train[: options.samples], y_train[: options.samples], x_test, y_test)
-    settings = {name: getattr(options, name) for name in ("epochs", "crop", "images", "samples")}
+    trained, tested = slice(options.samples), slice(options.tested)
+    samples = (x_train[trained], y_train[trained], x_test[tested], y_test[tested])
+    settings = {name: getattr(options, name) for name in ("epochs", "crop", "images", "samples", "tested")}
     for seed in range(options.seed, options.seed + options.seeds):
         for one in cases():
             if options.only and options.only != one.name:
@@ -187,7 +189,7 @@ def table(folder: Path) -> None:
     recipe = {"batch": BATCH, "rate": RATE, "weight_decay": DECAY, "warm_share": WARM}
     recipe |= {"momentum": "0.9, Nesterov", "images": "mirror images, and random crops where crop is not 0"}
     recipe["test"] = (
-        "10,000 for accuracy and small shifts; `images` of them under all shifts, a fourth in float64"
+        "`tested` for accuracy and small shifts; `images` of them under all shifts, a fourth in float64"
     )
     record("shift_invariance", {"network": "ResNet-20, CIFAR-10", "recipe": recipe, "runs": rows}, folder)
 

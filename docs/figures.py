@@ -190,7 +190,7 @@ def modules() -> Drawing:
     picture = Drawing(860, 376, "Which folder may import which: structure, arithmetic, shipping")
     folders = (
         (30, 20, 800, "cli · report · runs", "commands, plots, recorded trainings"),
-        (30, 66, 800, "training · parallel · compress · estimators · freezing", "whole jobs"),
+        (30, 66, 800, "training · parallel · compress · estimators · freezing · invariance", "whole jobs"),
         (30, 112, 390, "trace", "reads a torch model as a graph"),
         (440, 112, 390, "models", "networks by name"),
         (30, 186, 255, "rules", "which come and go"),
