@@ -128,7 +128,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room on first use."""
+    """Import a public name from its room on first use; ``gossamer.nn``, too, which has layers of many names."""
+    if name == "nn":
+        return import_module("gossamer.nn")
     if name not in _WHERE:
         raise AttributeError(f"module 'gossamer' has no attribute {name!r}")
     try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gossamer.invariance.windows import Window
 
 Moves = Frame | None  # None: a value that does not move, as a number or what was pooled over all pixels
+IMAGES = (1, 1, 1, 1)  # the shape of a value of which nothing is known
 POOL = "pool over all pixels before: nn.AdaptiveAvgPool2d(1)"
 AS_MODULE = "use a module for it, as nn.Conv2d, nn.MaxPool2d, or gossamer.nn.Subsample for every second pixel"
 
@@ -47,13 +48,16 @@ class Following:
         self.moves = moves
         for node in traced.nodes:
             moves[node] = self._moves(node)
+        if all(moves[node] is None for node in traced.nodes if node.op == "placeholder"):
+            got = ", ".join(str(list(shape)) for node, shape in shapes.items() if node.op == "placeholder")
+            raise ConfigError(NAME, expected="an example [batch, channels, height, width]", got=got)
 
     def _moves(self, node: fx.Node) -> Moves:
         """How a value moves; raises ConfigError."""
         if node.op == "call_module":
             self.reached.add(self.names[self.modules[str(node.target)]])
         if node.op == "placeholder":
-            return () if len(self.shapes.get(node, (1, 1, 1, 1))) in (3, 4) else None
+            return () if len(self.shapes.get(node, IMAGES)) == 4 else None
         moving = [each for each in node.all_input_nodes if self.moves[each] is not None]
         if not moving:
             return None
@@ -124,7 +128,7 @@ class Following:
     def _pools(self, node: fx.Node, name: str, source: fx.Node) -> bool:
         """Whether it is over all pixels, or puts the numbers of one pixel in a row."""
         if name in calls.OVER:
-            rank = len(self.shapes.get(source, (1, 1, 1, 1)))
+            rank = len(self.shapes.get(source, IMAGES))
             return calls.over_all_pixels(argument(node, 1, "dim", "axis"), rank)
         if name in calls.ADAPTIVE:
             return calls.to_one(argument(node, 1, "output_size"))

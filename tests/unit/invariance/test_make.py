@@ -91,6 +91,25 @@ def test_every_shift_gives_the_same_answer_before_and_after_training() -> None:
     gs.make_shift_invariant(model)
     assert farthest(model, images(), ALL) < 1e-12
     assert farthest(trained(model), images(), ALL) < 1e-12
+    assert farthest(model.train(), images(), SOME) < 1e-12
+
+
+def test_a_shifted_batch_gives_the_same_gradients() -> None:
+    model = network(Block())
+    gs.make_shift_invariant(model)
+    found = []
+    for by in ((0, 0), (3, 5)):
+        loss = F.cross_entropy(model(images().roll(by, (2, 3))), torch.tensor([1, 2]))
+        found.append(torch.autograd.grad(loss, list(model.parameters())))
+    assert all(torch.allclose(*pair, rtol=1e-9) for pair in zip(*found, strict=True))
+
+
+def test_borders_of_every_mode_become_circular() -> None:
+    for mode in ("zeros", "reflect", "replicate"):
+        model = network(nn.Conv2d(4, 8, 3, padding=1, padding_mode=mode))
+        gs.make_shift_invariant(model)
+        assert model[1].padding_mode == "circular"
+        assert farthest(model, images(), SOME) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -433,7 +452,7 @@ def test_layers_held_out_of_reach_and_examples_that_do_not_fit_change_nothing() 
     with pytest.raises(gs.GossamerError, match=r"make_shift_invariant: .*Sequential.kept, a tuple"):
         gs.make_shift_invariant(model)
     del model.kept
-    for example in (torch.zeros(1, 3, 15, 16), torch.zeros(1, 4, 16, 16), ()):
+    for example in (torch.zeros(1, 3, 15, 16), torch.zeros(1, 4, 16, 16), torch.zeros(3, 16, 16), ()):
         with pytest.raises(gs.GossamerError, match="make_shift_invariant"):
             gs.make_shift_invariant(model, example)
     assert (model[1].conv1.stride, model[0].padding_mode) == ((2, 2), "zeros")
