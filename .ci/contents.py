@@ -8,7 +8,11 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-HEADERS = {"gossamer/_core/gossamer.h", "gossamer/_core/gossamer_plan.h"}
+HEADERS = {
+    "gossamer/_core/gossamer.h",
+    "gossamer/_core/gossamer_plan.h",
+    "gossamer/_core/gossamer_recurrent.h",
+}
 CORE = {*HEADERS, "gossamer/_core/libgossamer.so"}
 if sys.platform == "darwin":
     CORE = {*HEADERS, "gossamer/_core/libgossamer.dylib"}

@@ -4,6 +4,7 @@
 
 #include "gossamer.h"
 #include "gossamer_plan.h"
+#include "gossamer_recurrent.h"
 
 enum gs_operation { GS_OP_LINEAR, GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES };
 constexpr int kOperations = 3, kLayouts = 8, kValueTypes = 4;
@@ -24,6 +25,25 @@ typedef gs_status gs_normalising(const gs_lines* call);
 typedef gs_status gs_conv_preparing(const gs_matrix* w, const gs_places* places, void* room, int64_t* bytes);  // null room: bytes alone
 typedef gs_status gs_convolving(const gs_call* call, const gs_places* places, const void* room);
 typedef gs_status gs_conv_training(const gs_images* call);
+// One step of a recurrent cell, gs_cell: n numbers a gate, gate after gate.
+struct gs_cell_step {
+  int64_t cell, n;
+  const void *x, *q;        // [gates, n]
+  void *h, *c;              // [n] state, changed in place
+  void* kept;               // [.., n] of the step, or null
+  gs_parallel_for parallel;
+};
+// The same backward: h and c are gradients of the state after the step. c becomes that of the state before it; h, of gru alone,
+// the part of it that does not come through q.
+struct gs_cell_grad {
+  int64_t cell, n;
+  const void *kept, *before;  // before: [n] h before the step, gru alone
+  void *h, *c;
+  void *x, *q;                // [gates, n] gradients; q of gru alone
+  gs_parallel_for parallel;
+};
+typedef gs_status gs_gating(const gs_cell_step* step);
+typedef gs_status gs_gating_backward(const gs_cell_grad* step);
 typedef gs_status gs_stepping(const gs_step* step, float* const* memory, gs_parallel_for parallel);  // memory: as gs_view names it
 
 struct gs_kernels {

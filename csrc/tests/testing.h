@@ -85,6 +85,7 @@ void test_dense();
 void test_dropout();
 void test_plan();
 void test_conv();
+void test_recurrent();
 void test_kernels();  // the last
 
 #endif

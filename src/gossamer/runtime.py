@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from copy import copy
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -18,6 +19,7 @@ from gossamer.network.calling import arranged
 from gossamer.network.exactness import Difference, differences
 from gossamer.network.program import programs
 from gossamer.network.shapes import Value, follow
+from gossamer.network.streaming import Stream, streaming
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
@@ -125,6 +127,18 @@ class Runtime:
         shared = any(np.may_share_memory(result, array) for array in arrays)
         made: Array = result.copy() if shared else np.ascontiguousarray(result)
         return made
+
+    def stream(self) -> Stream:
+        """The network with a memory, to be called time by time: recurrent layers go on from the call before.
+
+        Raises:
+            ConfigError: no recurrent layer, or one that reads backward.
+
+        Cost: programs of its own; the weights are shared.
+        """
+        twin = copy(self)
+        twin._programs, layers = streaming(self.graph, self.report, ARRAYS)  # noqa: SLF001 (of this class)
+        return Stream(twin, layers)
 
     def _checked(self, name: str, value: Any) -> Array:
         """An input of the type that the network takes."""

@@ -20,10 +20,12 @@ from gossamer.layouts import layout
 from gossamer.layouts.arrays import name_of
 from gossamer.layouts.values import EXACT, fitting, narrowed
 from gossamer.measure import machine
-from gossamer.network.graph import Choice, Graph, Layer, Linear, Opaque
+from gossamer.network.graph import Call, Choice, Graph, Layer, Linear, Opaque
+from gossamer.network.operators import operators
 from gossamer.network.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
 from gossamer.network.plan_step import PlanStep
 from gossamer.network.program import Program
+from gossamer.trace.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
     from gossamer.freezing.wanted import Wanted
@@ -91,7 +93,22 @@ def _narrowed(graph: Graph, wanted: Wanted) -> Graph:
         node.name: replace(body, connections=_rounded(body.connections, wanted))
         for node, body in graph.linears()
     }
-    return graph.replaced(bodies)
+    return _narrow_calls(graph.replaced(bodies), wanted.values)
+
+
+def _narrow_calls(graph: Graph, values: str) -> Graph:
+    """The same of operators that hold weights."""
+    nodes = tuple(replace(node, body=_narrow_call(node.body, values)) for node in graph.nodes)
+    return replace(graph, nodes=nodes)
+
+
+def _narrow_call(body: Any, values: str) -> Any:
+    narrow = operators[body.op].narrow if isinstance(body, Call) else None
+    if narrow is None:
+        return body
+    arrays = {name: array_of(tensor) for name, tensor in body.tensors.items()}
+    settings, made = narrow(body.settings, arrays, values)
+    return Call(body.op, settings, {name: tensor_of(array) for name, array in made.items()})
 
 
 def _rounded(connections: Connections, wanted: Wanted) -> Connections:

@@ -14,15 +14,17 @@ from torch.nn.modules import module as torch_module
 from gossamer.errors import DtypeError, StateError
 from gossamer.freezing.onlookers import on_cpu, onlookers, refuse
 from gossamer.freezing.tensor_steps import TENSORS
-from gossamer.layouts import layout
+from gossamer.layouts import Encoded, layout
 from gossamer.layouts.arrays import nonzero
 from gossamer.measure import nbytes
 from gossamer.network.calling import arranged
 from gossamer.network.graph import Call, Graph, Layer, Opaque
+from gossamer.network.operators.recurrent import form_of
 from gossamer.network.program import programs
+from gossamer.network.streaming import Stream, streaming
 from gossamer.nn import LayerCount, count
 from gossamer.trace.opaque import Attribute, TracedCall
-from gossamer.trace.tensors import dtype_named
+from gossamer.trace.tensors import array_of, dtype_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,11 +125,26 @@ class Frozen(nn.Module):
         programs = {id(program): program for program in self.programs}.values()
         return "\n".join([str(self.report), *(line for program in programs for line in program.lines())])
 
+    def stream(self) -> Stream:
+        """The network with a memory, to be called time by time: recurrent layers go on from the call before.
+
+        Raises:
+            ConfigError: no recurrent layer, or one that reads backward.
+
+        Cost: programs of its own; the weights are shared.
+        """
+        twin = Frozen(self.graph, self.report)
+        twin.programs, layers = streaming(self.graph, self.report, TENSORS)
+        twin.runs = [program.shortest() for program in twin.programs]
+        return Stream(twin, layers)
+
     def layer_counts(self, example_input: Any = None) -> list[LayerCount]:
         """The accounting of every layer that has weights, as stored; see ``gossamer.nn.count``."""
         pixels = {row.name: row.pixels for row in self.report.layers}
         rows = [_count_layer(node.name, body, pixels.get(node.name)) for node, body in self.graph.layers()]
         for node in self.graph.nodes:
+            if isinstance(node.body, Call) and node.body.op == "recurrent":
+                rows.append(_count_recurrent(node.name, node.body))
             if isinstance(node.body, Opaque) and isinstance(node.body.run, TracedCall):
                 target = node.body.run.target
                 rows += count(target) if isinstance(target, nn.Module) else []
@@ -179,8 +196,18 @@ class Frozen(nn.Module):
 
 
 def _count_layer(name: str, body: Layer, pixels: int | None) -> LayerCount:
-    """One layer as stored, a convolution with the pixels of the example; zeros of a dense form are no connections."""
-    form, bias = body.stored, body.bias
+    """One layer as stored, a convolution with the pixels of the example."""
+    return _count(name, body.stored, body.bias, 1 if body.geometry is None else pixels)
+
+
+def _count_recurrent(name: str, body: Call) -> LayerCount:
+    """The recurrent matrix of one layer and direction, for one time."""
+    arrays = {each: array_of(tensor) for each, tensor in body.tensors.items()}
+    return _count(name, form_of(body.settings, arrays), arrays.get("bias"), 1)
+
+
+def _count(name: str, form: Encoded, bias: Any, positions: int | None) -> LayerCount:
+    """A matrix as stored; zeros of a dense form are no connections."""
     kind = layout(form.layout)
     with on_cpu():
         connections = kind.decode(form)
@@ -195,7 +222,7 @@ def _count_layer(name: str, body: Layer, pixels: int | None) -> LayerCount:
         nbytes([form.values, form.scale]),
         nbytes(form.index.values()),
         nbytes([bias]),
-        1 if body.geometry is None else pixels,
+        positions,
         dict(zip(fan_in.tolist(), number.tolist(), strict=True)),
     )
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from gossamer.freezing.core_call import CoreCall, behind
 from gossamer.freezing.core_step import CoreStep, check, check_images
+from gossamer.freezing.recurrent_call import RecurrentCall
 from gossamer.layouts import layout
 from gossamer.network.chain_step import Operands, Step, within
 from gossamer.network.conv_step import Images
 from gossamer.network.operators import operators
+from gossamer.network.operators.recurrent import of_call
 from gossamer.network.program import Kind
 from gossamer.ops.conv_operators import integers
 from gossamer.ops.dense_conv import padded
@@ -107,6 +109,8 @@ def torch_call(body: Call) -> Step:
     """An operator through the core where it has it, else through torch."""
     if operators[body.op].in_core:
         return CoreCall(body)
+    if body.op == "recurrent":
+        return RecurrentCall(*of_call(body.settings, body.tensors))
     compute, settings, held = operators[body.op].tensors, body.settings, body.tensors
     return lambda *xs: compute(torch, xs, settings, held)
 

@@ -113,9 +113,11 @@ def _call(node: Node, given: tuple[Value, ...], where: str, refuse: type[Gossame
     body = node.body
     if not isinstance(body, Call):
         raise TypeError("artifacts hold calls and layers only")
-    if strangers := {name_of(held) for held in body.tensors.values()} - {given[0].dtype}:
-        raise refuse(where, expected=f"tensors of {given[0].dtype}", got=", ".join(sorted(strangers)))
     entry = operators[body.op]
+    typed = body.tensors if entry.typed is None else entry.typed(body.settings)
+    held = [body.tensors[name] for name in typed if name in body.tensors]
+    if strangers := {name_of(each) for each in held} - {given[0].dtype}:
+        raise refuse(where, expected=f"tensors of {given[0].dtype}", got=", ".join(sorted(strangers)))
     try:
         dtype = entry.dtype(tuple(value.dtype for value in given))
         return Value(dtype, entry.shape(tuple(value.shape for value in given), body.settings))

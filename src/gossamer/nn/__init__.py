@@ -8,26 +8,36 @@ from gossamer.nn.conv import MaskedConv1d, MaskedConv2d, SparseConv1d, SparseCon
 from gossamer.nn.convert import sparsify
 from gossamer.nn.dense import DenseLinear
 from gossamer.nn.diffusion import DiffusionConv
+from gossamer.nn.gates import GateLinear, MaskedGates, SparseGates
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.polyphase import AdaptivePolyphaseDownsample, Subsample
+from gossamer.nn.recurrent import Recurrent
 from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
+from gossamer.nn.rnn import GRU, LSTM, RNN
 from gossamer.nn.sparse import SparseModule
 from gossamer.nn.walk import Walk, WalkGraph
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptivePolyphaseDownsample",
     "AllReLU",
     "DenseLinear",
     "DiffusionConv",
     "Dropout",
+    "GateLinear",
     "LayerCount",
     "LayerReport",
     "MaskedConv1d",
     "MaskedConv2d",
+    "MaskedGates",
     "MaskedLinear",
     "OtherReport",
+    "Recurrent",
     "SparseConv1d",
     "SparseConv2d",
+    "SparseGates",
     "SparseLinear",
     "SparseModule",
     "SparsifyReport",

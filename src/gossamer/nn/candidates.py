@@ -40,6 +40,13 @@ def check_model(model: Any) -> None:
         raise ConfigError(
             "sparsify", expected="a model with dense layers", got=f"a {_kind(model)}, sparse already"
         )
+    if isinstance(model, nn.RNNBase):
+        raise ConfigError(
+            "sparsify",
+            expected="a model that holds the layer, since layers are replaced where they are held",
+            got=f"the {_kind(model)} itself",
+            hint=f"wrap it, nn.ModuleList([layer]), or build a gossamer.nn.{_kind(model)}",
+        )
     if isinstance(model, dense_classes()):
         build = f", or build a {found.home('packed').__name__}" if (found := kind_of(model)) else ""
         raise ConfigError(
@@ -159,7 +166,8 @@ def effective_weight(module: Dense) -> Tensor:
 
 def additions(module: nn.Module) -> Iterator[str]:
     """Names that a user hung on a layer: attributes, buffers, parameters, modules."""
-    plain, pruned = _plain(cast("Kind", dense_kind(module)).name), pruned_names(module)
+    pruned = pruned_names(module)
+    plain = _plain_recurrent(module) if isinstance(module, nn.RNNBase) else _plain(_kind_name(module))
     hidden = {"weight", *(f"{name}{end}" for name in pruned for end in ("_orig", "_mask"))}
     tensors = (module._parameters, module._buffers, module._modules)  # noqa: SLF001 (held apart from attributes)
     for name in (*vars(module), *(name for held in tensors for name in held)):
@@ -173,6 +181,18 @@ def _plain(kind: str) -> frozenset[str]:
     with torch.device("meta"):
         layer = kinds[kind].example()
     return frozenset({*vars(layer), "weight", "bias"})
+
+
+def _kind_name(module: nn.Module) -> str:
+    return cast("Kind", dense_kind(module)).name
+
+
+def _plain_recurrent(module: nn.RNNBase) -> frozenset[str]:
+    """What every recurrent layer of this class and depth has."""
+    make: Any = type(module)
+    with torch.device("meta"):
+        layer = make(1, 1)
+    return frozenset({*vars(layer), "nonlinearity", *module._flat_weights_names})  # noqa: SLF001 (torch's own list)
 
 
 @cache

@@ -28,7 +28,7 @@ def carry_over(old: Dense, new: nn.Module) -> None:
     """Give a new layer what hung on the old one: mode, hooks and their handles, additions, and marks of its parameters.
 
     Args:
-        old: nn.Linear or a convolution - one that ``why_left`` has nothing against.
+        old: nn.Linear, a convolution or a recurrent layer - one that ``why_left`` has nothing against.
         new: nn.Module - the layer that takes its place.
     Cost: O(number of hooks and attributes); tensors are shared.
     """
@@ -46,7 +46,8 @@ def carry_over(old: Dense, new: nn.Module) -> None:
         found = getattr(old, held)
         getattr(new, held).update({name: found[name] for name in found if name in added})
     for name, value in vars(old).items():
-        if name not in vars(new) and not hasattr(type(new), name) and name not in pruned:
+        private = name.startswith("_") and name not in added  # torch's own notes
+        if name not in vars(new) and not hasattr(type(new), name) and name not in pruned and not private:
             new.__dict__[name] = value
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from gossamer.nn import arguments
 from gossamer.nn.candidates import check_model, dense_layers, refuse_tied, why_left
 from gossamer.nn.init import LAWS
 from gossamer.nn.kinds import Dense, between, kinds
+from gossamer.nn.opening import OURS, Pairs, opened, to_replace, why_closed
 from gossamer.nn.outside import places
 from gossamer.nn.report import SparsifyReport, own_parameters, report_on
 from gossamer.nn.skip import Skip, skipped
@@ -48,14 +50,14 @@ def sparsify(
     device: torch.device | str | None = None,
     full: str = "dense",
 ) -> SparsifyReport:
-    """Replace linear layers and convolutions in place by sparse ones of the same shape, device and dtype.
+    """Replace linear, recurrent layers and convolutions in place by sparse ones of the same shape, device and dtype.
 
     Hooks, training mode, ``requires_grad``, and attributes of a layer or its parameters move to the new layer. A layer
     that cannot be replaced without loss stays as it is, and the report says why. Print the report.
 
     Args:
-        model: nn.Module - its ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` are replaced; create the optimizer
-            afterwards.
+        model: nn.Module - its ``nn.Linear``, ``nn.Conv1d`` and ``nn.Conv2d`` are replaced, and every matrix of its
+            ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, named ``ih_l0``, ``hh_l0`` and so on. Create the optimizer after it.
         density: float in (0, 1] for the layers made sparse, or a mapping layer name -> density; None takes n / m of
             an NM pattern.
         pattern: Pattern, or its short name such as "fanin:4" or "nm:2:4" - FanIn() by default.
@@ -96,31 +98,62 @@ def sparsify(
     arguments.check_draws(generator, dense_first, dense_last)
     wanted = Wanted(arguments.pattern_of(pattern), home, init, law, generator, arguments.device_of(device))
     check_model(model)
+    asked = (arguments.densities_of(density), allocation)
+    before = sum(parameter.numel() for parameter in model.parameters())
+    with opened(model) as recurrent:
+        notes = _replace(
+            model,
+            recurrent,
+            wanted,
+            asked,
+            lambda layers: skipped(model, layers, skip, dense_first, dense_last),
+            full,
+        )
+    return report_on(model, notes, before)
+
+
+def _replace(
+    model: nn.Module,
+    recurrent: Pairs,
+    wanted: Wanted,
+    asked: tuple[float | dict[str, float] | None, str | None],
+    skips: Callable[[Mapping[str, nn.Module]], dict[str, str]],
+    full: str,
+) -> dict[str, str]:
+    """Replace the layers of a model whose recurrent ones are open; name -> what to say of each module."""
     layers = dense_layers(model)
-    notes = {name: why_left(module, init, wanted.device) for name, module in model.named_modules()}
-    notes |= skipped(model, layers, skip, dense_first, dense_last)
+    notes = {
+        name: why_closed(module)
+        if isinstance(module, nn.RNNBase)
+        else why_left(module, wanted.init, wanted.device)
+        for name, module in model.named_modules()
+    }
+    notes |= skips(layers)
     chosen = {name: layer for name, layer in layers.items() if not notes[name]}
     if not chosen:
         raise _nothing(model, notes)
     refuse_tied(model, chosen)
-    densities = _densities(chosen, notes, arguments.densities_of(density), wanted.pattern, allocation)
+    densities = _densities(chosen, notes, asked[0], wanted.pattern, asked[1])
     sparse = {name: layer for name, layer in chosen.items() if densities[name] < 1.0 or full == "sparse"}
     notes |= dict.fromkeys(chosen.keys() - sparse.keys(), "density 1")
     for name, layer in sparse.items():
         check_fit(name, layer, densities[name], wanted.pattern)
-    needed = sum(least_bytes(layer, densities[name], home) for name, layer in sparse.items())
-    require_memory("sparsify", needed, _LESS[home])
-    held = places(model, {id(part) for m in sparse.values() for part in (m, *m.parameters(recurse=False))})
+    needed = sum(least_bytes(layer, densities[name], wanted.home) for name, layer in sparse.items())
+    require_memory("sparsify", needed, _LESS[wanted.home])
+    replaced = to_replace(recurrent, sparse)
+    parts = [part for m in sparse.values() for part in (m, *m.parameters(recurse=False))]
+    held = places(model, {id(part) for part in (*parts, *(old for old, _ in replaced.values()))})
     twins: dict[str, nn.Module] = {}
     with torch.device("cpu"):  # topologies are drawn there, whatever the default is
         for name, layer in sparse.items():
             twins[name], notes[name] = twin(name, layer, densities[name], wanted)
-    if twins and home == "packed":  # what sparse layers write is feature-major
+    if twins and wanted.home == "packed":  # what sparse layers write is feature-major
         kept = {name: layer for name, layer in chosen.items() if name not in sparse}
         twins |= between(kept)
-    before = sum(parameter.numel() for parameter in model.parameters())
-    swap(model, {name: (layers[name], new) for name, new in twins.items()}, held)
-    return report_on(model, notes, before)
+    pairs: dict[str, tuple[Any, nn.Module]] = {name: (layers[name], new) for name, new in twins.items()}
+    swap(model, {**pairs, **replaced}, held)
+    stays = {name: notes[f"{name}.ih_l0"] for name in recurrent.keys() - replaced.keys()}
+    return notes | stays
 
 
 def _nothing(model: nn.Module, notes: Mapping[str, str]) -> ConfigError:
@@ -130,7 +163,12 @@ def _nothing(model: nn.Module, notes: Mapping[str, str]) -> ConfigError:
         for name, module in model.named_modules()
         if isinstance(module, SparseModule) or any(p.dim() > 1 for p in own_parameters(module))
     }
-    replaced = [f"nn.{row.dense[0].__name__}" for row in kinds.values()]
+    replaced = [
+        f"nn.{row.dense[0].__name__}"
+        for row in kinds.values()
+        if row.dense[0].__module__.startswith("torch.")
+    ]
+    replaced += [f"nn.{each.__name__}" for each in OURS]
     found = [f"{name or 'the model itself'} ({notes[name]})" for name in held]
     return ConfigError(
         "sparsify",

@@ -39,6 +39,12 @@ def skipped(
     return found | {name: "skip=" for name, layer in layers.items() if skip(name, layer)}
 
 
+def _original(module: nn.Module) -> nn.Module:
+    """What the user knows a module as: a recurrent layer of torch is opened while its matrices are looked at."""
+    original: nn.Module = vars(module).get("stands_for", module)
+    return original
+
+
 def _entries(skip: Any) -> list[Any]:
     """A list of entries; raises ConfigError for what is none."""
     if isinstance(skip, (str, type, nn.Module)):
@@ -61,9 +67,9 @@ def _within(model: nn.Module, entries: list[Any]) -> set[int]:
         if isinstance(entry, str):
             meant = [named[entry]] if entry in named else []
         elif isinstance(entry, type):
-            meant = [module for module in named.values() if isinstance(module, entry)]
+            meant = [module for module in named.values() if isinstance(_original(module), entry)]
         else:
-            meant = [module for module in named.values() if module is entry]
+            meant = [module for module in named.values() if entry in (module, _original(module))]
         if not meant:
             raise ConfigError(
                 "sparsify(skip=)",

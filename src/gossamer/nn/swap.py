@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
 from gossamer.nn.carry import carry_over, retire
-from gossamer.nn.kinds import Dense
 from gossamer.nn.outside import Place, follow
 from gossamer.nn.sparse import SparseModule, check_model_state
 
 
-def swap(model: nn.Module, pairs: Mapping[str, tuple[Dense, nn.Module]], held: list[Place]) -> None:
+def swap(model: nn.Module, pairs: Mapping[str, tuple[Any, nn.Module]], held: list[Place]) -> None:
     """Replace layers of a model; everything that could fail has been done before.
 
     Args:
@@ -26,7 +26,7 @@ def swap(model: nn.Module, pairs: Mapping[str, tuple[Dense, nn.Module]], held: l
     put_in_place(model, new)
     for name, (old, layer) in pairs.items():
         carry_over(old, layer)
-        if isinstance(layer, SparseModule):
+        if any(isinstance(part, SparseModule) for part in layer.modules()):
             retire(old, name)
     _leave_fused_paths(model)
     _check_states(model)

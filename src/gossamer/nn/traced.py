@@ -13,20 +13,20 @@ def is_traced(x: Any) -> bool:
     return isinstance(x, Proxy)
 
 
-def as_one_call(module: nn.Module, x: Any) -> Tensor:
-    """Record ``module.forward(x)`` in the graph that is being traced, and nothing of what is inside.
+def as_one_call(module: nn.Module, *x: Any) -> Tensor:
+    """Record ``module.forward(*x)`` in the graph that is being traced, and nothing of what is inside.
 
     The graph holds the module itself, so what it computes follows the module: values, topology updates, mode. A tracer
     that takes the module for a leaf never comes here.
 
     Args:
         module: nn.Module - part of the model that is traced.
-        x: torch.fx.Proxy - its input.
+        x: torch.fx.Proxy - its inputs; the first is one.
     Returns:
         torch.fx.Proxy - in the place of the output.
     Cost: two nodes.
     """
-    tracer = x.tracer
+    tracer = x[0].tracer
     held = tracer.create_proxy("get_attr", tracer.path_of_module(module), (), {})
-    output: Tensor = tracer.create_proxy("call_method", "forward", (held, x), {})  # it stands for one
+    output: Tensor = tracer.create_proxy("call_method", "forward", (held, *x), {})  # it stands for one
     return output

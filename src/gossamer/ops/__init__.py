@@ -9,6 +9,9 @@ from gossamer.ops.convolution import conv
 from gossamer.ops.dropout import leaky_dropout
 from gossamer.ops.polyphase import circular_blur, strongest_phase, take_phase, take_strongest
 from gossamer.ops.public import linear
+from gossamer.ops.recurrent import recurrent
+from gossamer.ops.recurrent_steps import earlier, widths
+from gossamer.ops.recurrent_steps import steps as recurrent_steps
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
 __all__ = [
@@ -20,12 +23,15 @@ __all__ = [
     "conv",
     "conv_forward_mode",
     "dense_of",
+    "earlier",
     "explain",
     "flops",
     "forward_mode",
     "leaky_dropout",
     "linear",
     "linear_of_sparse",
+    "recurrent",
+    "recurrent_steps",
     "schemas",
     "strongest_phase",
     "take_phase",
@@ -33,4 +39,5 @@ __all__ = [
     "transposed_bytes",
     "transposed_of",
     "used_values",
+    "widths",
 ]

@@ -51,6 +51,11 @@ def read(module: nn.Module) -> Connections | None:
         return None
     if isinstance(module, SparseModule):
         return connections_of(module)
+    return dense_connections(module)
+
+
+def dense_connections(module: nn.Module) -> Connections:
+    """The connections of a dense layer: one wherever its weight is not zero; O(dense size)."""
     layer = cast("Dense", module)
     weight = layer.weight.detach()
     weight = weight.movedim(1, -1).reshape(-1)  # a convolution's channels last

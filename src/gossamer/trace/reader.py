@@ -15,6 +15,8 @@ from gossamer.trace.arguments import part_of, said
 from gossamer.trace.convolved import over_lines
 from gossamer.trace.opaque import Attribute, Method, Slot, TracedCall
 from gossamer.trace.read import call_of, find_calls, find_module, find_parts, layer_of, nodes_of
+from gossamer.trace.recurrent import nodes_of as recurrent_nodes
+from gossamer.trace.recurrent import output_alone, recurrent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,12 +66,29 @@ class Reader:
 
     def _nodes(self, node: fx.Node) -> tuple[Node, ...]:
         """A node, or those that it comes to."""
+        if node in self.names:  # the output of a recurrent layer, which has its name
+            return ()
+        if (recurrent := self._recurrent(node)) is not None:
+            return recurrent
         name = self._name(node)
         inputs, body = self._read(node)
         if not isinstance(body, Linear):
             return (Node(name, inputs, body),)
         made = nodes_of(name, inputs[0], body, lines=over_lines(self.modules[str(node.target)]))
         self.names[node] = made[-1].name
+        return made
+
+    def _recurrent(self, node: fx.Node) -> tuple[Node, ...] | None:
+        """A recurrent layer, called with sequences alone, of which nothing but the output is read."""
+        plain = node.op == "call_module" and not node.kwargs and len(node.args) == 1
+        if not plain or not isinstance(node.args[0], fx.Node):
+            return None
+        module, taken = recurrent_of(self.modules[str(node.target)]), output_alone(node)
+        if module is None or taken is None:
+            return None
+        made = recurrent_nodes(self._name(node), self.names[node.args[0]], module)
+        self.taken.update(each.name for each in made)
+        self.names |= dict.fromkeys([*taken, *(user for user in node.users if not user.users)], made[-1].name)
         return made
 
     def _name(self, node: fx.Node) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from gossamer.network.graph import Graph, Linear, Node, Opaque
-from gossamer.nn import SparseModule
+from gossamer.nn import Recurrent, SparseModule
 from gossamer.nn.kinds import kind_of
 from gossamer.trace.agreement import same
 from gossamer.trace.convolved import over_lines
@@ -83,7 +83,7 @@ def known(module: nn.Module) -> bool:
         >>> known(nn.ReLU()), known(nn.Sequential())
         (True, False)
     """
-    ours = isinstance(module, SparseModule) or kind_of(module) is not None
+    ours = isinstance(module, (SparseModule, Recurrent)) or kind_of(module) is not None
     return ours or find_module(module) is not None
 
 

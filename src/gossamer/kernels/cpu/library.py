@@ -12,7 +12,7 @@ from typing import Final
 
 from gossamer.errors import KernelUnavailable
 
-ABI_VERSION: Final = 6
+ABI_VERSION: Final = 7
 BUILD_HINT: Final = (
     "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
 )
@@ -38,6 +38,9 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
         function = getattr(lib, name)
         function.argtypes, function.restype = [ctypes.c_char_p], status
     for name in ("gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index"):
+        function = getattr(lib, name)
+        function.argtypes, function.restype = [ctypes.c_char_p], status
+    for name in ("gs_recurrent", "gs_recurrent_backward"):
         function = getattr(lib, name)
         function.argtypes, function.restype = [ctypes.c_char_p], status
     for name in ("gs_transposed_size", "gs_transpose"):

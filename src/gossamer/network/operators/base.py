@@ -112,6 +112,12 @@ class Operator:
             behind their sums; the core computes it, of arrays and of tensors.
         slope: str - the setting that is its slope there, if any.
         core: settings -> what computes it in the core, of a tensor or an array, where that is no activation.
+        verify: (settings, tensors) -> None - the check of a stranger's tensors, where their names, shapes and floating
+            types do not say all; raises FormatError.
+        typed: settings -> names of the tensors that have the type of the input; None: all.
+        step: (settings, tensors) -> what computes it of tensors and arrays alike, made once for many calls; it may have
+            a method ``advance``, which goes on from a state.
+        narrow: (settings, tensors, type of values) -> settings and tensors of fewer bits; None: it has no weights.
     """
 
     name: str
@@ -135,6 +141,10 @@ class Operator:
     activations: Mapping[str, Callable[[float], Settings]] = field(default_factory=dict)
     slope: str = ""
     core: Callable[[Any], Callable[[Any], Any]] | None = None
+    verify: Callable[[Any, Tensors], None] | None = None
+    typed: Callable[[Any], tuple[str, ...]] | None = None
+    step: Callable[[Any, Tensors], Callable[..., Any]] | None = None
+    narrow: Callable[[Any, Tensors, str], tuple[Any, dict[str, Any]]] | None = None
 
     def activation(self, settings: Any) -> tuple[str, float] | None:
         """Its name and slope in the core; None for what is no activation there.
@@ -166,6 +176,8 @@ class Operator:
     def on_arrays(self, settings: Any, tensors: Tensors) -> Callable[..., Any]:
         """What computes it on arrays: the core, else NumPy; raises KernelUnavailable where only torch does."""
         by_core, arrays = self.by_core(settings), self.arrays
+        if self.step is not None:
+            return self.step(settings, tensors)
         if by_core is not None:
             return by_core
         if arrays is None:
@@ -200,6 +212,8 @@ class Operator:
 
     def check(self, settings: Any, tensors: Tensors) -> None:
         """Refuse tensors of a stranger that do not fit the settings; raises FormatError."""
+        if self.verify is not None:
+            return self.verify(settings, tensors)
         expected = self.shapes(settings)
         if missing := set(expected) ^ set(tensors):
             raise FormatError(
@@ -215,6 +229,7 @@ class Operator:
                     expected=f"{name} of a floating type and shape {list(shape)}",
                     got=f"{name_of(tensor)} and {list(tensor.shape)}",
                 )
+        return None
 
 
 operators: Registry[Operator] = Registry("operator")

@@ -1,0 +1,107 @@
+"""A network that is called time by time: its recurrent layers go on from where the call before ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from gossamer.errors import ConfigError, ShapeError
+from gossamer.layouts.arrays import Array
+from gossamer.network.graph import Call, Graph
+from gossamer.network.operators import operators
+from gossamer.network.plan import Plan
+from gossamer.network.program import Kind, Program, programs
+
+State = dict[str, tuple[Array, ...]]
+
+
+class _Remembering:
+    """A recurrent layer with the state after its last call."""
+
+    def __init__(self, step: Any) -> None:
+        self.step = step
+        self.state: tuple[Any, Any] | None = None
+
+    def __call__(self, x: Any) -> Any:
+        y, self.state = self.step.advance(x, self.state)
+        return y
+
+
+class Stream:
+    """Made by ``Runtime.stream()`` and ``Frozen.stream()``; called like the network, with the next times of sequences.
+
+    Calls one after the other give what one call with all times gives, to rounding: of the recurrent layers always, of
+    the whole network where everything else acts on each time by itself. Not for several threads.
+
+    Args:
+        network: the network on programs of its own.
+        layers: name -> its recurrent layers.
+    """
+
+    def __init__(self, network: Callable[..., Any], layers: Mapping[str, _Remembering]) -> None:
+        self.network, self._layers = network, dict(layers)
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """What the network gives for the next times; raises ShapeError for another number of sequences than before."""
+        return self.network(*given, **named)
+
+    def reset(self) -> None:
+        """Begin new sequences, with states of zeros."""
+        for layer in self._layers.values():
+            layer.state = None
+
+    @property
+    def state(self) -> State:
+        """Name of a recurrent layer -> copies of h, and of c of an LSTM, [hidden, sequences]; empty before a call.
+
+        Setting it goes on from such a state.
+        """
+        held = {name: layer.state for name, layer in self._layers.items() if layer.state is not None}
+        return {
+            name: tuple(part.copy() for part in state if part is not None) for name, state in held.items()
+        }
+
+    @state.setter
+    def state(self, given: Mapping[str, tuple[Array, ...]]) -> None:
+        if set(given) not in ({*self._layers}, set()):
+            names = ", ".join(self._layers)
+            raise ConfigError("Stream.state", expected=f"a state for each of {names}", got=", ".join(given))
+        found = {name: _checked(name, self._layers[name].step, state) for name, state in given.items()}
+        self.reset()
+        for name, state in found.items():
+            self._layers[name].state = state
+
+
+def _checked(name: str, step: Any, state: tuple[Array, ...]) -> tuple[Any, Any]:
+    """Copies of a state that fits a layer."""
+    parts = [np.array(part, dtype=step.form.dtype) for part in state]
+    lstm = step.cell == "lstm"
+    fits = [part.ndim == 2 and part.shape == (step.hidden, parts[0].shape[-1]) for part in parts]
+    if len(parts) != 1 + lstm or not all(fits):
+        expected, got = f"{1 + lstm} arrays [{step.hidden}, sequences]", str([part.shape for part in parts])
+        raise ShapeError(f"Stream.state {name}", expected=expected, got=got)
+    return parts[0], parts[1] if lstm else None
+
+
+def streaming(graph: Graph, report: Plan, kind: Kind) -> tuple[list[Program], dict[str, _Remembering]]:
+    """Programs whose recurrent layers remember, and those layers.
+
+    Raises:
+        ConfigError: no recurrent layer, or one that reads backward.
+    """
+    calls = {node.name: node.body for node in graph.nodes if isinstance(node.body, Call)}
+    found = {name: body for name, body in calls.items() if operators[body.op].step is not None}
+    backward = [name for name, body in found.items() if getattr(body.settings, "reverse", False)]
+    if not found or backward:
+        raise ConfigError(
+            "stream",
+            expected="a network with recurrent layers, all of them in the direction of time",
+            got=f"{backward[0]!r}, which begins at the end" if backward else "none",
+            hint="call the network itself with whole sequences",
+        )
+    layers = {name: _Remembering(kind.call(body)) for name, body in found.items()}
+    of_body = {id(found[name]): layer for name, layer in layers.items()}
+    remembering = kind._replace(call=lambda body: of_body.get(id(body)) or kind.call(body))
+    return programs(graph, report, remembering)[0], layers
