@@ -114,7 +114,7 @@ class Recurrent(nn.Module):
 
     def _layers(self, given: Given) -> tuple[Tensor, list[State]]:
         """What the last layer gives, [columns, directions * hidden], and the last states."""
-        x, last = given.x, list[State]()
+        x, last = given.x, []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
                 x = F.dropout(x, self.dropout)

@@ -71,7 +71,8 @@ def given(layer: Recurrent, x: Any, hx: Any) -> Given:
         ShapeError: something else, no times, other inputs, or states of another shape.
     """
     title = type(layer).__name__
-    packed, shape = x if isinstance(x, PackedSequence) else None, tuple[int, ...]()
+    packed = x if isinstance(x, PackedSequence) else None
+    shape: tuple[int, ...] = ()
     if packed is not None:
         rows, active, width = packed.data, packed.batch_sizes, int(packed.batch_sizes[0])
     else:

@@ -179,6 +179,7 @@ def recurrent(
         [1.0, 2.0]
     """
     h, c = state
+    c = c.clone() if c is h else c  # torch.compile takes no tensor twice
     if not x.is_meta and torch.is_autocast_enabled("cpu" if x.is_cpu else x.device.type):
         x, values, h = x.float(), values.float(), h.float()
         bias, c = None if bias is None else bias.float(), None if c is None else c.float()

@@ -54,7 +54,7 @@ def run_recurrent(
     )
     given = None if c is None else _features_first(c)
     made = (h_out.t(), None if c is None else c_out.t(), kept if keep else None)
-    core.forward(run, _columns(x), bias, _features_first(h), given, y, *made)
+    core.forward(run, _columns(x, h.shape[0]), bias, _features_first(h), given, y, *made)
     return y, h_out, c_out, kept
 
 
@@ -83,8 +83,8 @@ def run_recurrent_backward(
     found = transposed.find(index, run.matrix, width * values.itemsize)
     columns = None if found is None else (found.packed, values.new_empty(found.connections))
     outs = (dx, dq if cell == "gru" else None, dh.t(), dc.t() if cell == "lstm" else None)
-    grads = (None if grad is None else _columns(grad), *states)
-    core.backward(run, grads, _columns(before) if cell == "gru" else None, kept, outs, columns)
+    grads = (None if grad is None else _columns(grad, width), *states)
+    core.backward(run, grads, _columns(before, width) if cell == "gru" else None, kept, outs, columns)
     return dx, dq, dh, dc
 
 
@@ -109,8 +109,10 @@ def _steps(
     return core.Steps(matrix, library.ISAS[row.isa], cell, times, reverse, width, columns, active, room)
 
 
-def _columns(x: Tensor) -> Tensor:
-    """[columns, features] with a stride of 1, and none of 0."""
+def _columns(x: Tensor, width: int) -> Tensor:
+    """[columns, features] with a stride of 1, and none of 0; of one sequence, step by step."""
+    if width == 1:
+        return x.contiguous()
     column, feature = x.stride()
     narrow = (feature == 1 or x.shape[1] == 1) and (column > 0 or x.shape[0] == 1)
     wide = (column == 1 or x.shape[0] == 1) and (feature > 0 or x.shape[1] == 1)

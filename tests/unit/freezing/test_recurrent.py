@@ -52,7 +52,7 @@ X = torch.randn(3, 7, 8, generator=torch.Generator().manual_seed(0))
 
 
 @kinds
-@pytest.mark.parametrize("pattern", ["block:4:4", "unstructured", "fanin", "nm:1:4"])
+@pytest.mark.parametrize("pattern", ["block:4:4", "unstructured", "fanin", "nm:2:4"])
 def test_a_frozen_network_runs_with_and_without_torch_and_from_a_file(
     kind: str, pattern: str, tmp_path: Path
 ) -> None:

@@ -128,7 +128,7 @@ def test_a_layer_and_direction_is_one_call_of_the_core_each_way(cell: str) -> No
 
 @cells
 def test_first_and_second_derivatives_pass_gradcheck(cell: str) -> None:
-    """With respect to the input, values, bias, state and the sums that growth looks at."""
+    """With respect to input, values, bias and state; the gradient of the sums adds up to that of the bias."""
     layer = make(cell, pattern="unstructured")
     part, lstm = layer.hh_l0, cell == "lstm"
     active = torch.tensor([2, 1])
@@ -137,14 +137,17 @@ def test_first_and_second_derivatives_pass_gradcheck(cell: str) -> None:
     offset = torch.zeros_like(x, requires_grad=True)
     about = (part.pattern.layout, part.pattern.dims(part.shape))
 
-    def f(x: Tensor, values: Tensor, bias: Tensor, offset: Tensor, *state: Tensor) -> Any:
+    def f(x: Tensor, values: Tensor, bias: Tensor, *state: Tensor) -> Any:
         h, c = state if lstm else (*state, None)
         y, h, c = ops.recurrent(x, values, part.operands(), bias, (h, c), active, cell, *about, True, offset)
         return (y, h) if c is None else (y, h, c)
 
-    given = (x, part.values.detach().clone().requires_grad_(), part.bias, offset, *state)
+    given = (x, part.values.detach().clone().requires_grad_(), part.bias, *state)
     assert torch.autograd.gradcheck(f, given, fast_mode=True)
     assert torch.autograd.gradgradcheck(f, given, fast_mode=True)
+    for again in (False, True):
+        sums, bias = torch.autograd.grad(f(*given)[0].sum(), [offset, part.bias], create_graph=again)
+        torch.testing.assert_close(sums.sum(0), bias)
 
 
 @homes
