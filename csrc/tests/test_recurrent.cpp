@@ -162,7 +162,7 @@ void formulas() {
     for (int64_t cell = 0; cell < 4; ++cell)
       for (int64_t reverse : {0, 1}) {
         const int hidden = 6, rows = static_cast<int>(kGates[cell]) * hidden;
-        const Layer blocks = make_layer(random, GS_BLOCK, rows, hidden, 3, 0, 2, false);
+        const Layer blocks = make_layer(random, GS_BLOCK, rows, hidden, 1, 3, 2, false);
         const Layer single = make_layer(random, GS_CSR, rows, hidden, 1, 0, 0, true);
         const Case ragged = make_case(random, blocks, cell, reverse, {4, 3, 3, 1, 1}), one = make_case(random, single, cell, reverse, {1, 1, 1});
         both_ways<double>(random, isa, ragged, reverse, true);
