@@ -16,7 +16,7 @@ LAW = "xavier_uniform"  # that of the built layers: states feed back, and he_nor
 
 
 class LSTM(Recurrent):
-    """torch.nn.LSTM with sparse input and recurrent matrices: every layer and direction is one call of the core.
+    """An LSTM as torch has it, with sparse input and recurrent matrices; a layer and direction is one call of the core.
 
     Layer k holds ``ih_l{k}`` and ``hh_l{k}`` (and ``.._reverse``), sparse layers with the rows of the gates i, f, g, o.
     Rules, reports and checkpoints see these. A unit of a pattern never has rows of two gates.
@@ -83,7 +83,7 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """torch.nn.GRU with sparse input and recurrent matrices, their rows by the gates r, z, n.
+    """A GRU as torch has it, with sparse input and recurrent matrices, their rows by the gates r, z, n.
 
     Args:
         input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional: as for torch.nn.GRU.
@@ -132,7 +132,7 @@ class GRU(Recurrent):
 
 
 class RNN(Recurrent):
-    """torch.nn.RNN with sparse input and recurrent matrices.
+    """An RNN as torch has it, with sparse input and recurrent matrices.
 
     Args:
         input_size, hidden_size, num_layers: as for torch.nn.RNN.

@@ -12,7 +12,17 @@ Product = Callable[[Tensor], Tensor]
 
 
 def widths(x: Tensor, h: Tensor, active: Tensor | None) -> list[int]:
-    """Sequences that have each time."""
+    """Sequences that have each time.
+
+    Args:
+        x: [columns, ..] - of all times.
+        h: [sequences, hidden].
+        active: int64 [times] or None - what is returned, where it is there; None: all have all.
+
+    Example:
+        >>> widths(torch.zeros(6, 3), torch.zeros(2, 1), None)
+        [2, 2, 2]
+    """
     if active is not None:
         return [int(each) for each in active.tolist()]
     return [h.shape[0]] * (x.shape[0] // h.shape[0] if h.shape[0] else 1)
@@ -93,7 +103,15 @@ def _step(cell: str, x: Tensor, q: Tensor, h: Tensor, c: Tensor | None) -> State
 
 
 def earlier(y: Tensor, h: Tensor, active: Tensor | None, reverse: bool) -> Tensor:
-    """[columns, hidden]: the state before each step, of the states after them and that before the first.
+    """The state before each step, [columns, hidden], of the states after them and that before the first.
+
+    Args:
+        y: [columns, hidden] - after each step.
+        h: [sequences, hidden] - before the first.
+        active: int64 [times] - sequences that have each time; None: all have all.
+        reverse: bool - the last time is the first step.
+
+    Cost: a copy of the states.
 
     Example:
         >>> y, h = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[9.0]])

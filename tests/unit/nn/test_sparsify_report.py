@@ -116,7 +116,8 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "transposed": (lambda: nn.ConvTranspose2d(3, 4, 3), "no layer"),
     "bilinear": (lambda: nn.Bilinear(3, 4, 5), "no layer"),
     "embedding": (lambda: nn.Embedding(20, 16), "no layer"),
-    "recurrent": (lambda: nn.LSTM(8, 16), "no layer"),
+    "recurrent": (lambda: nn.LSTM(8, 16, proj_size=4), "projections"),
+    "recurrent cell": (lambda: nn.LSTMCell(8, 16), "no layer"),
     "inputs first": (lambda: Product(16, 16), "no layer"),
     "scripted": (lambda: torch.jit.script(nn.Linear(16, 16)), "no layer"),
 }
@@ -157,7 +158,7 @@ def test_shares_and_densities_are_of_the_whole_model() -> None:
     model = nn.ModuleDict(
         {
             "words": nn.Embedding(100, 8),
-            "lstm": nn.LSTM(8, 16),
+            "lstm": nn.LSTMCell(8, 16),
             "norm": nn.LayerNorm(16),
             "head": nn.Linear(16, 4),
         }

@@ -18,6 +18,12 @@ BUILD_HINT: Final = (
 )
 ISAS: Final = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3}
 
+OF_ONE_STRUCT: Final = (
+    "gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index", "gs_conv_images",
+    "gs_conv_grad_input", "gs_conv_grad_values", "gs_recurrent", "gs_recurrent_backward", "gs_plan_prepare",
+    "gs_leaky_dropout", "gs_leaky_dropout_backward", "gs_activate", "gs_softmax",
+)  # fmt: skip
+
 _NAMES = {"linux": "libgossamer.so", "darwin": "libgossamer.dylib", "win32": "gossamer.dll"}
 
 
@@ -34,13 +40,7 @@ def _candidates() -> list[Path]:
 def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     """Argument and result types of every function this package calls."""
     status, pointer, i64 = ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
-    for name in ("gs_conv_images", "gs_conv_grad_input", "gs_conv_grad_values"):
-        function = getattr(lib, name)
-        function.argtypes, function.restype = [ctypes.c_char_p], status
-    for name in ("gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index"):
-        function = getattr(lib, name)
-        function.argtypes, function.restype = [ctypes.c_char_p], status
-    for name in ("gs_recurrent", "gs_recurrent_backward"):
+    for name in OF_ONE_STRUCT:
         function = getattr(lib, name)
         function.argtypes, function.restype = [ctypes.c_char_p], status
     for name in ("gs_transposed_size", "gs_transpose"):
@@ -63,11 +63,7 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     lib.gs_chain_forward.restype = status
     lib.gs_conv_room.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(ctypes.c_size_t)]
     lib.gs_conv_room.restype = status
-    lib.gs_plan_prepare.argtypes, lib.gs_plan_prepare.restype = [ctypes.c_char_p], status
     lib.gs_plan_run.argtypes, lib.gs_plan_run.restype = [ctypes.c_char_p, ctypes.c_char_p], status
-    for name in ("gs_leaky_dropout", "gs_leaky_dropout_backward", "gs_activate", "gs_softmax"):
-        function = getattr(lib, name)
-        function.argtypes, function.restype = [ctypes.c_char_p], status
     lib.gs_grow_in_buckets.argtypes = [ctypes.c_char_p, i64, pointer, pointer, i64]
     lib.gs_grow_above.argtypes = [ctypes.c_char_p, ctypes.c_double, pointer, pointer, i64, pointer]
     lib.gs_grow_best.argtypes = [i64, i64, pointer, pointer, i64, i64, pointer]

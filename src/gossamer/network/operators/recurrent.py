@@ -12,7 +12,7 @@ from gossamer.kernels.cpu.recurrent import GATES
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.arrays import name_of
 from gossamer.layouts.values import narrowed
-from gossamer.network.operators.base import Operator, Settings, Shape, Size, Tensors, operator
+from gossamer.network.operators.base import Operator, Settings, Shape, Size, Tensors, floating, operator
 from gossamer.network.recurrent_step import RecurrentStep
 from gossamer.network.spelling import NotSpelled, Spelling
 
@@ -44,9 +44,9 @@ def _shape(shapes: tuple[Shape, ...], s: Cell) -> Shape:
 
 
 def _dtype(dtypes: tuple[str, ...]) -> str:
-    if dtypes[0] not in ("float32", "float64"):
-        raise ValueError(f"an input of {dtypes[0]}, not float32 or float64")
-    return dtypes[0]
+    if (dtype := floating(dtypes)) not in ("float32", "float64"):
+        raise ValueError(f"an input of {dtype}, not float32 or float64")
+    return dtype
 
 
 def form_of(s: Any, tensors: Tensors) -> Encoded:
