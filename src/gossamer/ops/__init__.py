@@ -9,7 +9,7 @@ from gossamer.ops.convolution import conv
 from gossamer.ops.dropout import leaky_dropout
 from gossamer.ops.polyphase import circular_blur, strongest_phase, take_phase, take_strongest
 from gossamer.ops.public import linear
-from gossamer.ops.recurrent import recurrent
+from gossamer.ops.recurrence import recurrent
 from gossamer.ops.recurrent_steps import earlier, widths
 from gossamer.ops.recurrent_steps import steps as recurrent_steps
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
