@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from gossamer.errors import DtypeError, ShapeError
-from gossamer.kernels.cpu import pack
+from gossamer.kernels.cpu import library, pack
 from gossamer.kernels.cpu import recurrent as core
+from gossamer.kernels.cpu.numbers import forced_isa
 from gossamer.kernels.cpu.recurrent import GATES
 from gossamer.layouts import Encoded
-from gossamer.layouts.arrays import dtype_of, name_of
-
-State = tuple[Any, Any]  # h and c, arrays [hidden, sequences]; c of an LSTM alone, else None
+from gossamer.layouts.arrays import Array, dtype_of, name_of
 
 
 class RecurrentStep:
@@ -38,54 +37,68 @@ class RecurrentStep:
         self.reverse, self.batch_first = reverse, batch_first
         index = list(form.index.values())
         self.matrix = pack.matrix(form.values, index, form.layout, form.dims, form.scale)
-        self.hidden = form.shape[1]
+        self.rows, self.hidden = form.shape
+        self.dtype, self.parts = dtype_of(form.dtype), 2 if cell == "lstm" else 1
 
     def __call__(self, x: Any) -> Any:
         """The states after each step, from a state of zeros."""
         return self.advance(x, None)[0]
 
-    def advance(self, x: Any, state: State | None) -> tuple[Any, State]:
+    def advance(self, x: Any, state: Array | None) -> tuple[Any, Array]:
         """States after each step, and the last one.
 
         Args:
             x: what the inputs add to the gates - tensor or array.
-            state: State - the last one of the times before, or None: zeros.
+            state: [1, hidden, sequences], of an LSTM [2, ..]: h, and c - after the times before; None: zeros.
 
         Raises:
-            ShapeError: no time, or a state of another number of sequences.
+            ShapeError: no time, or a state of another number of sequences. DtypeError: inputs of another type.
 
         Cost: one call into the core, a copy of x where its times are not outermost.
         """
-        y, given = self._arranged(x)
-        times, width = given.shape[:2]
-        rows, hidden = self.form.shape
-        if not times:
-            raise ShapeError("recurrent", expected="at least one time", got=f"{tuple(x.shape)}")
-        h, c = self._first(state, width)
-        h_out, c_out = np.empty_like(h), None if c is None else np.empty_like(c)
-        room = np.empty((2 * GATES[self.cell] + 4) * hidden * width, dtype_of(self.form.dtype))
-        run = core.Steps(self.matrix, -1, self.cell, times, self.reverse, width, times * width, None, room)
-        flat, out = given.reshape(-1, rows), y.reshape(-1, hidden)
-        core.forward(run, flat, self.bias, h, c, out, h_out, c_out, None)
-        return (y.swapaxes(0, 1) if self.batch_first else y), (h_out, c_out)
-
-    def _arranged(self, x: Any) -> tuple[Any, Any]:
-        """Room for the result, and x, both with times outermost and without gaps."""
         if name_of(x) != self.form.dtype:
             raise DtypeError("recurrent", expected=f"an input of {self.form.dtype}", got=name_of(x))
-        by_time = x.swapaxes(0, 1) if self.batch_first else x
-        given = pack.contiguous(by_time)
-        shape = (*given.shape[:2], self.hidden)
-        made = given.new_empty(shape) if hasattr(given, "new_empty") else np.empty(shape, given.dtype)
-        return made, given
+        given = pack.contiguous(x.swapaxes(0, 1) if self.batch_first else x)
+        times, width, _ = given.shape
+        size = (times, width, self.hidden)
+        y = given.new_empty(size) if hasattr(given, "new_empty") else np.empty(size, self.dtype)
+        last = self._run(given, self._first(state, times, width), y)
+        return (y.swapaxes(0, 1) if self.batch_first else y), last
 
-    def _first(self, state: State | None, width: int) -> State:
-        """The state to begin with, in arrays of its own."""
-        size, lstm = (self.hidden, width), self.cell == "lstm"
+    def _first(self, state: Array | None, times: int, width: int) -> Array:
+        """The state to begin with."""
+        if not times:
+            raise ShapeError("recurrent", expected="at least one time", got="none")
         if state is None:
-            zeros = np.zeros(size, dtype_of(self.form.dtype))
-            return zeros, zeros if lstm else None
-        if state[0].shape != size:
-            got = f"{state[0].shape[1]} in the state"
+            return np.zeros((self.parts, self.hidden, width), self.dtype)
+        if state.shape != (self.parts, self.hidden, width):
+            got = f"{state.shape[2]} in the state"
             raise ShapeError("recurrent", expected=f"{width} sequences, as before", got=got)
         return state
+
+    def _run(self, given: Any, first: Array, y: Any) -> Array:
+        """The call, with addresses in place of views, which would take longer than a small product."""
+        times, width, _ = given.shape
+        last, room = (
+            np.empty_like(first),
+            np.empty((2 * GATES[self.cell] + 4) * self.hidden * width, self.dtype),
+        )
+        both, part = (pack.address(first), pack.address(last)), self.hidden * width * self.dtype.itemsize
+        h, h_out = both
+        c, c_out = (each + part for each in both) if self.parts == 2 else (0, 0)
+        bias = 0 if self.bias is None else pack.address(self.bias)
+        head = (
+            *self.matrix,
+            forced_isa(),
+            core.CELLS[self.cell],
+            times,
+            self.reverse,
+            width,
+            times * width,
+            0,
+        )
+        core.run_forward(
+            *head, pack.address(room), library.parallel_for(), pack.address(given), 1, self.rows, bias, h, c,
+            pack.address(y), 1, self.hidden, h_out, c_out, 0,
+        )  # fmt: skip
+        return last

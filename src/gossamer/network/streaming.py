@@ -14,15 +14,13 @@ from gossamer.network.operators import operators
 from gossamer.network.plan import Plan
 from gossamer.network.program import Kind, Program, programs
 
-State = dict[str, tuple[Array, ...]]
-
 
 class _Remembering:
     """A recurrent layer with the state after its last call."""
 
     def __init__(self, step: Any) -> None:
         self.step = step
-        self.state: tuple[Any, Any] | None = None
+        self.state: Array | None = None
 
     def __call__(self, x: Any) -> Any:
         y, self.state = self.step.advance(x, self.state)
@@ -53,18 +51,15 @@ class Stream:
             layer.state = None
 
     @property
-    def state(self) -> State:
-        """Name of a recurrent layer -> copies of h, and of c of an LSTM, [hidden, sequences]; empty before a call.
+    def state(self) -> dict[str, Array]:
+        """Name of a recurrent layer -> [1, hidden, sequences], of an LSTM [2, ..]: h, and c; empty before a call.
 
-        Setting it goes on from such a state.
+        Copies. Setting it goes on from such a state.
         """
-        held = {name: layer.state for name, layer in self._layers.items() if layer.state is not None}
-        return {
-            name: tuple(part.copy() for part in state if part is not None) for name, state in held.items()
-        }
+        return {name: layer.state.copy() for name, layer in self._layers.items() if layer.state is not None}
 
     @state.setter
-    def state(self, given: Mapping[str, tuple[Array, ...]]) -> None:
+    def state(self, given: Mapping[str, Array]) -> None:
         if set(given) not in ({*self._layers}, set()):
             names = ", ".join(self._layers)
             raise ConfigError("Stream.state", expected=f"a state for each of {names}", got=", ".join(given))
@@ -74,15 +69,13 @@ class Stream:
             self._layers[name].state = state
 
 
-def _checked(name: str, step: Any, state: tuple[Array, ...]) -> tuple[Any, Any]:
-    """Copies of a state that fits a layer."""
-    parts = [np.array(part, dtype=step.form.dtype) for part in state]
-    lstm = step.cell == "lstm"
-    fits = [part.ndim == 2 and part.shape == (step.hidden, parts[0].shape[-1]) for part in parts]
-    if len(parts) != 1 + lstm or not all(fits):
-        expected, got = f"{1 + lstm} arrays [{step.hidden}, sequences]", str([part.shape for part in parts])
-        raise ShapeError(f"Stream.state {name}", expected=expected, got=got)
-    return parts[0], parts[1] if lstm else None
+def _checked(name: str, step: Any, state: Array) -> Array:
+    """A copy of a state that fits a layer."""
+    made = np.array(state, dtype=step.dtype, order="C")
+    if made.ndim != 3 or made.shape[:2] != (step.parts, step.hidden):
+        expected = f"[{step.parts}, {step.hidden}, sequences]"
+        raise ShapeError(f"Stream.state {name}", expected=expected, got=str(made.shape))
+    return made
 
 
 def streaming(graph: Graph, report: Plan, kind: Kind) -> tuple[list[Program], dict[str, _Remembering]]:

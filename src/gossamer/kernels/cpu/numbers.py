@@ -40,7 +40,7 @@ def activate(x: Any, activation: str, slope: float = 0.0) -> Any:
     x, out = _source(x)
     size = x.numel() if hasattr(x, "data_ptr") else x.size
     call = NUMBERS.pack(
-        DTYPES[name_of(x)], _isa(), size, pack.ACTIVATIONS[activation], slope,
+        DTYPES[name_of(x)], forced_isa(), size, pack.ACTIVATIONS[activation], slope,
         pack.address(x), pack.address(out), library.parallel_for(),
     )  # fmt: skip
     _run(library.core().gs_activate(call))
@@ -73,7 +73,7 @@ def softmax(x: Any, dim: int, *, logarithm: bool = False) -> Any:
     size = x.numel() if hasattr(x, "data_ptr") else x.size
     inner = strides[dim] if n > 1 else size
     call = LINES.pack(
-        DTYPES[name_of(x)], _isa(), size // (n * inner) if size else 0, n, inner, int(logarithm),
+        DTYPES[name_of(x)], forced_isa(), size // (n * inner) if size else 0, n, inner, int(logarithm),
         pack.address(x), pack.address(out), library.parallel_for(),
     )  # fmt: skip
     _run(library.core().gs_softmax(call))
@@ -99,7 +99,7 @@ def _source(x: Any) -> tuple[Any, Any]:
     return source, out
 
 
-def _isa() -> int:
+def forced_isa() -> int:
     """The instruction set that is forced, else the core's own choice; raises KernelUnavailable."""
     forced = forced_set()
     if forced == "reference":

@@ -90,10 +90,12 @@ def forward(s: Steps, x: Any, bias: Any, h: Any, c: Any, out: Any, h_out: Any, c
     Raises:
         ShapeError: operands that do not fit each other.
     """
-    call = FORWARD.pack(
-        *s.fields(), *panel(x), at(bias), at(h), at(c), *panel(out), at(h_out), at(c_out), at(kept)
-    )
-    _run(library.core().gs_recurrent, call)
+    run_forward(*s.fields(), *panel(x), at(bias), at(h), at(c), *panel(out), at(h_out), at(c_out), at(kept))
+
+
+def run_forward(*fields: int) -> None:
+    """Call the core with all fields of ``gs_sequence_forward``; raises ShapeError."""
+    _run(library.core().gs_recurrent, FORWARD.pack(*fields))
 
 
 def backward(
