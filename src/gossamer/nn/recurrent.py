@@ -114,7 +114,8 @@ class Recurrent(nn.Module):
 
     def _layers(self, given: Given) -> tuple[Tensor, list[State]]:
         """What the last layer gives, [columns, directions * hidden], and the last states."""
-        x, last = given.x, []
+        x = given.x
+        last: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
                 x = F.dropout(x, self.dropout)

@@ -70,6 +70,7 @@ class _Recurrent(Function):
         before, tail = earlier(y, h, active, ctx.reverse), (ctx.layout, ctx.shape)
         run = operators.run_recurrent_backward if ctx.now else _backward_op
         state = (before, kept, values, index, active, h.shape[0])
+        dc = None if c is None else dc  # compilers hand one to what is empty
         dx, dq, dh, dc = run(dy, dh, dc, *state, ctx.cell, *tail, ctx.reverse)
         dq = dq if ctx.cell == "gru" else dx
         needed = ctx.needs_input_grad

@@ -75,6 +75,8 @@ def run_recurrent_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, q, h and c; that of q is empty but for a GRU, that of c but for an LSTM."""
     check_product(OPERATION, before, None, values, index, None, layout, shape)
+    _check_cell(cell, shape)
+    _check_given(before.shape[0], width, (grad, grad_h, grad_c), kept, values, cell, shape[1])
     run = _steps(values, index, layout, shape, active, width, before.shape[0], cell, reverse)
     dx, dq, dh, dc = _backward_fake(
         grad, grad_h, grad_c, before, kept, values, index, active, width, cell, layout, shape, reverse
@@ -126,15 +128,42 @@ def _features_first(state: Tensor) -> Tensor:
 
 def _check_state(h: Tensor, c: Tensor | None, cell: str, shape: Integers, x: Tensor) -> None:
     """Refuse states of other shapes, and a c that the cell has not."""
-    if cell not in GATES or shape[0] != GATES[cell] * shape[1]:
-        expected = f"a cell of {', '.join(GATES)} and its gates of {shape[1]} rows"
-        raise ShapeError(OPERATION, expected=expected, got=f"{cell!r} and {shape[0]} rows")
+    _check_cell(cell, shape)
     if (c is None) == (cell == "lstm"):
         raise ShapeError(OPERATION, expected="a state c for an LSTM alone", got=f"{cell!r}")
     for name, state in (("h", h), ("c", h if c is None else c)):
         if state.ndim != 2 or state.shape != (h.shape[0], shape[1]) or state.dtype != x.dtype:
             expected = f"{name} [{h.shape[0]}, {shape[1]}] of {x.dtype}"
             raise ShapeError(OPERATION, expected=expected, got=f"{tuple(state.shape)} of {state.dtype}")
+
+
+def _check_cell(cell: str, shape: Integers) -> None:
+    """Refuse an unknown cell, and a matrix that has not its gates."""
+    if cell not in GATES or shape[0] != GATES[cell] * shape[1]:
+        expected = f"a cell of {', '.join(GATES)} and its gates of {shape[1]} rows"
+        raise ShapeError(OPERATION, expected=expected, got=f"{cell!r} and {shape[0]} rows")
+
+
+def _check_given(
+    columns: int,
+    width: int,
+    grads: tuple[Tensor | None, ...],
+    kept: Tensor,
+    values: Tensor,
+    cell: str,
+    hidden: int,
+) -> None:
+    """Refuse what the pass backward would read past: gradients of other sizes, and what another pass kept."""
+    sizes = ((columns, hidden), (width, hidden), (width, hidden))
+    pairs = [(each, size) for each, size in zip(grads, sizes, strict=True) if each is not None]
+    for each, size in [*pairs, (kept, (columns * hidden * KEPT[cell],))]:
+        if (
+            tuple(each.shape) != size
+            or each.dtype != values.dtype
+            or (each is kept and not kept.is_contiguous())
+        ):
+            got = f"{tuple(each.shape)} of {each.dtype}"
+            raise ShapeError(OPERATION, expected=f"{size} of {values.dtype}", got=got)
 
 
 def _laid_out(like: Tensor, columns: Any, features: int, width: Any) -> Tensor:

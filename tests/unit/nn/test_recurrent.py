@@ -339,6 +339,41 @@ def test_operators_pass_opcheck_and_compile_whole(cell: str) -> None:
     torch.testing.assert_close(mine, gradients([layer(x)[0]], list(layer.parameters())))
 
 
+def test_operands_that_would_be_read_past_their_end_are_refused() -> None:
+    """Of the operators themselves, which anybody may call."""
+    part = make("gru").hh_l0
+    x, h = torch.zeros(4, 3 * HIDDEN, dtype=torch.float64), torch.zeros(2, HIDDEN, dtype=torch.float64)
+    index, values, about = (
+        part.operands(),
+        part.values.detach(),
+        (part.pattern.layout, part.pattern.dims(part.shape)),
+    )
+    run, back = torch.ops.gossamer.recurrent.default, torch.ops.gossamer.recurrent_backward.default
+    for given in (
+        (x[:, 1:], h, None, None, "gru"),
+        (x, h[:, 1:], None, None, "gru"),
+        (x, h, h, None, "gru"),
+        (x, h, None, torch.tensor([2, 3]), "gru"),
+        (x, h, None, torch.tensor([2, 1]), "gru"),
+        (x, h, None, torch.tensor([2, -1, 3]), "gru"),
+        (x, h, None, None, "lstm"),
+        (x, h, None, None, "other"),
+        (x[:3], h, None, None, "gru"),
+    ):
+        with pytest.raises(ShapeError):
+            run(given[0], values, index, None, *given[1:], *about, False, True)
+    kept = run(x, values, index, None, h, None, None, "gru", *about, False, True)[3]
+    before = x[:, :HIDDEN]
+    for wrong in (
+        (None, None, None, before, kept[1:]),
+        (before[1:], None, None, before, kept),
+        (None, h[1:], None, before, kept),
+        (None, None, None, before[1:], kept),
+    ):
+        with pytest.raises(ShapeError):
+            back(*wrong, values, index, None, 2, "gru", *about, False)
+
+
 def test_transforms_follow_the_definition() -> None:
     """vmap over inputs, and a forward-mode derivative."""
     layer, x = make("gru"), torch.randn(3, 4, 2, INPUTS, dtype=torch.float64)
