@@ -35,10 +35,11 @@ class RecurrentStep:
     def __init__(self, form: Encoded, bias: Any, cell: str, reverse: bool, batch_first: bool) -> None:
         self.form, self.bias, self.cell = form, bias, cell
         self.reverse, self.batch_first = reverse, batch_first
-        index = list(form.index.values())
-        self.matrix = pack.matrix(form.values, index, form.layout, form.dims, form.scale)
         self.rows, self.hidden = form.shape
-        self.dtype, self.parts = dtype_of(form.dtype), 2 if cell == "lstm" else 1
+        self.name, self.dtype, self.parts = form.dtype, dtype_of(form.dtype), 2 if cell == "lstm" else 1
+        self.matrix = pack.matrix(form.values, list(form.index.values()), form.layout, form.dims, form.scale)
+        self.at_bias = 0 if bias is None else pack.address(bias)
+        self._rooms = list[Array]()  # of calls before; list.pop and append are safe among threads
 
     def __call__(self, x: Any) -> Any:
         """The states after each step, from a state of zeros."""
@@ -56,14 +57,16 @@ class RecurrentStep:
 
         Cost: one call into the core, a copy of x where its times are not outermost.
         """
-        if name_of(x) != self.form.dtype:
-            raise DtypeError("recurrent", expected=f"an input of {self.form.dtype}", got=name_of(x))
-        given = pack.contiguous(x.swapaxes(0, 1) if self.batch_first else x)
-        times, width, _ = given.shape
-        size = (times, width, self.hidden)
-        y = given.new_empty(size) if hasattr(given, "new_empty") else np.empty(size, self.dtype)
-        last = self._run(given, self._first(state, times, width), y)
-        return (y.swapaxes(0, 1) if self.batch_first else y), last
+        arrays = isinstance(x, np.ndarray)
+        if (x.dtype != self.dtype) if arrays else (name_of(x) != self.name):
+            raise DtypeError("recurrent", expected=f"an input of {self.name}", got=name_of(x))
+        swapped = self.batch_first and 1 not in x.shape[:2]  # else both orders are one in memory
+        given = pack.contiguous(x.swapaxes(0, 1) if swapped else x)
+        size = (*given.shape[:2], self.hidden)
+        y = np.empty(size, self.dtype) if arrays else given.new_empty(size)
+        width, times = x.shape[:2] if self.batch_first else x.shape[1::-1]
+        last = self._run(given, self._first(state, times, width), times, width, y)
+        return (y.swapaxes(0, 1) if swapped else y), last
 
     def _first(self, state: Array | None, times: int, width: int) -> Array:
         """The state to begin with."""
@@ -76,17 +79,12 @@ class RecurrentStep:
             raise ShapeError("recurrent", expected=f"{width} sequences, as before", got=got)
         return state
 
-    def _run(self, given: Any, first: Array, y: Any) -> Array:
+    def _run(self, given: Any, first: Array, times: int, width: int, y: Any) -> Array:
         """The call, with addresses in place of views, which would take longer than a small product."""
-        times, width, _ = given.shape
-        last, room = (
-            np.empty_like(first),
-            np.empty((2 * GATES[self.cell] + 4) * self.hidden * width, self.dtype),
-        )
+        last, room = np.empty_like(first), self._room((2 * GATES[self.cell] + 4) * self.hidden * width)
         both, part = (pack.address(first), pack.address(last)), self.hidden * width * self.dtype.itemsize
         h, h_out = both
         c, c_out = (each + part for each in both) if self.parts == 2 else (0, 0)
-        bias = 0 if self.bias is None else pack.address(self.bias)
         head = (
             *self.matrix,
             forced_isa(),
@@ -98,7 +96,16 @@ class RecurrentStep:
             0,
         )
         core.run_forward(
-            *head, pack.address(room), library.parallel_for(), pack.address(given), 1, self.rows, bias, h, c,
+            *head, pack.address(room), library.parallel_for(), pack.address(given), 1, self.rows, self.at_bias, h, c,
             pack.address(y), 1, self.hidden, h_out, c_out, 0,
         )  # fmt: skip
+        self._rooms.append(room)
         return last
+
+    def _room(self, size: int) -> Array:
+        """So many numbers that nobody else uses at the time."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = np.empty(size, self.dtype)
+        return room if room.size >= size else np.empty(size, self.dtype)
