@@ -107,6 +107,6 @@ def curves(result: dict[str, Any]) -> Drawing:
     for place, (colour, said) in enumerate(
         ((KEPT, "from its own start"), (DROPPED, "from one that began 1 % away"), (SOFT, "by chance"))
     ):
-        picture.bar(left + 240 * place, y - 8, 18, 4, colour)
-        picture.text(left + 240 * place + 26, y, said, SOFT)
+        picture.bar(left + 260 * place, y - 8, 18, 4, colour)
+        picture.text(left + 260 * place + 26, y, said, SOFT)
     return picture
