@@ -27,8 +27,8 @@ def speed(result: dict[str, Any]) -> str:
         for row in result["rows"]
     ]
     says = (
-        "Two random layers with as many inputs as neurons, one thread; time of the processor, memory above the bare process. For more "
-        "neurons take `greedy`, which holds no matrix of pairs."
+        "Two random layers with as many inputs as neurons, one thread; time of the processor, memory above the bare "
+        "process. For more neurons take `greedy`, which holds no matrix of pairs."
     )
     return f"{says}\n\n{table(['neurons', 'density', 'matching', 'time', 'memory', 'distance'], rows)}"
 
