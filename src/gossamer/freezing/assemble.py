@@ -25,7 +25,6 @@ from gossamer.network.operators import operators
 from gossamer.network.plan import BatchPlan, Candidate, InputPlan, LayerPlan, Plan
 from gossamer.network.plan_step import PlanStep
 from gossamer.network.program import Program
-from gossamer.trace.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
     from gossamer.freezing.wanted import Wanted
@@ -104,11 +103,7 @@ def _narrow_calls(graph: Graph, values: str) -> Graph:
 
 def _narrow_call(body: Any, values: str) -> Any:
     narrow = operators[body.op].narrow if isinstance(body, Call) else None
-    if narrow is None:
-        return body
-    arrays = {name: array_of(tensor) for name, tensor in body.tensors.items()}
-    settings, made = narrow(body.settings, arrays, values)
-    return Call(body.op, settings, {name: tensor_of(array) for name, array in made.items()})
+    return body if narrow is None else Call(body.op, *narrow(body.settings, body.tensors, values))
 
 
 def _rounded(connections: Connections, wanted: Wanted) -> Connections:

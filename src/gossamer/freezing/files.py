@@ -13,6 +13,7 @@ from gossamer.errors import ConfigError
 from gossamer.freezing.frozen import Frozen
 from gossamer.network import artifact
 from gossamer.network.graph import Call
+from gossamer.network.operators import operators
 from gossamer.trace.tensors import tensor_of
 
 
@@ -68,8 +69,8 @@ def load(path: str | Path) -> Frozen:
 
 
 def _with_tensors(body: Any) -> Any:
-    """An operator's arrays as tensors; layers hold arrays wherever they run."""
-    if not isinstance(body, Call):
+    """An operator's arrays as tensors; layers, and operators that take either, hold arrays wherever they run."""
+    if not isinstance(body, Call) or operators[body.op].step is not None:
         return body
     return replace(body, tensors={name: tensor_of(array) for name, array in body.tensors.items()})
 

@@ -24,7 +24,7 @@ from gossamer.network.program import programs
 from gossamer.network.streaming import Stream, streaming
 from gossamer.nn import LayerCount, count
 from gossamer.trace.opaque import Attribute, TracedCall
-from gossamer.trace.tensors import array_of, dtype_named
+from gossamer.trace.tensors import dtype_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +180,9 @@ class Frozen(nn.Module):
         for node in self.graph.nodes:
             if isinstance(node.body, Layer):
                 yield torch.empty(0, dtype=dtype_named(node.body.stored.dtype), device="cpu")
+            elif isinstance(node.body, Call) and node.body.op == "recurrent":
+                form = form_of(node.body.settings, node.body.tensors)
+                yield torch.empty(0, dtype=dtype_named(form.dtype), device="cpu")
             elif isinstance(node.body, Call):
                 yield from node.body.tensors.values()
             elif isinstance(node.body, Opaque):
@@ -202,8 +205,7 @@ def _count_layer(name: str, body: Layer, pixels: int | None) -> LayerCount:
 
 def _count_recurrent(name: str, body: Call) -> LayerCount:
     """The recurrent matrix of one layer and direction, for one time."""
-    arrays = {each: array_of(tensor) for each, tensor in body.tensors.items()}
-    return _count(name, form_of(body.settings, arrays), arrays.get("bias"), 1)
+    return _count(name, form_of(body.settings, body.tensors), body.tensors.get("bias"), 1)
 
 
 def _count(name: str, form: Encoded, bias: Any, positions: int | None) -> LayerCount:

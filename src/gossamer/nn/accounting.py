@@ -129,7 +129,7 @@ def _positions(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> 
     found: Counter[int] = Counter()
 
     def watch(module: Any, _inputs: Any, output: Tensor) -> None:
-        found[id(module)] += output.numel() // (batch * matrix_shape(module)[0])
+        found[id(module)] += output.numel()
 
     was_training = model.training
     with ExitStack() as stack:
@@ -140,7 +140,8 @@ def _positions(model: nn.Module, layers: dict[str, nn.Module], example: Any) -> 
         with torch.no_grad():
             model.eval()
             model(*inputs)
-    return dict(found)
+    rows = {id(module): matrix_shape(module)[0] for module in layers.values() if id(module) in found}
+    return {each: numbers // (batch * rows[each]) for each, numbers in found.items()}
 
 
 def _row(name: str, module: Any, positions: int | None) -> LayerCount:

@@ -38,6 +38,12 @@ _register("linear_grad_input", samples=0, index=2, layout=3)
 _register("linear_grad_values", samples=0, index=3, layout=4)
 
 
+def register_recurrent() -> None:
+    """The same for recurrent layers, whose recurrent matrix meets every column once."""
+    _register("recurrent", samples=0, index=2, layout=8)
+    _register("recurrent_backward", samples=3, index=6, layout=10)
+
+
 def register_conv() -> None:
     """The same for convolutions, of which a sample is a position of an output."""
     for op, index in (("conv", 2), ("conv_grad_input", 2), ("conv_grad_values", 3)):

@@ -14,6 +14,7 @@ from gossamer.kernels.cpu import recurrent as core
 from gossamer.kernels.cpu.recurrent import GATES, KEPT
 from gossamer.kernels.dispatch import pick
 from gossamer.ops.check import check_product
+from gossamer.ops.flops import register_recurrent
 from gossamer.ops.schemas import LIBRARY
 
 Index = Sequence[Tensor]
@@ -223,3 +224,5 @@ for _name, _run, _fake in (
 ):
     LIBRARY.impl(_name, _run, "CPU")
     torch.library.register_fake(f"gossamer::{_name}", _fake, lib=LIBRARY)
+
+register_recurrent()

@@ -13,7 +13,6 @@ from gossamer.network.operators.recurrent import Cell, tensors_of
 from gossamer.nn import GateLinear, Recurrent, SparseGates, SparseModule
 from gossamer.nn.opening import OURS, why_closed
 from gossamer.trace.read import connections_of, dense_connections, has_hooks
-from gossamer.trace.tensors import tensor_of
 
 
 def recurrent_of(module: nn.Module) -> Recurrent | None:
@@ -94,5 +93,4 @@ def _steps(module: Recurrent, connections: Any, reverse: bool) -> Call:
         layout=name,
         parameters=parameters,
     )
-    held = tensors_of(form, connections.bias)
-    return Call("recurrent", settings, {name: tensor_of(array) for name, array in held.items()})
+    return Call("recurrent", settings, tensors_of(form, connections.bias))

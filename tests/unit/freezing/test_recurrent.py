@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def test_a_frozen_network_runs_with_and_without_torch_and_from_a_file(
         torch.testing.assert_close(frozen(x), model(x))
         assert torch.equal(read(x), frozen(x))
         assert np.array_equal(net(x.numpy()), frozen(x).numpy())
+    assert torch.equal(pickle.loads(pickle.dumps(read))(X), frozen(X))  # noqa: S301
     counted = {row.name: row.connections for row in gs.nn.count(frozen)}
     assert counted["rnn.hh_l1_reverse"] == model.rnn.hh_l1_reverse.connections
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.utils.flop_counter import FlopCounterMode
 
 import gossamer as gs
 from gossamer import ops
@@ -384,6 +385,19 @@ def test_transforms_follow_the_definition() -> None:
     torch.testing.assert_close(tangent, step, rtol=1e-6, atol=1e-8)
 
 
+class Caller(nn.Module):
+    """A recurrent layer, called with the batch first."""
+
+    def __init__(self, rnn: nn.Module) -> None:
+        super().__init__()
+        self.rnn = rnn
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The output alone."""
+        y: Tensor = self.rnn(x.transpose(0, 1))[0]
+        return y
+
+
 class Reader(nn.Module):
     """A model with a recurrent layer, which it holds in a list as well."""
 
@@ -465,3 +479,11 @@ def test_counts_are_those_of_the_matrices() -> None:
         ("rnn.hh_l0", 192),
     ]
     assert sum(part.connections for part in model.modules() if isinstance(part, SparseModule)) == 384
+    x = torch.randn(
+        5, 3, 16, requires_grad=True
+    )  # 15 columns; torch counts two operations a connection and column
+    with FlopCounterMode(display=False) as counter:
+        model["rnn"](x)[0].sum().backward()
+    assert counter.get_total_flops() == 15 * 2 * 192 * 6
+    rows = gs.nn.count(Caller(model["rnn"]), x.transpose(0, 1).detach())
+    assert [row.flops for row in rows] == [2 * 192 * 5] * 2  # five times a sample
