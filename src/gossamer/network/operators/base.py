@@ -81,7 +81,7 @@ class Operator:
 
     Args:
         name: str - as written in files.
-        tensors: (torch, inputs, settings, tensors) -> Tensor. What it holds are tensors there, arrays if it has ``step``.
+        tensors: (torch, inputs, settings, tensors) -> Tensor. It holds tensors there, or arrays where it has ``step``.
         arrays: (inputs, settings, tensors) -> array, or None where only torch computes it.
         ulps: int - how far NumPy or the core may differ from torch, in units of the last place of the largest
             number among input and result; 0: they have the same bits.
