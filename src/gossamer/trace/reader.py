@@ -15,8 +15,8 @@ from gossamer.trace.arguments import part_of, said
 from gossamer.trace.convolved import over_lines
 from gossamer.trace.opaque import Attribute, Method, Slot, TracedCall
 from gossamer.trace.read import call_of, find_calls, find_module, find_parts, layer_of, nodes_of
+from gossamer.trace.recurrent import last_of, one_time, recurrent_of, uses_of
 from gossamer.trace.recurrent import nodes_of as recurrent_nodes
-from gossamer.trace.recurrent import output_alone, recurrent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,17 +79,24 @@ class Reader:
         return made
 
     def _recurrent(self, node: fx.Node) -> tuple[Node, ...] | None:
-        """A recurrent layer, called with sequences alone, of which nothing but the output is read."""
+        """A recurrent layer, called with sequences alone, of which the output is read, or the last h of a layer."""
         plain = node.op == "call_module" and not node.kwargs and len(node.args) == 1
         if not plain or not isinstance(node.args[0], fx.Node):
             return None
-        module, taken = recurrent_of(self.modules[str(node.target)]), output_alone(node)
-        if module is None or taken is None:
+        module = recurrent_of(self.modules[str(node.target)])
+        uses = None if module is None else uses_of(node, module)
+        if module is None or uses is None:
             return None
-        made = recurrent_nodes(self._name(node), self.names[node.args[0]], module)
+        name = self._name(node)
+        made = list(recurrent_nodes(name, self.names[node.args[0]], module))
+        output = made[-1].name
+        self.names |= dict.fromkeys([*uses.outputs, *uses.others], output)
+        ends = {each: last_of(name, module, number) for each, number in uses.states.items()}
+        ends |= {each: one_time(f"{name}.t{time}", output, module, time) for each, time in uses.times.items()}
+        self.names |= {each: nodes[-1].name for each, nodes in ends.items()}
+        made += {node.name: node for nodes in ends.values() for node in nodes}.values()
         self.taken.update(each.name for each in made)
-        self.names |= dict.fromkeys([*taken, *(user for user in node.users if not user.users)], made[-1].name)
-        return made
+        return tuple(made)
 
     def _name(self, node: fx.Node) -> str:
         """The layer's or the input's name in the model, or fx's own; made unique, for a layer may be used twice."""

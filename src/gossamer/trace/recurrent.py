@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from torch import fx, nn
 
 from gossamer.layouts import layout
 from gossamer.network.graph import Call, Linear, Node
 from gossamer.network.operators.concatenate import Along
+from gossamer.network.operators.flatten import Axes
 from gossamer.network.operators.recurrent import Cell, tensors_of
+from gossamer.network.operators.slice import WHOLE, Span, Spans
 from gossamer.nn import GateLinear, Recurrent, SparseGates, SparseModule
 from gossamer.nn.opening import OURS, why_closed
 from gossamer.trace.read import connections_of, dense_connections, has_hooks
@@ -41,16 +43,94 @@ def masked(part: nn.Module) -> bool:
     return isinstance(part, SparseModule) and part.home == "masked"
 
 
-def output_alone(node: fx.Node) -> list[fx.Node] | None:
-    """The nodes that take the output of a recurrent layer; None where its last state is read, too."""
-    taken = []
-    for user in node.users:
-        if not user.users:
-            continue  # unpacked and never read
-        if getattr(user.target, "__name__", "") != "getitem" or user.args[1] != 0:
+class Uses(NamedTuple):
+    """What is read of a recurrent layer.
+
+    Args:
+        outputs: nodes that take the output.
+        times: those that take one time of it -> which.
+        states: those that take the last h of one layer and direction -> which.
+        others: those in between, and those that nobody reads.
+    """
+
+    outputs: list[fx.Node]
+    times: dict[fx.Node, int]
+    states: dict[fx.Node, int]
+    others: list[fx.Node]
+
+
+def uses_of(node: fx.Node, module: Recurrent) -> Uses | None:
+    """What is read of a call; None where that is a state as a whole, or the c of an LSTM."""
+    found = Uses([], {}, {}, [])
+    for user in _read(node, found):
+        if _item(user) == 0:
+            found.outputs.append(user)
+            found.times.update(
+                {each: time for each in user.users if (time := _time(each, module)) is not None}
+            )
+        elif _item(user) != 1 or not _states(user, module, found):
             return None
-        taken.append(user)
-    return taken
+    return found
+
+
+def _states(pair: fx.Node, module: Recurrent, found: Uses) -> bool:
+    """Whether all that is read of the last state is the h of a layer and direction."""
+    lstm = module.cell == "lstm"
+    found.others.append(pair)
+    for h in _read(pair, found) if lstm else [pair]:
+        if lstm and _item(h) != 0:
+            return False
+        found.others.append(h)
+        for last in _read(h, found):
+            number, count = _item(last), module.num_layers * len(module.directions)
+            if not isinstance(number, int) or not -count <= number < count:
+                return False
+            found.states[last] = number % count
+    return True
+
+
+def _item(node: fx.Node) -> Any:
+    """The index of ``x[index]``; None for any other call."""
+    return node.args[1] if getattr(node.target, "__name__", "") == "getitem" else None
+
+
+def _time(node: fx.Node, module: Recurrent) -> int | None:
+    """The time that ``y[:, time]`` takes, or ``y[time]`` where times are outermost; else None."""
+    index = _item(node)
+    if module.batch_first and isinstance(index, tuple) and len(index) == 2 and index[0] == slice(None):
+        index = index[1]
+    elif module.batch_first:
+        return None
+    return index if isinstance(index, int) else None
+
+
+def _read(node: fx.Node, found: Uses) -> list[fx.Node]:
+    """The users of a node but those that only unpack what nobody reads."""
+    dead = {user for user in node.users if _dead(user)}
+    found.others.extend(dead)
+    return [user for user in node.users if user not in dead]
+
+
+def _dead(node: fx.Node) -> bool:
+    return _item(node) is not None and all(_dead(user) for user in node.users)
+
+
+def one_time(name: str, reads: str, module: Recurrent, time: int) -> tuple[Node, Node]:
+    """The nodes of one time of [times, batch, features], or of [batch, times, features]."""
+    span: Span = (time, time + 1 if time != -1 else None, 1)
+    part = Spans(spans=(WHOLE, span) if module.batch_first else (span,))
+    first = int(module.batch_first)
+    flat = Axes(start_dim=first, end_dim=first + 1)
+    return Node(f"{name}:part", (reads,), Call("slice", part)), Node(
+        name, (f"{name}:part",), Call("flatten", flat)
+    )
+
+
+def last_of(name: str, module: Recurrent, number: int) -> tuple[Node, Node]:
+    """The nodes of the last h of one layer and direction."""
+    layer, direction = divmod(number, len(module.directions))
+    end = module.directions[direction]
+    return one_time(f"{name}.h{number}", f"{name}.hh_l{layer}{end}", module, 0 if end else -1)
 
 
 def nodes_of(name: str, reads: str, module: Recurrent) -> tuple[Node, ...]:

@@ -134,27 +134,52 @@ def test_dense_recurrent_layers_of_torch_are_nodes_too(tmp_path: Path) -> None:
 
 
 class Last(nn.Module):
-    """The last state is what is read."""
+    """Something of the last time is what is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str, reads: Any, **options: Any) -> None:
         super().__init__()
-        self.rnn, self.out = nn.GRU(8, 16, batch_first=True), nn.Linear(16, 5)
+        torch.manual_seed(0)
+        self.rnn, self.reads = KINDS[kind](8, 16, 2, **options), reads
+        self.out = nn.Linear(16, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, times, 8] to [batch, 5]."""
-        _, h = self.rnn(x)
-        y: Tensor = self.out(h[-1])
-        return y
+        y, state = self.rnn(x)
+        made: Tensor = self.out(self.reads(y, state))
+        return made
 
 
-def test_a_network_that_reads_the_last_state_stays_torch_and_says_so(tmp_path: Path) -> None:
+ENDS: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "h of a GRU": ("gru", lambda _, h: h[-1], {"batch_first": True}),
+    "h of an LSTM": ("lstm", lambda _, state: state[0][-1] + state[0][0], {"batch_first": True}),
+    "both directions": ("gru", lambda _, h: h[-1] * h[-2], {"batch_first": True, "bidirectional": True}),
+    "the last time": ("rnn", lambda y, _: y[:, -1], {"batch_first": True}),
+    "a time and the state": ("gru", lambda y, h: y[:, 2] + h[1], {"batch_first": True}),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_network_may_read_one_time_or_the_last_h_of_a_layer(end: str, tmp_path: Path) -> None:
+    """As classifiers of sequences do; for other batches and lengths, with and without torch."""
+    kind, reads, options = ENDS[end]
+    model = Last(kind, reads, **options).eval()
+    gs.sparsify(model, 0.5, skip="out", law="xavier_uniform")
+    frozen = gs.freeze(model, X, keep="csr")
+    gs.save(frozen, tmp_path / "net")
+    for x in (X, torch.randn(1, 4, 8)):
+        torch.testing.assert_close(frozen(x), model(x))
+        assert np.array_equal(Runtime(tmp_path / "net")(x.numpy()), frozen(x).numpy())
+
+
+@pytest.mark.parametrize("reads", [lambda _, state: state[1][-1], lambda _, state: state[0].mean(0)])
+def test_a_network_that_reads_more_of_the_state_stays_torch_and_says_so(reads: Any, tmp_path: Path) -> None:
     """It computes the same, with the recurrent layer by name in the notes; saving names it, too."""
-    model = Last().eval()
+    model = Last("lstm", reads, batch_first=True).eval()
     gs.sparsify(model, 0.5, skip="out")
     frozen = gs.freeze(model, X)
     torch.testing.assert_close(frozen(X), model(X))
-    assert any("'rnn' (GRU)" in note for note in frozen.plan["notes"])
-    with pytest.raises(FormatError, match=r"'rnn' \(GRU\)"):
+    assert any("'rnn' (LSTM)" in note for note in frozen.plan["notes"])
+    with pytest.raises(FormatError, match=r"'rnn' \(LSTM\)"):
         gs.save(frozen, tmp_path / "net")
 
 
