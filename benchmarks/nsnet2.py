@@ -32,6 +32,7 @@ BANDS, HIDDEN, WIDE = 161, 400, 600
 SAMPLES_A_SECOND, WINDOW, HOP = 16_000, 320, 160
 FRAMES, BATCH, LR = 100, 16, 5e-4
 SILENCE = 1e-12
+DISTURBANCE = 0.02  # of the log power the pruned network reads in training
 CASES = [("block:8", 0.9), ("block:4", 0.9), ("block:8", 0.8), ("block:4", 0.8), ("unstructured", 0.9)]
 
 
@@ -162,8 +163,11 @@ def fine_tune(model: NSNet2, teacher: NSNet2, rule: Rule, steps: int) -> None:
         x = features(noise(BATCH, FRAMES, draw))
         with torch.no_grad():
             wanted = teacher(x)
+        disturbed = x + DISTURBANCE * torch.randn(
+            x.shape, generator=draw
+        )  # else a dense start has no gradient
         optimizer.zero_grad()
-        (model(x) - wanted).square().mean().backward()
+        (model(disturbed) - wanted).square().mean().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     engine.detach()
