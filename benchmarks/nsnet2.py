@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 from harness import Row, arguments, record, remembered, shared_file
-from recurrent_nets import Recurrent, density, file_bytes
+from recurrent_nets import density, file_bytes, sparse_layers
 from torch import Tensor, nn
 
 import gossamer as gs
-from gossamer.nn.masked import Masked
 from gossamer.patterns import parse
 from gossamer.rules import Rule
 from gossamer.topology import Topology
@@ -32,7 +31,6 @@ BANDS, HIDDEN, WIDE = 161, 400, 600
 SAMPLES_A_SECOND, WINDOW, HOP = 16_000, 320, 160
 FRAMES, BATCH, LR = 100, 16, 5e-4
 SILENCE = 1e-12
-DISTURBANCE = 0.02  # of the log power the pruned network reads in training
 CASES = [("block:8", 0.9), ("block:4", 0.9), ("block:8", 0.8), ("block:4", 0.8), ("unstructured", 0.9)]
 
 
@@ -42,8 +40,7 @@ class NSNet2(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(BANDS, HIDDEN)
-        self.gru1 = Recurrent("gru", HIDDEN, HIDDEN)
-        self.gru2 = Recurrent("gru", HIDDEN, HIDDEN)
+        self.gru1, self.gru2 = nn.GRU(HIDDEN, HIDDEN), nn.GRU(HIDDEN, HIDDEN)
         self.out1 = nn.Linear(HIDDEN, WIDE)
         self.out2 = nn.Linear(WIDE, WIDE)
         self.last = nn.Linear(WIDE, BANDS)
@@ -52,7 +49,7 @@ class NSNet2(nn.Module):
         """[frames, batch, bands] -> the same, from silence on."""
         y = self.first(x).relu()
         for gru in (self.gru1, self.gru2):
-            y, _ = gru(y, gru.zeros(x.shape[1]))
+            y, _ = gru(y)
         return self.last(self.out2(self.out1(y).relu()).relu()).sigmoid()
 
 
@@ -75,10 +72,10 @@ def from_onnx(path: Path) -> NSNet2:
         for gru, node in zip((model.gru1, model.gru2), grus, strict=True):
             of_input, of_state, both = (torch.from_numpy(known[name][0]) for name in node.input[1:4])
             of_input_bias, of_state_bias = both.chunk(2)
-            gru.of_input.weight.copy_(reordered(of_input))
-            gru.of_state.weight.copy_(reordered(of_state))
-            gru.of_input.bias.copy_(reordered(of_input_bias))
-            gru.of_state.bias.copy_(reordered(of_state_bias))
+            gru.weight_ih_l0.copy_(reordered(of_input))
+            gru.weight_hh_l0.copy_(reordered(of_state))
+            gru.bias_ih_l0.copy_(reordered(of_input_bias))
+            gru.bias_hh_l0.copy_(reordered(of_state_bias))
     return model
 
 
@@ -127,7 +124,7 @@ def features(sound: Tensor) -> Tensor:
 
 
 def sparse(model: NSNet2, pattern: str) -> NSNet2:
-    """The same network with masked matrices that have every connection."""
+    """The same network with sparse matrices that have every connection."""
     copy = NSNet2()
     copy.load_state_dict(model.state_dict())
     gs.sparsify(
@@ -135,7 +132,6 @@ def sparse(model: NSNet2, pattern: str) -> NSNet2:
         1.0,
         parse(pattern),
         "uniform",
-        "masked",
         skip=("first", "last"),
         init="keep",
         full="sparse",
@@ -145,7 +141,7 @@ def sparse(model: NSNet2, pattern: str) -> NSNet2:
 
 def one_shot(model: NSNet2, drop: float) -> None:
     """Remove the share of every layer's blocks with the smallest norm."""
-    for layer in (each for each in model.modules() if isinstance(each, Masked)):
+    for layer in sparse_layers(model):
         weight = layer.to_dense().detach()
         units = layer.grid.size - int(drop * layer.grid.size)
         kept = layer.pattern.project(weight.square(), units, layer.grid)
@@ -163,11 +159,8 @@ def fine_tune(model: NSNet2, teacher: NSNet2, rule: Rule, steps: int) -> None:
         x = features(noise(BATCH, FRAMES, draw))
         with torch.no_grad():
             wanted = teacher(x)
-        disturbed = x + DISTURBANCE * torch.randn(
-            x.shape, generator=draw
-        )  # else a dense start has no gradient
         optimizer.zero_grad()
-        (model(disturbed) - wanted).square().mean().backward()
+        (model(x) - wanted).square().mean().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     engine.detach()
@@ -204,7 +197,7 @@ def measure(teacher: NSNet2, pattern: str, drop: float, steps: int) -> Row:
 
 def main() -> None:
     """Every case once; those that were measured before are read."""
-    options = arguments(__doc__, steps=3000, threads=1)
+    options = arguments(__doc__, steps=1000, threads=1)
     torch.set_num_threads(options.threads)
     file = shared_file("nsnet2-20ms-baseline.onnx")
     teacher = from_onnx(file)
