@@ -14,10 +14,16 @@
 #define GS_MASKS 0
 #endif
 
+// Into every caller; but each once where nothing is optimised, where a copy for every caller would only take time to compile.
+#ifdef __OPTIMIZE__
 #define GS_INLINE static inline __attribute__((always_inline))
 #define GS_INLINE_MEMBER inline __attribute__((always_inline))
-
 #define GS_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define GS_INLINE static inline
+#define GS_INLINE_MEMBER inline
+#define GS_INLINE_LAMBDA
+#endif
 
 namespace gs {
 namespace GS_SET {

@@ -134,20 +134,20 @@ template <class T> struct Bench {
 
   void grad_input(bool feature_major) {
     Guarded<T> in = lay_out<T>(grad, static_cast<int>(layer.w.n_out), batch, feature_major, &call.grad);
-    check_grad_input(run(gs_linear_grad_input, layer.w.n_in, batch, batch + 1));
+    const std::vector<double> want = reference_grad_input(layer, values, grad, batch);
+    check_grad_input(run(gs_linear_grad_input, layer.w.n_in, batch, batch + 1), want);
     compared(GS_OP_GRAD_INPUT, call);
     if (layer.w.group > 1 || layer.w.layout == GS_BLOCK) return;
     for (int64_t block : {0, 1, 3, 65536}) {  // 0: the size that suits the matrix
       Transposed transposed(call.w, block);
       Guarded<T> room(layer.row.size());
       check_grad_input(run([&](const gs_call* given) { return gs_linear_grad_input_transposed(given, &transposed.t, room.data()); },
-                           layer.w.n_in, batch, batch + 1));
+                           layer.w.n_in, batch, batch + 1), want);
       CHECK(room.intact() && transposed.intact());
     }
   }
 
-  void check_grad_input(const Guarded<T>& out) {
-    const std::vector<double> want = reference_grad_input(layer, values, grad, batch);
+  void check_grad_input(const Guarded<T>& out, const std::vector<double>& want) {
     bool good = true;
     for (int64_t i = 0; i < layer.w.n_in; ++i)
       for (int b = 0; b < batch; ++b)
