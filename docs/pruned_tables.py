@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any
 
-from result_tables import size, table, view
+from result_tables import size, table, times, view
 
 NAMES = {"dense": "dense", "unstructured": "single weights"}
 
@@ -68,3 +68,34 @@ def nsnet2(result: dict[str, Any]) -> str:
         f"{size(result['dense_bytes'])}; built in torch its gains are those of ONNX Runtime to "
         f"{result['difference_to_onnxruntime']:.0e}.\n\n{table(head, rows)}"
     )
+
+
+@view("nsnet2-time", "nsnet2_time", "python benchmarks/nsnet2_time.py")
+def nsnet2_time(result: dict[str, Any]) -> str:
+    """A frame of the stream."""
+    return (
+        "NSNet2, a frame of 10 ms of one stream, one thread; dense engines run all weights.\n\n"
+        + "\n\n".join(
+            f"{blocks(row['pattern'])}, {100 * row['drop']:g} % gone:\n\n{_calls(row)}"
+            for row in result["rows"]
+        )
+    )
+
+
+@view("recurrent-step", "recurrent_step", "python benchmarks/recurrent_step.py")
+def recurrent_step(result: dict[str, Any]) -> str:
+    """A step beside dense engines."""
+    zeros, block = 100 - 100 * result["density"], result["block"]
+    says = f"A step of a GRU of {result['size']} inputs and units, {zeros:g} % zeros in blocks of {block}, one thread."
+    return f"{says}\n\n" + "\n\n".join(
+        f"{row['streams']} stream{'s' if row['streams'] > 1 else ''}:\n\n{_calls(row)}"
+        for row in result["rows"]
+    )
+
+
+def _calls(row: dict[str, Any]) -> str:
+    """Engines, the fastest first, beside the slowest."""
+    order = sorted(row["seconds"].items(), key=lambda pair: pair[1])
+    slowest = order[-1][1]
+    lines = [[name, f"{1e6 * taken:.0f}", times(slowest / taken)] for name, taken in order]
+    return table(["engine", "us", "as fast as the slowest"], lines)
