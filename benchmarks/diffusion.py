@@ -10,7 +10,8 @@ transition matrix. *Scale*: random graphs of mean degree 8, two hops, 16 feature
 its own, which gets ``--limit`` GiB; seconds are the processor's, medians of ``--repeats`` calls on one thread. The
 dense form holds the powers as the published code does.
 
-A killed run goes on where it was; ``--fresh`` begins anew, ``--seeds`` and ``--largest`` make it short.
+A killed run goes on where it was; ``--fresh`` begins anew, ``--seeds`` and ``--largest`` make it short, and
+``--only-known`` records what there is.
 """
 
 from __future__ import annotations
@@ -168,25 +169,34 @@ def trainings(seeds: int) -> list[Row]:
     ]
 
 
+def sizes(largest: int) -> list[Row]:
+    """Every form at every size; the dense one as far as it is tried."""
+    cases = [{"form": form, "nodes": size} for size in SIZES for form in (*FORMS, "dense")]
+    return [
+        case for case in cases if case["nodes"] <= min(largest, DENSE if case["form"] == "dense" else largest)
+    ]
+
+
 def main() -> None:
     """Everything that is not known yet; the record has all that is."""
-    options = arguments(__doc__, seeds=10, largest=max(SIZES), repeats=5, limit=10.0, fresh=False)
-    sizes = [size for size in SIZES if size <= options.largest]
-    cases = [{"form": form, "nodes": size} for size in sizes for form in FORMS]
-    cases += [{"form": "dense", "nodes": size} for size in sizes if size <= DENSE]
-    scale = gather(
-        "diffusion_scale",
-        cases,
-        lambda case: in_a_process(case, options.repeats, options.limit),
-        fresh=options.fresh,
+    options = arguments(
+        __doc__, seeds=10, largest=max(SIZES), repeats=5, limit=10.0, fresh=False, only_known=False
     )
-    rows = gather("diffusion", trainings(options.seeds), accuracy, fresh=options.fresh)
+    if not options.only_known:
+        gather(
+            "diffusion_scale",
+            sizes(options.largest),
+            lambda case: in_a_process(case, options.repeats, options.limit),
+            fresh=options.fresh,
+        )
+        gather("diffusion", trainings(options.seeds), accuracy, fresh=options.fresh)
+    rows, scale = (list(known(name).values()) for name in ("diffusion", "diffusion_scale"))
     record(
         "diffusion",
         {
             "hops": HOPS,
             "published": PUBLISHED,
-            "accuracy": summary(rows),
+            "accuracy": summary(sorted(rows, key=lambda row: row["seed"])),
             "entries": [entries(name) for name in data.graph_names()],
             "scale": {"degree": DEGREE, "features": FEATURES, "limit_gib": options.limit, "rows": scale},
         },

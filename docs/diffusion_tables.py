@@ -23,7 +23,13 @@ Curve = tuple[str, str, list[tuple[float, float]]]  # name, colour, points
 
 def plain(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Accuracies without a threshold."""
-    return [row for row in result["accuracy"] if not row["before"] and not row["after"]]
+    found = [row for row in result["accuracy"] if not row["before"] and not row["after"]]
+    return sorted(found, key=lambda row: (list(NAMES).index(row["set"]), list(SPLITS).index(row["split"])))
+
+
+def shown(row: dict[str, Any]) -> str:
+    """An accuracy, and how far seeds are apart where there are several."""
+    return f"{row['mean']:.2f}" + (f" ± {row['deviation']:.2f}" if row["deviation"] is not None else "")
 
 
 @view("diffusion-accuracy", SOURCE, COMMAND)
@@ -37,12 +43,19 @@ def accuracy(result: dict[str, Any]) -> str:
                 NAMES[row["set"]],
                 SPLITS[row["split"]],
                 row["seeds"],
-                f"{row['mean']:.2f} % ± {row['deviation']:.2f}",
+                shown(row),
                 f"{published} %" if published else "none known",
                 f"{row['epochs']:g}",
             ]
         )
-    head = ["graph", "split", "seeds", "accuracy, ± deviation over seeds", "published", "epochs, median"]
+    head = [
+        "graph",
+        "split",
+        "seeds",
+        "accuracy, percent, ± deviation over seeds",
+        "published",
+        "epochs, median",
+    ]
     return table(head, rows)
 
 
@@ -62,10 +75,12 @@ def thresholds(result: dict[str, Any]) -> str:
             for which in ("before", "after"):
                 found = of_threshold(result, name, which, threshold)
                 missing = "the same" if threshold == 1 else "not measured"
-                cells.append(f"{found['mean']:.2f} ± {found['deviation']:.2f}" if found else missing)
+                cells.append(shown(found) if found else missing)
         rows.append([f"{threshold:g}", *cells])
-    head = ["threshold", *(f"{shown}, {which}" for shown in NAMES.values() for which in ("before", "after"))]
-    return f"Accuracy in percent.\n\n{table(head, rows)}"
+    head = ["threshold", *(f"{graph}, {which}" for graph in NAMES.values() for which in ("before", "after"))]
+    seeds = sorted({row["seeds"] for row in result["accuracy"] if row["before"] or row["after"]})
+    says = f"Accuracy in percent; {' or '.join(map(str, seeds))} seeds, without a threshold those above."
+    return f"{says}\n\n{table(head, rows)}"
 
 
 def of_threshold(result: dict[str, Any], name: str, which: str, threshold: float) -> dict[str, Any] | None:
