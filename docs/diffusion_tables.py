@@ -100,7 +100,7 @@ def of_threshold(result: dict[str, Any], name: str, which: str, threshold: float
 def entries(result: dict[str, Any]) -> str:
     """Non-zeros of thresholded powers."""
     rows = []
-    for graph in result["entries"]:
+    for graph in sorted(result["entries"], key=lambda graph: list(NAMES).index(graph["set"])):
         for row in [{"threshold": 0, "before": graph["powers"], "after": graph["powers"]}, *graph["rows"]]:
             longest = row.get("longest_row", "all")
             before, after = ([f"{count:,}" for count in row[which]] for which in ("before", "after"))
