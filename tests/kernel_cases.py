@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +45,11 @@ def _choose(n: int, k: int) -> list[int]:
     return sorted(torch.randperm(n)[:k].tolist())
 
 
+def _choices(*shape: int, n: int, m: int) -> Tensor:
+    """[*shape, n]: n of m numbers in order, drawn afresh at each place."""
+    return torch.rand(*shape, m).argsort(-1)[..., :n].sort(-1).values
+
+
 def csr(
     name: str, columns: Sequence[Sequence[int]], n_in: int, *, wide: bool = False, **more: object
 ) -> Case:
@@ -80,8 +84,7 @@ def fanin(
 
 def nm(name: str, n_out: int, tiles: int, n: int, m: int, *, lanes: bool = False, **more: object) -> Case:
     rows = -(-n_out // 8) * 8 if lanes else n_out
-    picks = [[_choose(m, n) for _ in range(tiles)] for _ in range(rows)]
-    offset = _long(picks).reshape(rows, tiles, n)
+    offset = _choices(rows, tiles, n=n, m=m)
     row = torch.arange(rows)[:, None, None].expand_as(offset)
     column = torch.arange(tiles)[None, :, None] * m + offset
     if lanes:
@@ -92,16 +95,14 @@ def nm(name: str, n_out: int, tiles: int, n: int, m: int, *, lanes: bool = False
 
 
 def nm_bytes(name: str, n_out: int, tiles: int, n: int, m: int, **more: object) -> Case:
-    pairs = -(-tiles // 2)
-    shape = (-(-n_out // 16), pairs, n, 16, 2)
-    index, row, column = (torch.zeros(shape, dtype=torch.int64) for _ in range(3))
-    for b, p, neuron, second in itertools.product(range(shape[0]), range(pairs), range(16), range(2)):
-        offsets = _long(_choose(m, n)) + second * m
-        index[b, p, :, neuron, second] = offsets
-        row[b, p, :, neuron, second] = b * 16 + neuron
-        column[b, p, :, neuron, second] = p * 2 * m + offsets
+    blocks, pairs = -(-n_out // 16), -(-tiles // 2)
+    offset = _choices(blocks, pairs, 16, 2, n=n, m=m).permute(0, 1, 4, 2, 3)
+    index = offset + torch.arange(2) * m
+    row = torch.arange(blocks * 16).view(blocks, 1, 1, 16, 1).expand_as(index)
+    column = torch.arange(pairs).view(pairs, 1, 1, 1) * 2 * m + index
     dims = (n_out, tiles * m, n, m)
-    return Case(name, "nm_bytes", dims, (index.to(torch.uint8),), row.view(-1), column.view(-1), **more)  # type: ignore[arg-type]
+    packed = (index.to(torch.uint8).contiguous(),)
+    return Case(name, "nm_bytes", dims, packed, row.reshape(-1), column.reshape(-1), **more)  # type: ignore[arg-type]
 
 
 def csr_bands(

@@ -12,6 +12,7 @@ import pytest
 HOWTO = Path(__file__).parents[3] / "docs" / "howto"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["command-line.md", "train.md", "train-cnn.md", "compare-topologies.md"])
 def test_commands_of_a_page(call, page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

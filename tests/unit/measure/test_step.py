@@ -52,6 +52,7 @@ print(json.dumps(dict(predicted=predicted, measured=status("VmHWM:") - bare)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process can be reset on Linux only")
 @pytest.mark.parametrize(
     ("optimizer", "pattern", "batch"),  # every two of them meet

@@ -51,6 +51,7 @@ def test_together_they_are_one_process_with_the_global_batch(trained, number):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "pattern", "rule", "updates"), [(2, "unstructured", gs.RigL, 1000), (4, "fanin", gs.SRigL, 200)]
 )
