@@ -74,7 +74,7 @@ def thresholds(result: dict[str, Any]) -> str:
         for name in NAMES:
             for which in ("before", "after"):
                 found = of_threshold(result, name, which, threshold)
-                missing = "the same" if threshold == 1 else "not measured"
+                missing = "as before" if (threshold, which) == (1, "after") else "not measured"
                 cells.append(shown(found) if found else missing)
         rows.append([f"{threshold:g}", *cells])
     head = ["threshold", *(f"{graph}, {which}" for graph in NAMES.values() for which in ("before", "after"))]
