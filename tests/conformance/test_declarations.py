@@ -44,7 +44,10 @@ def calls(test: Any, rule: type[Rule], tmp_path: Path) -> Iterator[dict[str, Any
         if "pair" in names:
             every = 10 if "agree" in test.__name__ else 5
             pairs = [{"pair": (rule(every=every), pattern)} for pattern in PATTERNS]
-            choices.append([{**pair, "optimizer": "adam"} for pair in pairs] if len(names) > 1 else pairs)
+            others = {"optimizer": "adam", "home": "packed"}
+            choices.append(
+                [pair | {name: others[name] for name in names if name in others} for pair in pairs]
+            )
         elif "rule" in names:
             choices.append([{"rule": rule(every=5)}])
         else:

@@ -27,7 +27,7 @@ from gossamer.estimators.whole import BUILT, PLANNED, STATE, check_unchanged, re
 from gossamer.nn.perceptron import ACTIVATIONS, he_normal, perceptron
 from gossamer.patterns import Pattern
 from gossamer.registry import answers_unknown
-from gossamer.rules import Rule, build
+from gossamer.rules import Rule, build, rules
 from gossamer.topology import erdos_renyi
 from gossamer.training import named_optimizer
 
@@ -203,8 +203,10 @@ class SparseMLP(Fitted, ABC):
         per_epoch = ceil(n_rows / self.batch_size)
         rule = self.rule
         if isinstance(rule, str):
-            every = self.update_every or per_epoch
-            rule = build({"name": rule, "every": int(every), "drop": float(self.drop_fraction)})
+            share = (
+                {} if rules[rule].drop == 0 else {"drop": float(self.drop_fraction)}
+            )  # 0: it drops by other means
+            rule = build({"name": rule, "every": int(self.update_every or per_epoch), **share})
         return rule, per_epoch * int(self.max_iter)
 
     def _training(self, target: Tensor) -> Training:
