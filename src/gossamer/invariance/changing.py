@@ -14,6 +14,7 @@ from gossamer.nn import AdaptivePolyphaseDownsample, Subsample
 from gossamer.nn.carry import HOOKS
 from gossamer.nn.outside import follow, places
 from gossamer.nn.swap import put_in_place
+from gossamer.nn.unstrided import Unstrided
 
 if TYPE_CHECKING:
     from gossamer.invariance.windows import Window
@@ -96,7 +97,7 @@ def _as_steps(module: nn.Module, steps: dict[str, nn.Module]) -> nn.Module:
     """A module or several in a row, in the mode of the one in whose place they stand."""
     if list(steps.values()) == [module]:
         return module
-    row = nn.Sequential(OrderedDict(steps))
+    row = Unstrided(OrderedDict(steps))
     for step in (row, *(step for step in steps.values() if step is not module)):
         step.training = module.training
     return row

@@ -69,7 +69,8 @@ class Following:
     def _module(self, node: fx.Node, moving: list[fx.Node]) -> Moves:
         name = self.names[self.modules[str(node.target)]]
         module, frame = self.modules[name], self.moves[moving[0]]
-        if len(node.all_input_nodes) != 1 or frame is None:
+        beside = len(node.all_input_nodes) > 1 and type(module) not in SAMPLERS
+        if beside or frame is None:
             raise self._refused(node, "a module that takes several values")
         if (window := window_of(module)) is not None:
             return self._window(node, name, window, frame)

@@ -34,8 +34,8 @@ def make_shift_invariant(
 
     Convolutions and pools with a stride run at stride 1 and keep the strongest phase of what they give; borders show
     the other side of the image. Branches that are added or concatenated keep the same phase: the layer that runs first
-    chooses. Layers stay the same objects, with their weights, hooks, modes and flags; one with a stride is held by an
-    ``nn.Sequential`` now, as its step ``layer``, so names in a state change with it.
+    chooses, by what it gives and what it reads. Layers stay the same objects, with their weights, hooks, modes and flags; one with a stride is held by an
+    ``nn.Sequential`` now, as its step ``layer``, so names in a state change with it; its attributes can be read there.
 
     Args:
         model: nn.Module - of ``nn.Conv2d``, ``SparseConv2d``, ``MaskedConv2d``, ``nn.MaxPool2d``, ``nn.AvgPool2d``,

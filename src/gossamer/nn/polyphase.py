@@ -59,14 +59,31 @@ class AdaptivePolyphaseDownsample(nn.Module):
         """
         self.shared, self.leads = shared, leads
 
+    @property
+    def chooses_for_others(self) -> bool:
+        """Whether other layers keep the phase that it chooses.
+
+        Example:
+            >>> AdaptivePolyphaseDownsample().chooses_for_others
+            False
+        """
+        return self.shared is not None and self.leads
+
     def forward(
-        self, x: Tensor, phase: Tensor | None = None, *, return_phase: bool = False
+        self,
+        x: Tensor,
+        phase: Tensor | None = None,
+        *,
+        beside: Tensor | None = None,
+        return_phase: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """[batch, channels, height, width] to [batch, channels, height / down, width / along].
 
         Args:
             x: floating, also without a batch - height and width are multiples of the stride.
             phase: int64 [batch] or None - keep this one, such as that of the other branch of a residual block.
+            beside: [batch, any channels, height, width] or None - judged together with x: of phases of x that are equally
+                strong, those of this image decide.
             return_phase: bool - give the phase that was kept as well.
 
         Raises:
@@ -75,23 +92,24 @@ class AdaptivePolyphaseDownsample(nn.Module):
         """
         x = ops.circular_blur(x, self.blur) if self.blur > 1 else x
         if is_traced(x) and phase is None and not return_phase:
-            return self._traced(x)
+            return self._traced(x, beside)
         if phase is not None:
             self._check(phase)
         elif self.shared is not None and not self.leads:
             phase = self.shared.take(type(self).__name__)
         else:
-            phase = ops.strongest_phase(x, self.stride, self.norm)
+            phase = ops.strongest_phase(_both(x, beside), self.stride, self.norm)
             if self.shared is not None:
                 self.shared.put(phase)
         y = ops.take_phase(x, phase, self.stride)
         return (y, phase) if return_phase else y
 
-    def _traced(self, x: Tensor) -> Tensor:
+    def _traced(self, x: Tensor, beside: Tensor | None) -> Tensor:
         """One call that reads the image whose phases are judged, in the place of its numbers."""
-        judged, norm = (
-            (x, self.norm) if self.leads or self.shared is None else self.shared.take(type(self).__name__)
-        )
+        if self.shared is None or self.leads:
+            judged, norm = _both(x, beside), self.norm
+        else:
+            judged, norm = self.shared.take(type(self).__name__)
         if self.shared is not None and self.leads:
             self.shared.put((judged, norm))
         return ops.take_strongest(x, judged, self.stride, norm)
@@ -145,6 +163,11 @@ class Subsample(nn.Module):
     def extra_repr(self) -> str:
         """Its settings."""
         return f"stride={self.stride}" + (f", blur={self.blur}" if self.blur > 1 else "")
+
+
+def _both(x: Tensor, beside: Tensor | None) -> Tensor:
+    """The channels of one image or of two."""
+    return x if beside is None else torch.cat([x, beside], -3)
 
 
 def _pair(name: str, stride: Any) -> Pair:

@@ -303,7 +303,7 @@ def test_a_fixed_phase_is_the_network_with_circular_borders() -> None:
     gs.make_shift_invariant(model)
     for each in model.modules():
         if isinstance(each, AdaptivePolyphaseDownsample):
-            each.forward = lambda x, down=each: type(down).forward(
+            each.forward = lambda x, down=each, **_: type(down).forward(
                 down, x, torch.zeros(len(x), dtype=torch.long)
             )
     assert torch.allclose(model(images()), usual(images()), atol=1e-12)
