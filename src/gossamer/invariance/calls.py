@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 
 _NUMBERWISE = (
     "relu relu_ relu6 leaky_relu leaky_relu_ elu elu_ selu celu gelu silu mish hardswish hardsigmoid hardtanh "
-    "hardtanh_ softplus sigmoid sigmoid_ logsigmoid tanh tanh_ exp log sqrt rsqrt abs neg square clamp clamp_ clip "
+    "hardtanh_ softplus sigmoid sigmoid_ logsigmoid tanh tanh_ exp log sqrt rsqrt abs neg square "
     "batch_norm instance_norm group_norm local_response_norm prelu "
     "dropout dropout2d alpha_dropout feature_dropout contiguous clone detach to float double half bfloat16"
 )
-_TOGETHER = "add add_ iadd sub sub_ isub mul mul_ imul div div_ truediv itruediv maximum minimum lerp addcmul where pow"
+_TOGETHER = (
+    "add add_ iadd sub sub_ isub mul mul_ imul div div_ truediv itruediv maximum minimum lerp addcmul where pow "
+    "clamp clamp_ clip"
+)
 SAME: Final = frozenset(_NUMBERWISE.split())  # each pixel by itself
 TOGETHER: Final = frozenset(_TOGETHER.split())  # each pixel with that at the same place of others
 JOINED: Final = frozenset(("cat", "concat", "concatenate"))

@@ -10,6 +10,7 @@ from gossamer.errors import ConfigError
 from gossamer.invariance import calls
 from gossamer.invariance.calls import argument, word
 from gossamer.invariance.frames import NAME, Choices, Frame
+from gossamer.invariance.still import ALIKE, OWN, kind_of, one_pixel
 from gossamer.invariance.windows import SAMPLERS, window_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Moves = Frame | None  # None: a value that does not move, as a number or what was pooled over all pixels
 IMAGES = (1, 1, 1, 1)  # the shape of a value of which nothing is known
+INDICES = "they are counted from the first pixel"
+EXAMPLE = "give an example, which tells the shapes of all values"
 POOL = "pool over all pixels before: nn.AdaptiveAvgPool2d(1)"
 AS_MODULE = "use a module for it, as nn.Conv2d, nn.MaxPool2d, or gossamer.nn.Subsample for every second pixel"
 
@@ -44,10 +47,13 @@ class Following:
         ] = {}  # name of a layer with a window -> how often the image goes through it
         self.reached: set[str] = set()
         self.output: Moves = None
+        self.kinds: dict[fx.Node, str] = {}  # of values that do not move
         moves: dict[fx.Node, Moves] = {}
         self.moves = moves
         for node in traced.nodes:
             moves[node] = self._moves(node)
+            if moves[node] is None and node.op not in ("placeholder", "output"):
+                self.kinds[node] = self._kind(node)
         if all(moves[node] is None for node in traced.nodes if node.op == "placeholder"):
             got = ", ".join(str(list(shape)) for node, shape in shapes.items() if node.op == "placeholder")
             raise ConfigError(NAME, expected="an example [batch, channels, height, width]", got=got)
@@ -72,6 +78,8 @@ class Following:
         beside = len(node.all_input_nodes) > 1 and type(module) not in SAMPLERS
         if beside or frame is None:
             raise self._refused(node, "a module that takes several values")
+        if getattr(module, "return_indices", False):
+            raise self._refused(node, "places of the largest numbers", INDICES)
         if (window := window_of(module)) is not None:
             return self._window(node, name, window, frame)
         if calls.moves_with(module):
@@ -86,10 +94,6 @@ class Following:
         module: Any = self.modules[name]
         if type(module) not in SAMPLERS and self._whole(node, window.kernel, window.border):
             return None
-        if getattr(module, "return_indices", False):
-            raise self._refused(
-                node, "places of the largest numbers", "they are counted from the first pixel"
-            )
         if window.misfit:
             raise self._refused(node, window.misfit, "the usual border is half of the kernel")
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -151,21 +155,23 @@ class Following:
     def _together(self, node: fx.Node, moving: list[fx.Node]) -> Moves:
         """One frame for all; what does not move must be the same at every pixel."""
         for still in node.all_input_nodes:
-            if self.moves[still] is None and any(size != 1 for size in self._shape(still)[-2:]):
-                raise self._refused(node, f"numbers of their own for each pixel ({still.name})")
+            alike = one_pixel(self.shapes.get(still, ())) if self.shapes else self.kinds.get(still) != OWN
+            if self.moves[still] is None and not alike:
+                hint = "" if self.shapes or still.op == "get_attr" else EXAMPLE
+                raise self._refused(node, f"numbers of their own for each pixel ({still.name})", hint)
         first = self.moves[moving[0]]
         for other in moving[1:]:
             if first is not None and (frame := self.moves[other]) is not None:
                 self.choices.unite(first, frame, f"{node.name}{node.meta['place']}")
         return first
 
-    def _shape(self, node: fx.Node) -> tuple[int, ...]:
-        """Of an example, or of a tensor that the model holds; () where nothing is known."""
-        if node.op == "get_attr":
-            holder, _, name = str(node.target).rpartition(".")
-            held = getattr(self.modules[holder], name)
-            return tuple(held.shape) if isinstance(held, Tensor) else ()
-        return self.shapes.get(node, ())
+    def _kind(self, node: fx.Node) -> str:
+        """Of a value that does not move."""
+        if node.op != "get_attr":
+            return kind_of(node, self.kinds)
+        holder, _, name = str(node.target).rpartition(".")
+        held = getattr(self.modules[holder], name)
+        return OWN if isinstance(held, Tensor) and not one_pixel(tuple(held.shape)) else ALIKE
 
     def _refused(self, node: fx.Node, why: str, hint: str = "") -> ConfigError:
         """The error for a call that cannot be made to move with the image."""

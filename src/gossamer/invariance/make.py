@@ -34,8 +34,9 @@ def make_shift_invariant(
 
     Convolutions and pools with a stride run at stride 1 and keep the strongest phase of what they give; borders show
     the other side of the image. Branches that are added or concatenated keep the same phase: the layer that runs first
-    chooses, by what it gives and what it reads. Layers stay the same objects, with their weights, hooks, modes and flags; one with a stride is held by an
-    ``nn.Sequential`` now, as its step ``layer``, so names in a state change with it; its attributes can be read there.
+    chooses, by what it gives and what it reads. Layers stay the same objects, with their weights, hooks, modes and
+    flags; one with a stride is held by an ``nn.Sequential`` now, as its step ``layer``, so names in a state change with
+    it. Its attributes can still be read in its place.
 
     Args:
         model: nn.Module - of ``nn.Conv2d``, ``SparseConv2d``, ``MaskedConv2d``, ``nn.MaxPool2d``, ``nn.AvgPool2d``,
@@ -171,12 +172,8 @@ def _adaptive(groups: dict[str, list[Choice]], norm: str, blur: int) -> Make:
     def sampler(name: str, window: Window, module: nn.Module) -> Sampler:
         leader = groups[name][0].name
         made = module
-        if leader == name and norm == "linf" and isinstance(module, nn.MaxPool2d) and max(window.kernel) > 1:
-            raise ConfigError(
-                f"{NAME}(norm=)",
-                expected="l1 or l2 with a max pool: each of its phases holds the largest number",
-                got=f"linf, for {name}",
-            )
+        if leader == name:
+            _check_norm(name, window, module, norm)
         if not isinstance(made, AdaptivePolyphaseDownsample):
             own = module.blur if isinstance(module, Subsample) else 1
             made = AdaptivePolyphaseDownsample(window.stride, norm, max(blur, own))
@@ -186,6 +183,19 @@ def _adaptive(groups: dict[str, list[Choice]], norm: str, blur: int) -> Make:
         return Sampler(made, said, first=leader != name)
 
     return sampler
+
+
+def _check_norm(name: str, window: Window, module: nn.Module, norm: str) -> None:
+    """Refuse a norm that is the same for every phase of a pool; raises ConfigError."""
+    ties = {
+        (nn.MaxPool2d, "linf"): "l1 or l2 with a max pool: each of its phases holds the largest number",
+        (
+            nn.AvgPool2d,
+            "l1",
+        ): "l2 or linf with an average pool: behind ReLU each of its phases has the same sum",
+    }
+    if max(window.kernel) > 1 and (type(module), norm) in ties:
+        raise ConfigError(f"{NAME}(norm=)", expected=ties[type(module), norm], got=f"{norm}, for {name}")
 
 
 @torch.no_grad()

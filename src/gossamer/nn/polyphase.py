@@ -82,13 +82,13 @@ class AdaptivePolyphaseDownsample(nn.Module):
         Args:
             x: floating, also without a batch - height and width are multiples of the stride.
             phase: int64 [batch] or None - keep this one, such as that of the other branch of a residual block.
-            beside: [batch, any channels, height, width] or None - judged together with x: of phases of x that are equally
-                strong, those of this image decide.
+            beside: [batch, any channels, height, width] or None - judged together with x, as more channels of it: where
+                all phases of x are alike, this image decides.
             return_phase: bool - give the phase that was kept as well.
 
         Raises:
             ShapeError: sides that are no multiples of the stride, or a phase that there is none of.
-            StateError: it shares a phase, and none was chosen in this pass.
+            StateError: it shares a phase, and none was chosen in this pass, or one for another batch or size.
         """
         x = ops.circular_blur(x, self.blur) if self.blur > 1 else x
         if is_traced(x) and phase is None and not return_phase:
@@ -96,11 +96,11 @@ class AdaptivePolyphaseDownsample(nn.Module):
         if phase is not None:
             self._check(phase)
         elif self.shared is not None and not self.leads:
-            phase = self.shared.take(type(self).__name__)
+            phase = self.shared.take(type(self).__name__, _images(x))
         else:
             phase = ops.strongest_phase(_both(x, beside), self.stride, self.norm)
             if self.shared is not None:
-                self.shared.put(phase)
+                self.shared.put(phase, _images(x))
         y = ops.take_phase(x, phase, self.stride)
         return (y, phase) if return_phase else y
 
@@ -109,9 +109,9 @@ class AdaptivePolyphaseDownsample(nn.Module):
         if self.shared is None or self.leads:
             judged, norm = _both(x, beside), self.norm
         else:
-            judged, norm = self.shared.take(type(self).__name__)
+            judged, norm = self.shared.take(type(self).__name__, of=None)
         if self.shared is not None and self.leads:
-            self.shared.put((judged, norm))
+            self.shared.put((judged, norm), of=None)
         return ops.take_strongest(x, judged, self.stride, norm)
 
     def _check(self, phase: Tensor) -> None:
@@ -163,6 +163,11 @@ class Subsample(nn.Module):
     def extra_repr(self) -> str:
         """Its settings."""
         return f"stride={self.stride}" + (f", blur={self.blur}" if self.blur > 1 else "")
+
+
+def _images(x: Tensor) -> tuple[Any, ...]:
+    """What all branches of one pass have in common: device, batch, height and width."""
+    return str(x.device), *x.shape[:-3], *x.shape[-2:]
 
 
 def _both(x: Tensor, beside: Tensor | None) -> Tensor:

@@ -20,10 +20,10 @@ class SharedPhase:
     Example:
         >>> import torch
         >>> shared = SharedPhase(readers=1)
-        >>> shared.put(torch.tensor([3]))
-        >>> shared.take("the shortcut").tolist()
+        >>> shared.put(torch.tensor([3]), of=(1, 8, 8))
+        >>> shared.take("the shortcut", of=(1, 8, 8)).tolist()
         [3]
-        >>> shared.take("the shortcut")
+        >>> shared.take("the shortcut", of=(1, 8, 8))
         Traceback (most recent call last):
         ...
         gossamer.errors.StateError: the shortcut: expected a phase chosen earlier in this pass by the layer ...
@@ -33,22 +33,27 @@ class SharedPhase:
         self.readers = readers
         self._local = threading.local()
 
-    def put(self, choice: Any) -> None:
-        """What the layer that leads has chosen; a choice that was not taken, as after an error, is forgotten."""
-        self._local.choice, self._local.left = choice, self.readers
+    def put(self, choice: Any, of: Any) -> None:
+        """What the layer that leads has chosen; a choice that was not taken, as after an error, is forgotten.
 
-    def take(self, operation: str) -> Any:
+        Args:
+            choice: whatever the others take.
+            of: what tells the images of one pass from others: sizes and device.
+        """
+        self._local.choice, self._local.of, self._local.left = choice, of, self.readers
+
+    def take(self, operation: str, of: Any) -> Any:
         """The choice of this pass.
 
         Raises:
-            StateError: none was made, or all layers that share it have taken it already.
+            StateError: none was made, or all layers that share it have taken it already, or it is of other images.
         """
         left = getattr(self._local, "left", 0)
-        if not left:
+        if not left or self._local.of != of:
             raise StateError(
                 operation,
                 expected="a phase chosen earlier in this pass by the layer that it shares it with",
-                got="none",
+                got=f"one for {self._local.of}, for an input of {of}" if left else "none",
                 hint="run the whole residual block; a checkpoint of activations must hold the whole block too",
             )
         choice = self._local.choice

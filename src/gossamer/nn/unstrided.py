@@ -12,8 +12,9 @@ from gossamer.nn.polyphase import AdaptivePolyphaseDownsample
 class Unstrided(nn.Sequential):
     """A layer at stride 1, perhaps behind a border, before or behind what keeps fewer pixels.
 
-    A sampler that chooses for other branches judges what the layer reads together with what it gives. A layer alone may
-    give phases that are all alike, as one of zeros or a pool as large as its image, while those of another branch differ.
+    A sampler that chooses for other branches judges what the layer reads together with what it gives. The phases of its
+    output may all be alike, as of a layer of zeros or of a pool as large as its image, where those of another branch
+    differ.
 
     Attributes of the layer, as ``weight`` or ``out_channels``, are found here as well: code of a model reads them.
 

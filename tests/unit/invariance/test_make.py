@@ -355,6 +355,8 @@ class Calls(nn.Module):
     def __init__(self, function: Any) -> None:
         super().__init__()
         self.conv, self.other = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.map = nn.Parameter(torch.arange(128.0).view(1, 8, 4, 4))
+        self.places, self.one = nn.AdaptiveMaxPool2d(1, return_indices=True), nn.AdaptiveAvgPool2d(1)
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
@@ -371,6 +373,20 @@ class Calls(nn.Module):
         (lambda m, x: F.max_pool2d(m.other(x), 2), "max_pool2d"),
         (lambda m, x: m.other(x).transpose(1, 2), "transpose"),
         (lambda m, x: m.other(x) + torch.ones(4, 4), "numbers of their own for each pixel"),
+        (lambda m, x: m.other(x) * torch.sigmoid(m.map), "numbers of their own for each pixel (sigmoid)"),
+        (lambda m, x: m.other(x) + m.map * 2, "numbers of their own for each pixel (mul)"),
+        (lambda m, x: m.other(x) * torch.arange(x.size(3)), "numbers of their own for each pixel (arange)"),
+        (lambda m, x: m.other(x).clamp(m.map), "numbers of their own for each pixel (map_1)"),
+        (lambda m, x: m.other(x) + nn.AdaptiveMaxPool2d(1, return_indices=True)(x)[1], "with_indices"),
+        (
+            lambda m, x: m.other(x) + m.places(x)[1],
+            "places (AdaptiveMaxPool2d): places of the largest numbers",
+        ),
+        (lambda m, x: m.other(x) * m.map.mean() + m.map.mean((2, 3))[0, :, None, None] / x.size(2), None),
+        (
+            lambda m, x: m.other(x) * m.one(x).flatten(1).view(-1, 8, 1, 1),
+            None,
+        ),
         (lambda m, x: x[:, :4] + m.other(x).sum(), None),
         (lambda m, x: torch.cat([m.other(x), m.other(x)], 2), "channels of images"),
         (lambda m, x: m.other(m.other(x)), None),
@@ -444,6 +460,8 @@ def test_what_is_no_model_and_settings_out_of_range_are_refused() -> None:
             gs.make_shift_invariant(network(Block()), **settings)
     with pytest.raises(gs.GossamerError, match="each of its phases holds the largest number"):
         gs.make_shift_invariant(network(nn.MaxPool2d(3, 2, 1), Block()), norm="linf")
+    with pytest.raises(gs.GossamerError, match=r"behind ReLU each of its phases has the same sum.*l1, for 1"):
+        gs.make_shift_invariant(network(nn.AvgPool2d(2), Block()), norm="l1")
 
 
 def test_layers_held_out_of_reach_and_examples_that_do_not_fit_change_nothing() -> None:

@@ -221,6 +221,15 @@ def test_a_shared_phase_is_taken_once_in_each_pass() -> None:
     assert torch.equal(first(x), y)
 
 
+def test_a_phase_of_another_batch_or_size_is_refused() -> None:
+    """As after a pass that ended before the branch that follows ran."""
+    first, second = pair()
+    for other in (torch.randn(1, 5, 4, 4), torch.randn(2, 5, 8, 4), torch.randn(5, 4, 4)):
+        first(torch.randn(2, 3, 4, 4))
+        with pytest.raises(StateError, match=r"one for \('cpu', 2, 4, 4\), for an input of"):
+            second(other)
+
+
 def test_threads_and_copies_share_among_themselves() -> None:
     first, second = pair()
     first(torch.randn(1, 1, 4, 4))
