@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
@@ -14,7 +14,7 @@ from gossamer.nn import AdaptivePolyphaseDownsample, Subsample
 from gossamer.nn.carry import HOOKS
 from gossamer.nn.outside import follow, places
 from gossamer.nn.swap import put_in_place
-from gossamer.nn.unstrided import Unstrided
+from gossamer.nn.unstrided import SameSize, Unstrided
 
 if TYPE_CHECKING:
     from gossamer.invariance.windows import Window
@@ -37,7 +37,9 @@ class Sampler(NamedTuple):
 Make = Callable[[str, "Window", nn.Module], Sampler]  # name, window and module of a layer with a stride
 
 
-def change(operation: str, model: nn.Module, names: list[str], make: Make) -> list[Change]:
+def change(
+    operation: str, model: nn.Module, names: list[str], make: Make, fixed: Collection[str] = ()
+) -> list[Change]:
     """Give layers a circular border, and those with a stride a sampler instead of it; in place.
 
     Args:
@@ -45,19 +47,22 @@ def change(operation: str, model: nn.Module, names: list[str], make: Make) -> li
         model: nn.Module.
         names: of layers with a window, in order of computation.
         make: name and window of a layer with a stride -> what keeps fewer pixels.
+        fixed: names of pools as large as their images, which refuse other sizes afterwards.
 
     Raises:
         ConfigError: a layer that is also held where it cannot be replaced, with the place; nothing is changed then.
     """
     modules = {name: model.get_submodule(name) for name in names}
     windows = {name: window for name, module in modules.items() if (window := window_of(module)) is not None}
-    moving = {name for name, window in windows.items() if _is_replaced(modules[name], window)}
+    moving = {
+        name for name, window in windows.items() if name in fixed or _is_replaced(modules[name], window)
+    }
     held = places(model, {id(modules[name]) for name in moving}, operation)
     new: dict[int, nn.Module] = {}
     said = list[Change]()
     for name, window in windows.items():
         module, kind = modules[name], type(modules[name]).__name__
-        made, now = _changed(name, module, window, make)
+        made, now = _of_size(module, window) if name in fixed else _changed(name, module, window, make)
         if now:
             said.append(Change(name, kind, now))
         if made is not module:
@@ -91,6 +96,13 @@ def _changed(name: str, module: nn.Module, window: Window, make: Make) -> tuple[
     thin = {"downsample": sampler.module}
     border = ", circular border" if any(window.around) else ""
     return _as_steps(module, thin | steps if before else steps | thin), f"stride 1{border}; {sampler.said}"
+
+
+def _of_size(module: nn.Module, window: Window) -> tuple[nn.Module, str]:
+    """A pool over a whole image, for images of that size alone, and what to say of it."""
+    height, width = window.kernel
+    said = f"pools all {height} x {width} pixels; refuses other sizes"
+    return _as_steps(module, {"size": SameSize(height, width), "layer": module}), said
 
 
 def _as_steps(module: nn.Module, steps: dict[str, nn.Module]) -> nn.Module:

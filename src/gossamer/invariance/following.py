@@ -11,7 +11,8 @@ from gossamer.invariance import calls
 from gossamer.invariance.calls import argument, word
 from gossamer.invariance.frames import NAME, Choices, Frame
 from gossamer.invariance.still import ALIKE, OWN, kind_of, one_pixel
-from gossamer.invariance.windows import SAMPLERS, window_of
+from gossamer.invariance.windows import POOLS, SAMPLERS, window_of
+from gossamer.nn.unstrided import SameSize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +47,8 @@ class Following:
             str, int
         ] = {}  # name of a layer with a window -> how often the image goes through it
         self.reached: set[str] = set()
+        self.fixed: set[str] = set()  # names of pools that see all pixels of the example
+        self.sized: list[str] = []  # other calls that hold for images as large as those of the example alone
         self.output: Moves = None
         self.kinds: dict[fx.Node, str] = {}  # of values that do not move
         moves: dict[fx.Node, Moves] = {}
@@ -87,12 +90,20 @@ class Following:
         if type(module) in calls.GLOBAL and calls.to_one(module.output_size):
             return None
         if type(module) is nn.Flatten and self._one_pixel(moving[0]):
+            self.sized.append(str(node.target))
             return None
         raise self._refused(node, "a module that does not treat all pixels alike", POOL)
 
     def _window(self, node: fx.Node, name: str, window: Window, frame: Frame) -> Moves:
         module: Any = self.modules[name]
-        if type(module) not in SAMPLERS and self._whole(node, window.kernel, window.border):
+        if isinstance(self.modules.get(f"{name.rpartition('.')[0]}.size"), SameSize):
+            return None  # it refuses other sizes since an earlier call
+        whole = type(module) in POOLS and self._whole(node, window.kernel, window.border)
+        if name in self.calls and whole != (name in self.fixed):
+            raise self._refused(node, "a pool over all pixels of some images and not of others")
+        if whole:
+            self.calls[name] = 1
+            self.fixed.add(name)
             return None
         if window.misfit:
             raise self._refused(node, window.misfit, "the usual border is half of the kernel")
@@ -117,6 +128,8 @@ class Following:
         if self._passes(node, name):
             return frame
         if self._pools(node, name, moving[0]):
+            if name in calls.POOLED or name in calls.FLAT:
+                self.sized.append(f"{name}(){node.meta['place']}")
             return None
         raise self._refused(node, "", POOL if name in calls.FLAT else AS_MODULE)
 

@@ -73,10 +73,10 @@ def make_shift_invariant(
     still = found.output is None
     if example is not None:
         twin = twin_of(NAME, model)
-        change(NAME, twin, list(found.calls), _adaptive(groups, norm, blur))
+        change(NAME, twin, list(found.calls), _adaptive(groups, norm, blur), found.fixed)
         _try_out(twin.double(), example, still=still)
-    changes = change(NAME, model, list(found.calls), _adaptive(groups, norm, blur))
-    return ShiftReport(changes, "still" if still else "moves")
+    changes = change(NAME, model, list(found.calls), _adaptive(groups, norm, blur), found.fixed)
+    return ShiftReport(changes, "still" if still else "moves", found.sized, tried=example is not None)
 
 
 def anti_alias(model: nn.Module, blur: int = 3) -> ShiftReport:

@@ -6,11 +6,47 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gossamer.errors import ShapeError
 from gossamer.nn.polyphase import AdaptivePolyphaseDownsample
+from gossamer.nn.traced import is_traced
+
+
+class SameSize(nn.Module):
+    """Refuses images of another size than the one for which what follows holds; gives all others as they are.
+
+    Args:
+        height, width: int - in pixels.
+
+    Cost: none; a trace leaves it out.
+
+    Example:
+        >>> import torch
+        >>> SameSize(2, 2)(torch.ones(1, 1, 2, 2)).shape
+        torch.Size([1, 1, 2, 2])
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.sides = height, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., height, width] as it is; raises ShapeError."""
+        if not is_traced(x) and tuple(x.shape[-2:]) != self.sides:
+            raise ShapeError(
+                "a pool over the whole image",
+                expected=f"{self.sides[0]} x {self.sides[1]} pixels, as of the example of make_shift_invariant",
+                got=" x ".join(map(str, x.shape[-2:])),
+                hint="use nn.AdaptiveAvgPool2d(1) in the model before, which pools images of all sizes",
+            )
+        return x
+
+    def extra_repr(self) -> str:
+        """Its sides."""
+        return f"{self.sides[0]}, {self.sides[1]}"
 
 
 class Unstrided(nn.Sequential):
-    """A layer at stride 1, perhaps behind a border, before or behind what keeps fewer pixels.
+    """A layer at stride 1, perhaps behind a border or a check of sizes, before or behind what keeps fewer pixels.
 
     A sampler that chooses for other branches judges what the layer reads together with what it gives. The phases of its
     output may all be alike, as of a layer of zeros or of a pool as large as its image, where those of another branch

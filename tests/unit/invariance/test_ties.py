@@ -96,3 +96,39 @@ def test_attributes_of_a_layer_are_read_where_it_was(example: Tensor | None) -> 
         assert torch.equal(twin(images(8)), model(images(8)))
     with pytest.raises(AttributeError, match="no_such"):
         _ = model.c.no_such
+
+
+class Head(nn.Module):
+    """A pool of 4 x 4 pixels, by a module or by a function."""
+
+    def __init__(self, pool: nn.Module | None) -> None:
+        super().__init__()
+        self.c, self.pool, self.fc = nn.Conv2d(3, 8, 3, 2, 1), pool, nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.c(x)
+        y = nn.functional.avg_pool2d(y, 4) if self.pool is None else self.pool(y)
+        return self.fc(y)
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(4), nn.MaxPool2d(4)], ids=["avg", "max"])
+def test_a_pool_as_large_as_the_image_of_the_example_refuses_others(pool: nn.Module) -> None:
+    model = Head(pool).double()
+    report = gs.make_shift_invariant(model, images(8))
+    assert "pools all 4 x 4 pixels; refuses other sizes" in str(report)
+    gs.make_shift_invariant(model, images(8))
+    for again in (model, copy.deepcopy(model)):
+        assert farthest(again, images(8)) < 1e-12
+        with pytest.raises(gs.GossamerError, match=r"expected 4 x 4 pixels, .*got 8 x 8; use nn.Adaptive"):
+            again(images(16))
+    x = images(8).float()
+    frozen = gs.freeze(model.eval().float(), x[:1])
+    assert torch.allclose(frozen(x), model(x), atol=1e-5)
+
+
+def test_the_report_says_what_holds_for_one_size_and_what_was_not_tried() -> None:
+    said = str(gs.make_shift_invariant(Head(None), images(8)))
+    assert "for images as large as the example alone: avg_pool2d() (test_ties.py, line" in said
+    assert "not tried" not in said
+    said = str(gs.make_shift_invariant(nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.AdaptiveAvgPool2d(1))))
+    assert said.endswith("not tried out: no example was given")
