@@ -122,4 +122,5 @@ def _for_sampler(old: nn.Module, new: nn.Module) -> nn.Module:
         new._is_full_backward_hook = old._is_full_backward_hook  # noqa: SLF001 (torch's own switch)
         for name in HOOKS:
             new.__dict__[name] = getattr(old, name)  # handles remove a hook from this very dictionary
+        new.__dict__.update({name: value for name, value in vars(old).items() if name not in vars(new)})
     return new

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from gossamer.errors import ConfigError
 from gossamer.invariance import calls
@@ -12,7 +13,7 @@ from gossamer.invariance.calls import argument, word
 from gossamer.invariance.frames import NAME, Choices, Frame
 from gossamer.invariance.still import ALIKE, OWN, kind_of, one_pixel
 from gossamer.invariance.windows import POOLS, SAMPLERS, window_of
-from gossamer.nn.unstrided import SameSize
+from gossamer.nn.unstrided import Unstrided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,7 @@ Moves = Frame | None  # None: a value that does not move, as a number or what wa
 IMAGES = (1, 1, 1, 1)  # the shape of a value of which nothing is known
 INDICES = "they are counted from the first pixel"
 EXAMPLE = "give an example, which tells the shapes of all values"
+PLAIN = "make it plain before: torch.nn.utils.parametrize.remove_parametrizations"
 POOL = "pool over all pixels before: nn.AdaptiveAvgPool2d(1)"
 AS_MODULE = "use a module for it, as nn.Conv2d, nn.MaxPool2d, or gossamer.nn.Subsample for every second pixel"
 
@@ -85,19 +87,26 @@ class Following:
             raise self._refused(node, "places of the largest numbers", INDICES)
         if (window := window_of(module)) is not None:
             return self._window(node, name, window, frame)
-        if calls.moves_with(module):
+        border = name.endswith(".border") and isinstance(self.modules[name.rpartition(".")[0]], Unstrided)
+        if border or calls.moves_with(module):
             return frame
         if type(module) in calls.GLOBAL and calls.to_one(module.output_size):
             return None
         if type(module) is nn.Flatten and self._one_pixel(moving[0]):
             self.sized.append(str(node.target))
             return None
+        if is_parametrized(module):
+            raise self._refused(node, "a layer whose weight is computed by a parametrization", PLAIN)
         raise self._refused(node, "a module that does not treat all pixels alike", POOL)
 
     def _window(self, node: fx.Node, name: str, window: Window, frame: Frame) -> Moves:
         module: Any = self.modules[name]
-        if isinstance(self.modules.get(f"{name.rpartition('.')[0]}.size"), SameSize):
-            return None  # it refuses other sizes since an earlier call
+        row = self.modules[name.rpartition(".")[0]]
+        done = row._modules if isinstance(row, Unstrided) else {}  # noqa: SLF001 (by an earlier call)
+        if "size" in done:
+            return None
+        if "border" in done:
+            return frame
         whole = type(module) in POOLS and self._whole(node, window.kernel, window.border)
         if name in self.calls and whole != (name in self.fixed):
             raise self._refused(node, "a pool over all pixels of some images and not of others")

@@ -142,9 +142,13 @@ def _followed(model: nn.Module, example: Any) -> Following:
 def _example(model: nn.Module, example: Any) -> Example:
     """What was given, or one input of which nothing is known; raises ConfigError, ShapeError."""
     try:
-        return Example.of(model, torch.empty(0) if example is None else example)
+        given = Example.of(model, torch.empty(0) if example is None else example)
     except (ConfigError, ShapeError) as error:
         raise type(error)(NAME, expected=error.expected, got=error.got, hint=error.hint) from None
+    for value in given.values:
+        if isinstance(value, Tensor) and value.ndim == 4 and not len(value):
+            raise ShapeError(NAME, expected="an example of at least one image", got=str(list(value.shape)))
+    return given
 
 
 def _groups(found: Following) -> dict[str, list[Choice]]:

@@ -114,11 +114,14 @@ class AdaptivePolyphaseDownsample(nn.Module):
             self.shared.put((judged, norm), of=None)
         return ops.take_strongest(x, judged, self.stride, norm)
 
-    def _check(self, phase: Tensor) -> None:
+    def _check(self, phase: Any) -> None:
         """Refuse numbers that are no phases; a compiler's stand-ins have no numbers to look at."""
         count = self.stride[0] * self.stride[1]
-        if torch.compiler.is_compiling() or not isinstance(phase, Tensor):
+        if torch.compiler.is_compiling() or is_traced(phase):
             return
+        if not isinstance(phase, Tensor):
+            got = f"{type(phase).__name__} {phase!r}"
+            raise ShapeError(type(self).__name__, expected="a tensor of phases, one for each image", got=got)
         if phase.dtype != torch.int64 or bool(((phase < 0) | (phase >= count)).any()):
             expected = f"phases of int64 from 0 to {count - 1}"
             got = f"{phase.dtype}" if phase.dtype != torch.int64 else f"{phase.tolist()}"

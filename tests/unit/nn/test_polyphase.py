@@ -175,7 +175,7 @@ def test_images_without_phases_of_one_size_are_refused(x: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(
     "phase",
-    [torch.tensor([4]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor(0), torch.tensor([0, 0])],
+    [torch.tensor([4]), torch.tensor([-1]), torch.tensor([0.0]), torch.tensor(0), torch.tensor([0, 0]), 3],
     ids=str,
 )
 def test_phases_that_there_are_none_of_are_refused(phase: torch.Tensor) -> None:
