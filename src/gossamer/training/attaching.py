@@ -19,6 +19,7 @@ from gossamer.trace.links import links
 from gossamer.training.engine import Engine
 from gossamer.training.optimizers import unwrapped, warn_where_decay_misses
 from gossamer.training.ranks import Ranks, facts_of, refuse_shards
+from gossamer.training.sharing import refuse_shared
 
 LATE = (
     "{name} was frozen and not in the optimizer when the rule was attached, so its topology stays; "
@@ -81,6 +82,7 @@ def attach(
             "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
         )
     refuse_shards(layers)
+    refuse_shared("attach", rule, layers, named)
     _check_layers(layers, held, rule)
     warn_where_decay_misses(layers, optimizer)
     if outputs is None:
@@ -97,7 +99,7 @@ def attach(
     ranks = Ranks(in_step=in_step)
     said = {"total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
     ranks.agree("attach", lambda: {**facts_of(model), "rule": describe(rule), **said})
-    engine = Engine(layers, optimizer, rule, total_steps, seed, outputs, linked, ranks)
+    engine = Engine(layers, optimizer, rule, total_steps, seed, outputs, linked, ranks, named)
     for name in may.keys() - layers.keys():
         may[name].tape.unfollowed = LATE.format(name=name)
     return engine

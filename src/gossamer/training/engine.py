@@ -21,6 +21,7 @@ from gossamer.training.planning import Planner
 from gossamer.training.ranks import Ranks, digest
 from gossamer.training.resting import Rests, at_rest
 from gossamer.training.riding import claim, ride
+from gossamer.training.sharing import refuse_shared
 from gossamer.training.steps import Steps
 
 
@@ -36,6 +37,7 @@ class Engine:
         outputs: names of layers whose neurons are never ablated.
         links: which layers read which, as far as it is known.
         ranks: Ranks - the processes that decide together.
+        named: name -> SparseModule - all sparse layers of the model; None means ``layers``.
 
     ``resting`` says which layers took no part in the last update, and why: a frozen layer, or one without a gradient in
     the step before it, keeps its topology until it trains again.
@@ -51,9 +53,10 @@ class Engine:
         outputs: Iterable[str] = (),
         links: Iterable[Link] = (),
         ranks: Ranks | None = None,
+        named: Mapping[str, SparseModule] | None = None,
     ) -> None:
         self.layers, self.rule, self.total_steps, self.seed = layers, rule, total_steps, seed
-        self.outputs = frozenset(outputs)
+        self.outputs, self._named = frozenset(outputs), named or layers
         self.ranks = ranks or Ranks(in_step=False)
         self.step = 0
         self.history: list[LayerUpdate] = []
@@ -95,6 +98,7 @@ class Engine:
     def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Look at the parameters as they are."""
         claim(optimizer, self.load_state_dict)
+        refuse_shared("optimizer.step", self.rule, self.layers, self._named)
         self._check_topologies()
         if self._planner.prepares and not inside_another_step(optimizer):
             self._planner.prepare(self.step + 1)
@@ -139,6 +143,7 @@ class Engine:
         Cost: the rule's, plus O(connections) for the remapping; with several ranks and growth by gradient, the exchange
             of the recorded passes.
         """
+        refuse_shared("topology update", self.rule, self.layers, self._named)
         self._check_topologies()
         refuse_flattened_state(self._optimizer)
         if self.rule.needs_gradient:
