@@ -160,7 +160,7 @@ torch.set_num_threads(1)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 small = gs.SparseConv2d(8, 8, 3, density=0.5)
 small(torch.randn(1, 8, 4, 4)).sum().backward()
-gs.attach(small, torch.optim.SGD(small.parameters(), lr=1.0), gs.RigL(), total_steps=10)
+gs.attach(small, torch.optim.SGD(small.parameters(), lr=1.0), gs.RigL(every=5), total_steps=10)
 bare = peak()
 layer = gs.SparseConv2d(2048, 2048, 3, padding=1, density=0.001)
 optim = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)

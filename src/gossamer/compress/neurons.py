@@ -11,7 +11,7 @@ from torch import nn
 
 from gossamer.errors import ConfigError
 from gossamer.rules import ImportancePruning
-from gossamer.training import LayerUpdate, attach
+from gossamer.training import LayerUpdate, join
 
 
 def prune_neurons(
@@ -39,7 +39,7 @@ def prune_neurons(
     """
     rule = ImportancePruning(every=1, drop=_share(share), published=published)
     carrier = torch.optim.SGD(model.parameters())  # an engine needs one; it never takes a step
-    engine = attach(model, carrier, rule, total_steps=2, outputs=outputs)
+    engine = join(model, carrier, rule, total_steps=2, outputs=outputs)
     try:
         engine.step = 1
         engine.update()

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from gossamer.errors import NonFiniteError
 from gossamer.nn import Dropout, SparseModule
 from gossamer.rules import Rule
-from gossamer.training import Note, attach, train_step
+from gossamer.training import Note, join, train_step
 from gossamer.training.riding import KEY
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -40,7 +40,7 @@ class Training:
         self.network, self.optimizer, self.loss = network, optimizer, loss
         self.step = 0
         sparse = any(isinstance(layer, SparseModule) for layer in network.modules())
-        self.engine = attach(network, optimizer, rule, total_steps=total_steps, seed=seed) if sparse else None
+        self.engine = join(network, optimizer, rule, total_steps=total_steps, seed=seed) if sparse else None
 
     def __enter__(self) -> Self:
         return self

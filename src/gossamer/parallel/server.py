@@ -14,7 +14,7 @@ from gossamer.parallel.group import Group, Inbox
 from gossamer.parallel.messages import Flat, Topologies, decode, encode
 from gossamer.parallel.protocol import Header, Kind, Note
 from gossamer.rules import Rule, describe
-from gossamer.training import Engine, attach
+from gossamer.training import Engine, join
 from gossamer.training.ranks import Ranks, facts_of
 
 
@@ -62,7 +62,7 @@ class Server:
         agree(model, rule)
         self.engine: Engine | None = None
         if rule is not None:
-            self.engine = attach(
+            self.engine = join(
                 model, optimizer, rule, total_steps=total_steps, seed=seed, fixed=fixed, in_step=False
             )
         self.workers = range(1, group.count)

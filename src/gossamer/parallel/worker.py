@@ -16,7 +16,7 @@ from gossamer.parallel.messages import Flat, decode, encode
 from gossamer.parallel.protocol import NOTHING, Header, Kind, Note
 from gossamer.parallel.server import agree, check_wasap
 from gossamer.rules import Rule
-from gossamer.training import Engine, attach
+from gossamer.training import Engine, join
 
 SERVER = 0
 
@@ -101,7 +101,7 @@ class Worker:
         if optimizer is not None and self.rule is not None:
             workers = self.group.count - 1
             every, begin = max(1, self.rule.every // workers), self.rule.begin // workers
-            self.engine = attach(
+            self.engine = join(
                 self.model,
                 optimizer,
                 replace(self.rule, every=every, begin=begin),

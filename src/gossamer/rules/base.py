@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from gossamer.patterns.base import select
 from gossamer.registry import Registry
 from gossamer.rules.schedules import CosineDecay, Schedule
 from gossamer.rules.view import LayerView
-from gossamer.topology import top_mask
+from gossamer.topology import Topology, top_mask
 
 rules: Registry[type[Rule]] = Registry("rule", group="gossamer.rules")
 
@@ -75,6 +75,11 @@ class Rule(ABC):
                 got=f"every={self.every!r}, begin={self.begin!r}, until={self.until!r}, drop={self.drop!r}",
             )
         self.schedule()  # checks the range of drop
+        for field in fields(self):  # whatever else counts as true in Python was meant otherwise
+            if field.type in (bool, "bool") and not isinstance(value := getattr(self, field.name), bool):
+                raise ConfigError(
+                    f"{type(self).__name__}({field.name}=)", expected="True or False", got=repr(value)
+                )
 
     def schedule(self) -> Schedule:
         """The drop fraction over time."""
@@ -87,6 +92,25 @@ class Rule(ABC):
     def next_due(self, step: int, total_steps: int) -> int | None:
         """The first step behind a step after which the topology is updated; None where there is none."""
         return next((each for each in range(step + 1, total_steps + 1) if self.due(each, total_steps)), None)
+
+    def idle(self, total_steps: int, topologies: Sequence[Topology] = ()) -> str:
+        """What of the rule would do nothing in a training, and what to change; an empty string where all of it acts.
+
+        Args:
+            total_steps: int - of the whole training.
+            topologies: of the layers, as they are when the training begins.
+        Returns:
+            str - ``attach`` says it in a warning.
+        Cost: O(steps until the first update).
+        """
+        works = type(self).before_step is not Rule.before_step or type(self).after_step is not Rule.after_step
+        if works or "change" in self.never or self.next_due(0, total_steps) is not None:
+            return ""
+        return (
+            f"{self.name} will not change a connection in {total_steps} steps, with every={self.every}, "
+            f"begin={self.begin} and until={self.until:g}: choose a smaller every or begin, name the steps of the "
+            "whole training, or take Static"
+        )
 
     def fraction(self, step: int, total_steps: int) -> float:
         """Drop fraction at a step."""

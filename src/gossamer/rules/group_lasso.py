@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +17,7 @@ from gossamer.rules.base import Rule, is_number, rules
 from gossamer.rules.ramp import RampPruning, at_least_one
 from gossamer.rules.schedules import CosineDecay, Schedule
 from gossamer.rules.view import LayerView
+from gossamer.topology import Topology
 
 
 def soft_threshold(values: Tensor, cut: float) -> Tensor:
@@ -96,6 +99,18 @@ class GroupLasso(Rule):
     def due(self, step: int, total_steps: int) -> bool:
         """At its own updates, and at those of the ramp."""
         return super().due(step, total_steps) or self._prunes(step, total_steps)
+
+    def idle(self, total_steps: int, topologies: Sequence[Topology] = ()) -> str:
+        """Neither an update nor a penalty, or a ramp beside it that does nothing."""
+        if self.ramp is not None and (reason := self.ramp.idle(total_steps, topologies)):
+            return f"{self.name}: {reason}"
+        steps = range(max(1, self.begin), min(ceil(self.until * total_steps), total_steps + 1))
+        if self.next_due(0, total_steps) is not None or any(self.strength(n, total_steps) for n in steps):
+            return ""
+        return (
+            f"{self.name}: neither the penalty nor an update acts in {total_steps} steps with lam={self.lam}, "
+            f"every={self.every}, begin={self.begin} and until={self.until}; choose a smaller begin, or a larger lam"
+        )
 
     def strength(self, step: int, total_steps: int) -> float:
         """The weight of the penalty at a step."""

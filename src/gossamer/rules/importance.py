@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -94,6 +95,12 @@ class ImportancePruning(Rule):
     def due(self, step: int, total_steps: int) -> bool:
         """Where neurons are removed, and where the other rule is due."""
         return self.prunes(step, total_steps) or self.then.due(step, total_steps)
+
+    def idle(self, total_steps: int, topologies: Sequence[Topology] = ()) -> str:
+        """Where it, or the other rule, does nothing."""
+        if reason := self.then.idle(total_steps, topologies):
+            return f"{self.name}: {reason}"
+        return Rule.idle(replace(self, then=Static()), total_steps)
 
     def draws_values(self) -> bool:
         """As the other rule."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from gossamer.patterns.base import whole
 from gossamer.rules.base import Rule, is_number, rules
 from gossamer.rules.schedules import Constant, Schedule
 from gossamer.rules.view import LayerView
+from gossamer.topology import Topology
 
 
 @rules.register("ramp")
@@ -84,6 +86,23 @@ class RampPruning(Rule):
             return ""
         return f"{pattern} fixes how many connections neurons have: use Unstructured() or Block(h, w)"
 
+    def idle(self, total_steps: int, topologies: Sequence[Topology] = ()) -> str:
+        """Also where layers have lost more than ``drop`` before, or the steeper slope begins after the end."""
+        if reason := super().idle(total_steps, topologies):
+            return reason
+        if self.q is None and topologies and all(map(self._beyond, topologies)):
+            gone = 1 - max(each.density for each in topologies)
+            return (
+                f"ramp: drop={self.drop} asks for less than is gone in every layer, {gone:.2f} or more, so nothing "
+                'goes; start with density=1.0 and full="sparse", or choose a larger drop'
+            )
+        if self.ramp > self.until:
+            return (
+                f"ramp: the steeper slope begins at ramp={self.ramp}, behind until={self.until}, so phi={self.phi} "
+                "has no effect; choose ramp below until"
+            )
+        return ""
+
     def fraction(self, step: int, total_steps: int) -> float:
         """The threshold as a share of q: 0 before ``begin``; about 1 at the end, and after it."""
         if step < self.begin:
@@ -109,11 +128,19 @@ class RampPruning(Rule):
 
     def _own(self, layer: LayerView, size: Tensor) -> float:
         """The size that the share ``drop`` of a layer's units, those that are gone included, stay below."""
-        units = layer.topology.grid.size
-        stay = max(1, units - whole(self.schedule().start * units))
+        stay = self._stay(layer.topology)
         if stay > size.numel():
             return 0.0
         return float(size.double().kthvalue(size.numel() - stay + 1).values)
+
+    def _stay(self, topology: Topology) -> int:
+        """How many units of a layer are left when the share ``drop`` is gone."""
+        units = topology.grid.size
+        return max(1, units - whole(self.schedule().start * units))
+
+    def _beyond(self, topology: Topology) -> bool:
+        """Whether a layer has fewer units than that."""
+        return topology.positions.numel() < self._stay(topology)
 
 
 def at_least_one(kept: Tensor, size: Tensor, name: str, cause: str) -> Tensor:

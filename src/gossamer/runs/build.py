@@ -16,7 +16,7 @@ from gossamer.nn.perceptron import ACTIVATIONS, as_torch, perceptron
 from gossamer.patterns.base import parse
 from gossamer.runs.config import DENSE, OptimizerConfig, RunConfig, ScheduleConfig
 from gossamer.topology import erdos_renyi
-from gossamer.training import Engine, attach, named_optimizer
+from gossamer.training import Engine, join, named_optimizer
 
 DEFAULT_RULE = {"name": "srigl"}
 
@@ -164,7 +164,7 @@ def build_engine(
     if config.pattern == DENSE:
         return None
     rule = build_rule(config)
-    return attach(model, optimizer, rule, total_steps=total, seed=config.seed, in_step=in_step)
+    return join(model, optimizer, rule, total_steps=total, seed=config.seed, in_step=in_step)
 
 
 def _shrinks(config: RunConfig) -> bool:

@@ -79,7 +79,7 @@ def record(
         if row is not None and not progress.console.is_terminal:  # a log file holds lines, and no bar
             progress.console.print(f"{label}: {note}, {row['seconds']:.1f} s")
 
-    if said := _never_due(loop):
+    if said := _idle(loop):
         progress.console.print(f"{label}: {said}")
     recorder = together("resume", lambda: Recorder(folder, loop, checkpoint_every, told))
     progress.update(bar, completed=loop.step)
@@ -87,12 +87,9 @@ def record(
     return recorder.finish(loop)
 
 
-def _never_due(loop: Loop) -> str:
-    """What to say of a rule that changes connections, where the training is too short for it; else nothing."""
-    rule = None if loop.engine is None else loop.engine.rule
-    if rule is None or "change" in rule.never or rule.next_due(0, loop.total) is not None:
+def _idle(loop: Loop) -> str:
+    """What to say of a rule, where the training is too short for it; else nothing."""
+    if loop.engine is None:
         return ""
-    return (
-        f"{rule.name} will not change a connection in {loop.total} steps, with every={rule.every}, "
-        f"begin={rule.begin} and until={rule.until:g}: lower --every, or take --rule static"
-    )
+    topologies = [layer.encoded for layer in loop.engine.layers.values()]
+    return loop.engine.rule.idle(loop.total, topologies)

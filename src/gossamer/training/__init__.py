@@ -1,7 +1,7 @@
 """The step: rules meet layers at the optimizer, and runs survive a kill."""
 
 import gossamer.needs_torch  # noqa: F401 (before what needs it)
-from gossamer.training.attaching import attach
+from gossamer.training.attaching import attach, join
 from gossamer.training.checkpoint import Extras, load_checkpoint, save_checkpoint
 from gossamer.training.engine import Engine
 from gossamer.training.history import LayerUpdate
@@ -18,6 +18,7 @@ __all__ = [
     "Note",
     "answers",
     "attach",
+    "join",
     "load_checkpoint",
     "named_optimizer",
     "save_checkpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Iterable
 from operator import index
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from gossamer.errors import ConfigError
+from gossamer.errors import ConfigError, TrainingWarning
 from gossamer.nn import SparseModule
 from gossamer.nn.kinds import is_layer
 from gossamer.registry import answers_unknown, check_names
@@ -41,6 +42,8 @@ def attach(
 ) -> Engine:
     """Let a rule update the sparse layers of a model; the training loop does not change.
 
+    A TrainingWarning says what of the rule would do nothing in so many steps, and what to change.
+
     Args:
         model: nn.Module - with sparse layers, from ``sparsify`` or built by hand.
         optimizer: Optimizer - holds their parameters; its state is carried through every update by shape.
@@ -68,6 +71,49 @@ def attach(
         ...     optimizer.zero_grad(); model(torch.randn(8, 64)).square().mean().backward(); _ = optimizer.step()
         >>> engine.step, sorted({row.step for row in engine.history})
         (10, [2, 4, 6])
+    """
+    return join(
+        model,
+        optimizer,
+        rule,
+        total_steps=total_steps,
+        seed=seed,
+        outputs=outputs,
+        fixed=fixed,
+        in_step=in_step,
+        warns=True,
+    )
+
+
+def join(
+    model: nn.Module,
+    optimizer: Optimizer,
+    rule: Rule | str,
+    *,
+    total_steps: int,
+    seed: int = 0,
+    outputs: Iterable[str] | None = None,
+    fixed: Iterable[str] = (),
+    in_step: bool = True,
+    warns: bool = False,
+) -> Engine:
+    """The same for trainings of the house, which say themselves what of a rule will not act.
+
+    Args:
+        model: nn.Module - see ``attach`` for this and what follows.
+        optimizer: Optimizer.
+        rule: Rule, or its name.
+        total_steps: int.
+        seed: int.
+        outputs: names, or None.
+        fixed: names.
+        in_step: bool.
+        warns: bool - whether a TrainingWarning says what of the rule would do nothing.
+    Returns:
+        Engine.
+    Raises:
+        ConfigError, PatternError, RankError: as ``attach``.
+    Cost: as ``attach``.
     """
     total_steps, seed = _whole("total_steps", total_steps, 1), _whole("seed", seed, None)
     rule = rule_of(rule)
@@ -99,6 +145,8 @@ def attach(
     ranks = Ranks(in_step=in_step)
     said = {"total_steps": total_steps, "seed": seed, "outputs": sorted(outputs)}
     ranks.agree("attach", lambda: {**facts_of(model), "rule": describe(rule), **said})
+    if warns and (reason := rule.idle(total_steps, [layer.encoded for layer in layers.values()])):
+        warnings.warn(f"attach: {reason}", TrainingWarning, stacklevel=4)
     engine = Engine(layers, optimizer, rule, total_steps, seed, outputs, linked, ranks, named)
     for name in may.keys() - layers.keys():
         may[name].tape.unfollowed = LATE.format(name=name)

@@ -37,7 +37,7 @@ def test_groups_by_dimension_are_warned_of(dense: bool) -> None:
     model = network(dense)
     optim = groups(model, lambda name, p: p.dim() >= 2)
     with pytest.warns(TrainingWarning, match=r"weight decay reaches no sparse layer \(0, 2"):
-        gs.attach(model, optim, gs.SET(), total_steps=9)
+        gs.attach(model, optim, gs.SET(), total_steps=200)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_groups_that_reach_sparse_layers_are_fine(home: str, decays: Any) -> Non
     optim = groups(model, decays)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        gs.attach(model, optim, gs.SET(), total_steps=9)
+        gs.attach(model, optim, gs.SET(), total_steps=200)
 
 
 def test_no_decay_at_all_is_fine() -> None:
@@ -67,4 +67,4 @@ def test_no_decay_at_all_is_fine() -> None:
     optim.param_groups[0]["weight_decay"] = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        gs.attach(model, optim, gs.SET(), total_steps=9)
+        gs.attach(model, optim, gs.SET(), total_steps=200)

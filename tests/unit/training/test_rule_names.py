@@ -17,7 +17,7 @@ def attached(rule: Any) -> Any:
     """An engine on two sparse layers."""
     model = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
     gs.sparsify(model, 0.5)
-    return gs.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), rule, total_steps=10)
+    return gs.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), rule, total_steps=200)
 
 
 @pytest.mark.parametrize("name", ["static", "set", "rigl", " SRigL "])
