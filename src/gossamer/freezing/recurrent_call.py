@@ -17,6 +17,7 @@ class RecurrentCall(RecurrentStep):
 
     def recorded(self, x: Tensor) -> Tensor:
         """The same as one operator; raises KernelUnavailable where values or layout have none."""
+        self.check(x)
         form = self.form
         if form.reads is not None or not layout(form.layout).trains:
             raise KernelUnavailable(

@@ -105,12 +105,12 @@ def traced(operands: Operands, geometry: Geometry) -> Step | None:
 IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images, traced)
 
 
-def torch_call(body: Call) -> Step:
-    """An operator through the core where it has it, else through torch."""
+def torch_call(body: Call, name: str) -> Step:
+    """An operator through the core where it has it, else through torch; errors of recurrent layers give its name."""
     if operators[body.op].in_core:
         return CoreCall(body)
     if body.op == "recurrent":
-        return RecurrentCall(*of_call(body.settings, body.tensors))
+        return RecurrentCall(*of_call(body.settings, body.tensors), name)
     compute, settings, held = operators[body.op].tensors, body.settings, body.tensors
     return lambda *xs: compute(torch, xs, settings, held)
 

@@ -103,7 +103,7 @@ def activated(y: Any, operands: Operands) -> Any:
     return y if operands.activation is None else numbers.activate(y, operands.activation, operands.slope)
 
 
-def array_call(body: Call) -> Step:
+def array_call(body: Call, _name: str) -> Step:
     """An operator through the core or NumPy; raises KernelUnavailable where only torch computes it."""
     return operators[body.op].on_arrays(body.settings, body.tensors)
 

@@ -23,7 +23,7 @@ class Kind(NamedTuple):
         chain: (layers, rows, adds, flat) -> Step, a ChainStep: layers in the core.
         slice: (operands, flat) -> Step: a dense slice of a layer.
         dense_convolution: (operands, geometry) -> Step: a convolution that torch computes in a Frozen.
-        call: Call -> Step: any other operator.
+        call: (Call, name of its node) -> Step: any other operator.
         images: Images - what convolutions are made of.
         empty: (value like it, shape) -> a new one with nothing in it yet.
     """
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
     chain: Callable[..., Step]
     slice: Callable[..., Step]
     dense_convolution: Callable[..., Step]
-    call: Callable[[Call], Step]
+    call: Callable[[Call, str], Step]
     images: Images
     empty: Callable[[Any, tuple[int, ...]], Any]
 
@@ -195,7 +195,7 @@ def _single(node: Node, batch_class: int, kind: Kind) -> Step:
     if isinstance(node.body, Linear):
         raise TypeError("choose() gives every linear layer its forms first")
     if not isinstance(node.body, Layer):
-        return kind.call(node.body) if isinstance(node.body, Call) else node.body
+        return kind.call(node.body, node.name) if isinstance(node.body, Call) else node.body
     operands, geometry = _operands(node.body, batch_class), node.body.geometry
     if geometry is None:
         return kind.slice(operands, flat=node.body.flat)

@@ -24,6 +24,7 @@ class RecurrentStep:
         cell: str - "tanh", "relu", "lstm" or "gru".
         reverse: bool - the last time is the first step.
         batch_first: bool - x is [batch, times, gates * hidden], not [times, batch, ..].
+        where: str - what errors say of it.
 
     Example:
         >>> index = {"row_ptr": np.array([0, 1], np.int32), "col": np.array([0], np.uint16)}
@@ -32,8 +33,10 @@ class RecurrentStep:
         [1.0, 2.0, 3.0]
     """
 
-    def __init__(self, form: Encoded, bias: Any, cell: str, reverse: bool, batch_first: bool) -> None:
-        self.form, self.bias, self.cell = form, bias, cell
+    def __init__(
+        self, form: Encoded, bias: Any, cell: str, reverse: bool, batch_first: bool, where: str = "recurrent"
+    ) -> None:
+        self.form, self.bias, self.cell, self.where = form, bias, cell, where
         self.reverse, self.batch_first = reverse, batch_first
         self.rows, self.hidden = form.shape
         self.name, self.dtype, self.parts = form.dtype, dtype_of(form.dtype), 2 if cell == "lstm" else 1
@@ -53,13 +56,15 @@ class RecurrentStep:
             state: [1, hidden, sequences], of an LSTM [2, ..]: h, and c - after the times before; None: zeros.
 
         Raises:
-            ShapeError: no time, or a state of another number of sequences. DtypeError: inputs of another type.
+            ShapeError: other dimensions, no time, or a state of another number of sequences.
+            DtypeError: inputs of another type.
 
         Cost: one call into the core, a copy of x where its times are not outermost.
         """
         arrays = isinstance(x, np.ndarray)
         if (x.dtype != self.dtype) if arrays else (name_of(x) != self.name):
-            raise DtypeError("recurrent", expected=f"an input of {self.name}", got=name_of(x))
+            raise DtypeError(self.where, expected=f"an input of {self.name}", got=name_of(x))
+        self.check(x)
         swapped = self.batch_first and 1 not in x.shape[:2]  # else both orders are one in memory
         given = pack.contiguous(x.swapaxes(0, 1) if swapped else x)
         size = (*given.shape[:2], self.hidden)
@@ -68,15 +73,27 @@ class RecurrentStep:
         last = self._run(given, self._first(state, times, width), times, width, y)
         return (y.swapaxes(0, 1) if swapped else y), last
 
+    def check(self, x: Any) -> None:
+        """Refuse what is no batch of sequences; raises ShapeError."""
+        if x.ndim != 3:
+            front = "[batch, times" if self.batch_first else "[times, batch"
+            hint = (
+                f"x[{'None' if self.batch_first else ':, None'}] is a batch of one sequence"
+                if x.ndim == 2
+                else ""
+            )
+            got = f"{list(x.shape)}"
+            raise ShapeError(self.where, expected=f"gates {front}, {self.rows}]", got=got, hint=hint)
+
     def _first(self, state: Array | None, times: int, width: int) -> Array:
         """The state to begin with."""
         if not times:
-            raise ShapeError("recurrent", expected="at least one time", got="none")
+            raise ShapeError(self.where, expected="at least one time", got="none")
         if state is None:
             return np.zeros((self.parts, self.hidden, width), self.dtype)
         if state.shape != (self.parts, self.hidden, width):
             got = f"{state.shape[2]} in the state"
-            raise ShapeError("recurrent", expected=f"{width} sequences, as before", got=got)
+            raise ShapeError(self.where, expected=f"{width} sequences, as before", got=got)
         return state
 
     def _run(self, given: Any, first: Array, times: int, width: int, y: Any) -> Array:

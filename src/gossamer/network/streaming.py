@@ -94,7 +94,6 @@ def streaming(graph: Graph, report: Plan, kind: Kind) -> tuple[list[Program], di
             got=f"{backward[0]!r}, which begins at the end" if backward else "none",
             hint="call the network itself with whole sequences",
         )
-    layers = {name: _Remembering(kind.call(body)) for name, body in found.items()}
-    of_body = {id(found[name]): layer for name, layer in layers.items()}
-    remembering = kind._replace(call=lambda body: of_body.get(id(body)) or kind.call(body))
+    layers = {name: _Remembering(kind.call(body, name)) for name, body in found.items()}
+    remembering = kind._replace(call=lambda body, name: layers.get(name) or kind.call(body, name))
     return programs(graph, report, remembering)[0], layers

@@ -209,3 +209,23 @@ def test_a_traced_frozen_network_holds_the_operator() -> None:
     torch.compiler.reset()
     compiled = torch.compile(frozen, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(X), frozen(X))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_one_sequence_without_a_batch_is_refused_by_the_name_of_the_layer(
+    batch_first: bool, tmp_path: Path
+) -> None:
+    """Called, as a stream, in a trace and without torch. With a batch of one it is what torch gives."""
+    model = Reader("gru").eval()
+    model.rnn = nn.GRU(8, 16, batch_first=batch_first)
+    frozen = gs.freeze(model, X)
+    gs.save(frozen, tmp_path / "net")
+    one, batch = X[:, 0], X[:, :1].transpose(0, 1) if batch_first else X[:, :1]
+    torch.testing.assert_close(frozen(batch).squeeze(0 if batch_first else 1), model(one))
+    for net in (frozen, frozen.stream(), torch.compile(frozen, backend="eager")):
+        with pytest.raises(ShapeError, match=r"rnn\.hh_l0: expected gates .* is a batch of one sequence"):
+            net(one)
+    net = Runtime(tmp_path / "net")
+    for run in (net, net.stream()):
+        with pytest.raises(ShapeError, match=r"rnn\.hh_l0"):
+            run(one.numpy())
