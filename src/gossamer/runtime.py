@@ -132,13 +132,13 @@ class Runtime:
         """The network with a memory, to be called time by time: recurrent layers go on from the call before.
 
         Raises:
-            ConfigError: no recurrent layer, or one that reads backward.
+            ConfigError: no recurrent layer, one that reads backward, or times that mix elsewhere; named.
 
         Cost: programs of its own; the weights are shared.
         """
         twin = copy(self)
         twin._programs, layers = streaming(self.graph, self.report, ARRAYS)  # noqa: SLF001 (of this class)
-        return Stream(twin, layers)
+        return Stream(self, twin, layers)
 
     def _checked(self, name: str, value: Any) -> Array:
         """An input of the type that the network takes."""

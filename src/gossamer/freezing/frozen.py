@@ -129,14 +129,14 @@ class Frozen(nn.Module):
         """The network with a memory, to be called time by time: recurrent layers go on from the call before.
 
         Raises:
-            ConfigError: no recurrent layer, or one that reads backward.
+            ConfigError: no recurrent layer, one that reads backward, or times that mix elsewhere; named.
 
         Cost: programs of its own; the weights are shared.
         """
         twin = Frozen(self.graph, self.report)
         twin.programs, layers = streaming(self.graph, self.report, TENSORS)
         twin.runs = [program.shortest() for program in twin.programs]
-        return Stream(twin, layers)
+        return Stream(self, twin, layers)
 
     def layer_counts(self, example_input: Any = None) -> list[LayerCount]:
         """The accounting of every layer that has weights, as stored; see ``gossamer.nn.count``."""

@@ -42,10 +42,17 @@ def unfused(activation: str, slope: float) -> Call:
 
 @dataclass(frozen=True)
 class Opaque:
-    """A node that stays torch: it runs, but cannot be saved. ``what`` says in words what it is."""
+    """A node that stays torch: it runs, but cannot be saved.
+
+    Args:
+        what: str - in words what it is.
+        run: what computes it.
+        row: int - numbers of the row that it looks up for each number of its input; None: it does something else.
+    """
 
     what: str
     run: Callable[..., Any]
+    row: int | None = None
 
     def __call__(self, *inputs: Any) -> Any:
         """Run it."""

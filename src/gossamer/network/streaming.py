@@ -13,6 +13,7 @@ from gossamer.network.graph import Call, Graph
 from gossamer.network.operators import operators
 from gossamer.network.plan import Plan
 from gossamer.network.program import Kind, Program, programs
+from gossamer.network.times import HINT, check_times
 
 
 class _Remembering:
@@ -30,16 +31,20 @@ class _Remembering:
 class Stream:
     """Made by ``Runtime.stream()`` and ``Frozen.stream()``; called like the network, with the next times of sequences.
 
-    Calls one after the other give what one call with all times gives, to rounding: of the recurrent layers always, of
-    the whole network where everything else acts on each time by itself. Not for several threads.
+    Calls one after the other give what one call with all times gives, to rounding. Not for several threads. A copy, and
+    what is pickled, goes on from its own copy of the state.
 
     Args:
-        network: the network on programs of its own.
+        source: the network that it streams.
+        network: the same on programs of its own.
         layers: name -> its recurrent layers.
     """
 
-    def __init__(self, network: Callable[..., Any], layers: Mapping[str, _Remembering]) -> None:
-        self.network, self._layers = network, dict(layers)
+    def __init__(self, source: Any, network: Callable[..., Any], layers: Mapping[str, _Remembering]) -> None:
+        self.source, self.network, self._layers = source, network, dict(layers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _streamed, (self.source, self.state)  # copies build their own programs
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         """What the network gives for the next times; raises ShapeError for another number of sequences than before."""
@@ -69,6 +74,13 @@ class Stream:
             self._layers[name].state = state
 
 
+def _streamed(source: Any, state: Mapping[str, Array]) -> Stream:
+    """A stream of a network that goes on from a state."""
+    stream: Stream = source.stream()
+    stream.state = state
+    return stream
+
+
 def _checked(name: str, step: Any, state: Array) -> Array:
     """A copy of a state that fits a layer."""
     made = np.array(state, dtype=step.dtype, order="C")
@@ -82,7 +94,7 @@ def streaming(graph: Graph, report: Plan, kind: Kind) -> tuple[list[Program], di
     """Programs whose recurrent layers remember, and those layers.
 
     Raises:
-        ConfigError: no recurrent layer, or one that reads backward.
+        ConfigError: no recurrent layer, one that reads backward, or times that mix elsewhere.
     """
     calls = {node.name: node.body for node in graph.nodes if isinstance(node.body, Call)}
     found = {name: body for name, body in calls.items() if operators[body.op].step is not None}
@@ -92,8 +104,11 @@ def streaming(graph: Graph, report: Plan, kind: Kind) -> tuple[list[Program], di
             "stream",
             expected="a network with recurrent layers, all of them in the direction of time",
             got=f"{backward[0]!r}, which begins at the end" if backward else "none",
-            hint="call the network itself with whole sequences",
+            hint=HINT,
         )
+    shapes = {name: tuple(row.shape) for name, row in zip(graph.inputs, report.inputs, strict=True)}
+    settings: Any = next(iter(found.values())).settings
+    check_times(graph, shapes, int(settings.batch_first))
     layers = {name: _Remembering(kind.call(body, name)) for name, body in found.items()}
     remembering = kind._replace(call=lambda body, name: layers.get(name) or kind.call(body, name))
     return programs(graph, report, remembering)[0], layers

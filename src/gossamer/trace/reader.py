@@ -177,7 +177,8 @@ class Reader:
         slots: dict[fx.Node, Any] = {each: Slot(number) for number, each in enumerate(inputs)}
         arguments = () if node.op == "get_attr" else node.args
         args, kwargs = fx.node.map_arg((arguments, node.kwargs), slots.__getitem__)
-        return tuple(self.names[each] for each in inputs), Opaque(what, TracedCall(call, args, kwargs))
+        row = call.embedding_dim if type(call) is nn.Embedding and call.max_norm is None else None
+        return tuple(self.names[each] for each in inputs), Opaque(what, TracedCall(call, args, kwargs), row)
 
     def _callable(self, op: str, target: Any) -> tuple[Callable[..., Any], str]:
         """What to call, and how to speak of it."""

@@ -118,6 +118,7 @@ class Operator:
         step: (settings, tensors) -> what computes it of tensors and arrays alike, made once for many calls; it may have
             a method ``advance``, which goes on from a state.
         narrow: (settings, tensors, type of values) -> settings and tensors of fewer bits; None: it has no weights.
+        times: (shapes, settings, axis of time in each) -> that of the result; None: they mix, or may. See ``LAST``.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Operator:
     typed: Callable[[Any], tuple[str, ...]] | None = None
     step: Callable[[Any, Tensors], Callable[..., Any]] | None = None
     narrow: Callable[[Any, Tensors, str], tuple[Any, dict[str, Any]]] | None = None
+    times: Callable[..., int | None] = lambda *_: None
 
     def activation(self, settings: Any) -> tuple[str, float] | None:
         """Its name and slope in the core; None for what is no activation there.

@@ -124,6 +124,7 @@ operator(
         modules={"torch.nn.BatchNorm1d": _module, "torch.nn.BatchNorm2d": _module},
         shapes=_shapes,
         shape=_shape,
+        times=lambda _shapes, _s, times: times[0] if times[0] != 1 else None,  # where its features are
         channels=lambda _settings: "computed",
         resized=lambda settings, channels: settings.model_copy(update={"features": channels}),
         lower=_lower,

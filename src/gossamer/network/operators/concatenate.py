@@ -61,6 +61,9 @@ operator(
         channels=lambda _settings: "joined",
         lower=_lower,
         arity=None,
+        times=lambda shapes, s, times: (
+            times[0] if len({*times, s.dim % len(shapes[0])}) == 2 and len(set(times)) == 1 else None
+        ),
         onnx=lambda words, xs, s, _t: words.emit("Concat", *words.alike(xs), axis=s.dim),
     )
 )

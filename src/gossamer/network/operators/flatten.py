@@ -30,6 +30,13 @@ def _shape(shapes: tuple[Shape, ...], settings: Axes) -> Shape:
     return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
 
+def _times(shapes: tuple[Shape, ...], s: Axes, times: tuple[int, ...]) -> int | None:
+    (time,), (start, end) = times, (dim % len(shapes[0]) for dim in (s.start_dim, s.end_dim))
+    if time < start or start == end:
+        return time
+    return time - (end - start) if time > end else None
+
+
 def _call(start_dim: int = 0, end_dim: int = -1) -> Axes:
     return Axes(start_dim=start_dim, end_dim=end_dim)
 
@@ -52,6 +59,7 @@ operator(
         calls={"torch.flatten": _call, ".flatten": _call}
         | dict.fromkeys(("torch.reshape", ".reshape", ".view"), _rows),
         shape=_shape,
+        times=_times,
         dtype=lambda dtypes: dtypes[0],
         channels=lambda _settings: "flat",
         onnx=lambda words, xs, _s, _t: words.reshaped(xs[0]),

@@ -6,7 +6,7 @@ from functools import partial
 
 from gossamer.kernels.cpu import numbers
 from gossamer.network.operators.base import Operator, operator
-from gossamer.network.operators.softmax import Dim, along, called, held
+from gossamer.network.operators.softmax import Dim, along, beside, called, held
 
 operator(
     Operator(
@@ -17,6 +17,7 @@ operator(
         modules={"torch.nn.LogSoftmax": held},
         calls=dict.fromkeys(("torch.log_softmax", "torch.nn.functional.log_softmax", ".log_softmax"), called),
         shape=along,
+        times=beside,
         core=lambda s: partial(numbers.softmax, dim=s.dim, logarithm=True),
         onnx=lambda words, xs, s, _t: words.emit("LogSoftmax", *xs, axis=s.dim),
     )

@@ -47,6 +47,11 @@ def _shape(shapes: tuple[Shape, ...], settings: Over) -> Shape:
     return tuple(size for at, size in enumerate(shape) if at not in gone)
 
 
+def _times(shapes: tuple[Shape, ...], s: Over, times: tuple[int, ...]) -> int | None:
+    (time,), gone = times, {dim % len(shapes[0]) for dim in s.dims}
+    return None if time in gone else time if s.keepdim else time - sum(dim < time for dim in gone)
+
+
 def _call(dim: Any, keepdim: bool = False, dtype: Any = None) -> Over:
     if dtype is not None:
         raise Unsupported("a dtype of its own")
@@ -87,6 +92,7 @@ operator(
         modules={"torch.nn.AdaptiveAvgPool1d": lambda m: (_line(m.output_size), {})},
         calls={"torch.mean": _call, ".mean": _call, "torch.nn.functional.adaptive_avg_pool1d": _line},
         shape=_shape,
+        times=_times,
         channels=lambda s: "kept" if set(s.dims) in ({2, 3}, {-2, -1}) else "",
         lower=_lower,
         onnx=_onnx,

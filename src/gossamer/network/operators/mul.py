@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gossamer.network.operators.base import Inputs, Operator, Settings, Tensors, operator
-from gossamer.network.operators.together import promoted, repeated
+from gossamer.network.operators.together import one_time, promoted, repeated
 
 
 def _arrays(xs: Inputs, _settings: Settings, _held: Tensors) -> Any:
@@ -23,6 +23,7 @@ operator(
         dtype=promoted,
         channels=lambda _settings: "together",
         arity=2,
+        times=one_time,
         onnx=lambda words, xs, _s, _t: words.emit("Mul", *words.alike(xs)),
     )
 )

@@ -100,6 +100,7 @@ operator(
         modules=dict.fromkeys(("torch.nn.ZeroPad2d", "torch.nn.ConstantPad2d"), _module),
         calls={"torch.nn.functional.pad": _call},
         shape=_shape,
+        times=lambda shapes, s, times: times[0] if _sides(len(shapes[0]), s)[times[0]] == (0, 0) else None,
         lower=_lower,
         onnx=_onnx,
     )

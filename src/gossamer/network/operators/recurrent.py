@@ -127,6 +127,7 @@ operator(
         lambda xs, s, held: _step(s, held)(xs[0]),
         settings=Cell,
         shape=_shape,
+        times=lambda _shapes, s, times: times[0] if times[0] == s.batch_first else None,
         dtype=_dtype,
         onnx=_onnx,
         verify=_verify,

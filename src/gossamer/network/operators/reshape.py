@@ -57,6 +57,7 @@ operator(
         lambda xs, s, _t: xs[0].reshape(_shape(xs[0].shape, s)),
         settings=Sizes,
         calls=dict.fromkeys(("torch.reshape", ".reshape", ".view"), _call),
+        times=lambda _shapes, s, times: times[0] if times[0] < s.kept else None,
         shape=lambda shapes, s: _shape(shapes[0], s),
         dtype=lambda dtypes: dtypes[0],
         channels=lambda s: (

@@ -19,6 +19,7 @@ from gossamer.network.operators.base import (
     Unsupported,
     operator,
 )
+from gossamer.network.operators.together import LAST
 from gossamer.network.spelling import Spelling
 
 Place = Annotated[int, Field(ge=-LARGEST_SIZE, le=LARGEST_SIZE)]
@@ -51,6 +52,12 @@ def _shape(shapes: tuple[Shape, ...], s: Spans) -> Shape:
         raise ValueError(f"{len(s.spans)} slices of {len(shape)} dimensions")
     kept = zip(shape, places(s), strict=False)
     return (*(len(range(*part.indices(size))) for size, part in kept), *shape[len(s.spans) :])
+
+
+def _times(_shapes: tuple[Shape, ...], s: Spans, times: tuple[int, ...]) -> int | None:
+    """Every time, or the last one."""
+    span = (*s.spans, *[WHOLE] * 8)[times[0]]
+    return times[0] if span == WHOLE else LAST if span == (-1, None, 1) else None
 
 
 def _index(index: Any) -> Spans:
@@ -110,6 +117,7 @@ operator(
         calls={"operator.getitem": _index},
         parts=dict.fromkeys(("torch.split", ".split"), _split),
         shape=_shape,
+        times=_times,
         lower=_lower,
         dtype=lambda dtypes: dtypes[0],
         onnx=_onnx,

@@ -31,6 +31,11 @@ def along(shapes: tuple[Shape, ...], settings: Dim) -> Shape:
     return shape
 
 
+def beside(shapes: tuple[Shape, ...], settings: Dim, times: tuple[int, ...]) -> int | None:
+    """The axis of time, where it is another one."""
+    return times[0] if settings.dim % len(shapes[0]) != times[0] else None
+
+
 def called(dim: int, dtype: Any = None, **_more: Any) -> Dim:
     """The settings of a call."""
     if dtype is not None:
@@ -52,6 +57,7 @@ operator(
         modules={"torch.nn.Softmax": held},
         calls=dict.fromkeys(("torch.softmax", "torch.nn.functional.softmax", ".softmax"), called),
         shape=along,
+        times=beside,
         core=lambda s: partial(numbers.softmax, dim=s.dim),
         onnx=lambda words, xs, s, _t: words.emit("Softmax", *xs, axis=s.dim),
     )

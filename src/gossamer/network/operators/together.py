@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from gossamer.network.operators.base import FLOATS, Settings, Shape
@@ -22,6 +24,21 @@ def repeated(shapes: tuple[Shape, ...], _settings: Settings) -> Shape:
     if any(a != b and 1 not in (a, b) for a, b in zip(first, second, strict=True)):
         raise ValueError(f"values {list(shapes[0])} and {list(shapes[1])}")
     return tuple(b if a == 1 else a for a, b in zip(first, second, strict=True))
+
+
+LAST: Final = -1  # in place of an axis of time: a value of the last time alone
+
+
+def one_time(shapes: tuple[Shape, ...], _settings: Settings, times: tuple[int, ...]) -> int | None:
+    """The axis of time of a result number by number: the same one in all, counted from behind.
+
+    Example:
+        >>> one_time(((5, 2, 3), (5, 2, 3)), Settings(), (0, 0)), one_time(((5, 2, 3), (5, 3)), Settings(), (0, 0))
+        (0, None)
+    """
+    n = max(map(len, shapes))
+    found = {n - len(shape) + time for shape, time in zip(shapes, times, strict=True)}
+    return found.pop() if len(found) == 1 else None
 
 
 def promoted(dtypes: tuple[str, ...]) -> str:
