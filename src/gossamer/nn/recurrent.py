@@ -104,12 +104,29 @@ class Recurrent(nn.Module):
                 for parameter in matrix.parameters():
                     nn.init.uniform_(parameter, -(self.hidden_size**-0.5), self.hidden_size**-0.5, generator)
 
+    def __getattr__(self, name: str) -> Any:
+        """As torch's modules; of torch's own weights it says where they are."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            kind, _, matrix = name.partition("_")
+            if kind in ("weight", "bias") and matrix in self.matrices():
+                read = (
+                    f"{matrix}.bias"
+                    if kind == "bias"
+                    else f"{matrix}.to_dense(), or {matrix}.weight of a dense one"
+                )
+                raise AttributeError(f"{error}; its matrices are layers by themselves: read {read}") from None
+            raise
+
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 (torch's name)
         """As torch's: output and last state."""
         if is_traced(input):
             return as_one_call(self, input, *(() if hx is None else (hx,)))
         x = given(self, input, hx)
         y, last = self._layers(x)
+        if y.requires_grad and not self.bidirectional:
+            y = y.clone()  # backward reads the states; the caller may write over what is his
         return x.output(y), x.state([state[0] for state in last], [state[1] for state in last])
 
     def _layers(self, given: Given) -> tuple[Tensor, list[State]]:
@@ -118,7 +135,7 @@ class Recurrent(nn.Module):
         last: list[State] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
-                x = F.dropout(x, self.dropout)
+                x = x * F.dropout(torch.ones_like(x, memory_format=torch.contiguous_format), self.dropout)
             parts = []
             for end in self.directions:
                 h, c = given.first[len(last)]
@@ -155,7 +172,7 @@ class Recurrent(nn.Module):
         """The same layer as torch has it, with dense weights of its own: zeros where there is no connection.
 
         Returns:
-            nn.LSTM, nn.GRU or nn.RNN - on the device and in the mode of this one.
+            nn.LSTM, nn.GRU or nn.RNN - on the device and in the mode of this one, frozen parameters frozen.
         Raises:
             MemoryShortage.
         Cost: memory of the dense size.
@@ -169,13 +186,13 @@ class Recurrent(nn.Module):
             self.input_size, self.hidden_size, self.num_layers, bias=self.bias, batch_first=self.batch_first,
             dropout=self.dropout, bidirectional=self.bidirectional, **named, **place,
         )  # fmt: skip
-        with torch.no_grad():
-            for name in self.matrices():
-                matrix = cast("Any", self.get_submodule(name))
-                values = matrix.to_dense() if isinstance(matrix, SparseModule) else matrix.weight
-                getattr(dense, f"weight_{name}").copy_(values)
-                if self.bias:
-                    getattr(dense, f"bias_{name}").copy_(matrix.bias)
+        for name in self.matrices():
+            matrix = cast("Any", self.get_submodule(name))
+            packed = isinstance(matrix, SparseModule)
+            trained = (matrix.weights if packed else matrix.weight).requires_grad
+            _set(getattr(dense, f"weight_{name}"), matrix.to_dense() if packed else matrix.weight, trained)
+            if self.bias:
+                _set(getattr(dense, f"bias_{name}"), matrix.bias, matrix.bias.requires_grad)
         return dense.train(self.training)
 
     def extra_repr(self) -> str:
@@ -186,6 +203,12 @@ class Recurrent(nn.Module):
         ]
         said += ["nonlinearity=relu"] if self.cell == "relu" else []
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *said])
+
+
+def _set(parameter: nn.Parameter, values: Tensor, trained: bool) -> None:
+    """Give it values, and whether it is trained."""
+    parameter.data.copy_(values.detach())
+    parameter.requires_grad_(trained)
 
 
 def _runs_whole(matrix: nn.Module) -> bool:

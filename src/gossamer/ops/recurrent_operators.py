@@ -218,11 +218,27 @@ def _backward_fake(
     return dx, dq, h, c if cell == "lstm" else values.new_empty(0)
 
 
+def _recurrent_vmap(info: Any, dims: Any, *given: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """One sample of the outer batch after the other."""
+
+    def one(each: Any, dim: Any, number: int) -> Any:
+        if isinstance(each, (list, tuple)) and isinstance(dim, (list, tuple)):
+            return [one(*pair, number) for pair in zip(each, dim, strict=True)]
+        return each if dim is None else each.select(dim, number)
+
+    made = [
+        torch.ops.gossamer.recurrent(*(one(*pair, number) for pair in zip(given, dims, strict=True)))
+        for number in range(info.batch_size)
+    ]
+    return tuple(torch.stack(parts) for parts in zip(*made, strict=True)), (0, 0, 0, 0)
+
+
 for _name, _run, _fake in (
     ("recurrent", run_recurrent, _recurrent_fake),
     ("recurrent_backward", run_recurrent_backward, _backward_fake),
 ):
     LIBRARY.impl(_name, _run, "CPU")
     torch.library.register_fake(f"gossamer::{_name}", _fake, lib=LIBRARY)
+torch.library.register_vmap("gossamer::recurrent", _recurrent_vmap, lib=LIBRARY)
 
 register_recurrent()

@@ -229,3 +229,12 @@ def test_one_sequence_without_a_batch_is_refused_by_the_name_of_the_layer(
     for run in (net, net.stream()):
         with pytest.raises(ShapeError, match=r"rnn\.hh_l0"):
             run(one.numpy())
+
+
+@kinds
+def test_vmap_of_a_frozen_network_runs_sample_by_sample(kind: str) -> None:
+    """Whatever dimension the samples lie along."""
+    frozen = gs.freeze(sparse(kind), X, keep="csr")
+    xs = torch.randn(3, 7, 2, 8)
+    wanted = torch.stack([frozen(x) for x in xs.unbind(2)])
+    torch.testing.assert_close(torch.func.vmap(frozen, 2)(xs), wanted)

@@ -109,8 +109,9 @@ def test_tokens_are_streamed_through_an_embedding() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))]
-)  # noqa: S301
+    "make",
+    [copy.copy, copy.deepcopy, lambda stream: pickle.loads(pickle.dumps(stream))],  # noqa: S301
+)
 def test_a_copy_of_a_stream_goes_on_from_its_own_state(make: Any, tmp_path: Path) -> None:
     """It and the first one do not know of each other; both can be reset."""
     frozen = gs.freeze(Around(same, lambda m, y: m.out(y)).eval(), X)

@@ -487,3 +487,69 @@ def test_counts_are_those_of_the_matrices() -> None:
     assert counter.get_total_flops() == 15 * 2 * 192 * 6
     rows = gs.nn.count(Caller(model["rnn"]), x.transpose(0, 1).detach())
     assert [row.flops for row in rows] == [2 * 192 * 5] * 2  # five times a sample
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"num_layers": 2, "width": 1}])
+@pytest.mark.parametrize(
+    "write", [torch.relu_, lambda y: nn.functional.dropout(y, 1.0, inplace=True).add_(2.0)]
+)
+def test_the_output_may_be_written_over(options: dict[str, Any], write: Any) -> None:
+    """As that of torch's layers, in place, with the same gradients."""
+    options, width = dict(options), options.get("width", 3)
+    options.pop("width", None)
+    layer = make("gru", **options)
+    dense, x = layer.to_torch(), torch.randn(TIMES, width, INPUTS, dtype=torch.float64)
+    grads = []
+    for each in (layer, dense):
+        given = x.clone().requires_grad_()
+        (
+            write(each(given)[0] * 1 if each is dense else each(given)[0]).square().sum() + given.sum()
+        ).backward()
+        grads.append(given.grad)
+    torch.testing.assert_close(*grads)
+    if write is torch.relu_:
+        right = dense.weight_hh_l0.grad
+        torch.testing.assert_close(layer.hh_l0.values.grad, layer.hh_l0.gathered(right))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lengths": [2, 5, 1]}, {"batch_first": True, "bidirectional": True}]
+)
+def test_dropout_between_layers_draws_what_torch_draws(options: dict[str, Any]) -> None:
+    """Both homes and torch's own layer from one seed, in float32 as people train."""
+    around = {name: value for name, value in options.items() if name != "lengths"}
+    results = []
+    layers = [
+        make("lstm", home, num_layers=2, dropout=0.5, dtype=torch.float32, **around)
+        for home in ("packed", "masked")
+    ]
+    x = torch.randn(3, TIMES, INPUTS) if options.get("batch_first") else torch.randn(TIMES, 3, INPUTS)
+    given = pack_padded_sequence(x, options["lengths"], enforce_sorted=False) if "lengths" in options else x
+    for layer in (*layers, layers[0].to_torch()):
+        torch.manual_seed(1)
+        y = layer(given)[0]
+        results.append(y.data if "lengths" in options else y)
+    for mine in results[:2]:
+        torch.testing.assert_close(mine, results[2])
+
+
+@homes
+def test_to_torch_keeps_frozen_parameters_frozen(home: str) -> None:
+    """Each by itself."""
+    layer = make("gru", home)
+    layer.ih_l0.weights.requires_grad_(False)
+    layer.hh_l0.bias.requires_grad_(False)
+    trained = {name for name, each in layer.to_torch().named_parameters() if each.requires_grad}
+    assert trained == {"weight_hh_l0", "bias_ih_l0"}
+
+
+def test_weights_by_the_names_of_torch_say_where_they_are() -> None:
+    """A model that reads them learns what to read instead; other names, and hasattr, are as ever."""
+    layer = make("gru")
+    with pytest.raises(AttributeError, match=r"no attribute 'weight_hh_l0'; .* read hh_l0\.to_dense\(\)"):
+        layer.weight_hh_l0  # noqa: B018
+    with pytest.raises(AttributeError, match=r"read ih_l0\.bias"):
+        layer.bias_ih_l0  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'weight_hh_l7'$"):
+        layer.weight_hh_l7  # noqa: B018
+    assert not hasattr(layer, "weight_ih_l0")

@@ -107,7 +107,7 @@ def _verify(s: Cell, tensors: Tensors) -> None:
         ) from None
 
 
-def of_call(s: Any, tensors: Tensors) -> tuple[Any, ...]:
+def of_call(s: Any, tensors: Tensors) -> tuple[Encoded, Any, str, bool, bool]:
     """The arguments of a RecurrentStep."""
     return form_of(s, tensors), tensors.get("bias"), s.cell, s.reverse, s.batch_first
 
