@@ -68,5 +68,5 @@ def _square(group: Sequence[Moment]) -> str:
     return (
         page.figures((draw.distances(names, found.distances.tolist()), "Distances of topologies (NNSTD)"))
         + page.table(("run", "and run", "distance", "neurons as numbered"), rows)
-        + page.note(f"0 is the same network, {found.chance.value:.3f} is what chance gives. {how}")
+        + page.note(f"0 is what a network is from itself, {found.chance.value:.3f} what chance gives. {how}")
     )

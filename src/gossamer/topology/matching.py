@@ -16,7 +16,7 @@ Matching = Callable[[Side, Side], Tensor]
 
 
 def hungarian(first: Side, second: Side) -> Tensor:
-    """The matching of the largest total similarity, by SciPy; the memory of all pairs in float64.
+    """The matching of the largest total similarity, by SciPy; the memory of all pairs in float64, see ``check_pairs``.
 
     Args:
         first: Side.
@@ -24,7 +24,7 @@ def hungarian(first: Side, second: Side) -> Tensor:
     Returns:
         [neurons], int64 - for each neuron of the first the one of the second.
     Raises:
-        MissingPackage: no SciPy. MemoryShortage: too many pairs.
+        MissingPackage: no SciPy.
     Cost: O(neurons ** 3) at worst; 8 bytes a pair.
     """
     try:
@@ -37,12 +37,25 @@ def hungarian(first: Side, second: Side) -> Tensor:
             hint="pip install 'gossamer[train]', or take matching='greedy', which needs no SciPy",
         ) from error
     count = first.neurons.number
-    hint = "take matching='greedy', which holds no matrix of all pairs"
-    require_memory(f"match {count} neurons by 'hungarian'", 8 * count * count + (1 << 28), hint)
     cost = torch.empty(count, count, dtype=torch.float64)
     for rows, cols, score in pieces(first, second):
         torch.sub(1, score, out=cost[rows, cols])
     return torch.from_numpy(linear_sum_assignment(cost.numpy())[1])
+
+
+def check_pairs(matching: str, count: int) -> None:
+    """Refuse to match so many neurons that there is no memory for it, before anything is computed.
+
+    Args:
+        matching: str - a name of ``MATCHINGS``.
+        count: int - neurons of the widest layer.
+    Raises:
+        MemoryShortage: "hungarian" with too many pairs.
+    Cost: O(1).
+    """
+    if matching == "hungarian":
+        hint = "take matching='greedy', which holds no matrix of all pairs"
+        require_memory(f"match {count} neurons by 'hungarian'", 8 * count * count + (1 << 28), hint)
 
 
 def greedy(first: Side, second: Side) -> Tensor:
@@ -95,23 +108,25 @@ def by_colour(first: Tensor, second: Tensor) -> Tensor:
     """A matching of neurons that all matchings suit: equal colours, then equal numbers, then what is left in order.
 
     Args:
-        first: [neurons], int64 - their colours.
-        second: [neurons], int64 - those of the others.
+        first: [levels, neurons], int64 - their colours; those of the last level first.
+        second: [levels, neurons], int64 - those of the others.
     Returns:
         [neurons], int64 - for each neuron of the first the one of the second.
-    Cost: O(neurons).
+    Cost: O(levels * neurons).
     Example:
-        >>> by_colour(torch.tensor([5, 6, 7, 8]), torch.tensor([6, 9, 7, 5])).tolist()
+        >>> by_colour(torch.tensor([[5, 6, 7, 8]]), torch.tensor([[6, 9, 7, 5]])).tolist()
         [3, 0, 2, 1]
     """
-    waiting = defaultdict(list)
-    for number, colour in reversed(list(enumerate(second.tolist()))):
-        waiting[colour].append(number)
-    found = [waiting[colour].pop() if waiting[colour] else -1 for colour in first.tolist()]
-    free = set(range(len(found))) - set(found)
-    for number, partner in enumerate(found):
-        if partner < 0 and number in free:
-            free.remove(number)
-            found[number] = number
-    rest = iter(sorted(free))
-    return torch.tensor([next(rest) if partner < 0 else partner for partner in found])
+    number, anything = torch.arange(first.shape[1]), torch.zeros(first.shape[1], dtype=torch.int64)
+    left, right, found = number.tolist(), number.tolist(), [-1] * number.numel()
+    levels = zip(first.flip(0), second.flip(0), strict=True)
+    for own, other in (*levels, (number, number), (anything, anything)):
+        waiting = defaultdict(list)
+        for partner in reversed(right):
+            waiting[int(other[partner])].append(partner)
+        for each in left:
+            if same := waiting[int(own[each])]:
+                found[each] = same.pop()
+        left = [each for each in left if found[each] < 0]
+        right = sorted(set(right) - set(found))
+    return torch.tensor(found)

@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from gossamer.errors import ConfigError, ShapeError
-from gossamer.topology.neurons import Neurons
 from gossamer.topology.topology import Topology
 
 Network = Topology | Sequence[Topology] | Mapping[str, Topology]
@@ -93,39 +89,3 @@ def check_row(layers: Layers, operation: str, hint: str = "") -> None:
                 got=f"{reader.shape[1]} inputs",
                 hint=hint,
             )
-
-
-def colours(layers: Layers) -> list[Tensor]:
-    """A colour for every neuron by all that is reached from it; the numbers of hidden neurons do not matter.
-
-    Neurons with the same inputs can be told apart by it: the colour mixes those of the neurons that read this one, the
-    neurons of the last layer have one each.
-
-    Args:
-        layers: name -> Topology - in a row.
-    Returns:
-        list of [neurons], int64 - one a layer.
-    Cost: O(connections * log).
-    Example:
-        >>> from gossamer.patterns import Unstructured
-        >>> layer = Topology(Unstructured(), (2, 2), torch.tensor([0, 3]))
-        >>> first, last = colours({"a": layer, "b": layer})
-        >>> last.tolist(), first[0] != first[1]
-        ([0, 1], tensor(True))
-    """
-    found = [torch.arange(list(layers.values())[-1].shape[0])]
-    for reader in reversed(list(layers.values())[1:]):
-        if reader.is_full:  # every neuron is read by all
-            found.insert(0, torch.zeros(reader.shape[1], dtype=torch.int64))
-            continue
-        readers = Neurons.of(reader).by_input()
-        sums = torch.cat([torch.zeros(1, dtype=torch.int64), _mixed(found[0])[readers.inputs].cumsum(0)])
-        found.insert(0, sums[readers.starts].diff())
-    return found
-
-
-def _mixed(numbers: Tensor) -> Tensor:
-    """Scrambled, so that sums of them tell sets apart; products wrap around."""
-    mixed = (numbers + 1) * 0x2545F4914F6CDD1D
-    mixed = (mixed ^ (mixed >> 31)) * 0x369DEA0F31A53F85
-    return mixed ^ (mixed >> 28)

@@ -23,7 +23,7 @@ class Side(NamedTuple):
     Args:
         neurons: Neurons - as the other side counts inputs.
         number: [neurons], int64 - their numbers in the layer.
-        colour: [neurons], int64 - neurons that should rather be matched have the same, see ``chain.colours``.
+        colour: [levels, neurons], int64 - neurons that should rather be matched share more of them, see ``colours``.
     """
 
     neurons: Neurons
@@ -32,7 +32,7 @@ class Side(NamedTuple):
 
     def take(self, order: Tensor) -> Self:
         """Some of the neurons."""
-        return type(self)(self.neurons.take(order), self.number[order], self.colour[order])
+        return type(self)(self.neurons.take(order), self.number[order], self.colour[:, order])
 
 
 def pieces(first: Side, second: Side) -> Iterator[tuple[slice, slice, Tensor]]:
@@ -48,7 +48,7 @@ def pieces(first: Side, second: Side) -> Iterator[tuple[slice, slice, Tensor]]:
     Cost: O(connections of the first * neurons of the second) additions, and O(neurons ** 2); about 200 MiB.
     Example:
         >>> one = Neurons(torch.tensor([0, 2]), torch.tensor([0, 1]), 3)
-        >>> side = Side(one, torch.tensor([0]), torch.tensor([0]))
+        >>> side = Side(one, torch.tensor([0]), torch.tensor([[0]]))
         >>> [(rows, cols, round(score.item(), 6)) for rows, cols, score in pieces(side, side)]
         [(slice(0, 1, None), slice(0, 1, None), 1.0)]
     """
@@ -74,6 +74,9 @@ def _settled(first: Side, second: Side, rows: slice, cols: slice) -> Tensor:
     mine, theirs = first.number[rows, None], second.number[cols]
     mixed = (mine * 0x9E3779B1 + 1) * (theirs * 0x85EBCA77 + 1)
     mixed = (mixed ^ (mixed >> 29)) * 0xC2B2AE3D
-    order = ((mixed >> 20) & 0xFFFF).double().mul_(SETTLE / 4 / 0xFFFF)
-    order += (mine == theirs).double().mul_(SETTLE / 4)
-    return order.add_((first.colour[rows, None] == second.colour[cols]).double().mul_(SETTLE / 2))
+    level = SETTLE / (len(first.colour) + 1)  # all else together weighs less than one colour
+    order = ((mixed >> 20) & 0xFFFF).double().mul_(level / 2 / 0xFFFF)
+    order += (mine == theirs).double().mul_(level / 2)
+    for own, other in zip(first.colour, second.colour, strict=True):
+        order += (own[rows, None] == other[cols]).double().mul_(level)
+    return order

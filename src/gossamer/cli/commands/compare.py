@@ -185,7 +185,9 @@ def _distances(document: dict[str, Any]) -> Group:
         [name, *(f"{row[col]:.3f}" for col in at)]
         for name, row in zip(names, document["distances"], strict=True)
     ]
-    chance = f"by chance: {document['by_chance']:.3f}; 0 is the same network, up to the order of its neurons"
+    chance = (
+        f"by chance: {document['by_chance']:.3f}; the same network in another order of hidden neurons is at 0"
+    )
     left = "" if len(at) == len(names) else "; some columns are left out, --json and --out have all"
     return table("distances (NNSTD)", ["", *(names[number] for number in at)], rows, chance + left)
 
