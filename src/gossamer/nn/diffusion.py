@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gossamer.errors import ConfigError, DtypeError, ShapeError
 from gossamer.measure import require_memory
 from gossamer.nn.traced import is_traced
-from gossamer.nn.walk import Walk, WalkGraph
+from gossamer.nn.walk import Walk, WalkGraph, said
 from gossamer.registry import answers_unknown
 
 STD = 0.01  # of initial weights, as published
@@ -84,13 +84,13 @@ class DiffusionConv(nn.Module):
 
         Args:
             edge_index: [2, edges], integers - from node, to node.
-            nodes: int - how many there are, nodes without edges included.
+            nodes: int - how many there are, nodes without edges included; any integer, NumPy's too.
             edge_weight: [edges], 0 or more, or None - how likely a walker takes an edge, beside the others of its node.
         Returns:
             WalkGraph - for layers of these settings, on the device and of the dtype of the weight.
         Raises:
             ShapeError, DtypeError, TopologyError, NonFiniteError: edges that describe no graph of so many nodes.
-            MissingPackage: SciPy is not installed. ConfigError: inside torch.export.
+            MissingPackage: SciPy is not installed. ConfigError: inside torch.export or torch.func.
         Cost: a sort of the edges; with ``threshold_after`` hops - 1 products of sparse matrices.
         Example:
             >>> conv = DiffusionConv(1, hops=2, threshold_after=0.6)
@@ -117,13 +117,14 @@ class DiffusionConv(nn.Module):
             graph: WalkGraph of ``prepare``, or edge_index [2, edges].
             nodes: [picked], int64 - the nodes wanted; None: all.
             batch: [nodes], int64 >= 0 - which graph each node belongs to: one row a graph, made of the mean over its
-                nodes; that of a number nobody has is 0. Edges go between nodes of one graph.
+                nodes; that of a number nobody has is 0. Edges between two graphs are refused.
         Returns:
             [nodes, picked or graphs, (hops + 1) * in_channels], the features of hop 0 first.
         Raises:
             ShapeError, DtypeError: features, nodes or graphs that do not fit. ConfigError: a graph prepared for other
-            settings, or ``nodes`` and ``batch`` together. Those of ``prepare``.
-        Cost: see the class; edges are prepared at every call.
+            settings, or ``nodes`` and ``batch`` together. TopologyError: an edge between graphs of ``batch``. Those of
+            ``prepare``.
+        Cost: see the class; edges are prepared at every call, and with ``batch`` looked at once more.
         """
         if is_traced(x) or is_traced(graph):  # freezing repeats samples, and the edges of a graph are none
             raise ConfigError(
@@ -134,8 +135,12 @@ class DiffusionConv(nn.Module):
             )
         if nodes is not None and batch is not None:
             raise ConfigError("DiffusionConv", expected="nodes or batch", got="both")
-        walked = self.diffuse(x, graph, nodes)
-        return self.weigh(walked if batch is None else means(walked, batch))
+        made = self._graph(x, graph)
+        walked = made.spread(x, nodes)
+        if batch is not None:
+            made.check_batch(batch)
+            walked = means(walked, batch)
+        return self.weigh(walked)
 
     def diffuse(self, x: Tensor, graph: Graph, nodes: Tensor | None = None) -> Tensor:
         """The part without weights: where features do not change, once is enough, and batches are rows of it.
@@ -150,9 +155,12 @@ class DiffusionConv(nn.Module):
             As ``forward``.
         Cost: all of the layer's but one multiplication a number.
         """
-        if x.ndim != 2 or x.shape[1] != self.in_channels:
-            expected = f"x [nodes, {self.in_channels}]"
-            raise ShapeError("DiffusionConv", expected=expected, got=str(tuple(x.shape)))
+        return self._graph(x, graph).spread(x, nodes)
+
+    def _graph(self, x: Tensor, graph: Graph) -> WalkGraph:
+        """The graph made ready, where it and the features are for this layer."""
+        if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != self.in_channels:
+            raise ShapeError("DiffusionConv", expected=f"x [nodes, {self.in_channels}]", got=said(x))
         if x.dtype != self.weight.dtype and not (
             x.is_floating_point() and torch.is_autocast_enabled(x.device.type)
         ):
@@ -166,13 +174,13 @@ class DiffusionConv(nn.Module):
                 got=str(made.walk) if isinstance(made, WalkGraph) else type(made).__name__,
                 hint="call prepare of this layer",
             )
-        return made.spread(x, nodes)
+        return made
 
     def weigh(self, walked: Tensor) -> Tensor:
         """[rows, hops + 1, in_channels] of ``diffuse``, or means of them, times the weight: [rows, out_channels]."""
-        if walked.shape[1:] != self.weight.shape:
+        if not isinstance(walked, Tensor) or walked.shape[1:] != self.weight.shape:
             expected = f"[rows, {self.hops + 1}, {self.in_channels}], as diffuse gives"
-            raise ShapeError("DiffusionConv.weigh", expected=expected, got=str(tuple(walked.shape)))
+            raise ShapeError("DiffusionConv.weigh", expected=expected, got=said(walked))
         return (walked * self.weight).flatten(1)
 
     def extra_repr(self) -> str:
@@ -193,23 +201,16 @@ def means(walked: Tensor, batch: Tensor) -> Tensor:
 
     Args:
         walked: [nodes, ...], float.
-        batch: [nodes], int64 >= 0 - which graph a node belongs to.
+        batch: [nodes], int64 >= 0 - which graph a node belongs to; checked by `WalkGraph.check_batch`.
     Returns:
         [largest number + 1, ...]; 0 for a graph without nodes.
     Raises:
-        ShapeError: numbers that do not fit. MemoryShortage: numbers so large that a row for each has no place.
+        MemoryShortage: numbers so large that a row for each has no place.
     Cost: O(size of walked).
     Example:
         >>> means(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 2])).tolist()
         [[2.0], [0.0], [5.0]]
     """
-    fits = batch.shape == walked.shape[:1] and batch.dtype == torch.int64
-    if not fits or (batch.numel() and int(batch.min()) < 0):
-        raise ShapeError(
-            "DiffusionConv",
-            expected=f"batch [{walked.shape[0]}], int64, 0 or more",
-            got=f"{batch.dtype} of shape {tuple(batch.shape)}" if not fits else f"{int(batch.min())}",
-        )
     if batch.numel():
         row = max(1, walked[:1].numel()) * walked.element_size()
         require_memory("DiffusionConv(batch=)", (int(batch.max()) + 1) * row, "number graphs from 0")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from torch import Tensor
 
-from gossamer.errors import DtypeError, MissingPackage, NonFiniteError, ShapeError, TopologyError
+from gossamer.errors import ConfigError, DtypeError, MissingPackage, NonFiniteError, ShapeError, TopologyError
 
 try:
     from scipy import sparse
@@ -144,7 +144,7 @@ def _ends(edge_index: Tensor, nodes: int) -> tuple[NDArray[np.int64], NDArray[np
     kind = edge_index.dtype
     if kind.is_floating_point or kind.is_complex or str(kind) == "torch.bool":
         raise DtypeError(WHERE, expected="edge_index of integers", got=str(kind))
-    edges = edge_index.detach().cpu().numpy().astype(np.int64)
+    edges = _read(edge_index).astype(np.int64)
     outside = np.flatnonzero(((edges < 0) | (edges >= nodes)).any(axis=0))
     if outside.size:
         first = int(outside[0])
@@ -171,9 +171,22 @@ def _weights(edge_weight: Tensor, edges: int) -> NDArray[np.float64]:
             got="weights that want one",
             hint="call edge_weight.detach()",
         )
-    weights: NDArray[np.float64] = edge_weight.cpu().double().numpy()
+    weights = _read(edge_weight.double())
     if not np.isfinite(weights).all():
         raise NonFiniteError(WHERE, expected="finite edge weights", got="NaN or infinity")
     if (weights < 0).any():
         raise TopologyError(WHERE, expected="edge weights of 0 or more", got=f"{weights.min():g}")
     return weights
+
+
+def _read(tensor: Tensor) -> NDArray[Any]:
+    """Its numbers."""
+    try:
+        return tensor.cpu().numpy()
+    except RuntimeError as error:  # there is no other sign that holds for all stand-ins of torch
+        raise ConfigError(
+            WHERE,
+            expected="edges whose numbers can be read",
+            got="a tensor without memory, as inside of torch.func",
+            hint="call prepare before, and give the layer what it returns",
+        ) from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
-from gossamer.errors import ConfigError, ShapeError
+from gossamer.errors import ConfigError, ShapeError, TopologyError
 from gossamer.nn.rows import Rows
 from gossamer.registry import check_choice
 
@@ -45,7 +46,8 @@ class Walk:
         check_choice("DiffusionConv(transition=)", self.transition, ("row", "published"))
         for name in ("threshold_before", "threshold_after"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= 1:
                 raise ConfigError("DiffusionConv", expected=f"{name} from 0 to 1", got=repr(value))
 
     @property
@@ -99,8 +101,7 @@ class WalkGraph:
         """
         from gossamer.nn import transition as matrices  # SciPy, which layers of other kinds can do without
 
-        if not isinstance(nodes, int) or not 0 <= nodes <= LARGEST:
-            raise ConfigError("graph", expected=f"0 to {LARGEST} nodes", got=repr(nodes))
+        nodes = _count(nodes)
         made = matrices.adjacency(edge_index, nodes, edge_weight)
         made = matrices.TRANSITIONS[walk.transition](made)
         made = matrices.above(made, walk.threshold_before)
@@ -170,14 +171,58 @@ class WalkGraph:
 
     def _check(self, nodes: Tensor) -> None:
         """Refuse nodes that do not exist, and masks."""
-        fine = nodes.ndim == 1 and nodes.dtype == torch.int64
+        fine = isinstance(nodes, Tensor) and nodes.ndim == 1 and nodes.dtype == torch.int64
         if not fine or (nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < self.nodes):
-            says = f"{nodes.dtype} of shape {tuple(nodes.shape)}"
-            if fine:
-                says = f"{int(nodes.min())} to {int(nodes.max())}"
+            says = f"{int(nodes.min())} to {int(nodes.max())}" if fine else said(nodes)
             raise ShapeError(
                 "DiffusionConv",
                 expected=f"nodes [picked], int64, from 0 to {self.nodes - 1}",
                 got=says,
-                hint="of a mask: mask.nonzero().squeeze(1)",
+                hint="of a mask: mask.nonzero().squeeze(1); of a list: torch.tensor(nodes)",
             )
+
+    def check_batch(self, batch: Tensor) -> None:
+        """Refuse graphs that an edge joins, and numbers that are no graphs.
+
+        Args:
+            batch: [nodes], int64 >= 0 - which graph a node belongs to.
+        Raises:
+            ShapeError: another shape or type, or a negative number. TopologyError: an edge between two graphs.
+        Cost: O(entries of the matrices).
+        """
+        fits = isinstance(batch, Tensor) and batch.shape == (self.nodes,) and batch.dtype == torch.int64
+        if not fits or (batch.numel() and int(batch.min()) < 0):
+            raise ShapeError(
+                "DiffusionConv",
+                expected=f"batch [{self.nodes}], int64, 0 or more",
+                got=f"{int(batch.min())}" if fits else said(batch),
+            )
+        for matrix in self.matrices:
+            start, end = torch.repeat_interleave(matrix.row_ptr.diff().long()), matrix.col.long()
+            across = (batch[start] != batch[end]).nonzero().flatten()
+            if across.numel():
+                a, b = int(start[across[0]]), int(end[across[0]])
+                raise TopologyError(
+                    "DiffusionConv(batch=)",
+                    expected="edges between nodes of one graph",
+                    got=f"an edge from node {a} of graph {int(batch[a])} to node {b} of graph {int(batch[b])}",
+                    hint="add to the edges of every graph the number of nodes in the graphs before it",
+                )
+
+
+def said(given: object) -> str:
+    """What was given where a tensor of another shape or type is expected."""
+    return (
+        f"{given.dtype} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+    )
+
+
+def _count(nodes: Any) -> int:
+    """A number of nodes: any integer, NumPy's and tensors of one included."""
+    try:
+        count = -1 if isinstance(nodes, bool) else operator.index(nodes)
+    except TypeError:
+        count = -1
+    if not 0 <= count <= LARGEST:
+        raise ConfigError("graph", expected=f"0 to {LARGEST} nodes, as an integer", got=repr(nodes))
+    return count

@@ -42,11 +42,12 @@ class Topology:
     @classmethod
     def from_mask(cls, mask: Tensor) -> Topology:
         """Any connections, of a mask [out_features, in_features] whose nonzeros they are; raises ShapeError."""
-        if mask.ndim != 2:
+        if not isinstance(mask, Tensor) or mask.ndim != 2:
             raise ShapeError(
                 "Topology.from_mask",
-                expected="a mask [out_features, in_features]",
-                got=f"{tuple(mask.shape)}",
+                expected="a mask [out_features, in_features], as a tensor",
+                got=f"{tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__,
+                hint="of an array: torch.from_numpy(mask)",
             )
         return cls(Unstructured(), (mask.shape[0], mask.shape[1]), mask.flatten().nonzero().squeeze(1))
 

@@ -76,6 +76,14 @@ def test_all_topologies_of_two_runs_in_a_picture(call, finished, other, tmp_path
     assert (answer.code, (tmp_path / "mine.svg").read_text()) == (2, "<svg/>")
 
 
+@pytest.mark.parametrize("name", ["d.png", "d", "svg"])
+def test_a_picture_of_another_kind_is_refused(call, finished, tmp_path, name):
+    answer = call("compare", finished, "--out", tmp_path / name)
+    assert answer.code == 2
+    assert f"expected a file that ends in .svg, got {name}" in answer.stderr
+    assert not (tmp_path / name).exists()
+
+
 def test_a_run_that_kept_nothing_is_compared_by_its_checkpoint(call, finished, other, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(other, old)

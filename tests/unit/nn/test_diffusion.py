@@ -151,8 +151,8 @@ def test_gradcheck_of_all_nodes_some_and_graphs(after: float) -> None:
     torch.manual_seed(0)
     conv = DiffusionConv(2, 2, threshold_after=after, dtype=torch.float64)
     x = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
-    graph = conv.prepare(torch.randint(6, (2, 14)), 6)
-    some, batch = torch.tensor([4, 1, 4]), torch.tensor([0, 0, 1, 1, 1, 3])
+    edges, some, batch = torch.randint(6, (2, 30)), torch.tensor([4, 1, 4]), torch.tensor([0, 0, 1, 1, 1, 3])
+    graph = conv.prepare(edges[:, batch[edges[0]] == batch[edges[1]]], 6)
     for how in ({}, {"nodes": some}, {"batch": batch}):
         assert gradcheck(lambda x, _, how=how: conv(x, graph, **how), (x, conv.weight))
 
@@ -327,6 +327,8 @@ def test_graphs_without_nodes_or_edges_are_graphs(nodes: int, after: float) -> N
         {"threshold_before": -0.1},
         {"threshold_before": 1.1},
         {"threshold_after": math.nan},
+        {"threshold_before": True},
+        {"threshold_after": False},
         {"threshold_after": "0.1"},
         {"thresold_after": 0.1},
     ],
@@ -372,7 +374,7 @@ def test_edge_weights_that_are_no_chances_are_refused(weights: Tensor, error: ty
 def test_calls_that_do_not_fit_are_refused() -> None:
     conv, node = DiffusionConv(1), torch.tensor([0])
     graph = conv.prepare(LINE, 3)
-    with pytest.raises(ShapeError, match=r"x \[nodes, 1\], got \(3, 2\)"):
+    with pytest.raises(ShapeError, match=r"x \[nodes, 1\], got torch.float32 of shape \(3, 2\)"):
         conv(torch.ones(3, 2), graph)
     with pytest.raises(ShapeError, match=r"x \[3, features\], got \(2, 1\)"):
         conv(X[:2], graph)
@@ -384,16 +386,71 @@ def test_calls_that_do_not_fit_are_refused() -> None:
         conv(X, [[0], [1]])
     with pytest.raises(ConfigError, match="nodes or batch, got both"):
         conv(X, graph, node, node)
-    for nodes in (torch.tensor([3]), torch.tensor([-1]), torch.tensor([True, False, True]), node.float()):
+    with pytest.raises(ShapeError, match=r"x \[nodes, 1\], got list"):
+        conv([[1.0]] * 3, graph)  # type: ignore[arg-type]
+    for nodes in (
+        [1],
+        1,
+        torch.tensor([3]),
+        torch.tensor([-1]),
+        torch.tensor([True, False, True]),
+        node.float(),
+    ):
         with pytest.raises(ShapeError, match="of a mask"):
             conv(X, graph, nodes)
-    for batch in (torch.tensor([0, 0]), torch.tensor([0, -1, 0]), torch.zeros(3)):
+    for batch in ([0, 0, 0], torch.tensor([0, 0]), torch.tensor([0, -1, 0]), torch.zeros(3)):
         with pytest.raises(ShapeError, match=r"batch \[3\], int64"):
             conv(X, graph, batch=batch)
     with pytest.raises(MemoryShortage, match="number graphs from 0"):
-        conv(X, graph, batch=torch.tensor([0, 0, 1 << 50]))
+        conv(X, graph, batch=torch.tensor([1 << 50] * 3))
     with pytest.raises(ShapeError, match="as diffuse gives"):
         conv.weigh(torch.ones(3, 2, 1))
+    with pytest.raises(ShapeError, match="got list"):
+        conv.weigh([1.0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("settings", [{}, {"threshold_after": 0.1}])
+@pytest.mark.parametrize("prepared", [False, True])
+def test_an_edge_between_two_graphs_is_refused_with_its_place(settings: Any, prepared: bool) -> None:
+    """Also where it is one of few, and goes one way alone."""
+    conv, batch = DiffusionConv(1, hops=1, **settings), torch.tensor([0, 0, 5])
+    for edges, said in (
+        (
+            LINE,
+            r"an edge from node 1 of graph 0 to node 2 of graph 5; .*number of nodes in the graphs before",
+        ),
+        (torch.tensor([[0, 1, 2], [1, 0, 1]]), "from node 2 of graph 5 to node 1 of graph 0"),
+    ):
+        with pytest.raises(TopologyError, match=said):
+            conv(X, conv.prepare(edges, 3) if prepared else edges, batch=batch)
+    assert conv(X, torch.tensor([[0, 1, 2], [1, 0, 2]]), batch=batch).shape == (6, 2)
+
+
+@pytest.mark.parametrize("nodes", [np.int64(3), torch.tensor(3), 3])
+def test_a_number_of_nodes_is_any_integer(nodes: Any) -> None:
+    graph = DiffusionConv(1).prepare(LINE, nodes)
+    assert (graph.nodes, type(graph.nodes)) == (3, int)
+
+
+@pytest.mark.parametrize("nodes", [3.0, True, "3", None, -1, torch.ones(2), np.float64(3)])
+def test_what_is_no_number_of_nodes(nodes: Any) -> None:
+    with pytest.raises(ConfigError, match="nodes, as an integer"):
+        DiffusionConv(1).prepare(LINE, nodes)
+
+
+def test_derivatives_of_functions_take_a_prepared_graph_and_name_it() -> None:
+    conv = DiffusionConv(1, hops=1)
+    nn.init.ones_(conv.weight)
+    graph = conv.prepare(LINE, 3)
+    assert torch.func.grad(lambda x: conv(x, graph).sum())(X).flatten().tolist() == [1.5, 3, 1.5]
+    for call in (
+        lambda: torch.func.grad(lambda x: conv(x, LINE).sum())(X),
+        lambda: torch.func.jvp(lambda x: conv(x, LINE), (X,), (X,)),
+        lambda: torch.func.vmap(lambda edges: conv(X, edges))(LINE[None]),
+        lambda: torch.func.grad(lambda x: conv(x, conv.prepare(LINE, 3, torch.ones(4))).sum())(X),
+    ):
+        with pytest.raises(ConfigError, match=r"torch\.func; call prepare before"):
+            call()
 
 
 def test_without_scipy_the_package_is_named_where_a_graph_is_prepared(

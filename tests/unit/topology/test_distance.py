@@ -293,6 +293,8 @@ def test_settings_that_are_not_known() -> None:
         distance_matrix([])
     with pytest.raises(ShapeError, match="from_mask"):
         Topology.from_mask(torch.ones(3))
+    with pytest.raises(ShapeError, match=r"as a tensor, got ndarray; .*torch.from_numpy"):
+        Topology.from_mask(torch.ones(3, 3).numpy())
 
 
 def test_without_scipy_greedy_still_works(monkeypatch) -> None:

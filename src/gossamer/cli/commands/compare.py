@@ -35,7 +35,7 @@ def compare(
         bool, typer.Option("--published", help="Count neurons and layers as the authors of NNSTD do.")
     ] = False,
     target: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also draw the distances, as an SVG file.")
+        Path | None, typer.Option("--out", "-o", help="Also draw the distances; a file that ends in .svg.")
     ] = None,
 ) -> None:
     """Measure how far the topologies of runs are apart; of one run, those that it kept over its training.
@@ -52,6 +52,8 @@ def compare(
 
     check_choice("--matching", matching, MATCHINGS)
     if target is not None:
+        if target.suffix.lower() != ".svg":
+            raise ConfigError("compare --out", expected="a file that ends in .svg", got=target.name)
         check_target(target, "picture", is_picture)
     travels = [moments.moments(run) for run in runs]
     every = checkpoints or len(runs) == 1
