@@ -124,7 +124,7 @@ class DiffusionConv(nn.Module):
             ShapeError, DtypeError: features, nodes or graphs that do not fit. ConfigError: a graph prepared for other
             settings, or ``nodes`` and ``batch`` together. TopologyError: an edge between graphs of ``batch``. Those of
             ``prepare``.
-        Cost: see the class; edges are prepared at every call, and with ``batch`` looked at once more.
+        Cost: see the class; edges are prepared at every call.
         """
         if is_traced(x) or is_traced(graph):  # freezing repeats samples, and the edges of a graph are none
             raise ConfigError(

@@ -11,6 +11,7 @@ from gossamer.errors import ConfigError, DtypeError, MissingPackage, NonFiniteEr
 
 try:
     from scipy import sparse
+    from scipy.sparse import csgraph
 except ModuleNotFoundError as error:
     raise MissingPackage.behind(error) from None
 
@@ -52,6 +53,14 @@ def adjacency(edge_index: Tensor, nodes: int, edge_weight: Tensor | None = None)
         matrix.data[:] = 1.0
     matrix.eliminate_zeros()
     return matrix
+
+
+def joined(matrix: Any) -> NDArray[np.int64]:
+    """[nodes]: the lowest of all nodes that edges join a node with, on ways of any length and direction; O(edges)."""
+    _, part = csgraph.connected_components(matrix, directed=False)
+    _, lowest = np.unique(part, return_index=True)
+    found: NDArray[np.int64] = lowest[part].astype(np.int64)
+    return found
 
 
 def row_stochastic(matrix: Any) -> Any:

@@ -66,14 +66,15 @@ class WalkGraph:
         walk: Walk.
         nodes: int.
         matrices: tuple of Rows - one, or one a hop.
+        joined: [nodes], int64 - the lowest node that edges join each one with, before any threshold.
     Example:
         >>> graph = WalkGraph.of(Walk(hops=2), torch.tensor([[0, 1], [1, 0]]), 3)
         >>> graph.spread(torch.tensor([[1.0], [2.0], [3.0]])).squeeze(2).tolist()
         [[1.0, 2.0, 1.0], [2.0, 1.0, 2.0], [3.0, 0.0, 0.0]]
     """
 
-    def __init__(self, walk: Walk, nodes: int, matrices: tuple[Rows, ...]) -> None:
-        self.walk, self.nodes, self.matrices = walk, nodes, matrices
+    def __init__(self, walk: Walk, nodes: int, matrices: tuple[Rows, ...], joined: Tensor) -> None:
+        self.walk, self.nodes, self.matrices, self.joined = walk, nodes, matrices, joined
 
     @classmethod
     def of(
@@ -103,12 +104,14 @@ class WalkGraph:
 
         nodes = _count(nodes)
         made = matrices.adjacency(edge_index, nodes, edge_weight)
+        with torch.inference_mode(mode=False):  # as in Rows.of
+            joined = torch.tensor(matrices.joined(made), device=device)
         made = matrices.TRANSITIONS[walk.transition](made)
         made = matrices.above(made, walk.threshold_before)
         many = [made]
         if walk.by_powers:
             many = matrices.thresholded_powers(made, walk.hops, walk.threshold_after)
-        return cls(walk, nodes, tuple(Rows.of(each, device, dtype) for each in many))
+        return cls(walk, nodes, tuple(Rows.of(each, device, dtype) for each in many), joined)
 
     def is_for(self, walk: Walk) -> bool:
         """Whether it was made with these settings."""
@@ -187,8 +190,8 @@ class WalkGraph:
         Args:
             batch: [nodes], int64 >= 0 - which graph a node belongs to.
         Raises:
-            ShapeError: another shape or type, or a negative number. TopologyError: an edge between two graphs.
-        Cost: O(entries of the matrices).
+            ShapeError: another shape or type, or a negative number. TopologyError: edges between two graphs.
+        Cost: O(nodes).
         """
         fits = isinstance(batch, Tensor) and batch.shape == (self.nodes,) and batch.dtype == torch.int64
         if not fits or (batch.numel() and int(batch.min()) < 0):
@@ -197,17 +200,16 @@ class WalkGraph:
                 expected=f"batch [{self.nodes}], int64, 0 or more",
                 got=f"{int(batch.min())}" if fits else said(batch),
             )
-        for matrix in self.matrices:
-            start, end = torch.repeat_interleave(matrix.row_ptr.diff().long()), matrix.col.long()
-            across = (batch[start] != batch[end]).nonzero().flatten()
-            if across.numel():
-                a, b = int(start[across[0]]), int(end[across[0]])
-                raise TopologyError(
-                    "DiffusionConv(batch=)",
-                    expected="edges between nodes of one graph",
-                    got=f"an edge from node {a} of graph {int(batch[a])} to node {b} of graph {int(batch[b])}",
-                    hint="add to the edges of every graph the number of nodes in the graphs before it",
-                )
+        across = (batch != batch[self.joined]).nonzero().flatten()
+        if across.numel():
+            b = int(across[0])
+            a = int(self.joined[b])
+            raise TopologyError(
+                "DiffusionConv(batch=)",
+                expected="edges between nodes of one graph",
+                got=f"edges that join node {a} of graph {int(batch[a])} with node {b} of graph {int(batch[b])}",
+                hint="add to the edges of every graph the number of nodes in the graphs before it",
+            )
 
 
 def said(given: object) -> str:
