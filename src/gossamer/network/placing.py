@@ -15,7 +15,7 @@ LARGEST_DETOUR: Final = (
     8  # rows or columns of zeros more, for planes of one size in what is read and what is written
 )
 LANES: Final = 8  # elements that every row begins at a multiple of, where that pays
-SPARE: Final = 8  # rows grow for it by one part in so many at the most
+SPARE: Final = 14  # rows grow for it by one part in so many at the most
 
 
 @dataclass
