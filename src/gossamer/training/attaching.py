@@ -97,7 +97,7 @@ def join(
     in_step: bool = True,
     warns: bool = False,
 ) -> Engine:
-    """The same for trainings of the house, which say themselves what of a rule will not act.
+    """The same for the trainings of this package, which say themselves what of a rule will not act.
 
     Args:
         model: nn.Module - see ``attach`` for this and what follows.

@@ -1,4 +1,4 @@
-"""One optimizer step: what every training loop of the house does between two batches."""
+"""One optimizer step: what every training loop of this package does between two batches."""
 
 from __future__ import annotations
 
