@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(reason := why_not()), reason=reason)]
 
-PATIENCE = 120.0  # seconds: far beyond any time limit here
+PATIENCE = 300.0  # seconds: far beyond any time limit here, also beside the build of the C++ tests
 SETTINGS = {
     "data": "digits",
     "widths": [32, 16],
