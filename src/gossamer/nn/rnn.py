@@ -72,14 +72,8 @@ class LSTM(Recurrent):
             )
         sizes = (input_size, hidden_size)
         super().__init__("lstm", sizes, num_layers, bias, batch_first, dropout, bidirectional)
-        matrix = {
-            "density": density,
-            "pattern": pattern,
-            "generator": generator,
-            "fan_in": fan_in,
-            "law": law,
-        }
-        self._draw(home, {**matrix, "device": device, "dtype": dtype})
+        drawn = {"density": density, "pattern": pattern, "generator": generator, "fan_in": fan_in, "law": law}
+        self._draw(home, drawn | {"device": device, "dtype": dtype})
 
 
 class GRU(Recurrent):
@@ -121,14 +115,8 @@ class GRU(Recurrent):
     ) -> None:
         sizes = (input_size, hidden_size)
         super().__init__("gru", sizes, num_layers, bias, batch_first, dropout, bidirectional)
-        matrix = {
-            "density": density,
-            "pattern": pattern,
-            "generator": generator,
-            "fan_in": fan_in,
-            "law": law,
-        }
-        self._draw(home, {**matrix, "device": device, "dtype": dtype})
+        drawn = {"density": density, "pattern": pattern, "generator": generator, "fan_in": fan_in, "law": law}
+        self._draw(home, drawn | {"device": device, "dtype": dtype})
 
 
 class RNN(Recurrent):
@@ -173,11 +161,5 @@ class RNN(Recurrent):
         check_choice("RNN(nonlinearity=)", nonlinearity, ("tanh", "relu"))
         sizes = (input_size, hidden_size)
         super().__init__(nonlinearity, sizes, num_layers, bias, batch_first, dropout, bidirectional)
-        matrix = {
-            "density": density,
-            "pattern": pattern,
-            "generator": generator,
-            "fan_in": fan_in,
-            "law": law,
-        }
-        self._draw(home, {**matrix, "device": device, "dtype": dtype})
+        drawn = {"density": density, "pattern": pattern, "generator": generator, "fan_in": fan_in, "law": law}
+        self._draw(home, drawn | {"device": device, "dtype": dtype})
