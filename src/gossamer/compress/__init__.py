@@ -2,6 +2,8 @@
 
 import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.compress.neurons import prune_neurons
+from gossamer.compress.pruning import prune
+from gossamer.compress.recalibrating import recalibrate
 from gossamer.compress.shrinking import compact
 
-__all__ = ["compact", "prune_neurons"]
+__all__ = ["compact", "prune", "prune_neurons", "recalibrate"]

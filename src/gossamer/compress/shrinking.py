@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import Optimizer
 
-from gossamer.errors import ConfigError, StateError
+from gossamer.compress.states import states_of
+from gossamer.errors import ConfigError
 from gossamer.nn.packed import Packed
-from gossamer.nn.resize import living_one, refuse_compiling, refuse_fixed_size
-from gossamer.training.optimizers import following_state, refuse_flattened_state
+from gossamer.nn.resize import refuse_compiling, refuse_fixed_size
 from gossamer.training.ranks import refuse_shards
 
 
@@ -48,16 +48,11 @@ def compact(model: nn.Module, *optimizers: Optimizer) -> int:
             hint='a masked weight is dense and frees nothing: use sparsify with home="packed"',
         )
     refuse_shards(layers)
-    for optimizer in optimizers:
-        refuse_flattened_state(optimizer)
-    _refuse_forgotten(layers, optimizers)
-    states = {}
-    for name, layer in layers.items():
+    states = states_of(layers, optimizers, "compact")
+    for layer in layers.values():
         layer.operands()
         if layer.connections < layer.values.numel():
             refuse_fixed_size(layer.values)
-        found = [following_state(optimizer, layer.values, name) for optimizer in optimizers]
-        states[name] = [state for each in found for state in each]
     freed = 0
     for name, layer in layers.items():
         before = layer.values.numel()
@@ -65,21 +60,3 @@ def compact(model: nn.Module, *optimizers: Optimizer) -> int:
         held = {id(tensor): tensor for tensor in (layer.values, *states[name])}.values()
         freed += (before - layer.values.numel()) * sum(tensor.element_size() for tensor in held)
     return freed
-
-
-def _refuse_forgotten(layers: dict[str, Packed], given: tuple[Optimizer, ...]) -> None:
-    """Refuse optimizers with state of these values that were not given: the state would keep the old size."""
-    values = {id(layer.values) for layer in layers.values()}
-    given_ids = {id(one) for one in given}
-
-    def forgotten(found: Optimizer) -> bool:
-        mine = any(state and id(parameter) in values for parameter, state in found.state.items())
-        return mine and id(found) not in given_ids
-
-    if found := living_one(Optimizer, forgotten):
-        raise StateError(
-            "compact",
-            expected="every optimizer that has state of the layers",
-            got=f"a {type(found).__name__} that was not given",
-            hint="call gossamer.compact(model, optimizer)",
-        )

@@ -1,4 +1,4 @@
-"""What the arguments of ``sparsify`` mean, and sentences for those that mean nothing."""
+"""What the arguments of ``sparsify`` and ``prune`` mean, and sentences for those that mean nothing."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def check_real(dtype: Any, where: str) -> None:
         raise DtypeError(where, expected="a floating-point dtype such as torch.float32", got=repr(dtype))
 
 
-def densities_of(given: Any) -> float | dict[str, float] | None:
+def densities_of(given: Any, operation: str = "sparsify") -> float | dict[str, float] | None:
     """One density, one a layer, or None, all checked by ``density_of``."""
     if given is None:
         return None
     if isinstance(given, Mapping):
         return {
-            str(name): density_of(value, f"sparsify(density=) for {name}") for name, value in given.items()
+            str(name): density_of(value, f"{operation}(density=) for {name}") for name, value in given.items()
         }
-    return density_of(given)
+    return density_of(given, f"{operation}(density=)")
 
 
 def device_of(given: Any) -> torch.device | None:
@@ -99,13 +99,13 @@ def device_of(given: Any) -> torch.device | None:
     raise ConfigError("sparsify(device=)", expected="a device of this machine", got=repr(given), hint=why)
 
 
-def check_draws(generator: Any, dense_first: Any, dense_last: Any) -> None:
+def check_draws(generator: Any, dense_first: Any, dense_last: Any, operation: str = "sparsify") -> None:
     """Refuse a seed in the place of a generator, and counts in the place of yes and no; raises ConfigError."""
     right = isinstance(generator, torch.Generator) and generator.device.type == "cpu"
     if generator is not None and not right:
         seed = generator if isinstance(generator, int) else 0
         raise ConfigError(
-            "sparsify(generator=)",
+            f"{operation}(generator=)",
             expected="a torch.Generator on the CPU, or None",
             got=repr(generator),
             hint=f"torch.Generator().manual_seed({seed})",
@@ -113,7 +113,7 @@ def check_draws(generator: Any, dense_first: Any, dense_last: Any) -> None:
     for name, value in (("dense_first", dense_first), ("dense_last", dense_last)):
         if not isinstance(value, bool):
             raise ConfigError(
-                f"sparsify({name}=)",
+                f"{operation}({name}=)",
                 expected="True or False",
                 got=repr(value),
                 hint="name the layers in skip=",

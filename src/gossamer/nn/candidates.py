@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ STATE_HOOKS = (
 )
 
 
-def check_model(model: Any) -> None:
+def check_model(model: Any, operation: str = "sparsify") -> None:
     """Refuse models of which no part can be replaced safely.
 
     Raises:
@@ -34,15 +34,15 @@ def check_model(model: Any) -> None:
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(
-            "sparsify", expected="a torch.nn.Module", got="None" if model is None else type(model).__name__
+            operation, expected="a torch.nn.Module", got="None" if model is None else type(model).__name__
         )
     if isinstance(model, SparseModule):
         raise ConfigError(
-            "sparsify", expected="a model with dense layers", got=f"a {_kind(model)}, sparse already"
+            operation, expected="a model with dense layers", got=f"a {_kind(model)}, sparse already"
         )
     if isinstance(model, nn.RNNBase):
         raise ConfigError(
-            "sparsify",
+            operation,
             expected="a model that holds the layer, since layers are replaced where they are held",
             got=f"the {_kind(model)} itself",
             hint=f"wrap it, nn.ModuleList([layer]), or build a gossamer.nn.{_kind(model)}",
@@ -50,7 +50,7 @@ def check_model(model: Any) -> None:
     if isinstance(model, dense_classes()):
         build = f", or build a {found.home('packed').__name__}" if (found := kind_of(model)) else ""
         raise ConfigError(
-            "sparsify",
+            operation,
             expected="a model that holds the layer, since layers are replaced where they are held",
             got=f"the {_kind(model)} itself",
             hint=f"wrap it, nn.Sequential(layer){build}",
@@ -60,14 +60,14 @@ def check_model(model: Any) -> None:
         bases = [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.")]
         if set(bases) & set(WRAPPERS) or module._compiled_call_impl is not None:  # noqa: SLF001 (no public question)
             raise ConfigError(
-                "sparsify",
+                operation,
                 expected="a model that is not wrapped or compiled yet",
                 got=where,
-                hint="call sparsify on the model inside, and wrap or compile it afterwards",
+                hint=f"call {operation} on the model inside, and wrap or compile it afterwards",
             )
         if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
             raise ConfigError(
-                "sparsify",
+                operation,
                 expected="layers that know their sizes",
                 got=f"{where}, not initialized",
                 hint="run one batch through the model first",
@@ -204,7 +204,7 @@ def _names_of_ours(kind: str) -> frozenset[str]:
     return frozenset(name for layer in ours for name in dir(layer)) - frozenset(dir(nn.Module()))
 
 
-def refuse_tied(model: nn.Module, chosen: dict[str, Dense]) -> None:
+def refuse_tied(model: nn.Module, chosen: Mapping[str, nn.Module], operation: str = "sparsify") -> None:
     """A weight used by two modules cannot be sparse in one of them; a module registered twice is still one.
 
     Raises:
@@ -224,7 +224,7 @@ def refuse_tied(model: nn.Module, chosen: dict[str, Dense]) -> None:
                 first, owner = owners.setdefault(key, (parameter_name, module_name))
                 if first != parameter_name and (module_name in chosen or owner in chosen):
                     raise PatternError(
-                        "sparsify",
+                        operation,
                         expected="layers with a weight of their own",
                         got=f"{parameter_name} tied to {first}",
                         hint="untie the weights, or leave the layers out with skip=",

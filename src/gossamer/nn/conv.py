@@ -77,7 +77,8 @@ class _Conv(SparseModule):
         """(out, channels of a group, kernel)."""
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
-    def to_matrix(self, weight: Tensor) -> Tensor:
+    @staticmethod
+    def to_matrix(weight: Tensor) -> Tensor:
         """[out, kernel * channels of a group]: channels innermost."""
         return weight.movedim(1, -1).reshape(weight.shape[0], -1)
 

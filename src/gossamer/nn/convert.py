@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 import torch
 from torch import nn
 
-from gossamer.errors import ConfigError, DensityError, PatternError
-from gossamer.measure import require_memory
 from gossamer.nn import arguments
-from gossamer.nn.candidates import check_model, dense_layers, refuse_tied, why_left
+from gossamer.nn.candidates import check_model, dense_layers, refuse_tied
+from gossamer.nn.densities import densities_by_layer
 from gossamer.nn.init import LAWS
-from gossamer.nn.kinds import Dense, between, kinds
-from gossamer.nn.opening import OURS, Pairs, opened, to_replace, why_closed
-from gossamer.nn.outside import places
-from gossamer.nn.report import SparsifyReport, own_parameters, report_on
+from gossamer.nn.opening import Pairs, opened, to_replace
+from gossamer.nn.replacing import reasons, refuse_nothing, replace_layers, without
+from gossamer.nn.report import SparsifyReport, report_on
 from gossamer.nn.skip import Skip, skipped
-from gossamer.nn.sparse import SparseModule
-from gossamer.nn.swap import swap
-from gossamer.nn.twin import Wanted, check_fit, least_bytes, twin
-from gossamer.patterns import NM, Pattern
-from gossamer.registry import answers_unknown, check_choice, did_you_mean
-from gossamer.topology import ALLOCATIONS, allocate
+from gossamer.nn.twin import Wanted, check_fit, twin
+from gossamer.patterns import Pattern
+from gossamer.registry import answers_unknown, check_choice
+from gossamer.topology import ALLOCATIONS
 
 HOMES = ("packed", "masked")
-_LESS = {
-    "packed": "a lower density needs less",
-    "masked": "home='packed' takes memory of the connections alone",
-}
 INITS = ("sparse", "dense", "keep")
 FULL = ("dense", "sparse")
 
@@ -95,6 +87,8 @@ def sparsify(
         ("full", full, FULL),
     ):
         check_choice(f"sparsify({name}=)", word, words)
+    if allocation is not None:
+        check_choice("sparsify(allocation=)", allocation, ALLOCATIONS)
     arguments.check_draws(generator, dense_first, dense_last)
     wanted = Wanted(arguments.pattern_of(pattern), home, init, law, generator, arguments.device_of(device))
     check_model(model)
@@ -122,104 +116,16 @@ def _replace(
 ) -> dict[str, str]:
     """Replace the layers of a model whose recurrent ones are open; name -> what to say of each module."""
     layers = dense_layers(model)
-    notes = {
-        name: why_closed(module)
-        if isinstance(module, nn.RNNBase)
-        else why_left(module, wanted.init, wanted.device)
-        for name, module in model.named_modules()
-    }
-    notes |= skips(layers)
-    chosen = {name: layer for name, layer in layers.items() if not notes[name]}
-    if not chosen:
-        raise _nothing(model, notes)
+    notes = reasons(model, wanted.init, wanted.device) | skips(layers)
+    chosen = without(layers, notes)
+    refuse_nothing(model, chosen, notes, "sparsify")
     refuse_tied(model, chosen)
-    densities = _densities(chosen, notes, asked[0], wanted.pattern, asked[1])
+    densities = densities_by_layer("sparsify", chosen, notes, asked[0], wanted.pattern, asked[1])
     sparse = {name: layer for name, layer in chosen.items() if densities[name] < 1.0 or full == "sparse"}
     notes |= dict.fromkeys(chosen.keys() - sparse.keys(), "density 1")
     for name, layer in sparse.items():
         check_fit(name, layer, densities[name], wanted.pattern)
-    needed = sum(least_bytes(layer, densities[name], wanted.home) for name, layer in sparse.items())
-    require_memory("sparsify", needed, _LESS[wanted.home])
-    replaced = to_replace(recurrent, sparse)
-    parts = [part for m in sparse.values() for part in (m, *m.parameters(recurse=False))]
-    held = places(model, {id(part) for part in (*parts, *(old for old, _ in replaced.values()))})
-    twins: dict[str, nn.Module] = {}
-    with torch.device("cpu"):  # topologies are drawn there, whatever the default is
-        for name, layer in sparse.items():
-            twins[name], notes[name] = twin(name, layer, densities[name], wanted)
-    if twins and wanted.home == "packed":  # what sparse layers write is feature-major
-        kept = {name: layer for name, layer in chosen.items() if name not in sparse}
-        twins |= between(kept)
-    pairs: dict[str, tuple[Any, nn.Module]] = {name: (layers[name], new) for name, new in twins.items()}
-    swap(model, {**pairs, **replaced}, held)
-    stays = {name: notes[f"{name}.ih_l0"] for name in recurrent.keys() - replaced.keys()}
-    return notes | stays
-
-
-def _nothing(model: nn.Module, notes: Mapping[str, str]) -> ConfigError:
-    """The error for a model of which nothing can be replaced, with the first reasons."""
-    held = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, SparseModule) or any(p.dim() > 1 for p in own_parameters(module))
-    }
-    replaced = [
-        f"nn.{row.dense[0].__name__}"
-        for row in kinds.values()
-        if row.dense[0].__module__.startswith("torch.")
-    ]
-    replaced += [f"nn.{each.__name__}" for each in OURS]
-    found = [f"{name or 'the model itself'} ({notes[name]})" for name in held]
-    return ConfigError(
-        "sparsify",
-        expected=f"at least one {' or '.join(replaced)} to replace",
-        got=f"none of {len(found)} modules with weights: {', '.join(found[:5])}" if found else "none",
-        hint="skip= leaves out layers that could be replaced" if "skip=" in notes.values() else "",
-    )
-
-
-def _densities(
-    layers: Mapping[str, Dense],
-    notes: Mapping[str, str],
-    density: float | dict[str, float] | None,
-    pattern: Pattern,
-    allocation: str | None,
-) -> dict[str, float]:
-    """Density by layer, from one number and an allocation or from a mapping."""
-    if allocation is not None:
-        check_choice("sparsify(allocation=)", allocation, ALLOCATIONS)
-    if isinstance(density, dict):
-        if allocation is not None:
-            raise ConfigError(
-                "sparsify", expected="allocation=None with a density for each layer", got=repr(allocation)
-            )
-        missing, unknown = [sorted(set(a) - set(b)) for a, b in ((layers, density), (density, layers))]
-        if missing or unknown:
-            wrong = [("none for", missing), ("one for", unknown)]
-            meant = [did_you_mean(name, missing or layers) for name in unknown]
-            raise ConfigError(
-                "sparsify(density=)",
-                expected=f"one density for each of {', '.join(layers)}",
-                got=" and ".join(f"{what} {', '.join(names)}" for what, names in wrong if names),
-                hint="; ".join(f"{name}: {notes[name]}" for name in unknown if notes.get(name))
-                or next(filter(None, meant), "leave layers dense with skip=, or give them 1.0"),
-            )
-        return density
-    if isinstance(pattern, NM):
-        density = pattern.n / pattern.m if density is None else density
-        if allocation not in (None, "uniform"):
-            raise PatternError(
-                "sparsify",
-                expected=f"allocation 'uniform' for {pattern}",
-                got=repr(allocation),
-                hint="N:M fixes every layer's density",
-            )
-        allocation = "uniform"
-    if density is None:
-        raise DensityError(
-            "sparsify",
-            expected="a density in (0, 1]",
-            got="None",
-            hint="density=0.1 keeps a tenth of the connections; only N:M patterns fix it themselves",
-        )
-    return allocate({name: tuple(m.weight.shape) for name, m in layers.items()}, density, allocation or "erk")
+    make = {name: partial(twin, name, layer, densities[name], wanted) for name, layer in sparse.items()}
+    notes |= replace_layers(model, recurrent, chosen, densities, make, wanted.home, "sparsify")
+    closed = recurrent.keys() - to_replace(recurrent, sparse).keys()
+    return notes | {name: notes[f"{name}.ih_l0"] for name in closed}

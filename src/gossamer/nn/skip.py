@@ -15,7 +15,12 @@ Skip = Entry | Iterable[Entry] | Callable[[str, nn.Module], bool]
 
 
 def skipped(
-    model: nn.Module, layers: Mapping[str, nn.Module], skip: Skip, dense_first: bool, dense_last: bool
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    skip: Skip,
+    dense_first: bool,
+    dense_last: bool,
+    operation: str = "sparsify",
 ) -> dict[str, str]:
     """The layers that stay dense because the user says so, each with the argument that says it.
 
@@ -25,6 +30,7 @@ def skipped(
         skip: as ``sparsify`` takes it; what names or is a module with layers inside, stands for all of them.
         dense_first: bool - leave the first of ``layers`` dense.
         dense_last: bool - leave the last of them dense.
+        operation: str - named in errors.
     Returns:
         name -> words for the report.
     Raises:
@@ -34,7 +40,7 @@ def skipped(
     found = dict.fromkeys(names[-1:], "dense_last=True") if dense_last else {}
     found |= dict.fromkeys(names[:1], "dense_first=True") if dense_first else {}
     if isinstance(skip, (str, type, nn.Module)) or not callable(skip):
-        left = _within(model, _entries(skip))
+        left = _within(model, _entries(skip, operation), operation)
         return found | {name: "skip=" for name, layer in layers.items() if id(layer) in left}
     return found | {name: "skip=" for name, layer in layers.items() if skip(name, layer)}
 
@@ -45,20 +51,20 @@ def _original(module: nn.Module) -> nn.Module:
     return original
 
 
-def _entries(skip: Any) -> list[Any]:
+def _entries(skip: Any, operation: str) -> list[Any]:
     """A list of entries; raises ConfigError for what is none."""
     if isinstance(skip, (str, type, nn.Module)):
         return [skip]
     if isinstance(skip, Iterable):
         return list(skip)
     raise ConfigError(
-        "sparsify(skip=)",
+        f"{operation}(skip=)",
         expected="names, types or modules to leave dense, or a function (name, module) -> bool",
         got=repr(skip),
     )
 
 
-def _within(model: nn.Module, entries: list[Any]) -> set[int]:
+def _within(model: nn.Module, entries: list[Any], operation: str) -> set[int]:
     """Ids of all modules that the entries mean, with those inside of them."""
     named = dict(model.named_modules(remove_duplicate=False))  # a shared module has several names
     del named[""]  # the model as a whole is nothing to leave out
@@ -72,7 +78,7 @@ def _within(model: nn.Module, entries: list[Any]) -> set[int]:
             meant = [module for module in named.values() if entry in (module, _original(module))]
         if not meant:
             raise ConfigError(
-                "sparsify(skip=)",
+                f"{operation}(skip=)",
                 expected=f"names or types among the modules {', '.join(named)}",
                 got=entry.__name__ if isinstance(entry, type) else repr(entry),
                 hint=did_you_mean(entry, named) if isinstance(entry, str) else "",

@@ -134,7 +134,8 @@ class SparseModule(nn.Module, ABC):
     def gradient_tile(self, rows: slice, cols: slice) -> Tensor:
         """[rows * h, cols * w], that part of the grid of the dense gradient, from the recorded passes; new memory."""
 
-    def to_matrix(self, weight: Tensor) -> Tensor:
+    @staticmethod
+    def to_matrix(weight: Tensor) -> Tensor:
         """[out, in]: a tensor of the dense weight's shape, as the pattern sees it. A linear layer's is one already."""
         return weight
 

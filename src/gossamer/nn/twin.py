@@ -29,13 +29,13 @@ class Wanted:
     device: torch.device | None
 
 
-def check_fit(name: str, layer: Dense, density: float, pattern: Pattern) -> None:
+def check_fit(name: str, layer: Dense, density: float, pattern: Pattern, operation: str = "sparsify") -> None:
     """Refuse a density that a layer cannot have under the pattern; raises the pattern's error, with the name."""
     try:
         pattern.budget(density, matrix_shape(layer))
         cast("Kind", dense_kind(layer)).fits(layer, pattern)
     except (PatternError, DensityError) as error:
-        raise error.within(f"sparsify {name}") from None
+        raise error.within(f"{operation} {name}") from None
 
 
 def least_bytes(layer: Dense, density: float, home: str) -> int:
@@ -58,19 +58,54 @@ def twin(name: str, dense: Dense, density: float, wanted: Wanted) -> tuple[Spars
         NonFiniteError: init="keep" and weights with zeros and NaN.
     Cost: O(connections); O(dense size) for init="keep".
     """
-    kind = cast("Kind", dense_kind(dense))
-    layer = kind.home(wanted.home).of(
-        dense,
-        wanted.device,
-        density=density,
-        pattern=wanted.pattern,
-        generator=wanted.generator,
-        fan_in="dense" if wanted.init == "dense" else "sparse",
-        law=wanted.law,
-    )
+    layer = _drawn(dense, density, wanted)
     said = _keep_values(layer, dense, name, wanted.generator) if wanted.init == "keep" else ""
     mark_parameters(dense, layer)
     return layer, said
+
+
+def twin_of_best(
+    name: str, dense: Dense, density: float, scores: Tensor, weight: Tensor, wanted: Wanted
+) -> tuple[SparseModule, str]:
+    """The sparse layer with the connections that score highest, and what there is to say of it.
+
+    Args:
+        name: str - of the layer, for errors.
+        dense: nn.Module - of a dense class of the table of kinds.
+        density: float in (0, 1].
+        scores: [out, in], finite.
+        weight: of the dense weight's shape - values of the connections that stay.
+        wanted: Wanted.
+    Returns:
+        (SparseModule, str).
+    Raises:
+        NonFiniteError: a score that is no number.
+    Cost: a sort of the dense weight.
+    """
+    layer = _drawn(dense, density, wanted)
+    matrix = layer.to_matrix(weight.detach()).cpu()
+    positions = _best(layer, scores, f"prune {name}")
+    _take(layer, dense, Topology(layer.pattern, layer.shape, positions), matrix)
+    mark_parameters(dense, layer)
+    left, whole = (float(m.detach().abs().double().sum()) for m in (layer.unit_values(), matrix))
+    return layer, f"keeps {left / whole:.1%} of the magnitude" if whole else ""
+
+
+def _drawn(dense: Dense, density: float, wanted: Wanted) -> SparseModule:
+    """A sparse layer in the shape of a dense one, with new values at a drawn topology."""
+    return (
+        cast("Kind", dense_kind(dense))
+        .home(wanted.home)
+        .of(
+            dense,
+            wanted.device,
+            density=density,
+            pattern=wanted.pattern,
+            generator=wanted.generator,
+            fan_in="dense" if wanted.init == "dense" else "sparse",
+            law=wanted.law,
+        )
+    )
 
 
 def _keep_values(layer: SparseModule, dense: Dense, name: str, generator: torch.Generator | None) -> str:
@@ -79,13 +114,27 @@ def _keep_values(layer: SparseModule, dense: Dense, name: str, generator: torch.
     alive, topology = int(matrix.count_nonzero()), layer.topology
     if pruned := 0 < alive < matrix.numel():
         topology = _largest(layer, matrix, name, generator)
+    kept = _take(layer, dense, topology, matrix)
+    how = "the largest, since some were zero" if pruned else "drawn at random"
+    return f"keeps {kept:,} of {alive:,} values, {how}"
+
+
+def _take(layer: SparseModule, dense: Dense, topology: Topology, matrix: Tensor) -> int:
+    """Take the dense layer's bias, and values of a matrix at a topology; how many of them are not zero."""
     values = layer.pattern.pack(matrix, topology.positions, layer.grid)
     layer.assign(topology, values)
     if layer.bias is not None and dense.bias is not None:
         with torch.no_grad():
             layer.bias.copy_(dense.bias)
-    how = "the largest, since some were zero" if pruned else "drawn at random"
-    return f"keeps {int(values.count_nonzero()):,} of {alive:,} values, {how}"
+    return int(values.count_nonzero())
+
+
+def _best(layer: SparseModule, scores: Tensor, operation: str) -> Tensor:
+    """Positions of the layer's budget that score highest."""
+    try:
+        return layer.pattern.project(scores, layer.capacity, layer.grid)
+    except NonFiniteError as error:
+        raise error.within(operation) from None
 
 
 def _largest(layer: SparseModule, matrix: Tensor, name: str, generator: torch.Generator | None) -> Topology:
@@ -95,10 +144,5 @@ def _largest(layer: SparseModule, matrix: Tensor, name: str, generator: torch.Ge
         2 * layer.grid.members
     )  # the zeros of a unit together weigh less than a weight
     draws = torch.rand(scores.shape, generator=generator, dtype=scores.dtype)
-    try:
-        positions = layer.pattern.project(
-            torch.where(scores == 0, draws * least, scores), layer.capacity, layer.grid
-        )
-    except NonFiniteError as error:
-        raise error.within(f"sparsify {name}") from None
+    positions = _best(layer, torch.where(scores == 0, draws * least, scores), f"sparsify {name}")
     return Topology(layer.pattern, layer.shape, positions)
