@@ -88,8 +88,8 @@ def prune(
     Source: Han et al. 2015 for magnitudes; each score names its own.
     Example:
         >>> model = nn.Sequential(nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
-        >>> prune(model, 0.1).sparse_density, prune(model, 0.05, allocation="global").connections
-        (0.1, 11910)
+        >>> prune(model, 0.1, dense_last=True).sparse_density, prune(model, 0.05, dense_last=True).sparse_density
+        (0.1, 0.05)
     """
     check_choice("prune(home=)", home, HOMES)
     arguments.check_draws(generator, dense_first, dense_last, "prune")
@@ -193,7 +193,8 @@ def _apply(
     """Replace dense layers and thin sparse ones; whatever fails does so before the first is changed."""
     sparse = _sparse(task.layers)
     edits = {name: thinned(name, layer, found[name], densities[name]) for name, layer in sparse.items()}
-    states = states_of({name: sparse[name] for name, edit in edits.items() if edit}, optimizers, "prune")
+    fewer = {name: sparse[name] for name, edit in edits.items() if edit is not None}
+    states = states_of(fewer, optimizers, "prune", "pass optimizers=[optimizer]")
     dense: dict[str, Any] = {n: layer for n, layer in task.layers.items() if n not in sparse}
     make = {}
     for name, layer in dense.items():

@@ -48,7 +48,7 @@ def compact(model: nn.Module, *optimizers: Optimizer) -> int:
             hint='a masked weight is dense and frees nothing: use sparsify with home="packed"',
         )
     refuse_shards(layers)
-    states = states_of(layers, optimizers, "compact")
+    states = states_of(layers, optimizers, "compact", "call gossamer.compact(model, optimizer)")
     for layer in layers.values():
         layer.operands()
         if layer.connections < layer.values.numel():

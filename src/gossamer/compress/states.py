@@ -14,7 +14,7 @@ from gossamer.training.optimizers import following_state, refuse_flattened_state
 
 
 def states_of(
-    layers: Mapping[str, SparseModule], optimizers: Iterable[Optimizer], operation: str
+    layers: Mapping[str, SparseModule], optimizers: Iterable[Optimizer], operation: str, call: str
 ) -> dict[str, list[Tensor]]:
     """Name -> gradient and optimizer state of the shape of a layer's weights.
 
@@ -22,6 +22,7 @@ def states_of(
         layers: name -> sparse layer.
         optimizers: every Optimizer that holds state of their weights.
         operation: str - named in errors.
+        call: str - how optimizers are given to it, for a hint.
     Returns:
         name -> list of Tensor.
     Raises:
@@ -31,7 +32,7 @@ def states_of(
     given = tuple(optimizers)
     for optimizer in given:
         refuse_flattened_state(optimizer)
-    _refuse_forgotten(layers, given, operation)
+    _refuse_forgotten(layers, given, operation, call)
     states = {}
     for name, layer in layers.items():
         gradient = [] if layer.weights.grad is None else [layer.weights.grad]
@@ -42,7 +43,7 @@ def states_of(
 
 
 def _refuse_forgotten(
-    layers: Mapping[str, SparseModule], given: tuple[Optimizer, ...], operation: str
+    layers: Mapping[str, SparseModule], given: tuple[Optimizer, ...], operation: str, call: str
 ) -> None:
     """Refuse optimizers with state of these weights that were not given: the state would be of other connections."""
     weights = {id(layer.weights) for layer in layers.values()}
@@ -53,10 +54,9 @@ def _refuse_forgotten(
         return mine and id(found) not in given_ids
 
     if found := living_one(Optimizer, forgotten):
-        call = "gossamer.compact(model, optimizer)" if operation == "compact" else "optimizers=[optimizer]"
         raise StateError(
             operation,
             expected="every optimizer that has state of the layers",
             got=f"a {type(found).__name__} that was not given",
-            hint=f"pass it: {call}",
+            hint=call,
         )

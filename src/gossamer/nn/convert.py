@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 from torch import nn
 
+from gossamer.errors import TrainingWarning
 from gossamer.nn import arguments
 from gossamer.nn.candidates import check_model, dense_layers, refuse_tied
 from gossamer.nn.densities import densities_by_layer
@@ -16,7 +18,7 @@ from gossamer.nn.opening import Pairs, opened, to_replace
 from gossamer.nn.replacing import reasons, refuse_nothing, replace_layers, without
 from gossamer.nn.report import SparsifyReport, report_on
 from gossamer.nn.skip import Skip, skipped
-from gossamer.nn.twin import Wanted, check_fit, twin
+from gossamer.nn.twin import RANDOM, Wanted, check_fit, twin
 from gossamer.patterns import Pattern
 from gossamer.registry import answers_unknown, check_choice
 from gossamer.topology import ALLOCATIONS
@@ -60,8 +62,8 @@ def sparsify(
         dense_first: bool - leave the first of the candidates dense.
         dense_last: bool - leave the last of the candidates dense.
         init: "sparse" or "dense" draws new values for that fan-in; "keep" keeps the dense values at a topology drawn
-            at random, which is no way to prune a trained network. Where a layer has zeros, from pruning, the topology
-            holds its largest weights instead.
+            at random, with a warning: to prune a trained network, call ``gossamer.prune``. Where a layer has zeros,
+            from pruning, the topology holds its largest weights instead.
         law: "he_normal", "he_uniform", "xavier_uniform" or "normal" - what new values are drawn from; see SparseLinear.
         device: where sparse layers are made; None is where the dense ones are. A model on "meta", too wide to
             exist, gets sparse layers that do; what stays dense stays on "meta".
@@ -102,6 +104,13 @@ def sparsify(
             asked,
             lambda layers: skipped(model, layers, skip, dense_first, dense_last),
             full,
+        )
+    if init == "keep" and (lost := [name for name, note in notes.items() if note.endswith(RANDOM)]):
+        warnings.warn(
+            f"sparsify(init='keep') kept connections drawn at random in {', '.join(lost[:3])}"
+            f"{' and others' if len(lost) > 3 else ''}: to prune a trained network, call gossamer.prune",
+            TrainingWarning,
+            stacklevel=3,
         )
     return report_on(model, notes, before)
 

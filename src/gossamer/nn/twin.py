@@ -16,6 +16,8 @@ from gossamer.nn.sparse import SparseModule
 from gossamer.patterns import Pattern
 from gossamer.topology import Topology
 
+RANDOM = "drawn at random"
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -115,7 +117,8 @@ def _keep_values(layer: SparseModule, dense: Dense, name: str, generator: torch.
     if pruned := 0 < alive < matrix.numel():
         topology = _largest(layer, matrix, name, generator)
     kept = _take(layer, dense, topology, matrix)
-    how = "the largest, since some were zero" if pruned else "drawn at random"
+    drawn = RANDOM if kept < alive else "all of them"
+    how = "the largest, since some were zero" if pruned else drawn
     return f"keeps {kept:,} of {alive:,} values, {how}"
 
 

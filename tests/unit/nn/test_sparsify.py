@@ -222,7 +222,8 @@ def test_keep_keeps_the_dense_values_at_the_drawn_topology(pattern: gs.FanIn, ho
     model = mlp()
     dense = copy.deepcopy(model)
     density = None if pattern.name == "nm" else 0.4
-    gs.sparsify(model, density, pattern, allocation="uniform", home=home, init="keep")
+    with pytest.warns(gs.errors.TrainingWarning, match="drawn at random"):
+        gs.sparsify(model, density, pattern, allocation="uniform", home=home, init="keep")
     for i in (0, 2, 4):
         mask = model[i].topology.mask()
         assert torch.equal(dense_weight(model[i]), torch.where(mask, dense[i].weight, 0.0))

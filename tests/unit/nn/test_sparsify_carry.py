@@ -77,6 +77,7 @@ def test_a_hook_that_changes_the_output_does_so_once() -> None:
     torch.testing.assert_close(model(x), model[0].compute(2 * x) + 1)
 
 
+@pytest.mark.filterwarnings("ignore:.*drawn at random")
 @pytest.mark.parametrize("home", HOMES)
 @pytest.mark.parametrize("init", ["sparse", "dense", "keep"])
 def test_which_parameters_train_and_how_they_are_marked(home: str, init: str) -> None:

@@ -54,11 +54,12 @@ def test_of_a_layer_with_zeros_the_largest_weights_are_kept(pattern: str) -> Non
 
 def test_the_report_says_what_keeping_kept() -> None:
     """A tenth of a trained layer, at random: no pruning."""
-    report = gs.sparsify(nn.Sequential(nn.Linear(100, 50)), 0.1, allocation="uniform", init="keep")
+    with pytest.warns(gs.errors.TrainingWarning, match=r"drawn at random in 0: .* gossamer\.prune"):
+        report = gs.sparsify(nn.Sequential(nn.Linear(100, 50)), 0.1, allocation="uniform", init="keep")
     assert report.layers[0].note == "keeps 500 of 5,000 values, drawn at random"
     zeros = nn.Sequential(nn.Linear(100, 50))
     nn.init.zeros_(zeros[0].weight)
-    assert "random" in gs.sparsify(zeros, 0.1, allocation="uniform", init="keep").layers[0].note
+    assert "all of them" in gs.sparsify(zeros, 0.1, allocation="uniform", init="keep").layers[0].note
 
 
 def test_a_pruned_layer_with_nan_changes_nothing() -> None:

@@ -70,8 +70,9 @@ class Score(ABC):
     """
 
     name: ClassVar[str]
-    allocation: ClassVar[str] = "uniform"
+    allocation: ClassVar[str] = "erk"
     needs: ClassVar[frozenset[str]] = frozenset()
+    updates: ClassVar[bool] = False  # it changes the weights that stay, through ``task.updated``
 
     @abstractmethod
     def of(self, task: Task) -> dict[str, Tensor]:
@@ -137,7 +138,7 @@ def untouched(model: nn.Module, train: bool, parameters: Iterable[nn.Parameter] 
     Cost: a copy of the buffers.
     """
     modes = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.detach().clone(), buffer._version) for buffer in _written(model)]  # noqa: SLF001 (torch counts)
+    buffers = [(buffer, buffer.detach().clone()) for buffer in _written(model)]
     needed = {parameter: parameter.requires_grad for parameter in parameters}
     try:
         model.train(train)
@@ -151,9 +152,8 @@ def untouched(model: nn.Module, train: bool, parameters: Iterable[nn.Parameter] 
         for parameter, flag in needed.items():
             parameter.requires_grad_(flag)
         with torch.no_grad():
-            for buffer, kept, version in buffers:
-                if buffer._version != version:  # noqa: SLF001 (the same count)
-                    buffer.copy_(kept)
+            for buffer, kept in buffers:
+                buffer.copy_(kept)
 
 
 def _written(model: nn.Module) -> Iterator[Tensor]:

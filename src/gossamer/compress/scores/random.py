@@ -18,7 +18,7 @@ class Random(Score):
     Cost: O(weights).
     Example:
         >>> Random().allocation
-        'uniform'
+        'erk'
     """
 
     def of(self, task: Task) -> dict[str, Tensor]:

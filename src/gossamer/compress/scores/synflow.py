@@ -18,7 +18,7 @@ from gossamer.topology import top_mask
 @scores.register("synflow")
 @dataclass(frozen=True, kw_only=True)
 class SynFlow(Score):
-    """|w * dR/d|w||, R the sum of the outputs for an input of ones and absolute parameters, in float64.
+    """|w * dR/d|w||, R the sum of the outputs for an input of ones, absolute weights and no biases, in float64.
 
     The density falls exponentially over the rounds, each with the scores of what is left. The numbers in ``data`` do
     not matter: one input gives the shape. A network is meant whose activations are the identity for positive numbers.
@@ -64,11 +64,14 @@ class SynFlow(Score):
     def _flow(self, task: Task, ones: Tensor, masks: dict[str, Tensor]) -> dict[str, Tensor]:
         """Name -> |w * dR/d|w||, float64."""
         names = {id(parameter_of(layer)): name for name, layer in task.layers.items()}
+        biases = {id(layer.bias) for layer in task.layers.values() if layer.bias is not None}
         state: dict[str, Tensor] = {}
         leaves: dict[str, Tensor] = {}
         for key, tensor in (*task.model.named_parameters(), *task.model.named_buffers()):
             real = tensor.is_floating_point()
             state[key] = tensor.detach().abs().double() if real else tensor
+            if id(tensor) in biases:  # flow that no weight of the layers before carries
+                state[key].zero_()
             if (name := names.get(id(tensor))) is not None:
                 leaves[name] = state[key].mul_(masks[name]).requires_grad_()
         with untouched(task.model, False):
