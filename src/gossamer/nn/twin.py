@@ -93,6 +93,24 @@ def twin_of_best(
     return layer, f"keeps {left / whole:.1%} of the magnitude" if whole else ""
 
 
+def twin_at(dense: Dense, topology: Topology, wanted: Wanted) -> tuple[SparseModule, str]:
+    """The sparse layer with all of the dense one's values that are at a topology, and what there is to say of it.
+
+    Args:
+        dense: nn.Module - of a dense class of the table of kinds; its kind takes the pattern, see ``check_fit``.
+        topology: Topology - of its weight as a matrix, in the pattern that is wanted.
+        wanted: Wanted.
+    Returns:
+        (SparseModule, str).
+    Cost: O(dense size).
+    """
+    layer = _drawn(dense, topology.density, wanted)
+    kept = _take(layer, dense, topology, layer.to_matrix(effective_weight(dense).detach()).cpu())
+    mark_parameters(dense, layer)
+    zeros = topology.connections - kept
+    return layer, f"keeps all {kept:,} values" + (f", and {zeros:,} zeros as connections" if zeros else "")
+
+
 def _drawn(dense: Dense, density: float, wanted: Wanted) -> SparseModule:
     """A sparse layer in the shape of a dense one, with new values at a drawn topology."""
     return (
