@@ -76,6 +76,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"border": (0, 0, 0, 0, 3, 1)},
         {"border": (1, 0, 1)},
     ],
+    "permute": [{"dims": dims} for dims in ((0, 2, 3, 1), (0, 3, 1, 2), (0, -1, 1, 2), (0, 1), (0, 1, 1, 2))],
+    "pixel_shuffle": [
+        {"factor": f, "order": order} for f in (1, 2) for order in ("channel first", "pixel first")
+    ],
+    "prelu": [{"count": 1}, {"count": 2}],
     "relu": [{}],
     "relu6": [{}],
     "reshape": [
@@ -107,6 +112,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         )
     ],
     "tanh": [{}],
+    "upsample_bilinear2d": [
+        {"size": size, "align_corners": corners}
+        for size in ((7, 2), (1, 11), (10, 6), (18, 24), (18, 20))
+        for corners in (False, True)
+    ],
     "upsample_nearest2d": [{"scale": (2, 3)}, {"size": (7, 2)}, {"size": (1, 11)}],
 }
 ONE_IMAGE = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "circular_pad2d", "take_strongest")
@@ -313,7 +323,7 @@ def test_every_name_in_torch_is_there() -> None:
     "name", [n for n, entry in operators.items() if entry.dtype(("float32",) * 2) == "float32"]
 )
 def test_integers_where_only_floats_go_are_refused(name: str) -> None:
-    if name in ("add", "chunk", "concatenate", "flatten", "identity", "mul", "reshape", "slice"):
+    if name in ("add", "chunk", "concatenate", "flatten", "identity", "mul", "permute", "pixel_shuffle", "reshape", "slice"):
         assert operators[name].dtype(("int64",) * 2) == "int64"
         return
     with pytest.raises(ValueError, match="no floating type"):
