@@ -21,13 +21,21 @@ def root(data: bytes) -> Record:
     Args:
         data: bytes - of the whole file.
     """
+    return Record(_table()(data, 0)).followed(0)
+
+
+def nothing() -> Record:
+    """A table without fields."""
+    return root(struct.pack("<IHHi", 8, 4, 4, 4))
+
+
+def _table() -> Any:
     try:
         from flatbuffers.table import Table
     except ModuleNotFoundError:
         hint = "pip install 'gossamer[convert]'"
         raise MissingPackage("read TFLite", expected="the package flatbuffers", got="none", hint=hint) from None
-    start = Record(Table(data, 0))
-    return start.followed(0)
+    return Table
 
 
 class Record:
