@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "invariance": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
     "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "freezing", "data"},
     "hardware": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"freezing"},
+    "importing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace", "freezing"},
     "runs": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "models"},
     "report": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "runs"},
     "cli": ARITHMETIC
@@ -55,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | SHIPPING
     | LEAVES
     | JOBS
-    | {"data", "models", "report", "runs", "hardware", "export", "__init__"},
+    | {"data", "models", "report", "runs", "hardware", "export", "importing", "__init__"},
     "__init__": {
         "compress",
         "errors",

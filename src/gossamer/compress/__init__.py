@@ -1,10 +1,10 @@
 """From a trained network to a smaller one."""
 
 import gossamer.needs_torch  # noqa: F401 (before what needs it)
-from gossamer.compress.zeros import from_zeros
 from gossamer.compress.neurons import prune_neurons
 from gossamer.compress.pruning import prune
 from gossamer.compress.recalibrating import recalibrate
 from gossamer.compress.shrinking import compact
+from gossamer.compress.zeros import from_zeros
 
 __all__ = ["compact", "from_zeros", "prune", "prune_neurons", "recalibrate"]

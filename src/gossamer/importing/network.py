@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from gossamer.errors import FormatError
 from gossamer.network.graph import Call, Graph, Linear, Node
 from gossamer.network.operators import operators
+from gossamer.network.shapes import LARGEST_IMAGE, Value, follow
 
 if TYPE_CHECKING:
     from typing import Any
@@ -73,3 +76,25 @@ class Builder:
                 needed.update(node.inputs)
                 kept.append(node)
         return Graph(self.inputs, tuple(reversed(kept)), output)
+
+
+def checked(network: Network, where: str) -> Network:
+    """A network whose shapes fit each other; raises FormatError, before anything is computed.
+
+    Args:
+        network: Network.
+        where: str - for messages.
+    """
+    given = {port.name: Value("float32", port.shape) for port in network.inputs}
+    values = follow(network.graph, given, where, FormatError)
+    numbers = sum(prod(value.shape) for value in values.values())
+    if numbers > LARGEST_IMAGE:
+        got = f"{numbers:,}"
+        raise FormatError(where, expected=f"at most {LARGEST_IMAGE:,} numbers in all values", got=got)
+    axis = 1 if len(network.outputs[-1].shape) == 4 else -1
+    wanted = list(network.outputs[-1].shape)
+    wanted[axis] += network.outputs[-1].first
+    if list(values[network.graph.output].shape) != wanted:
+        got = f"{list(values[network.graph.output].shape)}"
+        raise FormatError(where, expected=f"an output {wanted}, as the file says", got=got)
+    return network

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gossamer.errors import GossamerError, ShapeError
 from gossamer.layouts.arrays import name_of
-from gossamer.network.graph import Call, Graph, Layer, Node
+from gossamer.network.graph import Call, Graph, Layer, Linear, Node
 from gossamer.network.operators import operators
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gossamer.layouts.geometry import Geometry
 
 
 # pixels of a padded plane that are always taken, and times those without a border; numbers of an output for a sample
@@ -54,29 +56,32 @@ def follow(
     for node in graph.nodes:
         given = tuple(values[name] for name in node.inputs)
         where = f"{operation} {node.name}"
-        if isinstance(node.body, Layer):
+        if isinstance(node.body, (Layer, Linear)):
             values[node.name] = _layer(node.body, given, where, refuse)
         else:
             values[node.name] = _call(node, given, where, refuse)
     return values
 
 
-def _layer(body: Layer, given: tuple[Value, ...], where: str, refuse: type[GossamerError]) -> Value:
+def _layer(body: Layer | Linear, given: tuple[Value, ...], where: str, refuse: type[GossamerError]) -> Value:
     """Of a linear layer or a convolution, and of the residual that it adds."""
-    x, dtype = given[0], body.stored.dtype
+    x = given[0]
+    held = body.stored if isinstance(body, Layer) else body.connections
+    dtype, (n_out, n_in) = held.dtype, held.shape
     if body.geometry is None:
         fits = len(x.shape) == 2 if body.flat else len(x.shape) > 0
-        fits = fits and x.shape[-1] == body.shape[1]
+        fits = fits and x.shape[-1] == n_in
         front = "batch" if body.flat else "..."
-        wants = f"[{front}, {body.shape[1]}]"
+        wants = f"[{front}, {n_in}]"
     else:
         fits = len(x.shape) == 4 and x.shape[1] == body.geometry.channels
         wants = f"[batch, {body.geometry.channels}, height, width]"
     if not fits or x.dtype != dtype:
         got = f"{list(x.shape)} of {x.dtype}"
         raise refuse(where, expected=f"an input {wants} of {dtype}", got=got)
-    convolved = body.geometry is not None
-    shape = _images(body, x.shape, where, refuse) if convolved else (*x.shape[:-1], body.shape[0])
+    shape = (*x.shape[:-1], n_out)
+    if body.geometry is not None:
+        shape = _images(body.geometry, n_out, x.shape, where, refuse)
     y = Value(dtype, shape)
     for residual in given[1:]:
         if residual != y:
@@ -85,11 +90,11 @@ def _layer(body: Layer, given: tuple[Value, ...], where: str, refuse: type[Gossa
     return y
 
 
-def _images(body: Layer, shape: tuple[int, ...], where: str, refuse: type[GossamerError]) -> tuple[int, ...]:
+def _images(
+    geometry: Geometry, n_out: int, shape: tuple[int, ...], where: str, refuse: type[GossamerError]
+) -> tuple[int, ...]:
     """[batch, out, height', width'], if planes and borders are of sizes that memory can hold."""
-    geometry, (batch, _, height, width) = body.geometry, shape
-    if geometry is None:
-        raise AssertionError("a convolution has a geometry")
+    batch, _, height, width = shape
     try:
         sizes = geometry.out_size(height, width)
     except GossamerError as error:
@@ -102,10 +107,10 @@ def _images(body: Layer, shape: tuple[int, ...], where: str, refuse: type[Gossam
             expected="borders in proportion to the plane",
             got=f"{padded:,} pixels around {height} x {width}",
         )
-    if body.shape[0] * prod(sizes) > LARGEST_IMAGE:
-        got = f"{[body.shape[0], *sizes]}"
+    if n_out * prod(sizes) > LARGEST_IMAGE:
+        got = f"{[n_out, *sizes]}"
         raise refuse(where, expected=f"at most {LARGEST_IMAGE:,} numbers for each sample", got=got)
-    return (batch, body.shape[0], *sizes)
+    return (batch, n_out, *sizes)
 
 
 def _call(node: Node, given: tuple[Value, ...], where: str, refuse: type[GossamerError]) -> Value:

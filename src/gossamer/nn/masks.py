@@ -33,7 +33,9 @@ def masks_applied(model: nn.Module) -> Iterator[Masks]:
     undo: list[tuple[nn.Module, Undo]] = []
     try:
         for module in list(model.modules()):
-            undo += [(module, _take_off(module, key, hook, masks)) for key, hook in prune_hooks(module).items()]
+            undo += [
+                (module, _take_off(module, key, hook, masks)) for key, hook in prune_hooks(module).items()
+            ]
             if _is_sparsified(module):
                 undo += [(module, _squash(module, name, masks)) for name in list(_parametrized(module))]
         yield masks

@@ -48,7 +48,12 @@ def covering(mask: Tensor, pattern: Pattern) -> Topology:
     rows = torch.arange(len(held)).unsqueeze(1) * held.shape[1]
     topology = Topology(pattern, shape, (rows + order)[first].sort().values)
     zeros = topology.connections - int((mask != 0).sum())
-    if not bool(pattern.check_counts(torch.zeros_like(counts), grid)) and zeros > LARGEST_SHARE * topology.connections:
+    if (
+        not bool(pattern.check_counts(torch.zeros_like(counts), grid))
+        and zeros > LARGEST_SHARE * topology.connections
+    ):
         got = f"{zeros:,} zeros among the {topology.connections:,} connections that it would need"
-        raise PatternError(str(pattern), expected="zeros of this pattern", got=got, hint="the pattern may be another")
+        raise PatternError(
+            str(pattern), expected="zeros of this pattern", got=got, hint="the pattern may be another"
+        )
     return topology

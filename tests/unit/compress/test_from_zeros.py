@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,7 +65,9 @@ def test_a_mask_counts_and_not_what_is_under_it() -> None:
     assert torch.equal(model[0].to_dense(), expected)
     assert "1 zeros as connections" in report.layers[0].note
     assert report.layers[1].note == "no zeros"
-    assert sorted(model[0].state_dict()) == sorted(gs.SparseLinear(64, 32, density=0.5, pattern="unstructured").state_dict())
+    assert sorted(model[0].state_dict()) == sorted(
+        gs.SparseLinear(64, 32, density=0.5, pattern="unstructured").state_dict()
+    )
 
 
 def test_parametrizations_of_torch_ao_are_read() -> None:

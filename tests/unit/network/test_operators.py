@@ -323,7 +323,18 @@ def test_every_name_in_torch_is_there() -> None:
     "name", [n for n, entry in operators.items() if entry.dtype(("float32",) * 2) == "float32"]
 )
 def test_integers_where_only_floats_go_are_refused(name: str) -> None:
-    if name in ("add", "chunk", "concatenate", "flatten", "identity", "mul", "permute", "pixel_shuffle", "reshape", "slice"):
+    if name in (
+        "add",
+        "chunk",
+        "concatenate",
+        "flatten",
+        "identity",
+        "mul",
+        "permute",
+        "pixel_shuffle",
+        "reshape",
+        "slice",
+    ):
         assert operators[name].dtype(("int64",) * 2) == "int64"
         return
     with pytest.raises(ValueError, match="no floating type"):

@@ -53,7 +53,11 @@ def _border(node: Node) -> tuple[int, ...] | None:
 def _takes(node: Node) -> bool:
     """Whether a node is a convolution whose own border, if it has one, is of zeros."""
     geometry = node.body.geometry if isinstance(node.body, Linear) else None
-    return geometry is not None and len(node.inputs) == 1 and (geometry.mode == "zeros" or not any(geometry.padding))
+    return (
+        geometry is not None
+        and len(node.inputs) == 1
+        and (geometry.mode == "zeros" or not any(geometry.padding))
+    )
 
 
 def _bordered(body: Any, border: tuple[int, ...]) -> Linear:

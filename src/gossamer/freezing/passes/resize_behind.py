@@ -37,7 +37,12 @@ def resize_behind(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     del inputs
     for node in graph.nodes:
         reader = graph.only_consumer(node.name)
-        if isinstance(node.body, Call) and node.body.op in RESIZES and reader is not None and _by_pixel(reader):
+        if (
+            isinstance(node.body, Call)
+            and node.body.op in RESIZES
+            and reader is not None
+            and _by_pixel(reader)
+        ):
             graph = _swapped(graph, node, reader)
     return Rewritten(graph)
 

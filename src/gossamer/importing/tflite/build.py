@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
 
 from gossamer.errors import GossamerError
-from gossamer.importing.network import Builder, Network, Port
+from gossamer.importing.network import Builder, Network, Port, checked
 from gossamer.importing.tflite.file import Constant, File, Operation
-from gossamer.network.graph import Linear
 
 if TYPE_CHECKING:
     from gossamer.importing.tflite.flat import Record
@@ -117,7 +116,7 @@ def build(file: File) -> Network:
     if not outputs or not inputs:
         raise file.wrong("a network with an input and an output", f"{len(inputs)} and {len(outputs)}")
     output, ports = _joined(building, outputs)
-    return Network(builder.graph(output), inputs, ports)
+    return checked(Network(builder.graph(output), inputs, ports), f"convert {file.name}")
 
 
 def _port(file: File, number: int, name: str, first: int = 0) -> Port:

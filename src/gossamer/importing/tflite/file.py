@@ -123,7 +123,9 @@ class File:
         if at == 0 or not (raw.size or value.record.record(6)):
             return None
         if value.dtype not in TYPES.values():
-            raise self.wrong(f"numbers of {', '.join(TYPES.values())}", f"{value.dtype} of {value.name!r}", "")
+            raise self.wrong(
+                f"numbers of {', '.join(TYPES.values())}", f"{value.dtype} of {value.name!r}", ""
+            )
         held, sparse = np.frombuffer(raw, np.dtype(value.dtype).newbyteorder("<")), value.record.record(6)
         self.spent += 8 * held.size
         if self.spent > LARGEST_CONSTANTS * len(self.data) + (1 << 20):
@@ -151,7 +153,9 @@ class File:
         zero, dim = record.numbers(3, "int64"), record.number(6, "int32")
         sizes = {1, value.shape[dim] if 0 <= dim < len(value.shape) else 1}
         if found.positions is not None or scale.size not in sizes or zero.size not in (0, scale.size):
-            raise self.wrong("a scale and a zero point, or one for each channel", f"{scale.size} and {zero.size}")
+            raise self.wrong(
+                "a scale and a zero point, or one for each channel", f"{scale.size} and {zero.size}"
+            )
         sides = [-1 if at == dim and scale.size > 1 else 1 for at in range(len(value.shape))]
         away = found.values.reshape(value.shape).astype(np.int64) - (zero.reshape(sides) if zero.size else 0)
         return Constant(value.shape, (away * scale.reshape(sides)).astype(np.float32))

@@ -34,7 +34,9 @@ def _table() -> Any:
         from flatbuffers.table import Table
     except ModuleNotFoundError:
         hint = "pip install 'gossamer[convert]'"
-        raise MissingPackage("read TFLite", expected="the package flatbuffers", got="none", hint=hint) from None
+        raise MissingPackage(
+            "read TFLite", expected="the package flatbuffers", got="none", hint=hint
+        ) from None
     return Table
 
 
@@ -89,7 +91,9 @@ class Record:
 
     def followed(self, at: int) -> Record:
         """The table that an offset at a place leads to."""
-        return _checked(lambda: Record(type(self.table)(self.data, _inside(self.data, self.table.Indirect(at)))))
+        return _checked(
+            lambda: Record(type(self.table)(self.data, _inside(self.data, self.table.Indirect(at))))
+        )
 
     def _vector(self, at: int, item: int) -> tuple[int, int]:
         """First byte and length of a vector, which lies in the file whole."""
@@ -122,5 +126,8 @@ def _checked(read: Callable[[], T]) -> T:
         raise
     except (struct.error, ValueError, TypeError, IndexError, OverflowError) as error:
         raise FormatError(
-            "read TFLite", expected="offsets that stay in the file", got=str(error), hint="the file is damaged"
+            "read TFLite",
+            expected="offsets that stay in the file",
+            got=str(error),
+            hint="the file is damaged",
         ) from None

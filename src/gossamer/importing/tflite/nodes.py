@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gossamer.importing.tflite.build import BACK, PLANES, Building, node
+from gossamer.importing.tflite.build import PLANES, Building, node
 from gossamer.importing.tflite.file import Constant
 from gossamer.layouts.arrays import aligned
 from gossamer.layouts.connections import Connections
@@ -72,7 +71,13 @@ def depthwise_conv_2d(building: Building, operation: Operation, options: Record)
     dilation = (options.number(6, "int32", 1), options.number(5, "int32", 1))
     groups = building.shape(operation.reads[0])[3]
     _convolve(
-        building, operation, options, Constant(turned.shape, turned), (n_out, tuple(kernel), groups), dilation, 4
+        building,
+        operation,
+        options,
+        Constant(turned.shape, turned),
+        (n_out, tuple(kernel), groups),
+        dilation,
+        4,
     )
 
 
@@ -127,7 +132,9 @@ def both(building: Building, operation: Operation, options: Record) -> None:
         first, second = second, first
     if (number := building.known(second)) is None:
         if building.shape(first) != building.shape(second):
-            raise building.file.wrong("two values of one shape", f"{building.shape(first)}, {building.shape(second)}", "")
+            raise building.file.wrong(
+                "two values of one shape", f"{building.shape(first)}, {building.shape(second)}", ""
+            )
         made = building.builder.call(op, building.name(first), building.name(second))
     elif number.dense().size == 1:
         value = float(number.dense().reshape(-1)[0])
@@ -158,7 +165,11 @@ def pad(building: Building, operation: Operation, _options: Record) -> None:
         raise building.file.wrong("a border of each dimension", f"{len(sides)}")
     if len(sides) == 4:
         sides = [sides[dim] for dim in PLANES]
-    value = 0.0 if len(operation.reads) < 3 else float(building.constant(operation.reads[2]).dense().reshape(-1)[0])
+    value = (
+        0.0
+        if len(operation.reads) < 3
+        else float(building.constant(operation.reads[2]).dense().reshape(-1)[0])
+    )
     while len(sides) > 1 and sides[0] == [0, 0]:
         sides = sides[1:]
     border = tuple(number for side in reversed(sides) for number in side)
@@ -195,9 +206,7 @@ def depth_to_space(building: Building, operation: Operation, options: Record) ->
     """DEPTH_TO_SPACE."""
     factor = options.number(0, "int32")
     name = building.name(operation.reads[0])
-    building.made(
-        operation, building.builder.call("pixel_shuffle", name, factor=factor, order="pixel first")
-    )
+    building.made(operation, building.builder.call("pixel_shuffle", name, factor=factor, order="pixel first"))
 
 
 @node(23, 97)
@@ -222,14 +231,14 @@ def resize(building: Building, operation: Operation, options: Record) -> None:
 def pool(building: Building, operation: Operation, options: Record) -> None:
     """AVERAGE_POOL_2D and MAX_POOL_2D; borders are the same on both sides."""
     _, *sizes, _ = building.shape(operation.reads[0])
-    stride, kernel = (
-        (options.number(at + 1, "int32"), options.number(at, "int32")) for at in (1, 3)
-    )
+    stride, kernel = ((options.number(at + 1, "int32"), options.number(at, "int32")) for at in (1, 3))
     left, right, top, bottom = borders(options.number(0, "int8"), sizes, kernel, stride, (1, 1))
     more: dict[str, Any] = {} if operation.code == 17 else {"count_include_pad": False}
     uneven = (left, top) != (right, bottom)
     if uneven and (left or top):
-        raise building.file.wrong("a pool with the same border on both sides", f"{(left, right, top, bottom)}", "")
+        raise building.file.wrong(
+            "a pool with the same border on both sides", f"{(left, right, top, bottom)}", ""
+        )
     op = "max_pool2d" if operation.code == 17 else "avg_pool2d"
     made = building.builder.call(
         op,

@@ -48,14 +48,18 @@ def positions(record: Record, shape: tuple[int, ...], stored: int, where: str) -
     rank, count = len(shape), len(shape) + len(blocks)
     fits = rank <= LARGEST_RANK and len(levels) == count and sorted(order) == list(range(count))
     if not fits or len(set(blocks)) != len(blocks) or any(not 0 <= dim < rank for dim in blocks):
-        raise _wrong(where, "an order of all dimensions and blocks", f"{order} with blocks {blocks} of {shape}")
+        raise _wrong(
+            where, "an order of all dimensions and blocks", f"{order} with blocks {blocks} of {shape}"
+        )
     inner = {blocks[dim - rank]: level.size for dim, level in zip(order, levels, strict=True) if dim >= rank}
     for number, (dim, level) in enumerate(zip(order, levels, strict=True)):
         size = shape[blocks[dim - rank]] if dim >= rank else shape[dim]
         step = level.size if dim >= rank else inner.get(dim, 1)
         whole = step < 1 or size % step or (dim >= rank and level.segments is not None)
         if whole or (dim < rank and level.segments is None and level.size * step != size):
-            raise _wrong(where, f"levels of the shape {list(shape)}", f"one of {level.size} for dimension {dim}")
+            raise _wrong(
+                where, f"levels of the shape {list(shape)}", f"one of {level.size} for dimension {dim}"
+            )
         if dim < rank:
             levels[number] = level._replace(size=size // step)  # files leave out that of a compressed level
     return _flat(_traversed(levels, stored, where), order, blocks, inner, shape)
@@ -77,7 +81,9 @@ def _traversed(levels: list[Level], stored: int, where: str) -> list[Array]:
             continue
         segments, indices = level.segments, level.indices
         if len(segments) != count + 1 or segments[0] != 0 or segments[-1] != len(indices):
-            raise _wrong(where, f"{count + 1} ends of segments, up to {len(indices)}", f"{len(segments)} of them")
+            raise _wrong(
+                where, f"{count + 1} ends of segments, up to {len(indices)}", f"{len(segments)} of them"
+            )
         lengths = np.diff(segments)
         if bool((lengths < 0).any()) or not bool(((indices >= 0) & (indices < level.size)).all()):
             raise _wrong(where, f"ascending segments, and indices below {level.size}", "others")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from gossamer.network.operators.base import Axis, Inputs, Operator, Settings, Shape, Tensors, operator
+from gossamer.network.operators.base import Axis, Operator, Settings, Shape, operator
 
 
 class Order(Settings):
