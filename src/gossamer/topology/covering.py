@@ -15,8 +15,8 @@ LARGEST_SHARE = 0.01  # of zeros among connections, where a pattern could do wit
 def covering(mask: Tensor, pattern: Pattern) -> Topology:
     """The connections of a mask as a topology of a pattern.
 
-    A pattern with a fixed number in every bucket, as N:M, is filled up with the first zeros of a bucket. Others may hold
-    one zero in a hundred connections: more of them, and the zeros are not of this pattern.
+    A pattern with a fixed number in every bucket, as N:M, is filled up with the first zeros of a bucket. Others
+    may hold one zero in a hundred connections: more of them, and the zeros are not of this pattern.
 
     Args:
         mask: [out_features, in_features] - nonzero where a connection is.

@@ -256,7 +256,8 @@ def pool(building: Building, operation: Operation, options: Record) -> None:
 def activation(building: Building, operation: Operation, _options: Record) -> None:
     """LOGISTIC, RELU, RELU6, SOFTMAX, TANH, HARD_SWISH."""
     names = {14: "sigmoid", 19: "relu", 21: "relu6", 25: "softmax", 28: "tanh", 117: "hardswish"}
-    more = {"dim": 1 if len(building.shape(operation.reads[0])) == 4 else -1} if operation.code == 25 else {}
+    last = 1 if len(building.shape(operation.reads[0])) == 4 else -1
+    more: dict[str, Any] = {"dim": last} if operation.code == 25 else {}
     name = building.name(operation.reads[0])
     building.made(operation, building.builder.call(names[operation.code], name, **more))
 

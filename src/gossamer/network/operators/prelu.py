@@ -31,7 +31,7 @@ def _arrays(xs: Inputs, _s: Slopes, held: Tensors) -> Any:
     return np.where(x > 0, x, weight * x)
 
 
-def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Slopes, held: Tensors) -> Image:
+def _lower(lowering: Lowering, xs: tuple[Image, ...], _s: Slopes, held: Tensors) -> Image:
     """A part of the number itself, and the rest of what is above zero."""
     (x,) = xs
     weight = np.broadcast_to(np.asarray(held["weight"]), (x.channels,)).astype(np.float32)

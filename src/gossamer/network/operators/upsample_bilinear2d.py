@@ -83,12 +83,12 @@ def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Resized, _held: Tensors
     (x,) = xs
     if s.align_corners or s.size != (2 * x.height, 2 * x.width):
         raise NotLowered("bilinear images of other than twice the size")
-    for axis in (1, 0):  # rows are the faster ones to repeat, and best come last
-        size = x.size[1 + axis]
+    for high in (False, True):  # rows are the faster ones to repeat, and best come last
+        same, size = (np.arange(x.width), x.height) if high else (np.arange(x.height), x.width)
         at = np.arange(2 * size)
         other = np.clip(at // 2 + np.where(at % 2, 1, -1), 0, size - 1)
-        same = [np.arange(x.height), np.arange(x.width)]
-        near, far = (lowering.move(x, *same[:axis], rows, *same[axis + 1 :]) for rows in (at // 2, other))
+        places = [(each, same) if high else (same, each) for each in (at // 2, other)]
+        near, far = (lowering.move(x, *place) for place in places)
         quarter, none = np.full(x.channels, 0.25, np.float32), np.zeros(x.channels, np.float32)
         x = lowering.number_by_number(far, scale=quarter, shift=none)
         x = lowering.number_by_number(near, x, scale=3 * quarter, shift=none)
