@@ -19,13 +19,8 @@ KINDS = {
 }
 
 
-def number(kind: str, value: float) -> tuple[str, float]:
-    """A number in a field."""
-    return kind, value
-
-
 def written(root: dict[int, Any]) -> bytes:
-    """A table, and all below it, as a file: numbers are pairs (kind, value), arrays vectors, lists vectors of tables."""
+    """A table with all below it: numbers are pairs (kind, value), arrays vectors, lists vectors of tables."""
     from flatbuffers import Builder
 
     builder = Builder(1024)

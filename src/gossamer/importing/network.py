@@ -91,10 +91,9 @@ def checked(network: Network, where: str) -> Network:
     if numbers > LARGEST_IMAGE:
         got = f"{numbers:,}"
         raise FormatError(where, expected=f"at most {LARGEST_IMAGE:,} numbers in all values", got=got)
-    axis = 1 if len(network.outputs[-1].shape) == 4 else -1
-    wanted = list(network.outputs[-1].shape)
-    wanted[axis] += network.outputs[-1].first
-    if list(values[network.graph.output].shape) != wanted:
-        got = f"{list(values[network.graph.output].shape)}"
-        raise FormatError(where, expected=f"an output {wanted}, as the file says", got=got)
+    made, last = values[network.graph.output].shape, network.outputs[-1]
+    wanted = list(last.shape)
+    wanted[1 if len(wanted) == 4 else -1] += last.first
+    if list(made) != wanted:
+        raise FormatError(where, expected=f"an output {wanted}, as the file says", got=f"{list(made)}")
     return network

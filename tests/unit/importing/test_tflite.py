@@ -98,7 +98,7 @@ LIES: dict[str, Any] = {
 def test_a_sparse_tensor_that_lies_is_refused(where: dict[int, Any]) -> None:
     model = Model(1, 2)
     number = model.value("w", (2, 2), data=np.array([5, 7], np.float32), sparsity=where)
-    with pytest.raises(FormatError, match="net.tflite"):
+    with pytest.raises(FormatError, match="convert net"):
         values(model.bytes(0), number)
 
 
@@ -167,7 +167,7 @@ def test_a_zero_point_is_a_zero() -> None:
 
 def test_an_operator_that_is_not_ours_is_named() -> None:
     model = Model(1, 4)
-    with pytest.raises(FormatError, match="operator 77 at 0"):
+    with pytest.raises(FormatError, match="operator 77 at"):
         read(model.bytes(model.add(77, [model.input], (1, 4))))
 
 
