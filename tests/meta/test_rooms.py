@@ -50,13 +50,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hardware": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"freezing"},
     "importing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace", "freezing"},
     "runs": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "models"},
-    "report": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "runs"},
+    "recipes": ARITHMETIC | STRUCTURE | LEAVES | JOBS | {"data", "models", "runs", "importing"},
+    "report": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | JOBS | {"data", "runs", "recipes"},
     "cli": ARITHMETIC
     | STRUCTURE
     | SHIPPING
     | LEAVES
     | JOBS
-    | {"data", "models", "report", "runs", "hardware", "export", "importing", "__init__"},
+    | {"data", "models", "recipes", "report", "runs", "hardware", "export", "importing", "__init__"},
     "__init__": {
         "compress",
         "errors",

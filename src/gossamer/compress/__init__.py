@@ -4,7 +4,8 @@ import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.compress.neurons import prune_neurons
 from gossamer.compress.pruning import prune
 from gossamer.compress.recalibrating import recalibrate
+from gossamer.compress.sensitivity import Point, sensitivity
 from gossamer.compress.shrinking import compact
 from gossamer.compress.zeros import from_zeros
 
-__all__ = ["compact", "from_zeros", "prune", "prune_neurons", "recalibrate"]
+__all__ = ["Point", "compact", "from_zeros", "prune", "prune_neurons", "recalibrate", "sensitivity"]

@@ -1,50 +1,31 @@
-"""The figures of a report, as SVG text that follows the reader's light or dark theme."""
+"""The figures of a report on trainings."""
 
 from __future__ import annotations
 
-import io
-import re
-from contextlib import contextmanager
-from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+from gossamer.report.canvas import (
+    COLOURS,
+    FOREGROUND,
+    MANY,
+    SIZE,
+    axes_of,
+    depths,
+    figure_of,
+    legend,
+    looks,
+    short,
+)
 
-    from matplotlib.axes import Axes
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
     from gossamer.runs.record import Layer, LayerUpdate, Run
 
-FOREGROUND = "#010203"  # stands for the reader's text colour; becomes currentColor
-COLOURS = ("#3b82c4", "#d9622b", "#2a9d74", "#b8619b", "#c99512", "#7a7fd1", "#8a8a8a", "#4fb3d9")
-DASHES = ("-", "--", ":", "-.")
-MANY = len(COLOURS)  # layers; of more, figures show less of each
 MOST_NAMES = 24  # beside the squares of distances
-SIZE = (4.6, 2.9)  # inches: readable on a phone without zooming
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "gossamer",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.2,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.constrained_layout.use": True,
-    **{
-        f"{name}color": FOREGROUND
-        for name in ("text.", "axes.edge", "axes.label", "axes.title", "xtick.", "ytick.", "grid.")
-    },
-}
 
 
 def accuracy(runs: Sequence[Run]) -> str:
@@ -58,28 +39,28 @@ def accuracy(runs: Sequence[Run]) -> str:
 
     Cost: about 0.1 s, as for every figure here.
     """
-    with _figure() as (figure, svg):
-        axes = _axes(figure, "epoch", "test accuracy")
-        for run, (colour, dash) in zip(runs, _looks(len(runs)), strict=True):
+    with figure_of() as (figure, svg):
+        axes = axes_of(figure, "epoch", "test accuracy")
+        for run, (colour, dash) in zip(runs, looks(len(runs)), strict=True):
             shown = [row.test_accuracy for row in run.metrics]
-            axes.plot([row.epoch for row in run.metrics], shown, dash, color=colour, label=_short(run.name))
+            axes.plot([row.epoch for row in run.metrics], shown, dash, color=colour, label=short(run.name))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(axes)
+        legend(axes)
     return svg[0]
 
 
 def updates(run: Run) -> str:
     """Connections gained (up) and lost (down) at every topology update, one colour a layer."""
-    with _figure() as (figure, svg):
-        axes = _axes(figure, "step", "lost | gained")
+    with figure_of() as (figure, svg):
+        axes = axes_of(figure, "step", "lost | gained")
         layers = _by_layer(run)
-        for (name, rows), (colour, _) in zip(layers.items(), _depths(len(layers)), strict=True):
+        for (name, rows), (colour, _) in zip(layers.items(), depths(len(layers)), strict=True):
             steps = [row.step for row in rows]
-            axes.plot(steps, [row.grown for row in rows], color=colour, label=_short(name))
+            axes.plot(steps, [row.grown for row in rows], color=colour, label=short(name))
             axes.plot(steps, [-row.dropped for row in rows], color=colour)
         axes.axhline(0, color=FOREGROUND, linewidth=0.6)
-        _legend(axes, some=True)
+        legend(axes, some=True)
     return svg[0]
 
 
@@ -106,15 +87,15 @@ def connections_left(run: Run) -> str:
 
 def _course(run: Run, what: str, shares: Callable[[str, list[LayerUpdate]], list[float]]) -> str:
     """A share over the topology updates, one line a layer."""
-    with _figure() as (figure, svg):
-        axes = _axes(figure, "step", what)
+    with figure_of() as (figure, svg):
+        axes = axes_of(figure, "step", what)
         layers = _by_layer(run)
-        for (name, rows), (colour, dash) in zip(layers.items(), _depths(len(layers)), strict=True):
+        for (name, rows), (colour, dash) in zip(layers.items(), depths(len(layers)), strict=True):
             steps = [row.step for row in rows]
-            axes.plot(steps, shares(name, rows), dash, color=colour, label=_short(name))
+            axes.plot(steps, shares(name, rows), dash, color=colour, label=short(name))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylim(0, 1.05)
-        _legend(axes, some=True)
+        legend(axes, some=True)
     return svg[0]
 
 
@@ -123,21 +104,21 @@ def densities(runs: Sequence[Run]) -> str:
     finished = [run for run in runs if run.summary]
     names = list(dict.fromkeys(layer.name for run in finished for layer in run.summary.layers))  # type: ignore[union-attr]
     many = len(names) > MANY
-    with _figure(SIZE[1] + 0.9 * many) as (figure, svg):
-        axes = _axes(figure, "", "density")
+    with figure_of(SIZE[1] + 0.9 * many) as (figure, svg):
+        axes = axes_of(figure, "", "density")
         width = 0.8 / max(1, len(finished))
-        for number, (run, (colour, _)) in enumerate(zip(finished, _looks(len(finished)), strict=True)):
+        for number, (run, (colour, _)) in enumerate(zip(finished, looks(len(finished)), strict=True)):
             found = {layer.name: layer.density for layer in run.summary.layers}  # type: ignore[union-attr]
             places = np.arange(len(names)) - 0.4 + width * (number + 0.5)
             axes.bar(
-                places, [found.get(name, 0.0) for name in names], width, color=colour, label=_short(run.name)
+                places, [found.get(name, 0.0) for name in names], width, color=colour, label=short(run.name)
             )
-        axes.set_xticks(range(len(names)), [_short(name) for name in names])
+        axes.set_xticks(range(len(names)), [short(name) for name in names])
         if many:  # side by side they would lie on each other
             axes.tick_params(axis="x", rotation=90, labelsize=min(8, 270 / len(names)))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(visible=False, axis="x")
-        _legend(axes)
+        legend(axes)
     return svg[0]
 
 
@@ -147,8 +128,8 @@ def fan_in(run: Run) -> str:
     if len(layers) > MANY:
         return _ranges(layers)
     rows = (len(layers) + 2) // 3
-    with _figure(height=0.6 + 1.6 * max(1, rows)) as (figure, svg):
-        for number, (layer, (colour, _)) in enumerate(zip(layers, _looks(len(layers)), strict=True)):
+    with figure_of(height=0.6 + 1.6 * max(1, rows)) as (figure, svg):
+        for number, (layer, (colour, _)) in enumerate(zip(layers, looks(len(layers)), strict=True)):
             axes = figure.add_subplot(rows, min(3, len(layers)), number + 1)
             inputs, neurons = list(layer.fan_in), list(layer.fan_in.values())
             span = max(inputs, default=1) - min(inputs, default=0)
@@ -156,7 +137,7 @@ def fan_in(run: Run) -> str:
             axes.set_xlim(
                 min(0, *inputs, 0) - 0.05 * max(inputs, default=1), 1.1 * max(inputs, default=1) + 1
             )
-            axes.set_title(_short(layer.name), fontsize=9)
+            axes.set_title(short(layer.name), fontsize=9)
             axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.set_xlabel("inputs of a neuron")
@@ -166,13 +147,13 @@ def fan_in(run: Run) -> str:
 
 def _ranges(layers: Sequence[Layer]) -> str:
     """From the fewest inputs of a neuron to the most, with a dot at the mean, the first layer on top."""
-    with _figure(height=0.8 + 0.16 * len(layers)) as (figure, svg):
-        axes = _axes(figure, "inputs of a neuron: fewest, mean, most", "")
+    with figure_of(height=0.8 + 0.16 * len(layers)) as (figure, svg):
+        axes = axes_of(figure, "inputs of a neuron: fewest, mean, most", "")
         for row, layer in enumerate(layers):
             inputs, neurons = list(layer.fan_in) or [0], list(layer.fan_in.values()) or [1]
             axes.plot([min(inputs), max(inputs)], [row, row], "-|", color=COLOURS[0])
             axes.plot(np.average(inputs, weights=neurons), row, "o", markersize=3, color=COLOURS[1])
-        axes.set_yticks(range(len(layers)), [_short(layer.name) for layer in layers], fontsize=7)
+        axes.set_yticks(range(len(layers)), [short(layer.name) for layer in layers], fontsize=7)
         axes.set_ylim(len(layers) - 0.5, -0.5)
         axes.set_xlim(left=0)
     return svg[0]
@@ -182,7 +163,7 @@ def pixels(run: Run) -> str:
     """Connections that leave each pixel, at the start and at the end of training, on one scale."""
     start, end = (_image(run, run.pixels[place].fan_out) for place in (0, -1))
     top = max(1, int(np.max([start, end])))
-    with _figure(height=2.5) as (figure, svg):
+    with figure_of(height=2.5) as (figure, svg):
         for number, (image, row) in enumerate(((start, run.pixels[0]), (end, run.pixels[-1]))):
             axes = figure.add_subplot(1, 2, number + 1)
             shown = axes.imshow(image, vmin=0, vmax=top, cmap="viridis", interpolation="nearest")
@@ -197,11 +178,11 @@ def pixels(run: Run) -> str:
 
 def distances(names: Sequence[str], found: Sequence[Sequence[float]]) -> str:
     """The distances of topologies from each other, dark where they are near."""
-    with _figure(height=SIZE[0] * 0.85) as (figure, svg):
+    with figure_of(height=SIZE[0] * 0.85) as (figure, svg):
         axes = figure.add_subplot()
         shown = axes.imshow(found, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
         every = range(0, len(names), -(-len(names) // MOST_NAMES))
-        said = [_short(names[number]) for number in every]
+        said = [short(names[number]) for number in every]
         axes.set_yticks(every, said, fontsize=7)
         axes.set_xticks(every, said, fontsize=7, rotation=90)
         axes.grid(visible=False)
@@ -212,12 +193,12 @@ def distances(names: Sequence[str], found: Sequence[Sequence[float]]) -> str:
 
 def travel(steps: Sequence[int], lines: Mapping[str, Sequence[float]]) -> str:
     """Shares and distances over the steps of a training, one line each."""
-    with _figure() as (figure, svg):
-        axes = _axes(figure, "step", "distance, share")
-        for (name, line), (colour, dash) in zip(lines.items(), _looks(len(lines)), strict=True):
+    with figure_of() as (figure, svg):
+        axes = axes_of(figure, "step", "distance, share")
+        for (name, line), (colour, dash) in zip(lines.items(), looks(len(lines)), strict=True):
             axes.plot(steps, line, dash, color=colour, marker=".", label=name)
         axes.set_ylim(0, 1.05)
-        _legend(axes)
+        legend(axes)
     return svg[0]
 
 
@@ -244,62 +225,3 @@ def _by_layer(run: Run) -> dict[str, list[LayerUpdate]]:
     for row in run.updates:
         layers.setdefault(row.layer, []).append(row)
     return layers
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for the figure; a leading underscore would hide it from legends."""
-    name = name.lstrip("_") or "(no name)"
-    return name if len(name) <= 28 else name[:27] + "\u2026"
-
-
-def _looks(count: int) -> Iterator[tuple[str, str]]:
-    """Colour and dash of each line; dashes change where the colours begin again."""
-    dashes = (dash for dash in cycle(DASHES) for _ in COLOURS)
-    return islice(zip(cycle(COLOURS), dashes, strict=False), count)
-
-
-def _depths(count: int) -> Iterator[tuple[str, str]]:
-    """Colour and dash of each layer: one colour after the other, or from dark to light where they are many."""
-    if count <= MANY:
-        return _looks(count)
-    return ((to_hex(mpl.colormaps["viridis"](number / count)), "-") for number in range(count))
-
-
-def _axes(figure: Figure, x: str, y: str) -> Axes:
-    axes = figure.add_subplot()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    return axes
-
-
-def _legend(axes: Axes, *, some: bool = False) -> None:
-    """Above the axes, where it hides nothing; of many layers the first, the middle and the last, if some do."""
-    handles, labels = axes.get_legend_handles_labels()
-    if some and (last := len(labels) - 1) >= MANY:
-        handles, labels = ([each[at] for at in (0, last // 2, last)] for each in (handles, labels))
-    if handles:
-        axes.figure.legend(
-            handles, labels, loc="outside upper left", ncols=3 if max(map(len, labels)) <= 12 else 2
-        )
-
-
-@contextmanager
-def _figure(height: float = SIZE[1]) -> Iterator[tuple[Figure, list[str]]]:
-    """A figure to draw on; its SVG is in the list afterwards."""
-    svg: list[str] = []
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(SIZE[0], height))
-        yield figure, svg
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg.append(_inline(buffer.getvalue()))
-
-
-def _inline(document: str) -> str:
-    """What may stand inside HTML: the element alone, without fixed size, style sheet or metadata."""
-    element = document[document.index("<svg") :]
-    element = re.sub(r"<metadata>.*?</metadata>", "", element, count=1, flags=re.DOTALL)
-    element = re.sub(r"<style[^>]*>.*?</style>", "", element, count=1, flags=re.DOTALL)
-    element = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", element, count=1)
-    element = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1)
-    return element.replace(FOREGROUND, "currentColor")

@@ -263,7 +263,7 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
         >>> read_config(None, {"optimizer.lr": 0.5}).optimizer.lr
         0.5
     """
-    document = _read_toml(path) if path else {}
+    document = read_toml(path) if path else {}
     for name, value in overrides.items():
         _assign(document, name, value)
     return checked_config(document, str(path or "flags"))
@@ -281,7 +281,7 @@ def checked_config(document: Any, where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
-        wrong = "; ".join(_describe(problem) for problem in error.errors(include_url=False))
+        wrong = "; ".join(describe_problem(problem) for problem in error.errors(include_url=False))
         raise ConfigError(f"config {where}", expected="valid settings", got=wrong) from None
 
 
@@ -307,7 +307,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file of reasonable size as plain data; raises ConfigError."""
     if path.stat().st_size > LARGEST_CONFIG:
         raise ConfigError(
             f"config {path.name}", expected=f"at most {LARGEST_CONFIG} bytes", got=str(path.stat().st_size)
@@ -328,7 +329,7 @@ def _assign(document: dict[str, Any], name: str, value: Any) -> None:
     document[last] = value
 
 
-def _describe(problem: Any) -> str:
+def describe_problem(problem: Any) -> str:
     """One pydantic problem as a phrase."""
     name = ".".join(str(part) for part in problem["loc"]) or "settings"
     message = problem["msg"][0].lower() + problem["msg"][1:]

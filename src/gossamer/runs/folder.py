@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -52,10 +52,7 @@ def begin(
     # What cannot be trained is refused before anything is written or deleted.
     check_parallel(decided, Loop(decided, samples).model)
     _clear(folder)
-    write_json(
-        folder / record.CONFIG,
-        {"version": 1, "config": decided.model_dump(mode="json"), "data": describe_source(samples)},
-    )
+    write_json(folder / record.CONFIG, _document(decided, samples))
     return decided, samples
 
 
@@ -80,6 +77,24 @@ def decide(config: RunConfig, data: str) -> RunConfig:
     model = None if config.model is None else models.describe(config.model)
     threads = config.threads or torch.get_num_threads()
     return config.model_copy(update={"data": data, "threads": threads, "rule": rule, "model": model})
+
+
+def open_folder(folder: Path, config: RunConfig, samples: Source) -> None:
+    """Make a folder that is there, and ours, the run folder of a training that another command has decided.
+
+    Args:
+        folder: Path.
+        config: RunConfig.
+        samples: Source.
+    """
+    if not (folder / record.CONFIG).is_file():
+        decided = decide(config, samples.name)
+        write_json(folder / record.CONFIG, _document(decided, samples))
+
+
+def _document(decided: RunConfig, samples: Source) -> dict[str, Any]:
+    """What a run folder says of itself."""
+    return {"version": 1, "config": decided.model_dump(mode="json"), "data": describe_source(samples)}
 
 
 def reopen(folder: Path) -> tuple[RunConfig, Source]:

@@ -67,7 +67,7 @@ class Loop:
         self.per_epoch = self._steps_per_epoch()
         self.total = self.per_epoch * config.epochs
         torch.manual_seed(config.seed)  # the state rides in checkpoints, and has to be the run's own
-        self.model: nn.Module = build_model(config, samples.shape, samples.classes)
+        self.model: nn.Module = self._built()
         self._check_batches()
         self.forward = self._wrapped(self.model)
         self.optimizer = build_optimizer(config.optimizer, self.model)
@@ -81,6 +81,10 @@ class Loop:
     def epoch(self) -> int:
         """Epochs finished."""
         return self.step // self.per_epoch
+
+    def _built(self) -> nn.Module:
+        """The network that is trained."""
+        return build_model(self.config, self.samples.shape, self.samples.classes)
 
     def _check_batches(self) -> None:
         """Refuse a batch of one sample where batch norm takes means over a batch; raises ConfigError."""
