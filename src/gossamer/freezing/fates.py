@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gossamer.freezing.features import Features, feature_of, foldable
 from gossamer.network.graph import Linear
+from gossamer.trace.features import feature_of, foldable
+from gossamer.trace.held import Features
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
@@ -31,9 +32,9 @@ def alive(graph: Graph, found: Features) -> Array:
 
     Cost: O(connections), and a few passes over the fates.
     """
-    label = _labels(found)
+    label = found.labels()
     stays = np.zeros(found.total, bool)
-    for fates in found.pinned:
+    for fates, _ in found.pinned:
         stays[label[fates]] = True
     for node, body in graph.linears():
         x = found.held.get(node.inputs[0])
@@ -53,21 +54,6 @@ def alive(graph: Graph, found: Features) -> Array:
 def _features(body: Linear) -> int:
     """Of the input of a layer."""
     return body.connections.shape[1] if body.geometry is None else body.geometry.channels
-
-
-def _labels(found: Features) -> Array:
-    """[fates]: the same number for all that are tied."""
-    label = np.arange(found.total)
-    changed = bool(found.ties)
-    while changed:
-        before = label.copy()
-        for first, second in found.ties:
-            least = np.minimum(label[first], label[second])
-            np.minimum.at(label, label[first], least)
-            np.minimum.at(label, label[second], least)
-            label = label[label]
-        changed = not np.array_equal(before, label)
-    return label
 
 
 def _settle(stays: Array, parts: list[Array]) -> None:

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from gossamer.errors import StateError
 
-OUTSIDE = (
-    "call gossamer.compact(model, optimizer) outside of the compiled function; it is compiled again then"
-)
+OUTSIDE = "call gossamer.{} outside of the compiled function; it is compiled again then"
 
 
 def resize_(parameter: nn.Parameter, size: int, states: Iterable[Tensor] = ()) -> None:
@@ -40,36 +38,42 @@ def resize_(parameter: nn.Parameter, size: int, states: Iterable[Tensor] = ()) -
     for tensor in {id(t): t for t in (parameter, *gradient, *states)}.values():
         kept = tensor.detach().new_zeros(size)
         kept[: tensor.numel()] = tensor.detach()[:size]
-        if tensor is parameter:  # torch forgets the size that backward expects only where the dtype changes
-            other = torch.float64 if kept.dtype != torch.float64 else torch.float32
-            tensor.data = kept[:0].to(other)
-        tensor.data = kept
+        put_(tensor, kept)
 
 
-def refuse_compiling() -> None:
+def put_(tensor: Tensor, kept: Tensor) -> None:
+    """Other numbers, of any shape and the same dtype, in a tensor that stays the same object."""
+    if isinstance(tensor, nn.Parameter):  # torch forgets what backward expects only where the dtype changes
+        other = torch.float64 if kept.dtype != torch.float64 else torch.float32
+        tensor.data = kept.detach().to(other)[:0]
+    tensor.data = kept.detach()
+
+
+def refuse_compiling(operation: str = "compact") -> None:
     """Refuse a size that changes inside of a compiled step; StateError, or torch's Unsupported with fullgraph."""
     if torch.compiler.is_compiling():
-        torch._dynamo.graph_break(f"compact: {OUTSIDE}")  # noqa: SLF001 (where none is allowed, torch says why)
+        hint = OUTSIDE.format(operation)
+        torch._dynamo.graph_break(f"{operation}: {hint}")  # noqa: SLF001 (where none is allowed, torch says why)
         raise StateError(
-            "compact", expected="a call between two steps", got="one inside of a compiled step", hint=OUTSIDE
+            operation, expected="a call between two steps", got="one inside of a compiled step", hint=hint
         )
 
 
-def refuse_fixed_size(parameter: nn.Parameter) -> None:
+def refuse_fixed_size(parameter: nn.Parameter, operation: str = "compact") -> None:
     """Refuse where somebody else counts on the size of a parameter; raises StateError.
 
     Cost: a walk over all objects of the process where DistributedDataParallel was imported and processes are connected.
     """
-    refuse_compiling()
+    refuse_compiling(operation)
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return
     wrapper = sys.modules["torch.nn.parallel"].DistributedDataParallel
     if living_one(wrapper, lambda found: any(p is parameter for p in found.parameters())):
         raise StateError(
-            "compact",
+            operation,
             expected="a model that no DistributedDataParallel holds, whose buckets have the size of its parameters",
             got="one that is wrapped",
-            hint="delete the wrapper, compact the inner model on every rank, and wrap it again with "
+            hint="delete the wrapper, call it on the inner model on every rank, and wrap it again with "
             "gossamer.parallel.data_parallel",
         )
 

@@ -41,6 +41,18 @@ def run(
     return values[graph.output]
 
 
+def shapes_of(graph: Graph, inputs: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
+    """The shape of every value that is read; one run."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def watch(node: Node, given: tuple[Any, ...]) -> None:
+        pairs = zip(node.inputs, given, strict=True)
+        shapes.update({name: tuple(x.shape) for name, x in pairs if isinstance(x, torch.Tensor)})
+
+    run(graph, inputs, watch)
+    return shapes
+
+
 def _computed(body: Call | Linear | Layer | Opaque, given: tuple[Any, ...]) -> Any:
     if isinstance(body, Layer):
         raise TypeError("a frozen layer is run by a Program")

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import gossamer as gs
+from small_networks import network
 
 
 def kill(conv: nn.Conv2d, channels: list[int], bias: float) -> None:
@@ -139,3 +140,57 @@ def test_one_channel_stays_where_all_are_dead(check_same):
     kill(model[0], [0, 1, 2, 3, 4, 5], 1.0)
     frozen = gs.freeze(model, torch.randn(2, 2, 8, 8), keep="csr")
     check_same(frozen, model, torch.randn(3, 2, 8, 8))
+
+
+class Bordered(nn.Module):
+    """The shortcut of thin residual networks: every second pixel, and channels of zeros around those that there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 8, 1, stride=2), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.a(x))
+        return self.c(torch.relu(self.b(x) + nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))))
+
+
+class Halved(nn.Module):
+    """One half of the channels times the other, and the mean over time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 12), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.a(x).chunk(2, -1)
+        return self.b((torch.sigmoid(first) * second).mean(1))
+
+
+def test_dead_channels_go_through_borders_of_channels_and_slices(check_same):
+    """Channel 1 is dead, and so is channel 3 behind the border of two; channel 0 behind it is added by the border."""
+    model = Bordered().eval()
+    kill(model.a, [1], -0.5)
+    kill(model.b, [0, 3], 0.25)
+    frozen = gs.freeze(model, torch.randn(2, 1, 8, 8), keep="csr")
+    assert [shapes(frozen)[name] for name in ("a", "b", "c")] == [(3, 1), (7, 3), (2, 7)]
+    check_same(frozen, model, torch.randn(3, 1, 8, 8))
+
+
+def test_neurons_of_equal_parts_go_from_both(check_same):
+    """Neuron 2 is dead in both halves; neuron 4 in one of them alone."""
+    model = Halved().eval()
+    with torch.no_grad():
+        model.a.weight[[2, 8, 4]] = 0
+    frozen = gs.freeze(model, torch.randn(2, 5, 3), keep="csr")
+    assert (shapes(frozen)["a"], shapes(frozen)["b"]) == ((10, 3), (2, 5))
+    check_same(frozen, model, torch.randn(3, 5, 3))
+
+
+def test_a_head_of_attention_that_nothing_reads_goes(check_same):
+    model = network("transformer").float()
+    with torch.no_grad():
+        model.blocks[0].o.weight[:, 4:8] = 0
+    frozen = gs.freeze(model, torch.randn(2, 3, 8, 8), keep="csr")
+    sizes = [shapes(frozen)[f"blocks.0.{name}"] for name in "qkvo"]
+    assert sizes == [(12, 16), (12, 16), (12, 16), (16, 12)]
+    check_same(frozen, model, torch.randn(3, 3, 8, 8))

@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from gossamer.freezing.fates import alive, read_by
-from gossamer.freezing.features import Features, Held, foldable, told, walked
 from gossamer.freezing.passes.base import Removal, Rewritten, graph_pass
 from gossamer.layouts.arrays import cast, name_of, nonzero
 from gossamer.network.graph import Call, Graph, Linear, Node
 from gossamer.network.operators import operators
-from gossamer.trace.run import run
+from gossamer.trace.features import foldable, told, walked
+from gossamer.trace.held import Features, Held
+from gossamer.trace.run import shapes_of
 from gossamer.trace.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
@@ -72,17 +72,10 @@ def remove_dead(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
 
 def _shapes(graph: Graph, inputs: tuple[Any, ...]) -> dict[str, tuple[int, ...]]:
     """Of every value that is read, where more than activations lies between layers."""
-    shapes: dict[str, tuple[int, ...]] = {}
     calls = [node.body for node in graph.nodes if isinstance(node.body, Call)]
     if not inputs or all(operators[body.op].elementwise for body in calls):
-        return shapes
-
-    def watch(node: Node, given: tuple[Any, ...]) -> None:
-        pairs = zip(node.inputs, given, strict=True)
-        shapes.update({name: tuple(x.shape) for name, x in pairs if isinstance(x, Tensor)})
-
-    run(graph, inputs, watch)
-    return shapes
+        return {}
+    return shapes_of(graph, inputs)
 
 
 def _removals(graph: Graph, found: Features, stays: Array) -> list[Removal]:

@@ -77,6 +77,7 @@ operator(
         parts=dict.fromkeys(("torch.chunk", ".chunk"), _part),
         shape=_shape,
         times=lambda shapes, s, times: times[0] if s.dim % len(shapes[0]) != times[0] else None,
+        channels=lambda _settings: "parts",
         lower=_lower,
         dtype=lambda dtypes: dtypes[0],
         onnx=_onnx,

@@ -93,7 +93,7 @@ operator(
         calls={"torch.mean": _call, ".mean": _call, "torch.nn.functional.adaptive_avg_pool1d": _line},
         shape=_shape,
         times=_times,
-        channels=lambda s: "kept" if set(s.dims) in ({2, 3}, {-2, -1}) else "",
+        channels=lambda _settings: "averaged",
         lower=_lower,
         onnx=_onnx,
     )

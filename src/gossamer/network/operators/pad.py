@@ -31,7 +31,7 @@ class Around(Settings):
     value: Number = 0.0
 
 
-def _sides(n: int, settings: Around) -> list[tuple[int, int]]:
+def around(n: int, settings: Around) -> list[tuple[int, int]]:
     """(before, behind) of each dimension, in the order of the shape."""
     given = list(zip(settings.border[::2], settings.border[1::2], strict=False))
     if len(settings.border) % 2 or len(given) > n:
@@ -47,17 +47,17 @@ def _shape(shapes: tuple[Shape, ...], settings: Around) -> Shape:
         (0, 11, 8, 11)
     """
     (shape,) = shapes
-    sides = _sides(len(shape), settings)
+    sides = around(len(shape), settings)
     return tuple(size + before + behind for size, (before, behind) in zip(shape, sides, strict=True))
 
 
 def _lower(lowering: Lowering, xs: tuple[Image, ...], s: Around, _held: Tensors) -> Image:
     """With rows, columns and channels of zeros."""
-    batch, channels, *sides = _sides(4, s)
+    batch, channels, *sides = around(4, s)
     if s.value or any(batch):
         raise NotLowered("a border of the batch, or of another number than zero")
-    around = list(zip(xs[0].size[1:], sides, strict=True))
-    rows, cols = (np.pad(np.arange(size), side, constant_values=-1) for size, side in around)
+    planes = list(zip(xs[0].size[1:], sides, strict=True))
+    rows, cols = (np.pad(np.arange(size), side, constant_values=-1) for size, side in planes)
     x = lowering.move(xs[0], rows, cols) if any(map(any, sides)) else xs[0]
     if not any(channels):
         return x
@@ -83,11 +83,11 @@ def _module(module: Any) -> Read:
 
 
 def _arrays(xs: Inputs, s: Around, _held: Tensors) -> Any:
-    return np.pad(xs[0], _sides(xs[0].ndim, s), constant_values=xs[0].dtype.type(s.value))
+    return np.pad(xs[0], around(xs[0].ndim, s), constant_values=xs[0].dtype.type(s.value))
 
 
 def _onnx(words: Spelling, xs: tuple[str, ...], s: Around, _held: Tensors) -> str:
-    before, behind = zip(*_sides(len(words.shapes[0]), s), strict=True)
+    before, behind = zip(*around(len(words.shapes[0]), s), strict=True)
     return words.emit("Pad", xs[0], words.constant(before + behind), words.number(s.value))
 
 
@@ -100,7 +100,8 @@ operator(
         modules=dict.fromkeys(("torch.nn.ZeroPad2d", "torch.nn.ConstantPad2d"), _module),
         calls={"torch.nn.functional.pad": _call},
         shape=_shape,
-        times=lambda shapes, s, times: times[0] if _sides(len(shapes[0]), s)[times[0]] == (0, 0) else None,
+        channels=lambda _settings: "padded",
+        times=lambda shapes, s, times: times[0] if around(len(shapes[0]), s)[times[0]] == (0, 0) else None,
         lower=_lower,
         onnx=_onnx,
     )

@@ -60,9 +60,7 @@ operator(
         times=lambda _shapes, s, times: times[0] if times[0] < s.kept else None,
         shape=lambda shapes, s: _shape(shapes[0], s),
         dtype=lambda dtypes: dtypes[0],
-        channels=lambda s: (
-            "flat" if s.sizes == (KEPT, REST) else ""
-        ),  # stated sizes are others with fewer channels
+        channels=lambda _settings: "reshaped",
         onnx=lambda words, xs, _s, _t: words.reshaped(xs[0]),
     )
 )

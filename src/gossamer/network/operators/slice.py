@@ -118,6 +118,7 @@ operator(
         parts=dict.fromkeys(("torch.split", ".split"), _split),
         shape=_shape,
         times=_times,
+        channels=lambda _settings: "sliced",
         lower=_lower,
         dtype=lambda dtypes: dtypes[0],
         onnx=_onnx,

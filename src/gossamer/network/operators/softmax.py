@@ -58,6 +58,7 @@ operator(
         calls=dict.fromkeys(("torch.softmax", "torch.nn.functional.softmax", ".softmax"), called),
         shape=along,
         times=beside,
+        channels=lambda _settings: "along",
         core=lambda s: partial(numbers.softmax, dim=s.dim),
         onnx=lambda words, xs, s, _t: words.emit("Softmax", *xs, axis=s.dim),
     )

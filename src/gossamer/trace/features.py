@@ -1,75 +1,32 @@
 """Which features of which values live and die together, and what is known of them: channels of images, neurons of rows.
 
-A feature is a channel of [batch, channels, height, width], or a number of [..., features]. Every feature that a layer
-computes has a fate of its own, and what it passes through on its way to other layers may tie fates together.
+A feature is a channel of [batch, channels, ...], or a number of [..., features]. Every feature that a layer computes
+has a fate of its own, and what it passes through on its way to other layers may tie fates together. Freezing asks which
+of them are dead, pruning which are worth least.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from gossamer.layouts import layout
 from gossamer.layouts.arrays import cast, name_of
-from gossamer.network.graph import Call, Graph, Linear, Node
+from gossamer.network.graph import Call, Graph, Linear, Node, Opaque
 from gossamer.network.operators import operators
+from gossamer.trace.heads import torch_call
+from gossamer.trace.held import IMAGE, ROW, Features, Held
+from gossamer.trace.passing import WAYS, Passed
 from gossamer.trace.tensors import array_of, tensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from gossamer.layouts.arrays import Array
     from gossamer.layouts.connections import Connections
-
-ROW, IMAGE = -1, -3  # the dimension in which features stand
-
-
-class Held(NamedTuple):
-    """The features of a value.
-
-    Args:
-        fates: [features], int - numbers of fates.
-        axis: ROW or IMAGE.
-        constants: Tensor [features] - what a feature always is, where that is known.
-        known: [features], bool.
-    """
-
-    fates: Array
-    axis: int
-    constants: Tensor
-    known: Array
-
-
-@dataclass
-class Features:
-    """What a walk through the graph has found.
-
-    Args:
-        held: value -> Held; a value whose features nobody can take apart is missing.
-        ties: pairs of arrays of fates that are the same.
-        together: arrays [parts, members] of fates: of a part all go or none.
-        pinned: arrays of fates that stay.
-        total: int - fates given out.
-    """
-
-    held: dict[str, Held] = field(default_factory=dict)
-    ties: list[tuple[Array, Array]] = field(default_factory=list)
-    together: list[Array] = field(default_factory=list)
-    pinned: list[Array] = field(default_factory=list)
-    total: int = 0
-
-    def new(self, number: int) -> Array:
-        """Fates that nothing else has."""
-        self.total += number
-        return np.arange(self.total - number, self.total)
-
-    def pin(self, names: tuple[str, ...]) -> None:
-        """These values are read as a whole."""
-        self.pinned += [self.held[name].fates for name in names if name in self.held]
 
 
 def walked(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Features:
@@ -91,12 +48,21 @@ def walked(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Features:
             made = _layer(found, node, node.body)
         elif isinstance(node.body, Call):
             made = _call(found, node, node.body, shapes)
+        elif isinstance(node.body, Opaque):
+            made = torch_call(found, node, node.body, shapes)
         if made is None:
-            found.pin(node.inputs)
+            found.pin(node.inputs, f"read as a whole by {_said(node)}")
         else:
             found.held[node.name] = made
-    found.pin((graph.output,))
+    found.pin((graph.output,), "the output of the network")
     return found
+
+
+def _said(node: Node) -> str:
+    """A node in words."""
+    if isinstance(node.body, Opaque):
+        return node.body.what
+    return f"{node.body.op} {node.name!r}" if isinstance(node.body, Call) else f"layer {node.name!r}"
 
 
 def feature_of(body: Linear) -> Array:
@@ -141,7 +107,7 @@ def _layer(found: Features, node: Node, body: Linear) -> Held | None:
     x = found.held.get(node.inputs[0])
     wanted = (connections.shape[1], ROW) if geometry is None else (geometry.channels, IMAGE)
     if x is not None and (x.fates.size, x.axis) != wanted:
-        found.pin(node.inputs)
+        found.pin(node.inputs, f"read as a whole by {_said(node)}")
         x = None
     mine = found.new(connections.shape[0])
     _keep_whole(found, body, None if x is None else x.fates, mine)
@@ -168,7 +134,7 @@ def _keep_whole(found: Features, body: Linear, x: Array | None, mine: Array) -> 
     _parts(found, mine, rows)
     if x is None:
         if geometry is not None and geometry.groups > 1:
-            found.pinned.append(mine)
+            found.pinned.append((mine, "groups of channels that cannot be followed"))
         return
     if geometry is None or geometry.groups == 1:
         _parts(found, x, cols)
@@ -179,71 +145,19 @@ def _keep_whole(found: Features, body: Linear, x: Array | None, mine: Array) -> 
 
 def _parts(found: Features, fates: Array, size: int) -> None:
     if fates.size % size:
-        found.pinned.append(fates)
+        found.pinned.append((fates, "no whole number of the parts that its layout keeps whole"))
     elif size > 1:
         found.together.append(fates.reshape(-1, size))
 
 
 def _call(found: Features, node: Node, body: Call, shapes: Mapping[str, tuple[int, ...]]) -> Held | None:
     """Of an operator; None where it needs its inputs as a whole."""
-    given = [found.held.get(name) for name in node.inputs]
-    inputs = [each for each in given if each is not None]
-    sizes = [shapes.get(name, ()) for name in node.inputs]
-    if len(inputs) < len(given):
+    inputs = [found.held[name] for name in node.inputs if name in found.held]
+    if len(inputs) < len(node.inputs):
         return None
     entry = operators[body.op]
     if entry.elementwise:
         return inputs[0]._replace(constants=body(inputs[0].constants))
-    if not all(sizes) or any(
-        len(size) != {ROW: 2, IMAGE: 4}[each.axis] for each, size in zip(inputs, sizes, strict=True)
-    ):
-        return None
-    how, after = entry.channels(body.settings), shapes.get(node.name, ())
-    if how == "together":
-        return _together(found, body, inputs)
-    if how == "joined":
-        return _joined(body, inputs)
-    if how == "flat":
-        return _flat(inputs[0], sizes[0], after)
-    return _by_channel(body, how, inputs[0], after)
-
-
-def _together(found: Features, body: Call, inputs: list[Held]) -> Held | None:
-    """Number by number of two values: a feature goes from both or from none."""
-    first, second = inputs
-    if first.axis != second.axis or first.fates.size != second.fates.size:
-        return None
-    found.ties.append((first.fates, second.fates))
-    constants = body(first.constants, second.constants)
-    return Held(first.fates, first.axis, constants, first.known & second.known)
-
-
-def _joined(body: Call, inputs: list[Held]) -> Held | None:
-    """Side by side."""
-    settings: Any = body.settings
-    axis = inputs[0].axis
-    if settings.dim not in (1, axis) or any(each.axis != axis for each in inputs):
-        return None
-    constants = torch.cat([each.constants for each in inputs])
-    fates, known = (np.concatenate([each[at] for each in inputs]) for at in (0, 3))
-    return Held(fates, axis, constants, known)
-
-
-def _flat(x: Held, before: tuple[int, ...], after: tuple[int, ...]) -> Held | None:
-    """A channel is as many numbers as it has pixels."""
-    if x.axis != IMAGE or after != (before[0], before[1] * before[2] * before[3]):
-        return None
-    pixels = before[2] * before[3]
-    constants = x.constants.repeat_interleave(pixels)
-    return Held(np.repeat(x.fates, pixels), ROW, constants, np.repeat(x.known, pixels))
-
-
-def _by_channel(body: Call, how: str, x: Held, after: tuple[int, ...]) -> Held | None:
-    """Operators that make every channel of the same channel alone."""
-    axis = {2: ROW, 4: IMAGE}.get(len(after))
-    if not how or axis is None:
-        return None
-    if how == "computed":
-        return Held(x.fates, axis, body(x.constants[None])[0], x.known)
-    nothing: Array = (x.constants == 0).numpy()
-    return Held(x.fates, axis, x.constants, x.known if how == "kept" else x.known & nothing)
+    before, after = shapes.get(node.inputs[0]), shapes.get(node.name, ())
+    way = WAYS.get(entry.channels(body.settings))
+    return None if before is None or way is None else way(found, Passed(body, inputs, before, after))
