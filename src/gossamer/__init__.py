@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gossamer.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from gossamer.compress import compact, from_zeros, prune, prune_neurons
+    from gossamer.compress import compact, from_zeros, prune, prune_channels, prune_neurons, remove_blocks
     from gossamer.errors import GossamerError
     from gossamer.export import export_onnx
     from gossamer.freezing import freeze, load, save
@@ -47,7 +47,14 @@ if TYPE_CHECKING:
     from gossamer.training import SGDW, attach, load_checkpoint, save_checkpoint
 
 _HOME = {
-    "gossamer.compress": ("compact", "from_zeros", "prune", "prune_neurons"),
+    "gossamer.compress": (
+        "compact",
+        "from_zeros",
+        "prune",
+        "prune_channels",
+        "prune_neurons",
+        "remove_blocks",
+    ),
     "gossamer.freezing": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.export": ("export_onnx",),
@@ -122,7 +129,9 @@ __all__ = [
     "load_checkpoint",
     "make_shift_invariant",
     "prune",
+    "prune_channels",
     "prune_neurons",
+    "remove_blocks",
     "save",
     "save_checkpoint",
     "sparsify",

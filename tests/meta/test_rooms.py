@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES,
     "training": ARITHMETIC | STRUCTURE | LEAVES | {"trace", "network"},
     "parallel": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
-    "compress": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
+    "compress": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"training", "trace"},
     "freezing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
     "invariance": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
     "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "freezing", "data"},

@@ -1,6 +1,8 @@
 """From a trained network to a smaller one."""
 
 import gossamer.needs_torch  # noqa: F401 (before what needs it)
+from gossamer.compress.blocks import remove_blocks
+from gossamer.compress.channels import prune_channels
 from gossamer.compress.neurons import prune_neurons
 from gossamer.compress.pruning import prune
 from gossamer.compress.recalibrating import recalibrate
@@ -8,4 +10,14 @@ from gossamer.compress.sensitivity import Point, sensitivity
 from gossamer.compress.shrinking import compact
 from gossamer.compress.zeros import from_zeros
 
-__all__ = ["Point", "compact", "from_zeros", "prune", "prune_neurons", "recalibrate", "sensitivity"]
+__all__ = [
+    "Point",
+    "compact",
+    "from_zeros",
+    "prune",
+    "prune_channels",
+    "prune_neurons",
+    "recalibrate",
+    "remove_blocks",
+    "sensitivity",
+]

@@ -29,28 +29,37 @@ def states_of(
         StateError: an optimizer that was not given, or whose state does not follow the shape of its parameters.
     Cost: a walk over the objects of the process.
     """
+    return states_of_weights(
+        {name: layer.weights for name, layer in layers.items()}, optimizers, operation, call
+    )
+
+
+def states_of_weights(
+    weights: Mapping[str, Tensor], optimizers: Iterable[Optimizer], operation: str, call: str
+) -> dict[str, list[Tensor]]:
+    """The same of parameters by name."""
     given = tuple(optimizers)
     for optimizer in given:
         refuse_flattened_state(optimizer)
-    _refuse_forgotten(layers, given, operation, call)
+    _refuse_forgotten(weights, given, operation, call)
     states = {}
-    for name, layer in layers.items():
-        gradient = [] if layer.weights.grad is None else [layer.weights.grad]
-        found = [following_state(optimizer, layer.weights, name) for optimizer in given]
+    for name, weight in weights.items():
+        gradient = [] if weight.grad is None else [weight.grad]
+        found = [following_state(optimizer, weight, name) for optimizer in given]
         each = [*gradient, *(state for states in found for state in states)]
         states[name] = list({id(tensor): tensor for tensor in each}.values())
     return states
 
 
 def _refuse_forgotten(
-    layers: Mapping[str, SparseModule], given: tuple[Optimizer, ...], operation: str, call: str
+    weights: Mapping[str, Tensor], given: tuple[Optimizer, ...], operation: str, call: str
 ) -> None:
     """Refuse optimizers with state of these weights that were not given: the state would be of other connections."""
-    weights = {id(layer.weights) for layer in layers.values()}
+    sought = {id(weight) for weight in weights.values()}
     given_ids = {id(one) for one in given}
 
     def forgotten(found: Optimizer) -> bool:
-        mine = any(state and id(parameter) in weights for parameter, state in found.state.items())
+        mine = any(state and id(parameter) in sought for parameter, state in found.state.items())
         return mine and id(found) not in given_ids
 
     if found := living_one(Optimizer, forgotten):
