@@ -93,13 +93,26 @@ class Block(nn.Module):
         return x + self.down(F.gelu(self.up(self.second(x))))
 
 
+class Spelled(Block):
+    """The same with attention written out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        batch, times, _ = y.shape
+        q, k, v = (
+            each(y).view(batch, times, -1, self.size).permute(0, 2, 1, 3) for each in (self.q, self.k, self.v)
+        )
+        y = F.softmax(q @ k.transpose(-2, -1) / self.size**0.5, dim=-1) @ v
+        return x + self.o(y.transpose(1, 2).contiguous().reshape(batch, times, -1))
+
+
 class Patches(nn.Module):
     """As a vision transformer is built."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patches, self.place = nn.Conv2d(3, 16, 4, stride=4), nn.Parameter(torch.randn(1, 4, 16))
-        self.blocks = nn.Sequential(Block(16, 4), Block(16, 4))
+        self.blocks = nn.Sequential(Block(16, 4), Spelled(16, 4))
         self.norm, self.fc = nn.LayerNorm(16), nn.Linear(16, 5)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from gossamer.trace.held import ROW, Features, Held
+from gossamer.trace.held import ROW, Features, Held, in_order
 from gossamer.trace.opaque import Method, Slot, TracedCall
 
 if TYPE_CHECKING:
@@ -75,16 +75,7 @@ def _transposed(_found: Features, call: Called) -> Held | None:
     order = list(range(len(call.before)))
     first, second = (dim % len(order) for dim in call.rest)
     order[first], order[second] = order[second], order[first]
-    return _ordered(call.inputs[0], order)
-
-
-def _permuted(_found: Features, call: Called) -> Held | None:
-    dims = len(call.before)
-    return None if call.named else _ordered(call.inputs[0], [dim % dims for dim in call.rest])
-
-
-def _ordered(x: Held, order: list[int]) -> Held:
-    return x._replace(axis=order.index(len(order) + x.axis) - len(order))
+    return in_order(call.inputs[0], order)
 
 
 def _unflattened(found: Features, call: Called) -> Held | None:
@@ -131,7 +122,6 @@ CALLS: Final[dict[str, Callable[[Features, Called], Held | None]]] = {
     "contiguous": _alike,
     "transpose": _transposed,
     "swapaxes": _transposed,
-    "permute": _permuted,
     "unflatten": _unflattened,
     "view": _reshaped,
     "reshape": _reshaped,

@@ -31,6 +31,11 @@ class Held(NamedTuple):
     known: Array
 
 
+def in_order(x: Held, order: list[int]) -> Held:
+    """The same features where dimensions stand in another order: for each one, which it was."""
+    return x._replace(axis=order.index(len(order) + x.axis) - len(order))
+
+
 @dataclass
 class Features:
     """What a walk through the graph has found.

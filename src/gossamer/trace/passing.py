@@ -13,7 +13,7 @@ from gossamer.network.graph import Call
 from gossamer.network.operators.flatten import Axes
 from gossamer.network.operators.pad import around
 from gossamer.network.operators.slice import WHOLE
-from gossamer.trace.held import Features, Held
+from gossamer.trace.held import Features, Held, in_order
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
@@ -119,6 +119,12 @@ def _along(_found: Features, passed: Passed) -> Held | None:
     return x._replace(known=np.zeros(x.known.size, bool))
 
 
+def _permuted(_found: Features, passed: Passed) -> Held | None:
+    """Dimensions in another order."""
+    (x,), dims = passed.inputs, len(passed.before)
+    return in_order(x, [dim % dims for dim in passed.settings.dims])
+
+
 def _chunk(found: Features, passed: Passed) -> Held | None:
     """One of equal parts: they stay equal where the same features go from each."""
     s, (x,), dims = passed.settings, passed.inputs, len(passed.before)
@@ -183,6 +189,7 @@ WAYS: Final[dict[str, Callable[[Features, Passed], Held | None]]] = {
     "along": _along,
     "parts": _chunk,
     "padded": _padded,
+    "permuted": _permuted,
     "computed": _computed,
     "kept": _kept,
     "zero": _zero,

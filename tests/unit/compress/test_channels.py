@@ -88,6 +88,21 @@ def test_counts_of_a_residual_network_by_hand():
     assert [*widths, model.layer3[1].conv1.out_channels, model.linear.in_features] == [8, 16, 24, 32, 56]
 
 
+def test_heads_go_as_a_whole_from_queries_keys_and_values():
+    model = network("transformer")
+    mark(model)
+    gs.prune_channels(model, images())
+    for block in model.blocks:
+        rows = [kept(layer)[0] for layer in (block.q, block.k, block.v)]
+        assert rows[0] == rows[1] == rows[2] == kept(block.o)[1]
+        assert len(rows[0]) == 8
+        assert all(
+            first % 4 == 0 and rows[0][at : at + 4] == list(range(first, first + 4))
+            for at, first in enumerate(rows[0])
+            if at % 4 == 0
+        )
+
+
 @pytest.mark.parametrize(("name", "same"), [("dense", True), ("unet", True), ("mobile", False)])
 def test_as_many_channels_go_as_by_torch_pruning_and_the_same_ones(name, same):
     """It weighs depth-wise convolutions otherwise, so there the channels are others."""

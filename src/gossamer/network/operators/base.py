@@ -106,7 +106,7 @@ class Operator:
             each by itself: "computed" number by number, with a number of each tensor for each channel; "kept" where a
             constant channel is the same constant behind it; "zero" where only zeros stay. Of several values: "together"
             number by number, "joined" side by side along a ``dim``. Other ways go by the settings: "flat", "reshaped",
-            "averaged", "sliced", "parts", "padded", "along"; see ``trace.passing``. "" where channels mix.
+            "averaged", "sliced", "parts", "padded", "along", "permuted"; see ``trace.passing``. "" where channels mix.
         resized: (settings, channels) -> the settings for another number of channels.
         activations: name of an activation in the core -> (slope -> the settings that it stands for). Layers have it
             behind their sums; the core computes it, of arrays and of tensors.

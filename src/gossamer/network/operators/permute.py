@@ -47,6 +47,7 @@ operator(
         settings=Order,
         calls=dict.fromkeys(("torch.permute", ".permute"), _call),
         shape=_shape,
+        channels=lambda _settings: "permuted",
         dtype=lambda dtypes: dtypes[0],
         times=lambda shapes, s, times: _order(len(shapes[0]), s).index(times[0]),
         onnx=lambda words, xs, s, _t: words.emit("Transpose", xs[0], perm=_order(len(words.shapes[0]), s)),
