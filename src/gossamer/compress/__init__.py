@@ -2,6 +2,7 @@
 
 import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.compress.blocks import remove_blocks
+from gossamer.compress.calibrating import Flow, calibrate
 from gossamer.compress.channels import prune_channels
 from gossamer.compress.neurons import prune_neurons
 from gossamer.compress.pruning import prune
@@ -11,7 +12,9 @@ from gossamer.compress.shrinking import compact
 from gossamer.compress.zeros import from_zeros
 
 __all__ = [
+    "Flow",
     "Point",
+    "calibrate",
     "compact",
     "from_zeros",
     "prune",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gossamer.errors import ConfigError, DataError, NonFiniteError
 
@@ -15,7 +15,8 @@ def batches_of(data: Any, operation: str) -> list[Any]:
     """The batches of a data loader, a list or one tensor, all held in memory.
 
     Args:
-        data: iterable of batches, or one batch as a tensor; a batch is an input or a pair (inputs, targets).
+        data: iterable of batches, or one batch as a tensor or a mapping; a batch is an input, a pair (inputs, targets),
+            or a mapping of keyword arguments.
         operation: str - named in errors, e.g. "prune(data=)".
     Returns:
         list of batches, as they were given.
@@ -28,7 +29,7 @@ def batches_of(data: Any, operation: str) -> list[Any]:
         >>> len(batches_of([torch.zeros(4, 2), torch.ones(4, 2)], "prune(data=)"))
         2
     """
-    if isinstance(data, Tensor):
+    if isinstance(data, (Tensor, Mapping)):
         data = [data]
     if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
         raise ConfigError(
@@ -58,6 +59,11 @@ def inputs_of(batch: Any) -> Any:
     return batch[0] if isinstance(batch, (tuple, list)) else batch
 
 
+def run(model: nn.Module, batch: Any) -> Any:
+    """What a model says of a batch: of a mapping as keyword arguments, else of its inputs."""
+    return model(**batch) if isinstance(batch, Mapping) else model(inputs_of(batch))
+
+
 def pair_of(batch: Any, operation: str) -> tuple[Any, Any]:
     """Inputs and targets; raises ConfigError where a batch has no targets."""
     if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
@@ -76,7 +82,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     """The tensors of a batch, in lists and dictionaries too."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, dict):
+    elif isinstance(value, Mapping):
         for each in value.values():
             yield from _tensors(each)
     elif isinstance(value, (tuple, list)):

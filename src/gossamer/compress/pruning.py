@@ -113,7 +113,7 @@ def prune(
             model, chosen, densities, overall, wanted.pattern, batches, loss or F.cross_entropy, generator
         )
         found = _scores(scoring, task)
-        densities = densities or global_densities(chosen, found, wanted.pattern, overall)
+        densities = densities or task.settled or global_densities(chosen, found, wanted.pattern, overall)
         notes |= _apply(model, recurrent, task, densities, found, wanted, tuple(optimizers))
     if shift is not None:
         recalibrate_norms(model, shift)
@@ -207,6 +207,9 @@ def _apply(
     for name, edit in edits.items():
         notes[name] = "has no more connections than that" if edit is None else "sparse before, fewer now"
         if edit is not None:
+            if name in task.updated:
+                with torch.no_grad():
+                    sparse[name].weights.copy_(task.updated[name])
             sparse[name].carry(edit.of(sparse[name].topology), states[name])
     closed = recurrent.keys() - to_replace(recurrent, make).keys()
     return notes | dict.fromkeys(closed, "its matrices stay as they are")

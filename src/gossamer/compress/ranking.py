@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gossamer.compress.matrices import matrix_of, weights_from
 from gossamer.errors import DensityError, NonFiniteError, PatternError, ShapeError
 from gossamer.nn import SparseModule
-from gossamer.nn.kinds import Kind, dense_kind, matrix_shape
+from gossamer.nn.candidates import effective_weight
+from gossamer.nn.kinds import matrix_shape
+from gossamer.nn.twin import check_fit
 from gossamer.patterns import Pattern
 from gossamer.patterns.base import whole
 from gossamer.topology import Edit, top_mask, top_mask_in_buckets
@@ -40,7 +43,7 @@ def prepared(name: str, layer: Any, scores: Tensor, weights: Tensor, pattern: Pa
     scores, weights = scores.detach().cpu(), weights.detach().cpu()
     if isinstance(layer, SparseModule):
         return scores
-    matrix, alive = (_matrix(layer, tensor) for tensor in (scores, weights != 0))
+    matrix, alive = (matrix_of(layer, tensor) for tensor in (scores, weights != 0))
     try:
         grid = pattern.grid(matrix_shape(layer))
     except PatternError as error:
@@ -58,11 +61,6 @@ def unit_scores(layer: Any, scores: Tensor, pattern: Pattern) -> Tensor:
     if isinstance(layer, SparseModule):
         return layer.unit_values(scores).sum(1)
     return pattern.units(scores, pattern.grid(matrix_shape(layer))).sum(1)
-
-
-def _matrix(layer: Any, tensor: Tensor) -> Tensor:
-    """[out, in] of a tensor in the shape of a dense layer's weight."""
-    return cast("Kind", dense_kind(layer)).masked.to_matrix(tensor)
 
 
 def global_densities(
@@ -93,6 +91,37 @@ def global_densities(
             hint="take allocation='uniform' or 'erk', score='lamp', a higher density, or leave it out with skip=",
         )
     return {name: count / sizes[name] for name, count in counts.items()}
+
+
+def kept(name: str, layer: Any, scores: Tensor, density: float, pattern: Pattern) -> Tensor:
+    """Which weights pruning keeps: bool, in the shape of the layer's weights, on the CPU.
+
+    Args:
+        name: str - for errors.
+        layer: nn.Module - dense or sparse.
+        scores: prepared.
+        density: float in (0, 1].
+        pattern: Pattern - of a dense layer.
+    Raises:
+        DensityError, PatternError: the pattern does not allow the density, or fit the layer.
+    Cost: a sort of the weights.
+    """
+    if isinstance(layer, SparseModule):
+        edit, like = thinned(name, layer, scores, density), layer.weights.detach().cpu()
+        if edit is None:
+            return torch.ones_like(like, dtype=torch.bool)
+        found = torch.zeros_like(like)
+        layer.place(found, edit.kept.unsqueeze(1).expand(-1, layer.grid.members))
+        return found.bool()
+    like = effective_weight(layer).detach().cpu()
+    if density == 1:
+        return torch.ones_like(like, dtype=torch.bool)
+    check_fit(name, layer, density, pattern, "prune")
+    shape = matrix_shape(layer)
+    grid = pattern.grid(shape)
+    positions = pattern.project(scores, pattern.budget(density, shape), grid)
+    members = torch.ones(positions.numel() * grid.members, dtype=torch.bool)
+    return weights_from(layer, pattern.unpack(members, positions, grid), like)
 
 
 def thinned(name: str, layer: SparseModule, scores: Tensor, density: float) -> Edit | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gossamer import ops
 from gossamer.errors import ShapeError
 from gossamer.nn.conv_shape import Size, check_taps, geometry_of, left_dense, shape_like
+from gossamer.nn.inputs import rows_of_images
 from gossamer.nn.kinds import Kind, kind
 from gossamer.nn.masked import Masked
 from gossamer.nn.packed import Packed
@@ -265,6 +266,7 @@ def _row(name: str, masked: type[_Masked], packed: type[_Packed]) -> Kind:
         example=lambda: packed.dense(1, 1, 1),
         left=left_dense,
         fits=lambda conv, pattern: check_taps(pattern, geometry_of(conv), conv.out_channels),
+        rows=rows_of_images,
     )
 
 

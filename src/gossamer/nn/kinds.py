@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from gossamer.errors import ConfigError
+from gossamer.nn.inputs import rows_of_features
 from gossamer.nn.sparse import SparseModule
 from gossamer.patterns import Pattern
 
@@ -34,6 +35,7 @@ class Kind:
         left: dense layer -> why it stays dense, "" for one that can be sparse.
         fits: (dense layer, pattern) -> None - raises PatternError for a pattern that it cannot have, beyond what the
             pattern says of its matrix.
+        rows: (layer, input) -> parts [samples, groups, columns] of what its matrix is multiplied by.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Kind:
     between: Callable[[Any], nn.Module] | None = None
     left: Callable[[Any], str] = lambda _: ""
     fits: Callable[[Any, Pattern], None] = lambda *_: None
+    rows: Callable[[Any, Tensor], Iterator[Tensor]] = rows_of_features
 
     @property
     def sparse(self) -> tuple[type[SparseModule], ...]:

@@ -89,7 +89,8 @@ def twin_of_best(
     positions = _best(layer, scores, f"prune {name}")
     _take(layer, dense, Topology(layer.pattern, layer.shape, positions), matrix)
     mark_parameters(dense, layer)
-    left, whole = (float(m.detach().abs().double().sum()) for m in (layer.unit_values(), matrix))
+    held = (layer.unit_values(), effective_weight(dense))
+    left, whole = (float(tensor.detach().abs().double().sum()) for tensor in held)
     return layer, f"keeps {left / whole:.1%} of the magnitude" if whole else ""
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -37,7 +36,8 @@ class Task:
         batches: list of batches, checked.
         loss: (outputs, targets) -> scalar; the mean over samples.
         generator: torch.Generator or None.
-        updated: name -> weights that a score puts in the place of a dense layer's, where connections stay.
+        updated: name -> weights that a score puts in the place of a layer's, where connections stay.
+        settled: name -> density of each layer, of a score that has to know them while it ranks all layers together.
     """
 
     model: nn.Module
@@ -49,6 +49,7 @@ class Task:
     loss: Loss = F.cross_entropy
     generator: torch.Generator | None = None
     updated: dict[str, Tensor] = field(default_factory=dict)
+    settled: dict[str, float] = field(default_factory=dict)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -125,42 +126,6 @@ def parameter_of(layer: Any) -> nn.Parameter:
 def weights_of(layer: Any) -> Tensor:
     """The weights as the next pass uses them; those a packed layer stores."""
     return layer.weights if isinstance(layer, SparseModule) else effective_weight(layer)
-
-
-@contextmanager
-def untouched(model: nn.Module, train: bool, parameters: Iterable[nn.Parameter] = ()) -> Iterator[None]:
-    """Run a model in one mode and leave it as it was: modes, buffers, gradients, random numbers.
-
-    Args:
-        model: nn.Module.
-        train: bool - the mode; batch norm then takes the statistics of the batch.
-        parameters: those that need gradients meanwhile.
-    Cost: a copy of the buffers.
-    """
-    modes = {module: module.training for module in model.modules()}
-    buffers = [(buffer, buffer.detach().clone()) for buffer in _written(model)]
-    needed = {parameter: parameter.requires_grad for parameter in parameters}
-    try:
-        model.train(train)
-        for parameter in needed:
-            parameter.requires_grad_(True)
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter, flag in needed.items():
-            parameter.requires_grad_(flag)
-        with torch.no_grad():
-            for buffer, kept in buffers:
-                buffer.copy_(kept)
-
-
-def _written(model: nn.Module) -> Iterator[Tensor]:
-    """Buffers that a pass may write to: no index of a sparse layer."""
-    for module in model.modules():
-        if not isinstance(module, SparseModule):
-            yield from module.buffers(recurse=False)
 
 
 def gradients_of(task: Task, value: Tensor, create_graph: bool = False) -> dict[str, Tensor]:

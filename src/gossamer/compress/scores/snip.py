@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gossamer.compress.batches import pair_of
-from gossamer.compress.scores.base import Score, Task, gradients_of, scores, untouched
+from gossamer.compress.scores.base import Score, Task, gradients_of, scores
+from gossamer.compress.untouched import untouched
 
 
 @scores.register("snip")

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from gossamer.compress.batches import inputs_of
-from gossamer.compress.scores.base import Score, Task, parameter_of, scores, untouched
+from gossamer.compress.scores.base import Score, Task, parameter_of, scores
+from gossamer.compress.untouched import untouched
 from gossamer.errors import ConfigError, NonFiniteError, StateError
 from gossamer.topology import top_mask
 

@@ -1,0 +1,219 @@
+"""Calibration: what flows into the layers of a model while it runs on a few batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gossamer.compress.batches import batches_of, run
+from gossamer.compress.untouched import untouched
+from gossamer.errors import ConfigError, GossamerError, NonFiniteError, StateError
+from gossamer.measure import require_memory
+from gossamer.nn.kinds import kind_of, matrix_shape
+from gossamer.nn.opening import opened
+
+WIDEST = 4096  # columns up to which second moments are summed in float64
+
+
+@dataclass
+class Flow:
+    """What went into one layer, a number for each column of its matrix.
+
+    Of a convolution these are its taps, channels innermost, and the zeros of its border count. ``groups`` is 1 but for
+    grouped convolutions, whose outputs read different inputs.
+
+    Args:
+        samples: int - rows that the matrix was multiplied by.
+        low: [groups, columns], float64 - the smallest input.
+        high: [groups, columns], float64 - the largest.
+        zeros: [groups, columns], int64 - how many were zero.
+        squares: [groups, columns], float64 - the sum of squares.
+        products: [groups, columns, columns] - X^T X, or None where nobody asked for it; float64 up to 4096 columns.
+    """
+
+    samples: int
+    low: Tensor
+    high: Tensor
+    zeros: Tensor
+    squares: Tensor
+    products: Tensor | None = None
+
+    @classmethod
+    def empty(cls, groups: int, columns: int, products: bool, device: torch.device) -> Flow:
+        """Before anything has flowed."""
+        size = (groups, columns)
+        zero = torch.zeros(size, dtype=torch.float64, device=device)
+        kind = torch.float64 if columns <= WIDEST else torch.float32
+        moments = torch.zeros(*size, columns, dtype=kind, device=device) if products else None
+        far = torch.full_like(zero, torch.inf)
+        return cls(0, far, -far, zero.to(torch.int64), zero, moments)
+
+    @property
+    def norms(self) -> Tensor:
+        """[groups, columns], float64: the Euclidean norm of each input over all samples."""
+        return self.squares.sqrt()
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest input of the layer and the largest."""
+        return float(self.low.min()), float(self.high.max())
+
+    @property
+    def share_of_zeros(self) -> float:
+        """Of all inputs, those that were zero."""
+        return int(self.zeros.sum()) / (self.samples * self.zeros.numel())
+
+    def add(self, rows: Tensor) -> None:
+        """Count [samples, groups, columns] in; raises NonFiniteError."""
+        if not len(rows):
+            return
+        if not bool(torch.isfinite(rows).all()):
+            raise NonFiniteError("calibrate", expected="finite inputs", got="NaN or infinity")
+        self.zeros += (rows == 0).sum(0)
+        rows = rows.double()
+        self.samples += len(rows)
+        self.low = torch.minimum(self.low, rows.amin(0))
+        self.high = torch.maximum(self.high, rows.amax(0))
+        self.squares += rows.square().sum(0)
+        if self.products is not None:
+            rows = rows.transpose(0, 1).to(self.products.dtype)
+            self.products.baddbmm_(rows.transpose(1, 2), rows)
+
+
+def calibrate(
+    model: nn.Module, data: Any, layers: Iterable[str] | None = None, *, products: bool = False
+) -> dict[str, Flow]:
+    """Run a model on batches and record what flows into its linear layers and convolutions, dense and sparse.
+
+    The model runs in evaluation mode without gradients and is left as it was, hooks included. Sums are streamed: no
+    more than one part of one layer's input is held. A recurrent layer of torch is read matrix by matrix,
+    ``lstm.ih_l0`` and ``lstm.hh_l0``.
+
+    Args:
+        model: nn.Module.
+        data: batches of inputs, of pairs whose first is the input, or of mappings, as which they become keyword
+            arguments; one tensor or mapping is one batch.
+        layers: names of the layers to look at; None takes all.
+        products: bool - sum X^T X too.
+    Returns:
+        name -> Flow.
+    Raises:
+        ConfigError, DataError: no usable batches, or an unknown layer.
+        NonFiniteError: NaN or infinity in a batch, or what flows into a layer, by name.
+        ShapeError: an input that does not fit a layer, by name.
+        StateError: a layer that the model never calls, by name.
+        MemoryShortage: ``products`` do not fit.
+    Cost: a forward pass a batch; with ``products`` samples * columns^2 operations a layer in float64.
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> flow = calibrate(model, torch.tensor([[1.0, 0.0], [2.0, 0.0]]), ["0"])["0"]
+        >>> flow.samples, flow.range, flow.share_of_zeros, flow.norms.tolist()
+        (2, (0.0, 2.0), 0.5, [[2.23606797749979, 0.0]])
+    """
+    batches = batches_of(data, "calibrate(data=)")
+    with opened(model):
+        return flows(model, batches, _chosen(model, layers), products)
+
+
+def flows(
+    model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Module], products: bool
+) -> dict[str, Flow]:
+    """The same for layers at hand and batches that are checked."""
+    if products:
+        need = sum(8 * columns**2 * groups for groups, columns in map(_size, layers.values()))
+        require_memory("calibrate(products=True)", need, "look at fewer layers at once")
+    found = {
+        name: Flow.empty(*_size(layer), products, next(layer.parameters()).device)
+        for name, layer in layers.items()
+    }
+
+    def look(name: str, layer: nn.Module, x: Tensor) -> None:
+        try:
+            for rows in _kind(name, layer).rows(layer, x.detach()):
+                found[name].add(rows)
+        except GossamerError as error:
+            raise error.within(f"calibrate {name}") from None
+
+    with _watched(layers, look), untouched(model, False), torch.no_grad():
+        for batch in batches:
+            run(model, batch)
+    refuse_unreached(name for name, flow in found.items() if not flow.samples)
+    return found
+
+
+def calls(model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Module]) -> list[str]:
+    """Names of the layers in the order in which the model first calls them; raises StateError for one never called."""
+    seen: dict[str, None] = {}
+    with _watched(layers, lambda name, *_: seen.setdefault(name)), untouched(model, False), torch.no_grad():
+        for batch in batches:
+            run(model, batch)
+            if len(seen) == len(layers):
+                break
+    refuse_unreached(layers.keys() - seen.keys())
+    return list(seen)
+
+
+def refuse_unreached(names: Iterable[str]) -> None:
+    """Refuse layers into which nothing flowed; raises StateError with their names."""
+    if left := sorted(names):
+        raise StateError(
+            f"calibrate {', '.join(left)}",
+            expected="layers that the model calls on these batches",
+            got="no call with a sample",
+            hint="leave them out with skip= or layers=, or give batches that reach them",
+        )
+
+
+@contextmanager
+def _watched(
+    layers: Mapping[str, nn.Module], look: Callable[[str, nn.Module, Tensor], None]
+) -> Iterator[None]:
+    """Have ``look`` told of every input of these layers."""
+
+    def hook(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        look(name, layer, args[0] if args else next(iter(kwargs.values())))
+
+    handles = []
+    try:
+        for name, layer in layers.items():
+            handles.append(layer.register_forward_pre_hook(partial(hook, name), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:
+    """The layers of these names; raises ConfigError for one that is no layer."""
+    known = {name: module for name, module in model.named_modules() if kind_of(module)}
+    wanted = list(known) if names is None else list(names)
+    if not wanted or (unknown := [name for name in wanted if name not in known]):
+        raise ConfigError(
+            "calibrate(layers=)",
+            expected=f"names of linear layers or convolutions: {', '.join(known) or 'the model has none'}",
+            got=", ".join(unknown) if wanted else "none",
+        )
+    return {name: known[name] for name in wanted}
+
+
+def _kind(name: str, layer: nn.Module) -> Any:
+    """The row of the table of kinds; raises ConfigError where a layer is in none."""
+    if (found := kind_of(layer)) is None:
+        raise ConfigError(
+            f"calibrate {name}",
+            expected="a layer of the table of kinds",
+            got=type(layer).__name__,
+            hint="leave it out with skip=",
+        )
+    return found
+
+
+def _size(layer: Any) -> tuple[int, int]:
+    """(groups, columns) of what flows into a layer."""
+    return getattr(layer, "groups", 1), matrix_shape(layer)[1]
