@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +19,12 @@ from gossamer.measure import require_memory
 from gossamer.nn.kinds import kind_of, matrix_shape
 from gossamer.nn.opening import opened
 
+Calls = Counter[str]
 WIDEST = 4096  # columns up to which second moments are summed in float64
+
+
+class _EnoughError(BaseException):  # no Exception, which a model may catch
+    """Ends a pass whose rest nobody looks at."""
 
 
 @dataclass
@@ -122,9 +128,16 @@ def calibrate(
 
 
 def flows(
-    model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Module], products: bool
+    model: nn.Module,
+    batches: list[Any],
+    layers: Mapping[str, nn.Module],
+    products: bool,
+    calls: list[Calls] | None = None,
 ) -> dict[str, Flow]:
-    """The same for layers at hand and batches that are checked."""
+    """The same for layers at hand and batches that are checked.
+
+    With ``calls``, how often the model calls each layer on each batch, a pass ends after the last call of these.
+    """
     if products:
         need = sum(8 * columns**2 * groups for groups, columns in map(_size, layers.values()))
         require_memory("calibrate(products=True)", need, "look at fewer layers at once")
@@ -140,23 +153,23 @@ def flows(
         except GossamerError as error:
             raise error.within(f"calibrate {name}") from None
 
-    with _watched(layers, look), untouched(model, False), torch.no_grad():
-        for batch in batches:
-            run(model, batch)
+    for number, batch in enumerate(batches):
+        _watch(model, batch, layers, look, None if calls is None else calls[number])
     refuse_unreached(name for name, flow in found.items() if not flow.samples)
     return found
 
 
-def calls(model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Module]) -> list[str]:
-    """Names of the layers in the order in which the model first calls them; raises StateError for one never called."""
-    seen: dict[str, None] = {}
-    with _watched(layers, lambda name, *_: seen.setdefault(name)), untouched(model, False), torch.no_grad():
-        for batch in batches:
-            run(model, batch)
-            if len(seen) == len(layers):
-                break
-    refuse_unreached(layers.keys() - seen.keys())
-    return list(seen)
+def calls_of(model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Module]) -> list[Calls]:
+    """How often a model calls each layer on each batch, in the order of the first calls.
+
+    Raises:
+        StateError: a layer that is never called.
+    """
+    found = [Calls() for _ in batches]
+    for batch, counted in zip(batches, found, strict=True):
+        _watch(model, batch, layers, lambda name, *_, counted=counted: counted.update([name]))
+    refuse_unreached(layers.keys() - {name for counted in found for name in counted})
+    return found
 
 
 def refuse_unreached(names: Iterable[str]) -> None:
@@ -170,20 +183,29 @@ def refuse_unreached(names: Iterable[str]) -> None:
         )
 
 
-@contextmanager
-def _watched(
-    layers: Mapping[str, nn.Module], look: Callable[[str, nn.Module, Tensor], None]
-) -> Iterator[None]:
-    """Have ``look`` told of every input of these layers."""
+def _watch(
+    model: nn.Module,
+    batch: Any,
+    layers: Mapping[str, nn.Module],
+    look: Callable[[str, nn.Module, Tensor], None],
+    calls: Calls | None = None,
+) -> None:
+    """Run a batch and have ``look`` told of every input of these layers, up to the last of ``calls``."""
+    left = None if calls is None else Calls({name: calls[name] for name in layers})
 
-    def hook(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         look(name, layer, args[0] if args else next(iter(kwargs.values())))
+        if left is not None:
+            left[name] -= 1
+            if not any(count > 0 for count in left.values()):
+                raise _EnoughError
 
     handles = []
     try:
         for name, layer in layers.items():
-            handles.append(layer.register_forward_pre_hook(partial(hook, name), with_kwargs=True))
-        yield
+            handles.append(layer.register_forward_pre_hook(partial(before, name), with_kwargs=True))
+        with untouched(model, False), torch.no_grad(), suppress(_EnoughError):
+            run(model, batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from gossamer.compress.calibrating import Flow, calls, flows
+from gossamer.compress.calibrating import Calls, Flow, calls_of, flows
 from gossamer.compress.ranking import global_densities, prepared
 from gossamer.compress.scores.base import Task
 from gossamer.registry import check_choice
@@ -36,12 +36,14 @@ def in_order(task: Task, order: str, decide: Decide, *, products: bool = False) 
         name -> scores.
     Raises:
         As ``calibrate``.
-    Cost: a forward pass a batch for each group of layers, and one more for their order; a copy of the weights.
+    Cost: for each batch a forward pass, and one up to each group of layers; a copy of the weights.
     """
     found: dict[str, Tensor] = {}
     with _lent(task) as put:
-        for names in _groups(task, order):
-            seen = flows(task.model, task.batches, {name: task.layers[name] for name in names}, products)
+        calls = None if order == "once" else calls_of(task.model, task.batches, task.layers)
+        for names in _groups(task, order, calls or []):
+            layers = {name: task.layers[name] for name in names}
+            seen = flows(task.model, task.batches, layers, products, calls)
             for name in names:
                 found[name], weights = decide(name, seen.pop(name))
                 if order != "once":
@@ -62,12 +64,12 @@ def densities_for(task: Task, decide: Decide, *, products: bool = False) -> Mapp
     return task.settled
 
 
-def _groups(task: Task, order: str) -> list[list[str]]:
+def _groups(task: Task, order: str, calls: list[Calls]) -> list[list[str]]:
     """Names of layers that are looked at in one pass, in the order of the passes."""
     if order == "once":
         return [list(task.layers)]
     groups: dict[str, list[str]] = {}
-    for name in calls(task.model, task.batches, task.layers):
+    for name in dict.fromkeys(name for counted in calls for name in counted):
         groups.setdefault(name if order == "layers" else block_of(name), []).append(name)
     return list(groups.values())
 

@@ -34,8 +34,8 @@ class SparseGPT(Score):
             there are fewer samples than inputs.
         order: "blocks", "layers" or "once" - which layers are pruned before the inputs of the next are read: those of
             earlier blocks of the model, all earlier layers, or none.
-    Cost: in^3 + out * in^2 operations a layer, float64 up to 4096 inputs; a forward pass a batch for each block of
-        layers, and one more; with ``allocation="global"`` twice that.
+    Cost: in^3 + out * in^2 operations a layer, float64 up to 4096 inputs; for each batch a forward pass, and one up
+        to each block of layers; with ``allocation="global"`` one more.
     Source: Frantar and Alistarh 2023. Counts are exact for the layer (for each row, or group of rows, under FanIn); a
         block's share of them is rounded.
     Example:

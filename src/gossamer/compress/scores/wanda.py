@@ -24,7 +24,7 @@ class Wanda(Score):
     Args:
         order: "blocks", "layers" or "once" - which layers are pruned before the inputs of the next are read: those of
             earlier blocks of the model, all earlier layers, or none.
-    Cost: a forward pass a batch for each block of layers, and one more; with ``allocation="global"`` one more.
+    Cost: for each batch a forward pass, and one up to each block of layers; with ``allocation="global"`` one more.
     Source: Sun et al. 2023, equation 1.
     Example:
         >>> Wanda().order
