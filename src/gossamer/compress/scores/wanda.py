@@ -32,6 +32,7 @@ class Wanda(Score):
     """
 
     order: str = "blocks"
+    allocation: ClassVar[str] = "uniform"
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
 
     def __post_init__(self) -> None:
