@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     )
     from gossamer.patterns import NM, Block, FanIn, Unstructured
     from gossamer.rules import (
+        ACDC,
         MEST,
         SET,
         SNFS,
         Constant,
         CosineDecay,
         CubicDecay,
+        GradualMagnitude,
+        GraNet,
         GroupLasso,
         ImportancePruning,
         LinearDecay,
@@ -73,12 +76,15 @@ _HOME = {
     ),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
     "gossamer.rules": (
+        "ACDC",
         "MEST",
         "SET",
         "SNFS",
         "Constant",
         "CosineDecay",
         "CubicDecay",
+        "GraNet",
+        "GradualMagnitude",
         "GroupLasso",
         "ImportancePruning",
         "LinearDecay",
@@ -92,6 +98,7 @@ _HOME = {
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "ACDC",
     "MEST",
     "NM",
     "SET",
@@ -105,6 +112,8 @@ __all__ = [
     "Dropout",
     "FanIn",
     "GossamerError",
+    "GraNet",
+    "GradualMagnitude",
     "GroupLasso",
     "ImportancePruning",
     "LinearDecay",

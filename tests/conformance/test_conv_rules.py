@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gossamer.rules import Rule
 
 SIZES = {"0": (16, 72), "2": (16, 16)}
-STEPS, KILLED = 6, 3
+STEPS, KILLED = 8, 3
 INPUTS = torch.randn(STEPS, 4, 8, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 READ_OUT = torch.randn(16, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gossamer.patterns import Pattern
     from gossamer.rules import Rule
 
-HIDDEN, STEPS, KILLED = 32, 6, 3
+HIDDEN, STEPS, KILLED = 32, 8, 3
 INPUTS = torch.randn(STEPS, 3, 4, HIDDEN, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 

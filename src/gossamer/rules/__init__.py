@@ -2,8 +2,11 @@
 
 import gossamer.needs_torch  # noqa: F401 (before what needs it)
 from gossamer.registry import discover
+from gossamer.rules.acdc import ACDC
 from gossamer.rules.base import Rule, rules
 from gossamer.rules.config import build, describe, rule_of
+from gossamer.rules.gradual import GradualMagnitude
+from gossamer.rules.granet import GraNet
 from gossamer.rules.group_lasso import GroupLasso, soft_threshold
 from gossamer.rules.importance import ImportancePruning
 from gossamer.rules.mest import MEST
@@ -19,12 +22,15 @@ from gossamer.rules.view import LayerView, Stored
 discover(__name__, __path__)
 
 __all__ = [
+    "ACDC",
     "MEST",
     "SET",
     "SNFS",
     "Constant",
     "CosineDecay",
     "CubicDecay",
+    "GraNet",
+    "GradualMagnitude",
     "GroupLasso",
     "ImportancePruning",
     "LayerView",

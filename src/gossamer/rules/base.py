@@ -120,6 +120,10 @@ class Rule(ABC):
         """Why this rule is not defined on a pattern, or an empty string."""
         return ""
 
+    def undefined_in(self, home: str) -> str:
+        """Why this rule is not defined on layers of a home, "packed" or "masked", or an empty string."""
+        return ""
+
     def check(self, pattern: Pattern) -> None:
         """Refuse a pattern on which the rule is not defined; raises PatternError with the reason."""
         if reason := self.undefined_on(pattern):
@@ -140,6 +144,17 @@ class Rule(ABC):
         ``keep`` then says which connections survive, the same whenever it is asked: one that does not, and is grown
         again in the same update, gets a new value too.
         """
+        return False
+
+    def revalued(self, layer: LayerView, positions: Tensor) -> Tensor | None:
+        """[units, members]: weights of a layer with these new positions; None: as they were, and zero where grown.
+
+        It is asked after ``plan`` decided, and before anything is changed.
+        """
+        return None
+
+    def forgets(self, layer: LayerView) -> bool:
+        """Whether the optimizer begins anew with a layer after an update: its state of the weights is removed."""
         return False
 
     def keep(self, layer: LayerView, fraction: float) -> Tensor:

@@ -39,6 +39,7 @@ class LayerView:
         generator: torch.Generator - for every random choice.
         is_output: bool - the layer's neurons are the model's outputs and may not be ablated.
         step, total_steps: int - when the update happens, and steps of the whole training.
+        home: str - "packed" or "masked": a masked layer has memory for connections that it does not have.
         source, reader: LayerView or None - the sparse layers that alone give this one's inputs and read its outputs,
             where that is known; without the dense gradient, and neighbours of their own.
         stored: Stored or None - what else the step knows of the layer: read by ``gradients``, ``moment`` and ``rate``.
@@ -54,6 +55,7 @@ class LayerView:
     is_output: bool = False
     step: int = 0
     total_steps: int = 0
+    home: str = "packed"
     source: LayerView | None = None
     reader: LayerView | None = None
     stored: Stored | None = None

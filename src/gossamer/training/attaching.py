@@ -169,6 +169,13 @@ def _check_layers(layers: dict[str, SparseModule], held: set[int], rule: Rule) -
     """Refuse layers that the rule, the optimizer or another engine keeps from being followed."""
     for name, layer in layers.items():
         rule.check(layer.pattern)
+        if reason := rule.undefined_in(layer.home):
+            raise ConfigError(
+                f"attach({rule.name})",
+                expected="layers of a home in which the rule is defined",
+                got=f"{name}, which is {layer.home}",
+                hint=reason,
+            )
         if id(layer.weights) not in held:
             raise ConfigError(
                 "attach",

@@ -25,6 +25,14 @@ def checked_weights(rule: Rule, layer: LayerView) -> Tensor:
     return _alike(f"{type(rule).__name__}.after_step for {layer.name}", found, layer.values)
 
 
+def checked_values(rule: Rule, layer: LayerView, positions: Tensor) -> Tensor | None:
+    """What ``rule.revalued`` gives the weights of new positions; raises ConfigError for another shape or kind."""
+    if (found := rule.revalued(layer, positions)) is None:
+        return None
+    wanted = layer.values.new_empty(positions.numel(), layer.values.shape[1])
+    return _alike(f"{type(rule).__name__}.revalued for {layer.name}", found, wanted)
+
+
 def _alike(where: str, found: Any, given: Tensor) -> Tensor:
     """Numbers of the shape in which a rule got them; raises ConfigError."""
     if not isinstance(found, Tensor) or found.shape != given.shape or not found.is_floating_point():

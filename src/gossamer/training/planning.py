@@ -17,7 +17,13 @@ from gossamer.nn import SparseModule
 from gossamer.rules import LayerView, Rule
 from gossamer.topology import Edit, Topology, TopologyChange
 from gossamer.trace.links import fold
-from gossamer.training.contract import checked_gradients, checked_memory, checked_plan, checked_weights
+from gossamer.training.contract import (
+    checked_gradients,
+    checked_memory,
+    checked_plan,
+    checked_values,
+    checked_weights,
+)
 from gossamer.training.history import LayerUpdate
 from gossamer.training.optimizers import following_state
 from gossamer.training.stored import StepState
@@ -32,6 +38,8 @@ class Plan:
     generator: torch.Generator  # as the decision left it: draws the values of what is grown
     states: list[Tensor]
     remembered: dict[str, Any]  # what the rule will remember of the layer
+    values: Tensor | None  # [units, members], where the rule gives the weights new ones
+    forgotten: bool  # whether the optimizer begins anew with it
 
     def change(self) -> TopologyChange:
         """The change of the layer as it is now."""
@@ -85,6 +93,11 @@ class Planner:
         for name, plan in plans.items():
             change = plan.change()
             plan.layer.carry(change, plan.states)
+            if plan.values is not None:
+                plan.layer.place(plan.layer.weights, plan.values)
+            if plan.forgotten:
+                for optimizer in self._optimizers:
+                    optimizer.state.pop(plan.layer.weights, None)
             if self.rule.draws_values():
                 plan.layer.plant(change, plan.layer.draw(change.new, plan.generator))
             if plan.remembered:
@@ -151,6 +164,8 @@ class Planner:
             view.generator,
             [*states.values()],
             checked_memory(self.rule, view.name, view.state),
+            checked_values(self.rule, view, positions),
+            self.rule.forgets(view),
         )
 
     def _fold(self, changes: Mapping[str, TopologyChange]) -> None:
@@ -188,6 +203,7 @@ class Planner:
             step,
             self.total_steps,
             stored=StepState(layer, self._optimizers[-1]),
+            home=layer.home,
             state=dict(self.remembered.get(name, {})),
         )
 
