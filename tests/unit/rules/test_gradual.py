@@ -148,9 +148,6 @@ def test_weight_decay_moves_nothing_that_went(optimizer: str) -> None:
     for step in range(50):
         before, there = layer.weight.detach().clone().flatten(), layer.mask.flatten().clone()
         train_step(model, optim, step)
-        if step == 30:
-            with torch.no_grad():
-                layer.weight[layer.mask] *= 0.01  # so that all that went is larger
         now, here = layer.weight.detach().flatten(), layer.mask.flatten()
         for place in (here & ~there).nonzero().flatten().tolist():
             came += 1
@@ -161,6 +158,9 @@ def test_weight_decay_moves_nothing_that_went(optimizer: str) -> None:
             went[place] = float(kept["values"][at])
             assert before[place] != 0
         assert int(now[~here].count_nonzero()) == 0
+        if step == 30:
+            with torch.no_grad():
+                layer.weight[layer.mask] *= 0.01  # so that all that went is larger
     assert came > 50
 
 
