@@ -140,6 +140,16 @@ def defined(**settings: Any) -> list[tuple[Rule, Pattern]]:
     return [(r, p) for r in make_rules(**settings) for p in TRAINED_ON if not r.undefined_on(p)]
 
 
+def homes_of(rule: Rule) -> list[str]:
+    """The homes in which a rule is defined."""
+    return [home for home in ("packed", "masked") if not rule.undefined_in(home)]
+
+
+def brings_values(rule: Rule) -> bool:
+    """Whether a rule gives weights other values than zero when connections appear."""
+    return type(rule).revalued is not Rule.revalued and rule.grows
+
+
 def pair_id(pair: Any) -> str:
     """A short name for a (rule, pattern) pair."""
     return f"{rule_id(pair[0])}-{pair[1]}" if isinstance(pair, tuple) else str(pair)

@@ -60,6 +60,15 @@ class Masked(SparseModule):
         dense = self.pattern.unpack(units.reshape(-1), self.topology.positions, self.grid)
         tensor.copy_(torch.where(self.mask, self._from_matrix(dense).to(tensor), tensor))
 
+    def every_unit(self, tensor: Tensor) -> Tensor:
+        """[positions of the grid, members], on the CPU: a tensor of the weight's shape, absent connections included."""
+        return self.pattern.units(self.to_matrix(tensor.detach()).cpu(), self.grid)
+
+    def fill(self, tensor: Tensor, units: Tensor) -> None:
+        """The inverse: write all of them."""
+        dense = self.pattern.unpack(units.reshape(-1), torch.arange(self.grid.size), self.grid)
+        tensor.copy_(self._from_matrix(dense))
+
     def assign(self, topology: Topology, values: Tensor) -> None:
         """Replace mask and weight."""
         dense = self.pattern.unpack(values, topology.positions, self.grid)
@@ -88,10 +97,13 @@ class Masked(SparseModule):
         self.weight.copy_(torch.where(grown, self._from_matrix(dense).to(self.weight), self.weight))
 
     def effective_weight(self) -> Tensor:
-        """The weight the layer computes with; gradients reach existing connections only."""
+        """The weight the layer computes with; gradients reach existing connections only, or all where a rule says so.
+
+        Weights of absent connections are zero whenever the layer computes.
+        """
         if self.left is not None:
             torch.compiler.disable(self._settle)()
-        return self.weight * self.mask
+        return self.weight if self.tape.through else self.weight * self.mask
 
     def to_dense(self) -> Tensor:
         """A copy of the weight that the layer computes with, of the dense layer's shape; gradients reach ``weight``."""

@@ -21,6 +21,7 @@ class Tape:
     def __init__(self) -> None:
         self.recording = False
         self._follower: ref[object] | None = None  # the engine that updates this layer
+        self._through = False  # whether its rule wants gradients of absent connections, too
         self.unfollowed = ""  # why no engine does, although one updates its like: said once, when it trains
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self._added: int | None = (
@@ -37,9 +38,14 @@ class Tape:
         """Whether an engine updates this layer: one that is gone, with its optimizer, does not."""
         return self._follower is not None and self._follower() is not None
 
-    def follow(self, engine: object) -> None:
+    @property
+    def through(self) -> bool:
+        """Whether gradients pass through a mask to connections that do not exist."""
+        return self._through and self.followed
+
+    def follow(self, engine: object, through: bool = False) -> None:
         """This engine updates the layer from now on."""
-        self._follower, self.unfollowed = ref(engine), ""
+        self._follower, self._through, self.unfollowed = ref(engine), through, ""
 
     def let_go(self, engine: object) -> bool:
         """This engine does not any more; False where it did not before."""

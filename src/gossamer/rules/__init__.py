@@ -10,12 +10,15 @@ from gossamer.rules.granet import GraNet
 from gossamer.rules.group_lasso import GroupLasso, soft_threshold
 from gossamer.rules.importance import ImportancePruning
 from gossamer.rules.mest import MEST
+from gossamer.rules.movement import MovementPruning
 from gossamer.rules.ramp import RampPruning
 from gossamer.rules.rigl import RigL, gradient_of
 from gossamer.rules.schedules import Constant, CosineDecay, CubicDecay, LinearDecay, Schedule, schedules
 from gossamer.rules.set import SET
 from gossamer.rules.snfs import SNFS
 from gossamer.rules.srigl import SRigL
+from gossamer.rules.srste import SRSTE
+from gossamer.rules.sste import SSTE
 from gossamer.rules.static import Static
 from gossamer.rules.view import LayerView, Stored
 
@@ -26,6 +29,8 @@ __all__ = [
     "MEST",
     "SET",
     "SNFS",
+    "SRSTE",
+    "SSTE",
     "Constant",
     "CosineDecay",
     "CubicDecay",
@@ -35,6 +40,7 @@ __all__ = [
     "ImportancePruning",
     "LayerView",
     "LinearDecay",
+    "MovementPruning",
     "RampPruning",
     "RigL",
     "Rule",

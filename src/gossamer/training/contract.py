@@ -42,6 +42,11 @@ def _alike(where: str, found: Any, given: Tensor) -> Tensor:
     return found
 
 
+def checked_whole(rule: Rule, layer: LayerView, found: Any, given: Tensor) -> Tensor:
+    """What ``before_whole_step`` made of gradients [positions, members]; raises ConfigError for another shape."""
+    return _alike(f"{type(rule).__name__}.before_whole_step for {layer.name}", found, given)
+
+
 def checked_plan(rule: Rule, layers: Sequence[LayerView], fraction: float) -> dict[str, Tensor]:
     """What ``rule.plan`` decided, one tensor of positions a layer; raises ConfigError."""
     found, names = rule.plan(layers, fraction), [layer.name for layer in layers]

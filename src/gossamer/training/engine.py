@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ from gossamer.errors import ConfigError, FormatError
 from gossamer.network.neighbours import Link
 from gossamer.nn import SparseModule
 from gossamer.rules import Rule, describe
-from gossamer.training.history import LayerUpdate, Standing, parse_state
+from gossamer.rules.through import Through
+from gossamer.training.history import LayerUpdate, Standing, flip_rates, parse_state
 from gossamer.training.optimizers import inside_another_step, nested, refuse_flattened_state
 from gossamer.training.plain import to_plain
 from gossamer.training.planning import Planner
@@ -22,7 +25,7 @@ from gossamer.training.ranks import Ranks, digest
 from gossamer.training.resting import Rests, at_rest
 from gossamer.training.riding import claim, ride
 from gossamer.training.sharing import refuse_shared
-from gossamer.training.steps import Steps
+from gossamer.training.steps import Steps, closure_then
 
 
 class Engine:
@@ -78,7 +81,7 @@ class Engine:
             *(hook for each in around for hook in ride(each, self)),
         ]
         for layer in layers.values():
-            layer.tape.follow(self)
+            layer.tape.follow(self, through=isinstance(rule, Through))
         self._arm()
 
     def __repr__(self) -> str:
@@ -95,20 +98,26 @@ class Engine:
             if layer.tape.let_go(self):  # else another engine may have it by now
                 layer.tape.arm(layer.weights, recording=False)
 
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Look at the parameters as they are."""
+    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
+        """Look at the parameters as they are; a closure that computes the gradients gets its end extended."""
         claim(optimizer, self.load_state_dict)
         refuse_shared("optimizer.step", self.rule, self.layers, self._named)
         self._check_topologies()
+        extended = None
         if self._planner.prepares and not inside_another_step(optimizer):
-            self._planner.prepare(self.step + 1)
+            prepare = partial(self._planner.prepare, self.step + 1)
+            extended = closure_then(args, kwargs, self._planner.undo, prepare)
+            if extended is None:
+                prepare()
         self._steps.begin()
+        return extended
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Count the step, if it was one; let the rule finish it, and update the topology where that is due."""
         if inside_another_step(optimizer):
             return
         if not self._steps.made():
+            self._planner.undo()
             self._arm()
             return
         self.step += 1
@@ -162,6 +171,10 @@ class Engine:
             ),
         )
         self.history += self._planner.carry_out(plans, self.step)
+
+    def flip_rates(self) -> dict[str, list[tuple[int, float]]]:
+        """Layer -> (step, share of its positions whose mask changed) of every update; it should peak, then decay."""
+        return flip_rates(self.history, {name: prod(layer.shape) for name, layer in self.layers.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Step, settings, history and digests of the topologies, ready for JSON; the model holds the topologies.

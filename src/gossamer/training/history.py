@@ -32,6 +32,24 @@ class LayerUpdate:
         return cls(**row)
 
 
+def flip_rates(
+    history: Iterable[LayerUpdate], positions: Mapping[str, int]
+) -> dict[str, list[tuple[int, float]]]:
+    """Share of a layer's positions whose mask changed, at every update.
+
+    Args:
+        history: rows.
+        positions: layer -> weights of the dense layer.
+    Returns:
+        layer -> [(step, share)].
+    Cost: O(rows).
+    """
+    found: dict[str, list[tuple[int, float]]] = {name: [] for name in positions}
+    for row in history:
+        found[row.layer].append((row.step, (row.dropped + row.grown) / positions[row.layer]))
+    return found
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where an engine stands: what its state says beside its settings."""

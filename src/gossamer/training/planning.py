@@ -15,6 +15,7 @@ from gossamer.errors import TopologyError
 from gossamer.network.neighbours import Link
 from gossamer.nn import SparseModule
 from gossamer.rules import LayerView, Rule
+from gossamer.rules.through import Through
 from gossamer.topology import Edit, Topology, TopologyChange
 from gossamer.trace.links import fold
 from gossamer.training.contract import (
@@ -27,6 +28,7 @@ from gossamer.training.contract import (
 from gossamer.training.history import LayerUpdate
 from gossamer.training.optimizers import following_state
 from gossamer.training.stored import StepState
+from gossamer.training.whole import WholeSteps
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Planner:
             outputs,
         )
         self._optimizers = optimizers  # the last one makes the steps
+        self._whole = WholeSteps(rule) if isinstance(rule, Through) else None
         self.remembered: dict[str, dict[str, Any]] = {}  # by layer, what the rule asked to keep
         self._links = [link for link in links if link.source in layers and link.reader in layers]
 
@@ -92,7 +95,7 @@ class Planner:
         rows = []
         for name, plan in plans.items():
             change = plan.change()
-            plan.layer.carry(change, plan.states)
+            plan.layer.carry(change, () if self._whole and self._whole.trained else plan.states)
             if plan.values is not None:
                 plan.layer.place(plan.layer.weights, plan.values)
             if plan.forgotten:
@@ -108,11 +111,14 @@ class Planner:
     @property
     def prepares(self) -> bool:
         """Whether the rule has something to do before every step."""
-        return type(self.rule).before_step is not Rule.before_step
+        return self._whole is not None or type(self.rule).before_step is not Rule.before_step
 
     @torch.no_grad()
     def prepare(self, step: int) -> None:
         """Let the rule change the gradients that the coming step will use."""
+        if self._whole:
+            self._whole.open({name: (layer, self._alone(name, step)) for name, layer in self.layers.items()})
+            return
         for name, layer in self.layers.items():
             if (gradient := layer.weights.grad) is not None:
                 units = layer.unit_values(gradient)
@@ -121,17 +127,26 @@ class Planner:
     @property
     def finishes(self) -> bool:
         """Whether the rule has something to do after every step."""
-        return type(self.rule).after_step is not Rule.after_step
+        return self._whole is not None or type(self.rule).after_step is not Rule.after_step
 
     @torch.no_grad()
     def finish(self, step: int, graded: AbstractSet[int]) -> None:
         """Let the rule change the weights that the step made; those that had no gradient in it stay."""
+        if self._whole:
+            self.remembered |= self._whole.close()
+            return
         stepped = [name for name, layer in self.layers.items() if id(layer.weights) in graded]
         views = {name: self._alone(name, step) for name in stepped}
         found = {name: checked_weights(self.rule, view) for name, view in views.items()}
         for name in stepped:
             if found[name] is not views[name].values:
                 self.layers[name].place(self.layers[name].weights, found[name])
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """No step was made after all: what ``prepare`` did to weights is taken back."""
+        if self._whole:
+            self._whole.undo()
 
     def _decide(self, names: Sequence[str], step: int, fraction: float, links: list[Link]) -> dict[str, Plan]:
         """What will become of layers that the rule sees at once."""
@@ -192,7 +207,7 @@ class Planner:
         draw = torch.Generator().manual_seed(
             ((self.seed * 1_000_003 + step) * 1_000_003 + number) % (1 << 63)
         )
-        return LayerView(
+        view = LayerView(
             name,
             layer.encoded,
             layer.capacity,
@@ -206,6 +221,7 @@ class Planner:
             home=layer.home,
             state=dict(self.remembered.get(name, {})),
         )
+        return self._whole.seen(view) if self._whole else view
 
 
 def _record(step: int, name: str, change: TopologyChange) -> LayerUpdate:

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
+
+
+def closure_then(
+    args: tuple[Any, ...], kwargs: dict[str, Any], before: Callable[[], None], then: Callable[[], None]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Arguments of ``optimizer.step`` whose closure is followed by a call, None where there is no closure.
+
+    Args:
+        args: tuple - the optimizer first, as torch's hooks see it.
+        kwargs: dict.
+        before: () -> None - called before each evaluation of the closure.
+        then: () -> None - called after it, when gradients are there and no step is made yet.
+    """
+    closure = kwargs["closure"] if "closure" in kwargs else next(iter(args[1:]), None)
+    if closure is None:
+        return None
+
+    def extended() -> Any:
+        before()
+        loss = closure()
+        then()
+        return loss
+
+    if "closure" in kwargs:
+        return args, {**kwargs, "closure": extended}
+    return (args[0], extended, *args[2:]), kwargs
 
 
 class Steps:
