@@ -41,8 +41,8 @@ class GraNet(Gradual):
     Source: Liu et al., NeurIPS 2021, "Sparse Training via Boosting Pruning Plasticity with Neuroregeneration".
     Example:
         >>> rule = GraNet(every=10)
-        >>> round(rule.fraction(370, 1000), 3), round(rule.regrowth(375, 1000), 3)
-        (0.784, 0.25)
+        >>> rule.fraction(740, 1000), round(rule.regrowth(375, 1000), 3)
+        (0.9, 0.25)
     """
 
     scope: str = "global"

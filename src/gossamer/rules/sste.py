@@ -34,6 +34,7 @@ class SSTE(SRSTE):
     Cost: that of SRSTE, and a sort of every group.
     Source: Hu et al., NeurIPS 2024, "S-STE: Continuous Pruning Function for Efficient 2:4 Sparse Pre-training".
     Example:
+        >>> import torch
         >>> shortened(torch.tensor([0.5, -0.2, 0.1, 0.4]), NM(2, 4)).mul(10).round().tolist()
         [3.0, -0.0, 0.0, 2.0]
     """

@@ -271,22 +271,28 @@ def test_movement_is_that_of_scores_in_plain_torch_and_pruned_weights_stay(optim
 
 
 def test_soft_movement_keeps_what_is_above_the_threshold() -> None:
-    """The sigmoid of a score that stays is above it; a strong penalty leaves half a percent."""
-    for lam, floor in ((1.0, False), (1e6, True)):
-        model = network(gs.Unstructured(), 1.0, full="sparse")
-        optim = OPTIMIZERS["sgd"](model.parameters())
-        rule = gs.MovementPruning(soft=True, every=1, tau=0.4, lam=lam, rate=5.0, until=1.0)
-        engine = gs.attach(model, optim, rule, total_steps=20)
-        for number in range(19):
-            step(model, optim, number)
-        for name, layer in engine.layers.items():
-            size = torch.sigmoid(engine.state_dict()["remembered"][name]["scores"])
-            above = (size > rule.threshold(19, 20)).nonzero().squeeze(1)
-            if floor:
-                assert layer.connections == layer.grid.size - int(0.995 * layer.grid.size)
-            else:
-                assert torch.equal(layer.topology.positions, above)
-                assert 0 < layer.connections < layer.grid.size
+    """The sigmoid of every score that stays is above it, and of no other."""
+    model = network(gs.Unstructured(), 1.0, full="sparse")
+    optim = OPTIMIZERS["sgd"](model.parameters())
+    rule = gs.MovementPruning(soft=True, every=1, tau=0.4, lam=1.0, rate=5.0, until=1.0)
+    engine = gs.attach(model, optim, rule, total_steps=20)
+    for number in range(19):
+        step(model, optim, number)
+    for name, layer in engine.layers.items():
+        size = torch.sigmoid(engine.state_dict()["remembered"][name]["scores"])
+        above = (size > rule.threshold(19, 20)).nonzero().squeeze(1)
+        assert torch.equal(layer.topology.positions, above)
+        assert 0 < layer.connections < layer.grid.size
+
+
+def test_soft_movement_leaves_half_a_percent() -> None:
+    """Of 1000 connections with scores far below the threshold the five largest stay."""
+    scores = -50.0 - torch.arange(1000.0).double()
+    topology = Topology(gs.Unstructured(), (10, 100), torch.arange(1000))
+    state = {"whole": torch.ones(1000, 1).double(), "scores": scores}
+    about: dict[str, Any] = {"state": state, "step": 90, "total_steps": 100}
+    layer = LayerView("layer", topology, 1000, state["whole"], None, torch.Generator(), **about)
+    assert gs.MovementPruning(soft=True).plan([layer], 0.9)["layer"].tolist() == [0, 1, 2, 3, 4]
 
 
 # --- in every rule of the kind ------------------------------------------------------------------------------
