@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SparseConv2d,
         SparseLinear,
         all_relus,
+        pack,
         sparsify,
     )
     from gossamer.patterns import NM, Block, FanIn, Unstructured
@@ -75,6 +76,7 @@ _HOME = {
         "SparseConv2d",
         "SparseLinear",
         "all_relus",
+        "pack",
         "sparsify",
     ),
     "gossamer.patterns": ("NM", "Block", "FanIn", "Unstructured"),
@@ -146,6 +148,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "make_shift_invariant",
+    "pack",
     "prune",
     "prune_channels",
     "prune_neurons",

@@ -10,10 +10,12 @@ from gossamer.nn.dense import DenseLinear
 from gossamer.nn.diffusion import DiffusionConv
 from gossamer.nn.gates import GateLinear, MaskedGates, SparseGates
 from gossamer.nn.linear import MaskedLinear, SparseLinear
+from gossamer.nn.packing import pack
 from gossamer.nn.polyphase import AdaptivePolyphaseDownsample, Subsample
 from gossamer.nn.recurrent import Recurrent
 from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
 from gossamer.nn.rnn import GRU, LSTM, RNN
+from gossamer.nn.semi_structured import semi_structured_weight
 from gossamer.nn.sparse import SparseModule
 from gossamer.nn.walk import Walk, WalkGraph
 
@@ -46,6 +48,8 @@ __all__ = [
     "WalkGraph",
     "all_relus",
     "count",
+    "pack",
+    "semi_structured_weight",
     "sparsify",
     "topologies",
 ]

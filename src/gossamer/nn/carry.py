@@ -32,16 +32,10 @@ def carry_over(old: Dense, new: nn.Module) -> None:
         new: nn.Module - the layer that takes its place.
     Cost: O(number of hooks and attributes); tensors are shared.
     """
-    new.training = old.training
     added, pruned = set(additions(old)), pruned_names(old)  # read before the hooks that tell are gone
-    for name in HOOKS:
-        shared = getattr(old, name)
-        shared.update(getattr(new, name))
-        new.__dict__[name] = shared
+    carry_hooks(old, new)
     for key in prune_hooks(old):  # the zeros are in the topology now
         del new._forward_pre_hooks[key]  # noqa: SLF001 (torch's own way)
-    new._is_full_backward_hook = old._is_full_backward_hook  # noqa: SLF001 (torch's own switch)
-    new._non_persistent_buffers_set |= old._non_persistent_buffers_set  # noqa: SLF001 (no public access)
     for held in ("_parameters", "_buffers", "_modules"):
         found = getattr(old, held)
         getattr(new, held).update({name: found[name] for name in found if name in added})
@@ -51,7 +45,21 @@ def carry_over(old: Dense, new: nn.Module) -> None:
             new.__dict__[name] = value
 
 
-def mark_parameters(old: Dense, new: SparseModule) -> None:
+def carry_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Give a new layer the mode of the old one, its hooks, and which of its buffers are not saved.
+
+    Cost: O(number of hooks).
+    """
+    new.training = old.training
+    for name in HOOKS:
+        shared = getattr(old, name)
+        shared.update(getattr(new, name))
+        new.__dict__[name] = shared
+    new._is_full_backward_hook = old._is_full_backward_hook  # noqa: SLF001 (torch's own switch)
+    new._non_persistent_buffers_set |= old._non_persistent_buffers_set  # noqa: SLF001 (no public access)
+
+
+def mark_parameters(old: Dense | SparseModule, new: SparseModule) -> None:
     """The attributes of the dense weight and bias, such as a group for the optimizer, and which of them train."""
     weight = old._parameters.get("weight", old._parameters.get("weight_orig"))  # noqa: SLF001 (pruned: _orig)
     for source, target in ((weight, new.weights), (old.bias, new.bias)):
