@@ -194,6 +194,10 @@ def _check_together(name: str, parameters: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"{name}(epsilon=)", expected=f"None, as {zeros} fixes the density", got=repr(epsilon)
         )
+    if reason := made.undefined_in("packed"):
+        raise ConfigError(
+            f"{name}(rule=)", expected="a rule that is defined on packed layers", got=made.name, hint=reason
+        )
     if made.undefined_on(zeros):
         taken = [repr(other) for other in NAMED if not made.undefined_on(parse(other))]
         raise PatternError(

@@ -52,6 +52,7 @@ class ACDC(Gradual):
     until: float = 0.85
     scope: str = "global"
     count: ClassVar[str] = "moves"
+    from_full: ClassVar[bool] = True
     variants: ClassVar[tuple[dict[str, Any], ...]] = ({"drop": 0.85, "scope": "layer"},)
 
     def __post_init__(self) -> None:

@@ -57,6 +57,7 @@ class Rule(ABC):
     count: ClassVar[str] = "kept"
     grows: ClassVar[bool] = True
     never: ClassVar[frozenset[str]] = frozenset()
+    from_full: ClassVar[bool] = False  # layers may begin with all connections, also where they get them back
     variants: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     needs_gradient: ClassVar[bool] = False  # the dense gradient, by tiles, at update steps
     together: ClassVar[bool] = False  # ``plan`` sees all layers at once, not one after the other

@@ -107,7 +107,7 @@ def _zeros(config: RunConfig, density: float | dict[str, float] | None) -> dict[
         "dense_last": config.dense_last,
         "init": config.init,
         "law": config.law,
-        "full": "sparse" if _shrinks(config) else "dense",  # such a rule may start dense
+        "full": "sparse" if _may_be_full(config) else "dense",  # such a rule may start dense
     }
 
 
@@ -167,10 +167,13 @@ def build_engine(
     return join(model, optimizer, rule, total_steps=total, seed=config.seed, in_step=in_step)
 
 
-def _shrinks(config: RunConfig) -> bool:
-    """Whether connections go for good; a rule that is not here is not asked, for a network is used without it."""
+def _may_be_full(config: RunConfig) -> bool:
+    """Whether the rule takes connections from layers that have all of them.
+
+    A rule that is not here is not asked, for a network is used without it.
+    """
     name = (DEFAULT_RULE | (config.rule or {}))["name"]
-    return name in rules.rules and rules.rules[name].count == "shrinks"
+    return name in rules.rules and (rules.rules[name].count == "shrinks" or rules.rules[name].from_full)
 
 
 def build_rule(config: RunConfig) -> rules.Rule:
