@@ -21,6 +21,17 @@ def masks() -> Tensor:
     return tiles[(tiles.sum(1) == KEPT).all(1)]
 
 
+def check_sides(shape: tuple[int, ...]) -> None:
+    """Refuse a matrix that tiles do not fill; raises PatternError."""
+    if len(shape) != 2 or shape[0] % SIDE or shape[1] % SIDE:
+        raise PatternError(
+            "transposable 2:4 mask",
+            expected=f"outputs and inputs divisible by {SIDE}",
+            got=f"{shape}",
+            hint="leave the layer out with fixed= or skip=, or take plain NM(2, 4)",
+        )
+
+
 def transposable(scores: Tensor) -> Tensor:
     """The transposable 2:4 mask that holds the largest total score; of equal ones the first.
 
@@ -36,13 +47,7 @@ def transposable(scores: Tensor) -> Tensor:
         >>> transposable(torch.tensor([[9., 1, 8, 2], [7, 3, 6, 4], [5, 9, 1, 2], [3, 4, 8, 7]])).int().tolist()
         [[1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1]]
     """
-    if scores.dim() != 2 or scores.shape[0] % SIDE or scores.shape[1] % SIDE:
-        raise PatternError(
-            "transposable 2:4 mask",
-            expected=f"outputs and inputs divisible by {SIDE}",
-            got=f"{tuple(scores.shape)}",
-            hint="leave the layer out with fixed= or skip=, or take plain NM(2, 4)",
-        )
+    check_sides(tuple(scores.shape))
     out, inputs = scores.shape
     tiles = scores.view(out // SIDE, SIDE, inputs // SIDE, SIDE).transpose(1, 2)
     every = masks().to(scores.device)

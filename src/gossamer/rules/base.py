@@ -125,8 +125,13 @@ class Rule(ABC):
         """Why this rule is not defined on layers of a home, "packed" or "masked", or an empty string."""
         return ""
 
-    def check(self, pattern: Pattern) -> None:
-        """Refuse a pattern on which the rule is not defined; raises PatternError with the reason."""
+    def check(self, pattern: Pattern, shape: tuple[int, int] | None = None) -> None:
+        """Refuse a pattern on which the rule is not defined; raises PatternError with the reason.
+
+        Args:
+            pattern: Pattern.
+            shape: (int, int), or None - outputs and inputs of a layer, for rules that not every shape suits.
+        """
         if reason := self.undefined_on(pattern):
             raise PatternError(
                 type(self).__name__,

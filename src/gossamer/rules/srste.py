@@ -11,7 +11,7 @@ from torch import Tensor
 from gossamer.bounds import LARGEST_WEIGHT
 from gossamer.errors import ConfigError
 from gossamer.patterns import NM, Pattern
-from gossamer.patterns.transposable import transposable
+from gossamer.patterns.transposable import check_sides, transposable
 from gossamer.rules.base import Rule, is_number, rules
 from gossamer.rules.strongest import Candidates
 from gossamer.rules.through import Through
@@ -66,6 +66,12 @@ class SRSTE(Through, Rule):
         if not self.transposable or pattern == NM(2, 4):
             return ""
         return f"transposable masks are 2:4, {pattern} is not: use NM(2, 4), or transposable=False"
+
+    def check(self, pattern: Pattern, shape: tuple[int, int] | None = None) -> None:
+        """Also a number of outputs that transposable masks cannot have."""
+        super().check(pattern, shape)
+        if self.transposable and shape is not None:
+            check_sides(shape)
 
     def new_state(self, layer: LayerView) -> dict[str, Any]:
         """The weights of all positions."""

@@ -16,9 +16,10 @@ from gossamer.nn import SparseModule
 from gossamer.nn.kinds import is_layer
 from gossamer.registry import answers_unknown, check_names
 from gossamer.rules import Rule, describe, rule_of
+from gossamer.rules.through import Through
 from gossamer.trace.links import links
 from gossamer.training.engine import Engine
-from gossamer.training.optimizers import unwrapped, warn_where_decay_misses
+from gossamer.training.optimizers import nested, unwrapped, warn_where_decay_misses
 from gossamer.training.ranks import Ranks, facts_of, refuse_shards
 from gossamer.training.sharing import refuse_shared
 
@@ -128,6 +129,13 @@ def join(
             "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
         )
     refuse_shards(layers)
+    if isinstance(rule, Through) and len(nested(optimizer)) > 1:
+        raise ConfigError(
+            f"attach({rule.name})",
+            expected="an optimizer that makes its steps itself",
+            got=f"{type(optimizer).__name__} around another one, which would see weights that the layers do not use",
+            hint="use the inner optimizer alone",
+        )
     refuse_shared("attach", rule, layers, named)
     _check_layers(layers, held, rule)
     warn_where_decay_misses(layers, optimizer)
@@ -168,7 +176,7 @@ def _whole(name: str, value: Any, least: int | None) -> int:
 def _check_layers(layers: dict[str, SparseModule], held: set[int], rule: Rule) -> None:
     """Refuse layers that the rule, the optimizer or another engine keeps from being followed."""
     for name, layer in layers.items():
-        rule.check(layer.pattern)
+        rule.check(layer.pattern, layer.shape)
         if reason := rule.undefined_in(layer.home):
             raise ConfigError(
                 f"attach({rule.name})",

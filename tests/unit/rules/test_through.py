@@ -98,6 +98,10 @@ def test_srste_trains_with_transposable_masks() -> None:
         assert (mask.reshape(-1, 4).sum(1) == 2).all()
     with pytest.raises(PatternError, match=r"NM\(2, 4\)"):
         gs.SRSTE(transposable=True).check(gs.FanIn())
+    odd = nn.Sequential(nn.Linear(8, 6))
+    gs.sparsify(odd, pattern="nm:2:4", home="masked")
+    with pytest.raises(PatternError, match="divisible by 4"):
+        gs.attach(odd, torch.optim.SGD(odd.parameters()), gs.SRSTE(transposable=True), total_steps=2)
 
 
 # --- SR-STE and S-STE ---------------------------------------------------------------------------------------
@@ -320,6 +324,16 @@ def test_packed_layers_are_refused_before_anything_is_changed(rule: Any) -> None
     assert "packed" in error.value.got
     assert differences(before, everything(model, optim)) == []
     assert not model[0].tape.followed
+
+
+def test_an_optimizer_around_another_one_is_refused() -> None:
+    """Its passes in between would compute with weights that no layer shows."""
+    model = network()
+    inner = torch.optim.SGD(model.parameters(), lr=0.1)
+    around: Any = torch.optim.SGD(inner.param_groups, lr=0.1)
+    around.base_optimizer = inner
+    with pytest.raises(ConfigError, match="around another one"):
+        gs.attach(model, around, gs.SRSTE(), total_steps=10)
 
 
 @each
