@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gossamer.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from gossamer.adapters import add_lora, load_lora
     from gossamer.compress import compact, from_zeros, prune, prune_channels, prune_neurons, remove_blocks
     from gossamer.errors import GossamerError
     from gossamer.export import export_onnx
@@ -62,6 +63,7 @@ _HOME = {
         "prune_neurons",
         "remove_blocks",
     ),
+    "gossamer.adapters": ("add_lora", "load_lora"),
     "gossamer.freezing": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.export": ("export_onnx",),
@@ -139,6 +141,7 @@ __all__ = [
     "SparseLinear",
     "Static",
     "Unstructured",
+    "add_lora",
     "all_relus",
     "attach",
     "compact",
@@ -147,6 +150,7 @@ __all__ = [
     "from_zeros",
     "load",
     "load_checkpoint",
+    "load_lora",
     "make_shift_invariant",
     "pack",
     "prune",

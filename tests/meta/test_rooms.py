@@ -16,7 +16,7 @@ LEAVES = {"bounds", "errors", "needs_torch", "plugins", "registry", "storage", "
 STRUCTURE = {"patterns", "topology", "rules"}
 ARITHMETIC = {"kernels", "ops", "nn"}
 SHIPPING = {"layouts", "network"}
-JOBS = {"training", "parallel", "compress", "freezing", "invariance"}
+JOBS = {"training", "parallel", "compress", "distillation", "adapters", "freezing", "invariance"}
 
 # room -> rooms below it; leaves may be imported from everywhere.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -44,6 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": ARITHMETIC | STRUCTURE | LEAVES | {"trace", "network"},
     "parallel": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
     "compress": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"training", "trace"},
+    "distillation": ARITHMETIC | STRUCTURE | LEAVES | {"training"},
+    "adapters": ARITHMETIC | STRUCTURE | LEAVES,
     "freezing": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
     "invariance": ARITHMETIC | STRUCTURE | SHIPPING | LEAVES | {"trace"},
     "estimators": ARITHMETIC | STRUCTURE | LEAVES | {"training", "freezing", "data"},
@@ -59,7 +61,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | JOBS
     | {"data", "models", "recipes", "report", "runs", "hardware", "export", "importing", "__init__"},
     "__init__": {
+        "adapters",
         "compress",
+        "distillation",
         "errors",
         "export",
         "freezing",

@@ -30,7 +30,7 @@ def check_model(model: Any, operation: str = "sparsify") -> None:
     """Refuse models of which no part can be replaced safely.
 
     Raises:
-        ConfigError: no module, a layer by itself, a wrapped or compiled model, or layers without a size yet.
+        ConfigError: no module, a layer by itself, a wrapped or compiled model, adapters, or layers without a size yet.
     """
     if not isinstance(model, nn.Module):
         raise ConfigError(
@@ -56,22 +56,33 @@ def check_model(model: Any, operation: str = "sparsify") -> None:
             hint=f"wrap it, nn.Sequential(layer){build}",
         )
     for name, module in model.named_modules():
-        where = f"{name or 'the model'} ({_kind(module)})"
-        bases = [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.")]
-        if set(bases) & set(WRAPPERS) or module._compiled_call_impl is not None:  # noqa: SLF001 (no public question)
-            raise ConfigError(
-                operation,
-                expected="a model that is not wrapped or compiled yet",
-                got=where,
-                hint=f"call {operation} on the model inside, and wrap or compile it afterwards",
-            )
-        if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
-            raise ConfigError(
-                operation,
-                expected="layers that know their sizes",
-                got=f"{where}, not initialized",
-                hint="run one batch through the model first",
-            )
+        _check_part(f"{name or 'the model'} ({_kind(module)})", module, operation)
+
+
+def _check_part(where: str, module: nn.Module, operation: str) -> None:
+    """Refuse what took notes of its layers, or has none yet; raises ConfigError."""
+    bases = [base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.")]
+    if set(bases) & set(WRAPPERS) or module._compiled_call_impl is not None:  # noqa: SLF001 (no public question)
+        raise ConfigError(
+            operation,
+            expected="a model that is not wrapped or compiled yet",
+            got=where,
+            hint=f"call {operation} on the model inside, and wrap or compile it afterwards",
+        )
+    if any(base.__module__.startswith("peft.tuners") for base in type(module).__mro__):
+        raise ConfigError(
+            operation,
+            expected="a model without adapters, whose own matrices would lose connections too",
+            got=where,
+            hint="merge them first, or sparsify the model and add adapters with gossamer.add_lora",
+        )
+    if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
+        raise ConfigError(
+            operation,
+            expected="layers that know their sizes",
+            got=f"{where}, not initialized",
+            hint="run one batch through the model first",
+        )
 
 
 def dense_layers(model: nn.Module) -> dict[str, Dense]:

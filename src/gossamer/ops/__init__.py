@@ -12,6 +12,7 @@ from gossamer.ops.public import linear
 from gossamer.ops.recurrence import recurrent
 from gossamer.ops.recurrent_steps import earlier, widths
 from gossamer.ops.recurrent_steps import steps as recurrent_steps
+from gossamer.ops.sampled import sampled
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "linear_of_sparse",
     "recurrent",
     "recurrent_steps",
+    "sampled",
     "schemas",
     "strongest_phase",
     "take_phase",
