@@ -13,6 +13,7 @@ from gossamer.version import __version__ as __version__
 if TYPE_CHECKING:
     from gossamer.adapters import add_lora, load_lora
     from gossamer.compress import compact, from_zeros, prune, prune_channels, prune_neurons, remove_blocks
+    from gossamer.distillation import Distillation, distill
     from gossamer.errors import GossamerError
     from gossamer.export import export_onnx
     from gossamer.freezing import freeze, load, save
@@ -64,6 +65,7 @@ _HOME = {
         "remove_blocks",
     ),
     "gossamer.adapters": ("add_lora", "load_lora"),
+    "gossamer.distillation": ("Distillation", "distill"),
     "gossamer.freezing": ("freeze", "load", "save"),
     "gossamer.errors": ("GossamerError",),
     "gossamer.export": ("export_onnx",),
@@ -121,6 +123,7 @@ __all__ = [
     "Constant",
     "CosineDecay",
     "CubicDecay",
+    "Distillation",
     "Dropout",
     "FanIn",
     "GossamerError",
@@ -145,6 +148,7 @@ __all__ = [
     "all_relus",
     "attach",
     "compact",
+    "distill",
     "export_onnx",
     "freeze",
     "from_zeros",
