@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # page or module -> packages that its examples need and that no other part does: without them they are skipped
-NEEDS = {"docs/howto/export.md": ("onnx", "onnxruntime"), "gossamer.export.onnx_file": ("onnx",)}
+NEEDS = {
+    "docs/howto/export.md": ("onnx", "onnxruntime"),
+    "docs/howto/lora.md": ("peft",),
+    "gossamer.adapters.layer": ("peft",),
+    "gossamer.adapters.lora": ("peft",),
+    "gossamer.export.onnx_file": ("onnx",),
+}
 
 
 def name_of(page: Path) -> str:

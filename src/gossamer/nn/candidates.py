@@ -74,7 +74,7 @@ def _check_part(where: str, module: nn.Module, operation: str) -> None:
             operation,
             expected="a model without adapters, whose own matrices would lose connections too",
             got=where,
-            hint="merge them first, or sparsify the model and add adapters with gossamer.add_lora",
+            hint="merge them first, or make the model sparse and add adapters with gossamer.add_lora",
         )
     if any(is_lazy(parameter) for parameter in module.parameters(recurse=False)):
         raise ConfigError(

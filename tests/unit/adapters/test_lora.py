@@ -32,7 +32,7 @@ def network(
     model = nn.Sequential(nn.Linear(16, 24), nn.Tanh(), nn.Linear(24, 8)).to(dtype)
     density = None if pattern.startswith("nm") else 0.25
     drawn = torch.Generator().manual_seed(1)
-    gs.sparsify(model, density, pattern, "uniform", home=home, generator=drawn, init="keep")
+    gs.sparsify(model, density, pattern, "uniform", home=home, generator=drawn)
     return model
 
 
