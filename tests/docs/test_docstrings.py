@@ -6,7 +6,6 @@ import doctest
 import importlib
 import pkgutil
 from collections import Counter
-from importlib.util import find_spec
 
 import pytest
 from doc_pages import NEEDS
@@ -34,7 +33,7 @@ def test_there_are_examples_in_every_room() -> None:
     found = Counter(
         name.split(".")[1]
         for name in MODULES
-        if not name.endswith("__main__") and all(map(find_spec, NEEDS.get(name, ())))
+        if not name.endswith(("__main__", "adapters.layer"))  # which is of no use without peft
         for test in finder.find(importlib.import_module(name))
         if test.examples
     )
