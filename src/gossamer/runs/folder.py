@@ -20,6 +20,7 @@ from gossamer.runs.known import check_known
 from gossamer.runs.loop import Loop
 from gossamer.runs.modes import check_parallel
 from gossamer.runs.samples import Source, describe_source, source_of
+from gossamer.runs.teacher import remembered
 from gossamer.training import load_checkpoint
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def begin(
     samples = samples or source_of(config)
     decided = decide(config, samples.name)
     # What cannot be trained is refused before anything is written or deleted.
-    check_parallel(decided, Loop(decided, samples).model)
+    trial = Loop(decided, samples)
+    check_parallel(decided, trial.model)
+    decided = remembered(decided, trial.distillation)
     _clear(folder)
     write_json(folder / record.CONFIG, _document(decided, samples))
     return decided, samples

@@ -16,10 +16,11 @@ from gossamer.compress import compact
 from gossamer.errors import ConfigError, FormatError
 from gossamer.runs import record
 from gossamer.runs.build import build_engine, build_model, build_optimizer, learning_rate
+from gossamer.runs.teacher import distillation_of
 from gossamer.training import Extras, Note, answers, load_checkpoint, save_checkpoint, train_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from gossamer.runs.config import RunConfig
@@ -72,6 +73,7 @@ class Loop:
         self.forward = self._wrapped(self.model)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         self.engine = self._attached()
+        self.distillation = distillation_of(config, samples, self.model)
         self.step = 0
         self.so_far = Note()  # of the epoch under way
         self.best: Row = {"epoch": 0, "accuracy": 0.0}
@@ -192,12 +194,18 @@ class Loop:
             self.optimizer,
             x,
             y,
-            partial(F.cross_entropy, label_smoothing=self.config.label_smoothing),
+            self._compared(x),
             self.step + 1,
             right=answers,
             shared=self._shared,
             advance=self._advance,
         )
+
+    def _compared(self, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss of outputs and labels of a batch."""
+        if (distillation := self.distillation) is None:
+            return partial(F.cross_entropy, label_smoothing=self.config.label_smoothing)
+        return lambda output, y: distillation(output, y, x)
 
     def _finish_epoch(self) -> Row:
         """Evaluate, and remember the best; the row of metrics."""
@@ -218,6 +226,8 @@ class Loop:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; a kill while writing leaves the one before."""
+        if self.distillation and self.distillation.cache:
+            self.distillation.cache.flush()  # first: the steps after a checkpoint find what they found before a kill
         progress = {
             "step": self.step,
             "loss_sum": self.so_far.loss,
