@@ -12,7 +12,7 @@ from gossamer.ops.public import linear
 from gossamer.ops.recurrence import recurrent
 from gossamer.ops.recurrent_steps import earlier, widths
 from gossamer.ops.recurrent_steps import steps as recurrent_steps
-from gossamer.ops.sampled import sampled
+from gossamer.ops.sampling import sampled
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
 __all__ = [
