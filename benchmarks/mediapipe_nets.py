@@ -4,9 +4,9 @@
     pip install ai-edge-litert flatbuffers
     python benchmarks/mediapipe_nets.py
 
-Both engines run in turns in this process. Beside their times stands the bound that multiplications allow: how many of the
-dense network's multiplications are left. An engine that skips all zeros and is as fast as LiteRT for each of the others would
-reach it.
+Both engines run in turns in this process. Beside their times stands the bound that multiplications allow: how
+many of the dense network's multiplications are left. An engine that skips all zeros and is as fast as LiteRT for
+each of the others would reach it.
 """
 
 from __future__ import annotations

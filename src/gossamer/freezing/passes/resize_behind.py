@@ -11,7 +11,7 @@ from gossamer.network.graph import Call, Graph, Linear, Node
 RESIZES = ("upsample_bilinear2d", "upsample_nearest2d")
 
 
-@graph_pass(order=15)
+@graph_pass(order=12)
 def resize_behind(graph: Graph, inputs: tuple[Any, ...]) -> Rewritten:
     """Let a 1 x 1 convolution read the small images, where it alone reads the large ones.
 
