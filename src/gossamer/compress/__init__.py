@@ -7,7 +7,7 @@ from gossamer.compress.channels import prune_channels
 from gossamer.compress.neurons import prune_neurons
 from gossamer.compress.pruning import prune
 from gossamer.compress.recalibrating import recalibrate
-from gossamer.compress.sensitivity import Point, sensitivity
+from gossamer.compress.sensitivities import Point, sensitivity
 from gossamer.compress.shrinking import compact
 from gossamer.compress.zeros import from_zeros
 

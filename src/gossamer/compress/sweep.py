@@ -24,9 +24,9 @@ def factor_of(products: Tensor, damping: float) -> tuple[Tensor, Tensor]:
         ConfigError: H cannot be inverted.
     Cost: columns^3 operations for each group.
     Example:
-        >>> factor_of(torch.tensor([[[4.0, 0.0], [0.0, 0.0]]]), 0.0)
-        (tensor([[[0.5000, 0.0000],
-                 [0.0000, 1.0000]]]), tensor([[False,  True]]))
+        >>> factor, dead = factor_of(torch.tensor([[[4.0, 0.0], [0.0, 0.0]]]), 0.0)
+        >>> factor.abs().tolist(), dead.tolist()
+        ([[[0.5, 0.0], [0.0, 1.0]]], [[False, True]])
     """
     matrix = products.clone()
     diagonal = matrix.diagonal(dim1=1, dim2=2)

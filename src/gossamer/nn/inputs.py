@@ -27,6 +27,7 @@ def rows_of_features(layer: Any, x: Tensor) -> Iterator[Tensor]:
         ShapeError: another size.
     Cost: O(1); the parts are views.
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> [part.shape for part in rows_of_features(nn.Linear(3, 2), torch.ones(4, 5, 3))]
         [torch.Size([20, 1, 3])]
@@ -47,6 +48,7 @@ def rows_of_images(layer: Any, x: Tensor) -> Iterator[Tensor]:
         ShapeError: other channels or dimensions.
     Cost: copies of one part at a time, each of a few images.
     Example:
+        >>> import torch
         >>> from torch import nn
         >>> x = torch.tensor([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]])
         >>> next(rows_of_images(nn.Conv1d(2, 1, 2), x)).tolist()

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gossamer.compress.sensitivity import sensitivity
+from gossamer.compress.sensitivities import sensitivity
 from gossamer.errors import ConfigError, DataError, FormatError
 from gossamer.recipes.facts import digest, facts
 from gossamer.recipes.recipe import Recipe, Sensitivity, checked_recipe
@@ -33,6 +33,7 @@ def begin(folder: Path, recipe: Recipe) -> None:
 
     Raises:
         ConfigError: there is something in the folder.
+    Cost: reads the file of weights.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         there = folder / RECIPE
@@ -50,6 +51,7 @@ def reopen(folder: Path) -> Recipe:
 
     Raises:
         FileNotFoundError: no recipe. FormatError, ConfigError: a damaged one. DataError: other weights.
+    Cost: reads the file of weights.
     """
     document = _read(folder / RECIPE)
     if not isinstance(document, dict) or document.get("version") != 1:

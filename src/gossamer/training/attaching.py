@@ -129,13 +129,7 @@ def join(
             "attach", expected="trainable sparse layers", got="none", hint="call gossamer.sparsify first"
         )
     refuse_shards(layers)
-    if isinstance(rule, Through) and len(nested(optimizer)) > 1:
-        raise ConfigError(
-            f"attach({rule.name})",
-            expected="an optimizer that makes its steps itself",
-            got=f"{type(optimizer).__name__} around another one, which would see weights that the layers do not use",
-            hint="use the inner optimizer alone",
-        )
+    _refuse_around(rule, optimizer)
     refuse_shared("attach", rule, layers, named)
     _check_layers(layers, held, rule)
     warn_where_decay_misses(layers, optimizer)
@@ -159,6 +153,17 @@ def join(
     for name in may.keys() - layers.keys():
         may[name].tape.unfollowed = LATE.format(name=name)
     return engine
+
+
+def _refuse_around(rule: Rule, optimizer: Optimizer) -> None:
+    """Refuse an optimizer around another one for rules that change gradients before the step; raises ConfigError."""
+    if isinstance(rule, Through) and len(nested(optimizer)) > 1:
+        raise ConfigError(
+            f"attach({rule.name})",
+            expected="an optimizer that makes its steps itself",
+            got=f"{type(optimizer).__name__} around another one, which would see weights that the layers do not use",
+            hint="use the inner optimizer alone",
+        )
 
 
 def _whole(name: str, value: Any, least: int | None) -> int:
