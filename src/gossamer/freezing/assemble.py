@@ -39,8 +39,9 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     if wanted.plan is not None:
         chosen, batches, tried = repeated(graph, wanted.plan)
         facts = wanted.plan.machine
+        types = {row.name: row.values for row in wanted.plan.layers}
     else:
-        graph = _narrowed(graph, wanted)
+        graph, types = _narrowed(graph, wanted)
         chosen, found, classes = choose(graph, inputs, wanted)
         sizes = [row.batch for row in classes]
         batches = [_batch(row, wanted) for row in classes]
@@ -60,6 +61,7 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
                 "was": before[node.name],
                 "residual": len(node.inputs) > 1,
                 "candidates": tried[node.name],
+                "values": types.get(node.name, name_of(layer.stored.values)),
             }
         )
         for node, layer in chosen.layers()
@@ -84,15 +86,17 @@ def _with_plans(batches: list[BatchPlan], chosen: Graph, inputs: tuple[Any, ...]
     ]
 
 
-def _narrowed(graph: Graph, wanted: Wanted) -> Graph:
-    """The graph with values of fewer bits, where that is wanted."""
+def _narrowed(graph: Graph, wanted: Wanted) -> tuple[Graph, dict[str, str]]:
+    """The graph with values of fewer bits, where that is wanted, and the type of each layer that has them."""
     if wanted.values == EXACT:
-        return graph
+        return graph, {}
+    linears = {node.name: body for node, body in graph.linears()}
+    types = {name: _type(body.connections, wanted) for name, body in linears.items()}
     bodies = {
-        node.name: replace(body, connections=_rounded(body.connections, wanted))
-        for node, body in graph.linears()
+        name: replace(body, connections=narrowed(body.connections, types[name]))
+        for name, body in linears.items()
     }
-    return _narrow_calls(graph.replaced(bodies), wanted.values)
+    return _narrow_calls(graph.replaced(bodies), wanted.values), types
 
 
 def _narrow_calls(graph: Graph, values: str) -> Graph:
@@ -106,10 +110,9 @@ def _narrow_call(body: Any, values: str) -> Any:
     return body if narrow is None else Call(body.op, *narrow(body.settings, body.tensors, values))
 
 
-def _rounded(connections: Connections, wanted: Wanted) -> Connections:
-    """With values of fewer bits; int8 where rounded inputs need it, else in the type that takes the fewest bytes."""
-    keeps = wanted.activations != EXACT
-    return narrowed(connections, wanted.values if keeps else fitting(connections, wanted.values))
+def _type(connections: Connections, wanted: Wanted) -> str:
+    """The type of values that takes the fewest bytes; the one wanted where rounded inputs need it."""
+    return wanted.values if wanted.activations != EXACT else fitting(connections, wanted.values)
 
 
 def described(inputs: tuple[Any, ...]) -> list[InputPlan]:
@@ -179,11 +182,10 @@ def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
         unread=gone.unread if gone else 0,
         unused_inputs=int((body.connections.fan_out() == 0).sum()),
         activation=layer.activation,
-        values=name_of(layer.stored.values),
         activations=next((kind for kind in read if kind != EXACT), EXACT),
         chosen=chosen[0].layout,
         runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
-        bytes=layer.stored.bytes,
+        bytes=layer.stored.file_bytes,
         stored=layer.stored.layout,
         memory=layer.memory,
     )

@@ -149,13 +149,13 @@ def _drop_large(
 ) -> None:
     """Move forms that cost bytes from those that may run to those that are refused."""
     if prefer == SIZE:
-        least = min(form.bytes for form in forms.values())
-        stays, what = {name for name, form in forms.items() if form.bytes == least}, f"{least:,} do"
+        least = min(form.file_bytes for form in forms.values())
+        stays, what = {name for name, form in forms.items() if form.file_bytes == least}, f"{least:,} do"
     elif connections.reads is not None:
         stored, stays = smallest(connections, forms)
-        what = f"{stored.bytes:,} hold it as {stored.layout}"
+        what = f"{stored.file_bytes:,} hold it as {stored.layout}"
     else:
         return
     for name in set(forms) - stays:
-        refused[name] = f"larger: {forms[name].bytes:,} bytes, and {what}"
+        refused[name] = f"larger: {forms[name].file_bytes:,} bytes, and {what}"
         del forms[name]

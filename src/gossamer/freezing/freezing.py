@@ -54,9 +54,10 @@ def freeze(
             them and is the same on every machine.
         candidates: layouts that may be tried; None is all of them. Where none fits, a layer is dense.
         batch_sizes: measure at these instead, and at run time use what was measured nearest.
-        values: "exact" keeps every weight to the bit; "bfloat16" and "int8" (one scale a neuron) round the weights of
-            linear layers, for half and a quarter of their bytes; a layer whose scales would outweigh
-            that takes bfloat16 instead of int8. The file is never larger than with more bits. Measure the accuracy.
+        values: "exact" keeps every weight to the bit; "bfloat16", "int8", "int4", "ternary" and "binary" round the
+            weights of linear layers and convolutions, all but the first with a scale a neuron; a layer whose scales would
+            outweigh that takes bfloat16 instead. Below 8 bits the file alone is smaller: kernels read int8. The file is
+            never larger than with more bits. Measure the accuracy.
         activations: "exact" reads inputs as they are; "int8", with int8 values, also tries layouts that round the
             inputs of a layer to 127 steps of either sign, sample by sample ("nm_bytes"). Which layers do is measured.
         prefer: "speed" takes what is fastest; "size" the smallest form of each layer, the faster one of two as small.

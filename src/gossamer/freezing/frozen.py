@@ -221,7 +221,7 @@ def _count(name: str, form: Encoded, bias: Any, positions: int | None) -> LayerC
         form.layout,
         form.shape,
         connections.positions.size,
-        nbytes([form.values, form.scale]),
+        form.value_bytes,
         nbytes(form.index.values()),
         nbytes([bias]),
         positions,

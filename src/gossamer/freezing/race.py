@@ -158,7 +158,7 @@ def _leaves(picks: Picks) -> bool:
 
 def _weight(found: dict[str, Candidates], picks: Picks) -> tuple[int, int]:
     """Bytes of the weights in a file, and in memory."""
-    stored = sum(found[name].stored([way.layout]).bytes for name, way in picks.items())
+    stored = sum(found[name].stored([way.layout]).file_bytes for name, way in picks.items())
     return stored, sum(found[name].memory(way) for name, way in picks.items())
 
 

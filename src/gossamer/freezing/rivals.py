@@ -77,7 +77,7 @@ def contenders(frozen: Frozen, source: Frozen, example: Tensor) -> list[Contende
         ways = ((DENSE, torch_dense), (CSR, torch_csr), (INT8, torch_int8))
         rivals = [_rival(graph, name, make, used) for name, make in ways]
     layers = frozen.graph.layers()
-    stored = sum(body.stored.bytes + nbytes([body.bias]) for _, body in layers)
+    stored = sum(body.stored.file_bytes + nbytes([body.bias]) for _, body in layers)
     flops = sum(2 * body.stored.values.size * used.get(node.name, 1) for node, body in layers)
     return [*rivals, Contender(SAVED, True, frozen, stored, flops), *_layouts(graph, example, used)]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from gossamer.errors import ConfigError, FormatError, KernelUnavailable
 from gossamer.layouts.arrays import Array, aligned, dtype_of, name_of
+from gossamer.layouts.bits import fewest, packed_bytes
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.grid import Grid
 from gossamer.layouts.kernel_side import KernelSide, Parameters, Shape, fitting
@@ -55,9 +56,21 @@ class Encoded:
 
     @property
     def bytes(self) -> int:
-        """Values, their scales, and indices."""
+        """In memory: values, their scales, and indices."""
         scales = 0 if self.scale is None else self.scale.nbytes
         return self.values.nbytes + scales + sum(array.nbytes for array in self.index.values())
+
+    @property
+    def value_bytes(self) -> int:
+        """In a file: values in as few bits as they need, and their scales; O(stored)."""
+        bits = fewest(self.values)
+        held = self.values.nbytes if bits == 8 else packed_bytes(self.values.size, bits)
+        return held + (0 if self.scale is None else self.scale.nbytes)
+
+    @property
+    def file_bytes(self) -> int:
+        """In a file: values, their scales, and indices; O(stored)."""
+        return self.value_bytes + sum(array.nbytes for array in self.index.values())
 
     @property
     def wide(self) -> Encoded:

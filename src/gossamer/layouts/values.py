@@ -1,4 +1,4 @@
-"""Values in fewer bits: bfloat16, or int8 with one scale for each neuron. Inputs stay float32 unless told."""
+"""Values in fewer bits: bfloat16, or whole numbers with a scale for each neuron. Inputs stay float32 unless told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from gossamer.errors import DtypeError, NonFiniteError
 from gossamer.layouts.arrays import Array, cast, name_of
+from gossamer.layouts.bits import fewest
+from gossamer.layouts.rounding import ROUNDINGS
 
 if TYPE_CHECKING:
     from gossamer.layouts.base import Encoded
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 
 EXACT: Final = "exact"
 ACTIVATIONS: Final = (EXACT, "int8")  # how a layer may read its inputs
-NARROW: Final = ("bfloat16", "int8")
+BFLOAT16: Final = "bfloat16"
+NARROW: Final = (BFLOAT16, *ROUNDINGS)
+PACKED: Final = {"int1": 1, "int2": 2, "int4": 4}  # types of values in files: bits
 SCALE_ENTRY: Final = 80  # bytes of a file that name one more tensor
-LARGEST: Final = 127  # of an int8 value; -128 stays unused, so that the range is symmetric
 
 
 def narrowed(connections: Connections, to: str) -> Connections:
@@ -26,19 +29,21 @@ def narrowed(connections: Connections, to: str) -> Connections:
 
     Args:
         connections: Connections - float32.
-        to: "bfloat16" rounds to 8 significant bits; "int8" to 255 steps between minus and plus the largest weight
-            of each neuron.
+        to: "bfloat16" rounds to 8 significant bits; "int8" and "int4" to 255 and 15 steps between minus and plus the
+            largest weight of each neuron; "ternary" keeps the signs of weights above 0.7 of the neuron's mean
+            and makes 0 of the others; "binary" keeps all signs. A weight of 0 stays 0.
 
     Returns:
         Connections - it reads float32.
 
     Raises:
         DtypeError: values of another type than float32.
-        NonFiniteError: int8 of a neuron that has an infinity or NaN among its weights.
+        NonFiniteError: a neuron that has an infinity or NaN among its weights, but for bfloat16.
 
     Cost: O(connections).
 
-    Source: Jacob et al. 2018, symmetric quantization per channel.
+    Source: Jacob et al. 2018, symmetric quantization per channel; Li et al. 2016 (ternary); Rastegari et al. 2016
+    (binary).
 
     Example:
         >>> from gossamer.layouts.connections import Connections
@@ -48,38 +53,34 @@ def narrowed(connections: Connections, to: str) -> Connections:
     """
     if name_of(connections.values) != "float32":
         raise DtypeError("freeze(values=)", expected="a float32 layer", got=name_of(connections.values))
-    if to == "bfloat16":
+    if to == BFLOAT16:
         return replace(connections, values=cast(connections.values, to), reads="float32")
-    rows = connections.rows
-    largest = np.zeros(connections.shape[0], np.float32)
-    with np.errstate(invalid="ignore"):  # NaN is refused below
-        np.maximum.at(largest, rows, np.abs(connections.values))
-    scale = largest / np.float32(LARGEST)
-    if not bool(np.isfinite(scale).all()):
-        raise NonFiniteError("freeze(values='int8')", expected="finite weights", got="an infinity or NaN")
-    scale = np.where(scale > 0, scale, np.float32(1))
-    steps = np.rint(connections.values / scale[rows]).clip(-LARGEST, LARGEST)
-    return replace(connections, values=steps.astype(np.int8), scale=scale, reads="float32")
+    if not bool(np.isfinite(connections.values).all()):
+        raise NonFiniteError(f"freeze(values={to!r})", expected="finite weights", got="an infinity or NaN")
+    codes, scale = ROUNDINGS[to].round(connections.values, connections.rows, connections.shape[0])
+    return replace(connections, values=codes, scale=scale, reads="float32")
 
 
 def fitting(connections: Connections, to: str) -> str:
-    """The type of values in which a layer takes the fewest bytes: int8, unless bfloat16 without scales is as small.
+    """The type of values in which a layer takes the fewest bytes: that wanted, or bfloat16, which has no scales.
 
     Args:
         connections: Connections.
-        to: "bfloat16" or "int8" - the fewest bits wanted.
+        to: str - of ``NARROW``: the fewest bits wanted.
 
     Returns:
-        "bfloat16" or "int8".
+        "bfloat16" or ``to``.
 
     Example:
         >>> from gossamer.layouts.connections import Connections
         >>> few, many = (Connections((1, n), np.arange(n), np.ones(n)) for n in (3, 300))
-        >>> fitting(few, "int8"), fitting(many, "int8")
-        ('bfloat16', 'int8')
+        >>> fitting(few, "int8"), fitting(many, "int8"), fitting(few, "binary")
+        ('bfloat16', 'int8', 'bfloat16')
     """
-    scales = 4 * connections.shape[0] + SCALE_ENTRY
-    return "bfloat16" if connections.positions.size <= scales else to
+    if to == BFLOAT16:
+        return to
+    scales, saved = 4 * connections.shape[0] + SCALE_ENTRY, 16 - ROUNDINGS[to].bits
+    return BFLOAT16 if connections.positions.size * saved <= 8 * scales else to
 
 
 def widened(values: Array, rows: Array, scale: Array | None, dtype: str) -> Array:
@@ -90,5 +91,8 @@ def widened(values: Array, rows: Array, scale: Array | None, dtype: str) -> Arra
 
 
 def narrow_name(encoded: Encoded) -> str | None:
-    """The type of values that are narrower than what the layer reads, by name; else None."""
-    return None if encoded.reads is None else name_of(encoded.values)
+    """The type of values in a file that are narrower than what the layer reads, by name; else None."""
+    if encoded.reads is None:
+        return None
+    bits = fewest(encoded.values)
+    return next((name for name, each in PACKED.items() if each == bits), name_of(encoded.values))

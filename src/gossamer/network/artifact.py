@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gossamer.errors import FormatError, GossamerError, KernelUnavailable, MemoryShortage
 from gossamer.layouts import Encoded, layout, layouts
-from gossamer.layouts.values import narrow_name
+from gossamer.layouts.bits import packed, unpacked
+from gossamer.layouts.values import PACKED, narrow_name
 from gossamer.network.conv_step import unfit
 from gossamer.network.graph import Call, Choice, Graph, Layer, Linear, Node, Opaque, frozen
 from gossamer.network.operators import operators
@@ -81,7 +82,8 @@ def content(graph: Graph, report: Plan) -> Content:
 
 def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Array]]:
     """A layer's part of the document, and its arrays."""
-    form = body.stored
+    form, narrow = body.stored, narrow_name(body.stored)
+    values = packed(form.values, PACKED[narrow]) if narrow in PACKED else form.values
     part: dict[str, Any] = {
         "op": "linear",
         "shape": list(form.shape),
@@ -89,14 +91,14 @@ def _layer(body: Layer) -> tuple[dict[str, Any], dict[str, Array]]:
         "parameters": form.parameters,
         "activation": body.activation,
         "slope": body.slope,
-        "values": narrow_name(form),
+        "values": narrow,
         "run": [{"layout": choice.layout, "engine": choice.engine} for choice in body.choices],
     }
     if body.flat:
         part["flat"] = True
     if body.geometry is not None:
         part["geometry"] = asdict(body.geometry)
-    held = {"values": form.values, **form.index, "scale": form.scale, "bias": body.bias}
+    held = {"values": values, **form.index, "scale": form.scale, "bias": body.bias}
     return part, {name: array for name, array in held.items() if array is not None}
 
 
@@ -143,6 +145,7 @@ def _checked(document: Document, arrays: dict[str, Array]) -> tuple[Graph, Plan]
     check_graph(document)
     check_report(document)
     _all_named(document, arrays)
+    document = _unpacked(document, arrays)
     check_dense_forms(
         (part.shape[0] * part.shape[1], arrays[f"{part.name}/values"].size)
         for part in document.nodes
@@ -168,6 +171,19 @@ def _all_named(document: Document, arrays: dict[str, Array]) -> None:
         raise FormatError(
             "load", expected="exactly the tensors that the graph names", got=f"a mismatch in {differ}"
         )
+
+
+def _unpacked(document: Document, arrays: dict[str, Array]) -> Document:
+    """The document and its arrays with values of less than a byte as kernels read them, int8."""
+    nodes: list[LinearPart | CallPart] = []
+    for part in document.nodes:
+        if isinstance(part, LinearPart) and part.values in PACKED and "values" in part.tensors:
+            name = f"{part.name}/values"
+            arrays[name] = unpacked(arrays[name], PACKED[part.values])
+            nodes.append(part.model_copy(update={"values": "int8"}))
+        else:
+            nodes.append(part)
+    return document.model_copy(update={"nodes": nodes})
 
 
 def _own(part: LinearPart | CallPart, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gossamer.layouts.values import EXACT, NARROW
+from gossamer.layouts.values import BFLOAT16, EXACT, NARROW
 
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=0, le=1 << 62)]
@@ -147,6 +147,7 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     form = f", as {layer.stored}" if layer.stored else ""
     lines = [
         head,
+        *([f"  {_held(layer)}"] if layer.values in NARROW else []),
         f"  {layer.bytes:,} bytes in a file{form}; {layer.memory:,} in memory",
         *(f"  {number:,} {what}" for number, what in gone if number),
     ]
@@ -163,6 +164,13 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
         mark = f"  <- chosen for batch {', '.join(used)}: {row.why}" if used else f"  {row.why}".rstrip()
         lines.append(f"  {row.layout:<12}{row.engine:<8}{row.bytes:>12,}{times}{mark}")
     return lines + [f"  {row.layout:<12}not tried: {row.why}" for row in layer.candidates if not row.engine]
+
+
+def _held(layer: LayerPlan) -> str:
+    """How narrow values lie in memory, and what computes with them."""
+    held = layer.values if layer.values in (BFLOAT16, "int8") else "int8"
+    sums = "32-bit integers where inputs are rounded" if layer.activations != EXACT else "float32"
+    return f"values held as {held}; arithmetic in {sums}"
 
 
 def _time(seconds: float | None) -> str:

@@ -59,7 +59,7 @@ class LinearPart(_Part):
     slope: Number
     flat: bool = False
     geometry: GeometryPart | None = None
-    values: Literal["bfloat16", "int8"] | None
+    values: Literal["bfloat16", "int8", "int4", "int2", "int1"] | None
     run: Annotated[list[Run], Field(min_length=1, max_length=16)]
     tensors: Annotated[list[Name], Field(max_length=8)]
 

@@ -37,7 +37,7 @@ def to_store(connections: Connections, forms: dict[str, Encoded]) -> Encoded:
         return forms["dense"]
     able = [form for form in _explicit(connections) if not lost(form, connections, forms)]
     able += forms.values() if len(forms) == 1 else []
-    least = min(able, key=lambda form: (form.bytes, form.layout not in forms))
+    least = min(able, key=lambda form: (form.file_bytes, form.layout not in forms))
     return forms.get(least.layout, least)
 
 
@@ -65,7 +65,7 @@ def smallest(connections: Connections, forms: dict[str, Encoded]) -> tuple[Encod
     found = [(form, set(forms) - lost(form, connections, forms)) for form in _explicit(connections)]
     found += [(form, {name}) for name, form in forms.items()]
     return min(
-        ((form, made) for form, made in found if made), key=lambda each: (each[0].bytes, -len(each[1]))
+        ((form, made) for form, made in found if made), key=lambda each: (each[0].file_bytes, -len(each[1]))
     )
 
 

@@ -22,7 +22,7 @@ from gossamer.kernels.cpu.linear import bind
 from gossamer.kernels.table import rows
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.connections import Connections
-from gossamer.layouts.values import EXACT, NARROW, fitting, narrowed
+from gossamer.layouts.values import EXACT, fitting, narrowed
 from gossamer.trace.tensors import tensor_of
 
 LAYOUTS = {
@@ -30,6 +30,7 @@ LAYOUTS = {
     for name in layouts
     if layout(name).kernel and name not in ("csr_bands", "nm_bytes")  # tests of their own
 }
+KERNELS = ("bfloat16", "int8")  # types that kernels read; test_few_bits.py has those that are held as int8
 DENSE_ENOUGH = (
     0.6  # no neuron is without inputs: constants are folded from exact weights, which a rounded twin has not
 )
@@ -82,7 +83,7 @@ def rounded_model(model: nn.Sequential, values: str) -> nn.Sequential:
     return twin
 
 
-@pytest.mark.parametrize("values", NARROW)
+@pytest.mark.parametrize("values", KERNELS)
 @pytest.mark.parametrize("keep", sorted(LAYOUTS))
 def test_every_layout_computes_the_rounded_model(mlp, check_same, keep, values):
     model = mlp(LAYOUTS[keep], DENSE_ENOUGH)
@@ -100,7 +101,7 @@ def test_every_layout_computes_the_rounded_model(mlp, check_same, keep, values):
         assert f"values {values}" in frozen.explain()
 
 
-@pytest.mark.parametrize("values", NARROW)
+@pytest.mark.parametrize("values", KERNELS)
 def test_without_a_core_the_operators_compute_the_same(mlp, check_same, monkeypatch, values):
     def missing(_layers, **_more):
         raise KernelUnavailable("Chain", expected="the compiled core", got="none")
@@ -112,7 +113,7 @@ def test_without_a_core_the_operators_compute_the_same(mlp, check_same, monkeypa
         check_same(frozen, rounded_model(model, values), torch.randn(3, 32))
 
 
-@pytest.mark.parametrize("values", NARROW)
+@pytest.mark.parametrize("values", KERNELS)
 def test_a_file_gives_the_same_bits_in_every_layout_that_runs(mlp, tmp_path, values):
     model = mlp("nm:1:4")
     for allowed in (["nm", "nm_lanes"], ["nm", "dense"], ["csr", "dense"], ["csr", "slice"]):
@@ -125,7 +126,7 @@ def test_a_file_gives_the_same_bits_in_every_layout_that_runs(mlp, tmp_path, val
         assert loaded.plan == frozen.plan
 
 
-@pytest.mark.parametrize("values", [EXACT, *NARROW])
+@pytest.mark.parametrize("values", [EXACT, *KERNELS])
 def test_bands_of_inputs_compute_the_same(mlp, check_same, tmp_path, values):
     model = mlp("unstructured", widths=(512, 64, 16))
     frozen = gs.freeze(model, torch.randn(4, 512), keep={"0": "csr_bands", "2": "csr"}, values=values)
@@ -138,7 +139,7 @@ def test_bands_of_inputs_compute_the_same(mlp, check_same, tmp_path, values):
         assert torch.equal(loaded(x), frozen(x))
 
 
-@pytest.mark.parametrize("values", NARROW)
+@pytest.mark.parametrize("values", KERNELS)
 @pytest.mark.parametrize("pattern", ["block:8", "block:1:16", "block:16:1", "block:2:4"])
 def test_blocks_of_any_shape_compute_the_same(mlp, check_same, tmp_path, pattern, values):
     model = mlp(pattern, DENSE_ENOUGH, widths=(64, 64, 16))
@@ -172,8 +173,8 @@ def test_extremes_of_int8_in_blocks(batch):
 
 
 def test_refusals(mlp):
-    with pytest.raises(ConfigError, match="exact, bfloat16, int8"):
-        gs.freeze(mlp(), torch.randn(1, 32), values="int4")
+    with pytest.raises(ConfigError, match="exact, bfloat16, int8, int4, ternary, binary"):
+        gs.freeze(mlp(), torch.randn(1, 32), values="int3")
     with pytest.raises(DtypeError, match="float32 layer"):
         gs.freeze(mlp().double(), torch.randn(1, 32).double(), values="int8")
 

@@ -32,7 +32,10 @@ def freeze(
     ] = None,
     keep: Annotated[str, typer.Option(help="fastest (measured), or a layout for all layers.")] = "fastest",
     values: Annotated[
-        str, typer.Option(help="exact, or weights rounded to bfloat16 or int8; the accuracy is then shown.")
+        str,
+        typer.Option(
+            help="exact, or weights rounded to bfloat16, int8, int4, ternary or binary; shows the accuracy."
+        ),
     ] = "exact",
     activations: Annotated[
         str, typer.Option(help="exact, or int8: layers may round their inputs; needs --values int8.")
