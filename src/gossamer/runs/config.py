@@ -122,26 +122,17 @@ class ParallelConfig(_Strict):
         return self.workers + (self.mode == "wasap")
 
 
-class DistillConfig(_Strict):
-    """A teacher, whose answers are learned beside the labels.
+class DistillLoss(_Strict):
+    """The loss of a student.
 
     Args:
-        teacher: str - a run folder or a checkpoint in one; or, with ``model``, a safetensors file of its state.
-        model: dict or None - ``name`` and settings of the teacher's network, where ``teacher`` holds weights alone.
         temperature: float > 0 - what logits of both are divided by.
         alpha: float in [0, 1] - share of the teacher's answers in the loss.
         features: "none", "attention" or "squarehead" - a loss of layers beside it.
         layers: names of those layers in both networks, or layer of the student -> layer of the teacher.
         weight: float >= 0 or None - of that loss; None takes its own.
-        cache: str or None - a folder that keeps what the teacher says; decides no bits.
-        sha256: str or None - of the teacher's weights; filled in where the run begins, and checked when it goes on.
     """
 
-    teacher: Annotated[str, Flag("Run folder, or file of weights, of a network to learn from.")]
-    model: Annotated[
-        dict[str, Any] | None,
-        Flag("Network by name that a file of weights is of.", "teacher_model", key="name"),
-    ] = None
     temperature: Annotated[
         float, Field(gt=0, le=1e6), Flag("What logits are divided by.", "distill_temperature")
     ] = 4.0
@@ -151,14 +142,31 @@ class DistillConfig(_Strict):
     features: Literal["none", "attention", "squarehead"] = "none"
     layers: tuple[str, ...] | dict[str, str] = ()
     weight: Annotated[float | None, Field(ge=0)] = None
-    cache: Annotated[str | None, Flag("Folder that keeps what the teacher says.", "teacher_cache")] = None
-    sha256: str | None = None
 
     @model_validator(mode="after")
-    def _fits(self) -> DistillConfig:
+    def _fits(self) -> DistillLoss:
         if (self.features == "none") == bool(self.layers):
             raise ValueError("layers belong to features 'attention' or 'squarehead', which need them")
         return self
+
+
+class DistillConfig(DistillLoss):
+    """A teacher, whose answers are learned beside the labels.
+
+    Args:
+        teacher: str - a run folder or a checkpoint in one; or, with ``model``, a safetensors file of its state.
+        model: dict or None - ``name`` and settings of the teacher's network, where ``teacher`` holds weights alone.
+        cache: str or None - a folder that keeps what the teacher says; decides no bits.
+        sha256: str or None - of the teacher's weights; filled in where the run begins, and checked when it goes on.
+    """
+
+    teacher: Annotated[str, Flag("Run folder, or file of weights, of a network to learn from.")]
+    model: Annotated[
+        dict[str, Any] | None,
+        Flag("Network by name that a file of weights is of.", "teacher_model", key="name"),
+    ] = None
+    cache: Annotated[str | None, Flag("Folder that keeps what the teacher says.", "teacher_cache")] = None
+    sha256: str | None = None
 
 
 class RunConfig(_Strict):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from gossamer.distillation import Distillation
     from gossamer.runs.config import RunConfig
     from gossamer.runs.samples import Source
     from gossamer.training import Engine
@@ -73,7 +74,7 @@ class Loop:
         self.forward = self._wrapped(self.model)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         self.engine = self._attached()
-        self.distillation = distillation_of(config, samples, self.model)
+        self.distillation = self._taught()
         self.step = 0
         self.so_far = Note()  # of the epoch under way
         self.best: Row = {"epoch": 0, "accuracy": 0.0}
@@ -87,6 +88,10 @@ class Loop:
     def _built(self) -> nn.Module:
         """The network that is trained."""
         return build_model(self.config, self.samples.shape, self.samples.classes)
+
+    def _taught(self) -> Distillation | None:
+        """The loss, where there is a teacher."""
+        return distillation_of(self.config, self.samples, self.model)
 
     def _check_batches(self) -> None:
         """Refuse a batch of one sample where batch norm takes means over a batch; raises ConfigError."""

@@ -25,7 +25,7 @@ from gossamer.errors import ConfigError, FormatError
 from gossamer.runs.build import sample_shape
 
 if TYPE_CHECKING:
-    from gossamer.runs.config import DistillConfig, RunConfig
+    from gossamer.runs.config import DistillConfig, DistillLoss, RunConfig
     from gossamer.runs.samples import Source
 
 FEATURES: dict[str, Any] = {"attention": AttentionTransfer, "squarehead": SquareHead}
@@ -52,14 +52,40 @@ def distillation_of(config: RunConfig, samples: Source, student: nn.Module) -> D
     with torch.random.fork_rng(devices=[]):  # building one draws values, and they are none of the run's
         teacher = load_teacher(config.distill, shape, samples.classes)
         _check_weights(config.distill, teacher)
+    return taught_by(teacher, config.distill, config, samples, student, _cache(config, samples))
+
+
+def taught_by(
+    teacher: nn.Module,
+    loss: DistillLoss,
+    config: RunConfig,
+    samples: Source,
+    student: nn.Module,
+    cache: TeacherCache | None = None,
+) -> Distillation:
+    """The loss of a student whose teacher is at hand.
+
+    Args:
+        teacher: nn.Module.
+        loss: DistillLoss.
+        config: RunConfig - of the training.
+        samples: Source.
+        student: nn.Module - the model that trains.
+        cache: TeacherCache or None - of the teacher's answers.
+    Returns:
+        Distillation.
+    Raises:
+        ConfigError.
+    Cost: a pass of both over two samples.
+    """
     return Distillation(
         teacher,
         student,
-        *_terms(config.distill),
+        *_terms(loss),
         task=partial(F.cross_entropy, label_smoothing=config.label_smoothing),
-        task_weight=1 - config.distill.alpha,
-        example=torch.zeros(EXAMPLES, *shape),
-        cache=_cache(config, samples),
+        task_weight=1 - loss.alpha,
+        example=torch.zeros(EXAMPLES, *sample_shape(config, samples.shape)),
+        cache=cache,
     )
 
 
@@ -137,7 +163,7 @@ def _check_weights(config: DistillConfig, teacher: nn.Module) -> None:
         )
 
 
-def _terms(config: DistillConfig) -> list[Term]:
+def _terms(config: DistillLoss) -> list[Term]:
     terms: list[Term] = [Logits(temperature=config.temperature, alpha=config.alpha)]
     if config.features != "none":
         weight = {} if config.weight is None else {"weight": config.weight}

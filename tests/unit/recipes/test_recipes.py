@@ -27,7 +27,7 @@ TRAIN = {"kind": "train", "epochs": 2, "batch": 100, "optimizer": {"lr": 0.1}}
 STAGES: list[dict[str, Any]] = [
     TRAIN,
     {"kind": "prune", "density": 0.3, "pattern": "fanin", "score": "snip", "dense_last": True},
-    TRAIN | {"epochs": 1},
+    TRAIN | {"epochs": 1, "distill": {"alpha": 0.5}},
     {"kind": "prune", "density": 0.1, "dense_last": True},
     TRAIN | {"rule": {"name": "rigl", "every": 5}},
     {"kind": "freeze", "keep": "csr"},
@@ -180,6 +180,14 @@ def test_wrong_recipes_are_refused_when_they_are_read(case: str) -> None:
     stages, words = WRONG[case]
     with pytest.raises(ConfigError, match=words):
         recipe(stages)
+
+
+def test_distilling_needs_a_network_that_was_not_pruned(tmp_path: Path) -> None:
+    """The teacher is the model before the first pruning."""
+    wanted = recipe([TRAIN | {"distill": {}}])
+    begin(tmp_path / "a", wanted)
+    with bar() as progress, pytest.raises(ConfigError, match="a stage that prunes before"):
+        run(tmp_path / "a", wanted, progress)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Work:
         shape: tuple of int - of a sample as the model reads it.
         original: nn.Module - as it was before the first stage.
         file: Path or None - of what a stage has written for use.
+        teacher: nn.Module or None - a copy of the model as it was before the first stage that pruned.
     """
 
     recipe: Recipe
@@ -43,6 +44,7 @@ class Work:
     shape: tuple[int, ...]
     original: nn.Module
     file: Path | None = None
+    teacher: nn.Module | None = None
 
     def batches(self, count: int, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """The first training batches, augmented as in training."""

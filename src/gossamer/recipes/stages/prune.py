@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -42,6 +43,7 @@ class Prune(Stage):
 
     def run(self, work: Work, folder: Path, progress: Progress) -> str:
         """Prune; nothing has to be kept, since the same again gives the same."""
+        work.teacher = work.teacher or copy.deepcopy(work.model)
         score = score_of(self.score)
         needs: dict[str, Any] = {"data": work.batches(self.batches, self.batch)} if score.needs else {}
         if self.recalibrate:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from gossamer import rules
+from gossamer.errors import ConfigError
 from gossamer.recipes.stages.base import Stage, Work, stages
 from gossamer.runs import record
-from gossamer.runs.config import OptimizerConfig, ScheduleConfig
+from gossamer.runs.config import DistillLoss, OptimizerConfig, ScheduleConfig
 from gossamer.runs.execute import record as train
 from gossamer.runs.folder import open_folder
 from gossamer.runs.loop import Loop
+from gossamer.runs.teacher import taught_by
 from gossamer.training import Engine, join
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from torch import nn
 
+    from gossamer.distillation import Distillation
     from gossamer.runs.config import RunConfig
     from gossamer.runs.samples import Source
 
@@ -31,6 +34,7 @@ class Train(Stage):
 
     Args:
         epochs, batch, optimizer, schedule, label_smoothing: as in ``RunConfig``.
+        distill: temperature, alpha, features, layers, weight - learn from the network as it was before it was pruned.
         rule: dict or None - ``name`` and settings of a rule that changes connections meanwhile.
     """
 
@@ -39,6 +43,7 @@ class Train(Stage):
     optimizer: OptimizerConfig = OptimizerConfig(lr=0.01)
     schedule: ScheduleConfig = ScheduleConfig()
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    distill: DistillLoss | None = None
     rule: dict[str, Any] | None = None
 
     def run(self, work: Work, folder: Path, progress: Progress) -> str:
@@ -60,7 +65,14 @@ class Train(Stage):
             **settings, optimizer=self.optimizer.model_dump(), schedule=self.schedule.model_dump()
         )
         rule = None if self.rule is None else rules.build(self.rule)
-        return Tuning(config, work.samples, work.model, rule)
+        if self.distill is not None and work.teacher is None:
+            raise ConfigError(
+                "stage train",
+                expected="a stage that prunes before one with distill",
+                got="none",
+                hint="leave distill out",
+            )
+        return Tuning(config, work.samples, work.model, rule, self.distill, work.teacher)
 
 
 class Tuning(Loop):
@@ -71,14 +83,29 @@ class Tuning(Loop):
         samples: Source.
         model: nn.Module.
         rule: Rule or None.
+        loss: DistillLoss or None.
+        teacher: nn.Module or None - for ``loss``.
     """
 
-    def __init__(self, config: RunConfig, samples: Source, model: nn.Module, rule: rules.Rule | None) -> None:
-        self._given, self._rule = model, rule
+    def __init__(
+        self,
+        config: RunConfig,
+        samples: Source,
+        model: nn.Module,
+        rule: rules.Rule | None,
+        loss: DistillLoss | None,
+        teacher: nn.Module | None,
+    ) -> None:
+        self._given, self._rule, self._loss, self._teacher = model, rule, loss, teacher
         super().__init__(config, samples)
 
     def _built(self) -> nn.Module:
         return self._given
+
+    def _taught(self) -> Distillation | None:
+        if self._loss is None or self._teacher is None:
+            return None
+        return taught_by(self._teacher, self._loss, self.config, self.samples, self.model)
 
     def _attached(self) -> Engine | None:
         if self._rule is None:
