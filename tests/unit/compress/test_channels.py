@@ -88,6 +88,12 @@ def test_counts_of_a_residual_network_by_hand():
     assert [*widths, model.layer3[1].conv1.out_channels, model.linear.in_features] == [8, 16, 24, 32, 56]
 
 
+def test_half_of_a_published_network():
+    """ResNet-18 has 11.69 million parameters; half of all channels leave 3.056 million, as published for DepGraph."""
+    report = gs.prune_channels(models.resnet18(classes=1000), torch.randn(1, 3, 32, 32))
+    assert report.parameters == (11_689_512, 3_055_880)
+
+
 def test_heads_go_as_a_whole_from_queries_keys_and_values():
     model = network("transformer")
     mark(model)
