@@ -117,6 +117,10 @@ class Rule(ABC):
         """Drop fraction at a step."""
         return self.schedule()(step, self.begin, self.until * total_steps)
 
+    def noted(self, step: int, total_steps: int) -> bool:
+        """Whether an update at a step gets rows in ``engine.history``, which checkpoints hold."""
+        return True
+
     def undefined_on(self, pattern: Pattern) -> str:
         """Why this rule is not defined on a pattern, or an empty string."""
         return ""

@@ -17,6 +17,8 @@ from gossamer.rules.strongest import Candidates
 from gossamer.rules.through import Through
 from gossamer.rules.view import LayerView
 
+NOTED = 1000  # updates in ``engine.history``
+
 
 @rules.register("srste")
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,8 @@ class SRSTE(Through, Rule):
 
     Every ``every`` steps the mask is taken anew from the absolute weights of all positions. The forward pass uses
     ``mask * W``, the gradient of that product goes to all of W, and ``lam * (1 - mask) * W`` is added to it, which
-    pulls what is masked out towards zero: then masks flip less. ``engine.flip_rates()`` says how much they do.
+    pulls what is masked out towards zero: then masks flip less. ``engine.flip_rates()`` says how much they do, at a
+    thousand updates at most.
 
     Absent weights begin at zero, which suits a pruned network. From scratch take ``fresh=True``: they begin with values
     drawn from those that exist, and the first mask is chosen among all.
@@ -66,6 +69,10 @@ class SRSTE(Through, Rule):
         if not self.transposable or pattern == NM(2, 4):
             return ""
         return f"transposable masks are 2:4, {pattern} is not: use NM(2, 4), or transposable=False"
+
+    def noted(self, step: int, total_steps: int) -> bool:
+        """A thousand updates of a training at most, however many there are."""
+        return step // self.every % -(-total_steps // (NOTED * self.every)) == 0
 
     def check(self, pattern: Pattern, shape: tuple[int, int] | None = None) -> None:
         """Also a number of outputs that transposable masks cannot have."""

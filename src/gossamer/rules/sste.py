@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -64,7 +65,9 @@ class SSTE(SRSTE):
 
     def wrong_in(self, state: Mapping[str, Any]) -> str:
         """Also beta."""
-        return super().wrong_in(state) or ("" if isinstance(state.get("beta"), float) else "no number beta")
+        beta = state.get("beta")
+        fine = isinstance(beta, float) and isfinite(beta)
+        return super().wrong_in(state) or ("" if fine else f"no finite number beta, but {beta!r}")
 
 
 def shortened(weights: Tensor, pattern: Pattern) -> Tensor:

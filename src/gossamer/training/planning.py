@@ -105,7 +105,8 @@ class Planner:
                 plan.layer.plant(change, plan.layer.draw(change.new, plan.generator))
             if plan.remembered:
                 self.remembered[name] = plan.remembered
-            rows.append(_record(step, name, change))
+            if self.rule.noted(step, self.total_steps):
+                rows.append(_record(step, name, change))
         return rows
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
+from gossamer.errors import FormatError
 from gossamer.nn.masked import Masked
 from gossamer.nn.sparse import SparseModule
 from gossamer.rules import LayerView, Rule
@@ -32,6 +33,14 @@ class WholeSteps:
     def seen(self, view: LayerView) -> LayerView:
         """A view whose state holds the weights of all positions as they are now."""
         state = view.state or self._rule.new_state(view)
+        size = view.topology.grid.size, view.topology.grid.members
+        if tuple(state["whole"].shape) != size:
+            raise FormatError(
+                f"what {self._rule.name} remembers of {view.name}",
+                expected=f"weights {size}, one for each position",
+                got=str(tuple(state["whole"].shape)),
+                hint="load a checkpoint of this network",
+            )
         if not self.trained:
             whole = state["whole"].to(view.values, copy=True)
             whole[view.positions] = view.values

@@ -357,6 +357,24 @@ def test_a_restart_repeats_weights_scores_and_all(rule: Rule, tmp_path: Path) ->
     state["remembered"]["0"] = {**state["remembered"]["0"], "whole": torch.full((768, 1), torch.nan)}
     with pytest.raises(FormatError, match="not finite"):
         again[2].load_state_dict(state)
+    before = everything(*again[:2])
+    state["remembered"]["0"] |= {
+        "whole": torch.zeros(7, 1),
+        **({} if rule.name != "movement" else {"scores": torch.zeros(7)}),
+    }
+    again[2].load_state_dict(state)
+    with pytest.raises(FormatError, match="one for each position"):
+        again[1].step()
+    assert differences(before, everything(*again[:2])) == []
+
+
+def test_a_long_training_has_a_thousand_rows_a_layer_at_most() -> None:
+    """A row for every update makes checkpoints of a hundred megabytes; the flips of a thousand say as much."""
+    for every, total in ((1, 100), (1, 1000), (1, 40_000), (40, 90_000), (7, 12_345)):
+        rule = gs.SRSTE(every=every)
+        noted = [step for step in range(total) if rule.due(step, total) and rule.noted(step, total)]
+        due = sum(rule.due(step, total) for step in range(total))
+        assert min(due, 500) <= len(noted) <= 1000
 
 
 @each
