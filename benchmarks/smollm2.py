@@ -64,4 +64,4 @@ if __name__ == "__main__":
     torch.set_num_threads(pin(options.cores))
     wanted = [case for case in cases() if options.only in " ".join(map(str, case.values()))]
     rows = gather("smollm2", wanted, partial(measure, Path(options.model)), fresh=options.fresh)
-    record("smollm2", {"perplexity": rows})
+    record("smollm2", {"rows": rows})

@@ -16,7 +16,7 @@ from gossamer.compress.batches import batches_of, run
 from gossamer.compress.untouched import untouched
 from gossamer.errors import ConfigError, GossamerError, NonFiniteError, StateError
 from gossamer.measure import require_memory
-from gossamer.nn.kinds import kind_of, matrix_shape
+from gossamer.nn.kinds import Kind, kind_of, matrix_shape
 from gossamer.nn.opening import opened
 
 Calls = Counter[str]
@@ -80,7 +80,7 @@ class Flow:
         if not len(rows):
             return
         if not bool(torch.isfinite(rows).all()):
-            raise NonFiniteError("calibrate", expected="finite inputs", got="NaN or infinity")
+            raise NonFiniteError("what flows in", expected="finite numbers", got="NaN or infinity")
         self.zeros += (rows == 0).sum(0)
         rows = rows.double()
         self.samples += len(rows)
@@ -147,11 +147,8 @@ def flows(
     }
 
     def look(name: str, layer: nn.Module, x: Tensor) -> None:
-        try:
-            for rows in _kind(name, layer).rows(layer, x.detach()):
-                found[name].add(rows)
-        except GossamerError as error:
-            raise error.within(f"calibrate {name}") from None
+        for rows in _kind(layer).rows(layer, x):
+            found[name].add(rows)
 
     for number, batch in enumerate(batches):
         _watch(model, batch, layers, look, None if calls is None else calls[number])
@@ -164,10 +161,16 @@ def calls_of(model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Modul
 
     Raises:
         StateError: a layer that is never called.
+        ShapeError: an input that does not fit a layer.
     """
     found = [Calls() for _ in batches]
+
+    def look(counted: Calls, name: str, layer: nn.Module, x: Tensor) -> None:
+        next(_kind(layer).rows(layer, x), None)  # refuses what does not fit
+        counted[name] += 1
+
     for batch, counted in zip(batches, found, strict=True):
-        _watch(model, batch, layers, lambda name, *_, counted=counted: counted.update([name]))
+        _watch(model, batch, layers, partial(look, counted))
     refuse_unreached(layers.keys() - {name for counted in found for name in counted})
     return found
 
@@ -194,7 +197,11 @@ def _watch(
     left = None if calls is None else Calls({name: calls[name] for name in layers})
 
     def before(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        look(name, layer, args[0] if args else next(iter(kwargs.values())))
+        x = args[0] if args else next(iter(kwargs.values()))
+        try:
+            look(name, layer, x.detach())
+        except GossamerError as error:
+            raise error.within(f"calibrate {name}") from None
         if left is not None:
             left[name] -= 1
             if not any(count > 0 for count in left.values()):
@@ -224,11 +231,11 @@ def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Modul
     return {name: known[name] for name in wanted}
 
 
-def _kind(name: str, layer: nn.Module) -> Any:
+def _kind(layer: nn.Module) -> Kind:
     """The row of the table of kinds; raises ConfigError where a layer is in none."""
     if (found := kind_of(layer)) is None:
         raise ConfigError(
-            f"calibrate {name}",
+            "what flows in",
             expected="a layer of the table of kinds",
             got=type(layer).__name__,
             hint="leave it out with skip=",

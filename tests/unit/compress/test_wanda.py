@@ -197,6 +197,8 @@ def test_all_layers_ranked_together() -> None:
 
 
 def test_what_is_wrong_is_refused() -> None:
+    with pytest.raises(ShapeError, match="calibrate 0: input of a linear layer"):
+        gs.prune(deep(), 0.5, score="wanda", data=torch.randn(2, 7))
     with pytest.raises(ConfigError, match="order"):
         Wanda(order="all")
     with pytest.raises(ConfigError, match="data="):
