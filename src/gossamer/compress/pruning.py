@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from gossamer.compress.batches import batches_of
+from gossamer.compress.ordering import check_order, in_better_order
 from gossamer.compress.ranking import global_densities, prepared, thinned
 from gossamer.compress.recalibrating import recalibrate as recalibrate_norms
 from gossamer.compress.recalibrating import refuse_without_norms
@@ -52,6 +53,7 @@ def prune(
     skip: Skip = (),
     dense_first: bool = False,
     dense_last: bool = False,
+    permute: Any = None,
     home: str = "packed",
     generator: torch.Generator | None = None,
     optimizers: Iterable[Optimizer] = (),
@@ -76,9 +78,13 @@ def prune(
         skip: names, types or modules to leave as they are, or a function (name, module) -> bool.
         dense_first: bool - leave the first of the candidates as it is.
         dense_last: bool - leave the last of them as it is.
+        permute: an input of the model, as ``freeze`` takes it: before connections are chosen, outputs are reordered so
+            that those with alike inputs share a group or block, and inputs for NM. What reads them is reordered, too,
+            also in layers that are skipped, so the dense network computes the same. None leaves the order.
         home: "packed" (truly sparse) or "masked" (dense times a mask).
         generator: torch.Generator or None - for scores that draw.
-        optimizers: that hold state of layers sparse already; the state of what is gone goes too.
+        optimizers: that hold state of layers sparse already; the state of what is gone goes too. With ``permute``,
+            those that hold state of what is reordered.
     Returns:
         SparsifyReport - what became of each layer; print it.
     Raises:
@@ -98,6 +104,8 @@ def prune(
     scoring, asked = score_of(score), arguments.densities_of(density, "prune")
     given = None if pattern is None else arguments.pattern_of(pattern, "prune(pattern=)")
     check_model(model, "prune")
+    check_order(permute, given or Unstructured())
+    optimizers = tuple(optimizers)
     _refuse_followed(model)
     batches = scoring.check(data)
     shift = None if recalibrate is None else batches_of(recalibrate, "prune(recalibrate=)")
@@ -114,7 +122,10 @@ def prune(
         )
         found = _scores(scoring, task)
         densities = densities or task.settled or global_densities(chosen, found, wanted.pattern, overall)
-        notes |= _apply(model, recurrent, task, densities, found, wanted, tuple(optimizers))
+        with in_better_order(task, permute, densities, found, optimizers) as order:
+            found = found if order is None else _scores(scoring, task)
+            notes |= _apply(model, recurrent, task, densities, found, wanted, optimizers)
+        notes |= {name: f"{notes[name]}; {note}" for name, note in (order or {}).items()}
     if shift is not None:
         recalibrate_norms(model, shift)
     return report_on(model, notes, before)

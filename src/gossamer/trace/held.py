@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
 
 ROW, IMAGE = -1, -3  # the dimension in which a layer reads features, counted from the last
+BORDER = "tied to channels that a border of fixed width adds"  # their number is fixed, their order is not
 
 
 class Held(NamedTuple):

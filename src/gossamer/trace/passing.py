@@ -13,7 +13,11 @@ from gossamer.network.graph import Call
 from gossamer.network.operators.flatten import Axes
 from gossamer.network.operators.pad import around
 from gossamer.network.operators.slice import WHOLE
+<<<<<<< HEAD
 from gossamer.trace.held import Features, Held, in_order
+=======
+from gossamer.trace.held import BORDER, Features, Held
+>>>>>>> 4df2dec (Work in progress: an order of channels that grouped patterns suit, folded into the neighbours)
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
@@ -151,7 +155,7 @@ def _padded(found: Features, passed: Passed) -> Held | None:
     if not (first or last):
         return x._replace(known=known)
     new = [found.new(count) for count in (first, last)]
-    found.pinned += [(fates, "tied to channels that a border of fixed width adds") for fates in new]
+    found.pinned += [(fates, BORDER) for fates in new]
     constants = torch.nn.functional.pad(x.constants, (first, last), value=s.value)
     fates = np.concatenate((new[0], x.fates, new[1]))
     return Held(fates, x.axis, constants, np.pad(known, (first, last), constant_values=True))

@@ -42,7 +42,9 @@ def twin_of(operation: str, model: Any) -> nn.Module:
     return twin
 
 
-def follow(operation: str, model: nn.Module, example_input: Any, fixing: Fixing) -> Followed:
+def follow(
+    operation: str, model: nn.Module, example_input: Any, fixing: Fixing, *, loose: tuple[str, ...] = ()
+) -> Followed:
     """Trace a model and sort its channels.
 
     Args:
@@ -50,6 +52,7 @@ def follow(operation: str, model: nn.Module, example_input: Any, fixing: Fixing)
         model: nn.Module - left as it is.
         example_input: as ``freeze`` takes it.
         fixing: of a model, name of a layer -> why it keeps all its outputs.
+        loose: reasons of ``Features.pinned`` that do not count.
 
     Returns:
         Followed.
@@ -69,6 +72,7 @@ def follow(operation: str, model: nn.Module, example_input: Any, fixing: Fixing)
         if not isinstance(graph, Graph):
             raise _untraceable(operation, graph)
         found = walked(graph, shapes_of(graph, example.values))
+    found.pinned = [pin for pin in found.pinned if pin[1] not in loose]
     return Sorting(graph, found, dict(twin.named_modules())).followed(twin, example, fixing(model))
 
 

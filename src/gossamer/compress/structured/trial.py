@@ -45,9 +45,9 @@ def tried(operation: str, followed: Followed, cuts: Mapping[str, Cut]) -> tuple[
     silence(silent, cuts)
     example = followed.example
     with torch.no_grad():
-        for values in (_drawn(example.values), example.values):
-            expected = _result(silent, followed, values)
-            got = _result(slim, followed, values)
+        for values in (drawn(example.values), example.values):
+            expected = result_of(silent, followed, values)
+            got = result_of(slim, followed, values)
             alike = same(expected, got) if isinstance(expected, Tensor) else type(expected) is type(got)
             if not alike:
                 raise _other(operation, got)
@@ -73,19 +73,19 @@ def _borders(followed: Followed, cuts: Mapping[str, Cut]) -> bool:
     return any(each is not None and each.mode == "zeros" and any(each.padding) for each in found)
 
 
-def _drawn(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def drawn(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Random numbers in the place of floating ones: an example may be all zeros."""
     generator = torch.Generator().manual_seed(0)
 
-    def drawn(value: Any) -> Any:
+    def one(value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return value
         return torch.randn(value.shape, generator=generator).to(value.dtype)
 
-    return tuple(map(drawn, values))
+    return tuple(map(one, values))
 
 
-def _result(model: nn.Module, followed: Followed, values: tuple[Any, ...]) -> Any:
+def result_of(model: nn.Module, followed: Followed, values: tuple[Any, ...]) -> Any:
     """What a model gives, or the error that it raises."""
     try:
         return followed.example.call(model, values)

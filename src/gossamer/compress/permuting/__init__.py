@@ -1,0 +1,1 @@
+"""An order of neurons and channels that a pattern of zeros suits better: searched, and folded into the neighbours."""
