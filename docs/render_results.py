@@ -30,6 +30,7 @@ import layer_tables  # noqa: F401 - same
 import network_tables  # noqa: F401 - same
 import parallel_tables
 import peer_tables  # noqa: F401 - same
+import permutation_tables  # noqa: F401 - same
 import pruned_tables  # noqa: F401 - same
 import rank_tables  # noqa: F401 - same
 import readme_tables  # noqa: F401 - same

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -12,9 +12,10 @@ from torch.optim import Optimizer
 from gossamer.compress.permuting.demand import Demand, demand, wants_order
 from gossamer.compress.permuting.reordering import reorder
 from gossamer.compress.scores import Task
+from gossamer.compress.scores.base import weights_of
 from gossamer.errors import ConfigError, DensityError, PatternError
 from gossamer.nn import SparseModule
-from gossamer.nn.kinds import matrix_shape
+from gossamer.nn.kinds import Kind, dense_kind
 from gossamer.patterns import Pattern
 
 
@@ -70,8 +71,10 @@ def _asked(
     """What a dense layer that loses connections is asked for; None for others."""
     if isinstance(layer, SparseModule) or densities[name] >= 1:
         return None
-    channels = matrix_shape(layer)[1] if layer.weight.dim() == 2 else layer.weight.shape[1]
+    scores = found[name]
+    if name in task.updated:  # its scores only mark what the pattern chose in the order as it is
+        scores = cast("Kind", dense_kind(layer)).masked.to_matrix(weights_of(layer).detach().abs()).cpu()
     try:
-        return demand(task.pattern, found[name], channels, densities[name])
+        return demand(task.pattern, scores, weights_of(layer).shape[1], densities[name])
     except (PatternError, DensityError) as error:
         raise error.within(f"prune {name}") from None

@@ -13,11 +13,7 @@ from gossamer.network.graph import Call
 from gossamer.network.operators.flatten import Axes
 from gossamer.network.operators.pad import around
 from gossamer.network.operators.slice import WHOLE
-<<<<<<< HEAD
-from gossamer.trace.held import Features, Held, in_order
-=======
-from gossamer.trace.held import BORDER, Features, Held
->>>>>>> 4df2dec (Work in progress: an order of channels that grouped patterns suit, folded into the neighbours)
+from gossamer.trace.held import BORDER, Features, Held, in_order
 
 if TYPE_CHECKING:
     from gossamer.layouts.arrays import Array
