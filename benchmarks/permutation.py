@@ -3,7 +3,7 @@
 ResNet-20 and ResNet-56, trained on CIFAR-10, the 3x3 convolutions behind the first one. "Free" orders suit each layer
 by itself, as if nothing were added to its outputs; "folded" is what ``prune(permute=)`` does: layers whose outputs are
 added share an order. Nothing is trained: accuracy is that of 1000 test images, as pruned and after batch norms were
-recalibrated on the 5000 training images as they are.
+recalibrated on training images as they are.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def pruned(case: Row) -> Row:
         home="masked",
     )
     at_once = accuracy(model)
-    gs.compress.recalibrate(model, list(images("train")[0].split(250)))
+    gs.compress.recalibrate(model, list(images("train")[0][: case["images"]].split(250)))
     return {"accuracy": at_once, "recalibrated": accuracy(model)}
 
 
@@ -194,10 +194,16 @@ def cases(networks: list[str], steps: int) -> list[Row]:
 
 def main() -> None:
     """Measure and record."""
-    given = arguments(__doc__ or "", networks="resnet20,resnet56", steps=20000, fresh=False)
+    given = arguments(__doc__ or "", networks="resnet20,resnet56", steps=20000, images=5000, fresh=False)
     networks = given.networks.split(",")
     orders = [
-        {"network": name, "pattern": pattern, "density": density, "permuted": permuted}
+        {
+            "network": name,
+            "pattern": pattern,
+            "density": density,
+            "permuted": permuted,
+            "images": given.images,
+        }
         for name in networks
         for pattern, density in PRUNED
         for permuted in ([False] if (pattern, density) in PRUNED[:3] else [False, True])
@@ -206,6 +212,7 @@ def main() -> None:
         "kept": gather("permutation_kept", cases(networks, given.steps), kept, fresh=given.fresh),
         "accuracy": gather("permutation_accuracy", orders, pruned, fresh=given.fresh),
     }
+    result["images"] = given.images
     result["dense"] = {name: accuracy(network(name)) for name in networks}
     record("permutation", result)
 

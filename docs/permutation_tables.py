@@ -50,7 +50,10 @@ def permutation_accuracy(result: dict[str, Any]) -> str:
     ]
     dense = ", ".join(f"{NETWORKS[name]} {accuracy:.1f}" for name, accuracy in result["dense"].items())
     head = ["network", "pattern", "left", "as trained", "reordered"]
-    return f"Percent of 1000 test images, pruned / recalibrated; dense: {dense}.\n\n" + table(head, rows)
+    return (
+        f"Percent of 1000 test images, pruned / recalibrated on {result['images']} images; dense: {dense}.\n\n"
+        + table(head, rows)
+    )
 
 
 def _percent(share: float | None) -> str:
