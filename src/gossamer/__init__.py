@@ -12,7 +12,15 @@ from gossamer.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gossamer.adapters import add_lora, load_lora
-    from gossamer.compress import compact, from_zeros, prune, prune_channels, prune_neurons, remove_blocks
+    from gossamer.compress import (
+        compact,
+        from_zeros,
+        prune,
+        prune_channels,
+        prune_neurons,
+        quantize,
+        remove_blocks,
+    )
     from gossamer.distillation import Distillation, distill
     from gossamer.errors import GossamerError
     from gossamer.export import export_onnx
@@ -62,6 +70,7 @@ _HOME = {
         "prune",
         "prune_channels",
         "prune_neurons",
+        "quantize",
         "remove_blocks",
     ),
     "gossamer.adapters": ("add_lora", "load_lora"),
@@ -160,6 +169,7 @@ __all__ = [
     "prune",
     "prune_channels",
     "prune_neurons",
+    "quantize",
     "remove_blocks",
     "save",
     "save_checkpoint",

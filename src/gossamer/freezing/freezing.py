@@ -55,8 +55,8 @@ def freeze(
         candidates: layouts that may be tried; None is all of them. Where none fits, a layer is dense.
         batch_sizes: measure at these instead, and at run time use what was measured nearest.
         values: "exact" keeps every weight to the bit; "bfloat16", "int8", "int4", "ternary" and "binary" round the
-            weights of linear layers and convolutions, all but the first with a scale a neuron; a layer whose scales would
-            outweigh that takes bfloat16 instead. Below 8 bits the file alone is smaller: kernels read int8. The file is
+            weights of linear layers and convolutions, all but the first with a scale a neuron; a layer whose scales
+            would outweigh that takes bfloat16. Below 8 bits the file alone is smaller: kernels read int8. It is
             never larger than with more bits. Measure the accuracy.
         activations: "exact" reads inputs as they are; "int8", with int8 values, also tries layouts that round the
             inputs of a layer to 127 steps of either sign, sample by sample ("nm_bytes"). Which layers do is measured.

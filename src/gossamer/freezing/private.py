@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.weight_norm import WeightNorm
 
+from gossamer.nn import Quantized
 from gossamer.trace.copied import copied
 
 
@@ -37,7 +38,9 @@ def private(model: nn.Module) -> nn.Module:
 
 
 def _work_in(module: nn.Module) -> None:
-    """Make a weight that a hook of torch computes before every call what it is in evaluation."""
+    """Make a weight that a hook of torch or a Quantized computes before every call what it is in evaluation."""
+    if isinstance(module, Quantized):
+        module.settle()
     hooks = module._forward_pre_hooks  # noqa: SLF001 (torch has no public list)
     for key, hook in list(hooks.items()):
         if isinstance(hook, (BasePruningMethod, WeightNorm)):

@@ -77,10 +77,20 @@ def fitting(connections: Connections, to: str) -> str:
         >>> fitting(few, "int8"), fitting(many, "int8"), fitting(few, "binary")
         ('bfloat16', 'int8', 'bfloat16')
     """
+    return lightest(connections.positions.size, connections.shape[0], to)
+
+
+def lightest(stored: int, neurons: int, to: str) -> str:
+    """The same for a number of stored values.
+
+    Example:
+        >>> lightest(3, 1, "int8"), lightest(300, 1, "int8"), lightest(300, 1, "bfloat16")
+        ('bfloat16', 'int8', 'bfloat16')
+    """
     if to == BFLOAT16:
         return to
-    scales, saved = 4 * connections.shape[0] + SCALE_ENTRY, 16 - ROUNDINGS[to].bits
-    return BFLOAT16 if connections.positions.size * saved <= 8 * scales else to
+    scales, saved = 4 * neurons + SCALE_ENTRY, 16 - ROUNDINGS[to].bits
+    return BFLOAT16 if stored * saved <= 8 * scales else to
 
 
 def widened(values: Array, rows: Array, scale: Array | None, dtype: str) -> Array:

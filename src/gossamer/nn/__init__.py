@@ -12,6 +12,7 @@ from gossamer.nn.gates import GateLinear, MaskedGates, SparseGates
 from gossamer.nn.linear import MaskedLinear, SparseLinear
 from gossamer.nn.packing import pack
 from gossamer.nn.polyphase import AdaptivePolyphaseDownsample, Subsample
+from gossamer.nn.quantized import InputRounding, Quantized
 from gossamer.nn.recurrent import Recurrent
 from gossamer.nn.report import LayerReport, OtherReport, SparsifyReport
 from gossamer.nn.rnn import GRU, LSTM, RNN
@@ -29,6 +30,7 @@ __all__ = [
     "DiffusionConv",
     "Dropout",
     "GateLinear",
+    "InputRounding",
     "LayerCount",
     "LayerReport",
     "MaskedConv1d",
@@ -36,6 +38,7 @@ __all__ = [
     "MaskedGates",
     "MaskedLinear",
     "OtherReport",
+    "Quantized",
     "Recurrent",
     "SparseConv1d",
     "SparseConv2d",

@@ -12,6 +12,7 @@ from gossamer.ops.public import linear
 from gossamer.ops.recurrence import recurrent
 from gossamer.ops.recurrent_steps import earlier, widths
 from gossamer.ops.recurrent_steps import steps as recurrent_steps
+from gossamer.ops.rounding import round_inputs, round_values, rows_of
 from gossamer.ops.sampling import sampled
 from gossamer.ops.sparse_input import ByInput, by_input, linear_of_sparse
 
@@ -33,6 +34,9 @@ __all__ = [
     "linear_of_sparse",
     "recurrent",
     "recurrent_steps",
+    "round_inputs",
+    "round_values",
+    "rows_of",
     "sampled",
     "schemas",
     "strongest_phase",

@@ -104,6 +104,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"spans": ((None, None, 1), span)} for span in ((0, 1, 1), (1, None, 1), (-1, 2**20, 2), (5, 2, 1))
     ]
     + [{"spans": ((None, None, 1),) * 3 + ((None, None, 2),)}],
+    "round_inputs": [{"step": 0.02, "low": 0, "high": 255}, {"step": 0.5, "low": -3, "high": 4}],
     "softmax": [{"dim": 1}, {"dim": -1}, {"dim": -4}],
     "take_strongest": [
         {"stride": stride, "norm": norm}

@@ -49,7 +49,10 @@ def exchangeable(followed: Followed) -> list[list[Place]]:
         key = tuple((place, len(found[unit])) for place, found in standing.items() if unit in found)
         alike.setdefault(key, []).append(unit)
     return [
-        [Place(name, dim, torch.tensor([standing[name, dim][unit] for unit in units])) for (name, dim), _ in key]
+        [
+            Place(name, dim, torch.tensor([standing[name, dim][unit] for unit in units]))
+            for (name, dim), _ in key
+        ]
         for key, units in alike.items()
         if len(units) > 1
     ]
