@@ -135,7 +135,7 @@ def test_a_network_trained_with_rounding_freezes_to_the_same_numbers(home, value
     gs.save(frozen, tmp_path / "net.safetensors")
     assert torch.equal(gs.load(tmp_path / "net.safetensors")(x), frozen(x))
     assert torch.equal(
-        torch.from_numpy(Runtime(tmp_path / "net.safetensors", exact=False)(x.numpy())), frozen(x)
+        torch.from_numpy(Runtime(tmp_path / "net.safetensors")(x.numpy())), frozen(x)
     )
 
 
@@ -232,6 +232,6 @@ def test_models_that_cannot_be_quantized_are_refused():
         gs.quantize(mlp().double(), x.double())
     idle = mlp()
     idle.spare = nn.Linear(2, 2)
-    idle.forward = idle[0].forward
+    idle.forward = lambda x: 2 * idle[0](x)
     with pytest.raises(StateError, match="quantize 2, 4, spare"):
         gs.quantize(idle, x)
