@@ -92,7 +92,7 @@ def reciprocal(step: float) -> float:
 
 
 def rows_of(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> Array:
-    """[used], int64: the neuron of each stored value of a packed layer; those of padding, which are zeros, the last.
+    """The neuron of each stored value of a packed layer, [used] int64; of padding, which are zeros, the last neuron.
 
     Args:
         index: the layout's integer tensors.

@@ -134,9 +134,7 @@ def test_a_network_trained_with_rounding_freezes_to_the_same_numbers(home, value
     assert torch.allclose(frozen(x), model(x), atol=2e-5)
     gs.save(frozen, tmp_path / "net.safetensors")
     assert torch.equal(gs.load(tmp_path / "net.safetensors")(x), frozen(x))
-    assert torch.equal(
-        torch.from_numpy(Runtime(tmp_path / "net.safetensors")(x.numpy())), frozen(x)
-    )
+    assert torch.equal(torch.from_numpy(Runtime(tmp_path / "net.safetensors")(x.numpy())), frozen(x))
 
 
 def test_a_convolutional_network_freezes_to_the_same_numbers_with_its_norm_folded():

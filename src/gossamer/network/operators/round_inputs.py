@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from gossamer.network.operators.base import Inputs, Operator, Read, Settings, Tensors, operator
+from gossamer.network.operators.base import Inputs, Operator, Read, Settings, Tensors, floating, operator
 from gossamer.network.spelling import Spelling
 
 Code = Annotated[int, Field(ge=-255, le=255)]
@@ -43,9 +43,9 @@ def _arrays(xs: Inputs, s: Steps, _held: Tensors) -> Any:
 
 
 def _dtype(dtypes: tuple[str, ...]) -> str:
-    if dtypes[0] not in ("float32", "float64"):
-        raise ValueError(f"an input of {dtypes[0]}, not float32 or float64")
-    return dtypes[0]
+    if (dtype := floating(dtypes)) not in ("float32", "float64"):
+        raise ValueError(f"an input of {dtype}, not float32 or float64")
+    return dtype
 
 
 def _onnx(words: Spelling, xs: tuple[str, ...], s: Steps, _held: Tensors) -> str:
