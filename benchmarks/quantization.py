@@ -1,9 +1,10 @@
 """Values and inputs in fewer bits: accuracy, bytes of the file and time of a sample, of two trained networks.
 
-ResNet-20 on CIFAR-10 (the checkpoint is ``models/resnet20_cifar10.th`` of GOSSAMER_DATA), dense and pruned to half of its
-weights, and 784-300-100-10 on MNIST, pruned to a tenth. Weights are rounded at once, inputs within ranges from training
-images, found in three ways; the MLP is also trained for ``--tuned`` epochs with rounding in the loop. All forms of a network
-are frozen and timed in turns, one thread. Kernels read int8 values and compute in float32, whatever a file holds.
+ResNet-20 on CIFAR-10 (the checkpoint is ``models/resnet20_cifar10.th`` of GOSSAMER_DATA), dense and pruned to half of
+its weights, and 784-300-100-10 on MNIST, pruned to a tenth. Weights are rounded at once, inputs within ranges from
+training images, found in three ways; the MLP is also trained for ``--tuned`` epochs with rounding in the loop. All
+forms of a network are frozen and timed in turns, one thread. Kernels read int8 values and compute in float32, whatever a file
+holds.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CALIBRATION = 256  # samples
 
 def cifar() -> Data:
     """Images as the checkpoint was trained on them."""
-    x_train, y_train, x_test, y_test = data.load("cifar10_small").tensors(flatten=False, standardize=False)
+    x_train, y_train, x_test, y_test = data.load("cifar10-small").tensors(flatten=False, standardize=False)
     mean, std = (torch.tensor(row).view(3, 1, 1) for row in (MEAN, STD))
     return (x_train / 255 - mean) / std, y_train, (x_test / 255 - mean) / std, y_test
 
@@ -78,7 +79,7 @@ def forms(model: nn.Module, samples: Data, epochs: int) -> dict[str, tuple[nn.Mo
     names = [
         name for name, layer in model.named_modules() if hasattr(layer, "bias") and hasattr(layer, "weight")
     ]
-    ends = [name for name in (names[0], names[-1])]
+    ends = [names[0], names[-1]]
     cases: list[tuple[str, str, dict[str, Any]]] = [
         (f"int8, inputs int8 by {how}", "int8", {"ranges": how}) for how in ("minmax", "percentile", "mse")
     ]
