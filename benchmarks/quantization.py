@@ -3,8 +3,8 @@
 ResNet-20 on CIFAR-10 (the checkpoint is ``models/resnet20_cifar10.th`` of GOSSAMER_DATA), dense and pruned to half of
 its weights, and 784-300-100-10 on MNIST, pruned to a tenth. Weights are rounded at once, inputs within ranges from
 training images, found in three ways; the MLP is also trained for ``--tuned`` epochs with rounding in the loop. All
-forms of a network are frozen and timed in turns, one thread. Kernels read int8 values and compute in float32, whatever a file
-holds.
+forms of a network are frozen and timed in turns, one thread. Kernels read int8 values and compute in float32,
+whatever a file holds.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return round(100 * right / len(y), 2)
 
 
-def forms(model: nn.Module, samples: Data, epochs: int) -> dict[str, tuple[nn.Module, str, Any]]:
-    """Name -> the network to freeze, the type of its values, and the report of ``quantize``."""
-    made: dict[str, tuple[nn.Module, str, Any]] = {values: (model, values, None) for values in VALUES}
+def forms(model: nn.Module, samples: Data, epochs: int) -> dict[str, tuple[nn.Module, Any, Any]]:
+    """Name -> the network to freeze, the types of its values, and the report of ``quantize``."""
+    made: dict[str, tuple[nn.Module, Any, Any]] = {values: (model, values, None) for values in VALUES}
     calibration = samples[0][:CALIBRATION]
     names = [
         name for name, layer in model.named_modules() if hasattr(layer, "bias") and hasattr(layer, "weight")
@@ -94,7 +94,7 @@ def forms(model: nn.Module, samples: Data, epochs: int) -> dict[str, tuple[nn.Mo
         report = gs.quantize(twin, calibration, values=values, **settings)
         if name.endswith("trained"):
             tuned(twin, samples, epochs, 0.01)
-        made[name] = twin, values, report.as_dict()
+        made[name] = twin, report.values, report.as_dict()
     return made
 
 
@@ -105,7 +105,6 @@ def rows_of(network: str, model: nn.Module, samples: Data, epochs: int, seconds:
     frozen: dict[str, nn.Module] = {}
     with TemporaryDirectory() as folder:
         for name, (each, values, report) in forms(model, samples, epochs).items():
-            # ends that are skipped get values of int8, too: their inputs alone stay as they are
             frozen[name] = gs.freeze(each, x[:1], values=values)
             path = Path(folder) / "net.safetensors"
             gs.save(frozen[name], path)

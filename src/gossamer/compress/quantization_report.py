@@ -49,6 +49,11 @@ class QuantizationReport:
     layers: tuple[QuantizedLayer, ...]
     ranges: str
 
+    @property
+    def values(self) -> dict[str, str]:
+        """Layer -> type of values, as ``freeze(values=)`` takes them for the model that was quantized."""
+        return {f"{row.name}.layer": row.values for row in self.layers if not row.why}
+
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {"ranges": self.ranges, "layers": [asdict(row) for row in self.layers]}

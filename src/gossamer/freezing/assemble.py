@@ -88,31 +88,28 @@ def _with_plans(batches: list[BatchPlan], chosen: Graph, inputs: tuple[Any, ...]
 
 def _narrowed(graph: Graph, wanted: Wanted) -> tuple[Graph, dict[str, str]]:
     """The graph with values of fewer bits, where that is wanted, and the type of each layer that has them."""
-    if wanted.values == EXACT:
-        return graph, {}
-    linears = {node.name: body for node, body in graph.linears()}
-    types = {name: _type(body.connections, wanted) for name, body in linears.items()}
+    types = {node.name: _type(node.name, body.connections, wanted) for node, body in graph.linears()}
+    types = {name: values for name, values in types.items() if values != EXACT}
     bodies = {
-        name: replace(body, connections=narrowed(body.connections, types[name]))
-        for name, body in linears.items()
+        node.name: replace(body, connections=narrowed(body.connections, types[node.name]))
+        for node, body in graph.linears()
+        if node.name in types
     }
-    return _narrow_calls(graph.replaced(bodies), wanted.values), types
-
-
-def _narrow_calls(graph: Graph, values: str) -> Graph:
-    """The same of operators that hold weights."""
-    nodes = tuple(replace(node, body=_narrow_call(node.body, values)) for node in graph.nodes)
-    return replace(graph, nodes=nodes)
+    graph = graph.replaced(bodies)
+    nodes = (replace(node, body=_narrow_call(node.body, wanted.type_of(node.name))) for node in graph.nodes)
+    return replace(graph, nodes=tuple(nodes)), types
 
 
 def _narrow_call(body: Any, values: str) -> Any:
-    narrow = operators[body.op].narrow if isinstance(body, Call) else None
+    """The same of operators that hold weights."""
+    narrow = operators[body.op].narrow if isinstance(body, Call) and values != EXACT else None
     return body if narrow is None else Call(body.op, *narrow(body.settings, body.tensors, values))
 
 
-def _type(connections: Connections, wanted: Wanted) -> str:
+def _type(name: str, connections: Connections, wanted: Wanted) -> str:
     """The type of values that takes the fewest bytes; the one wanted where rounded inputs need it."""
-    return wanted.values if wanted.activations != EXACT else fitting(connections, wanted.values)
+    values = wanted.type_of(name)
+    return values if values == EXACT or wanted.activations != EXACT else fitting(connections, values)
 
 
 def described(inputs: tuple[Any, ...]) -> list[InputPlan]:

@@ -38,7 +38,7 @@ def freeze(
     keep: str | Mapping[str, str] = "fastest",
     candidates: Iterable[str] | None = None,
     batch_sizes: Iterable[int] = (),
-    values: str = "exact",
+    values: str | Mapping[str, str] = "exact",
     activations: str = "exact",
     prefer: str = "speed",
     plan: Source | None = None,
@@ -57,7 +57,7 @@ def freeze(
         values: "exact" keeps every weight to the bit; "bfloat16", "int8", "int4", "ternary" and "binary" round the
             weights of linear layers and convolutions, all but the first with a scale a neuron; a layer whose scales
             would outweigh that takes bfloat16. Below 8 bits the file alone is smaller: kernels read int8. It is
-            never larger than with more bits. Measure the accuracy.
+            never larger than with more bits. Measure the accuracy. A mapping layer -> type leaves other layers exact.
         activations: "exact" reads inputs as they are; "int8", with int8 values, also tries layouts that round the
             inputs of a layer to 127 steps of either sign, sample by sample ("nm_bytes"). Which layers do is measured.
         prefer: "speed" takes what is fastest; "size" the smallest form of each layer, the faster one of two as small.

@@ -30,7 +30,7 @@ class Wanted:
         allowed: layouts that may be tried, or None for all.
         batches: batch sizes measured, ascending.
         seconds: float - to spend on measuring, about.
-        values: "exact", or the type that values are rounded to.
+        values: "exact", the type that values are rounded to, or layer -> type; layers that are not named are exact.
         activations: "exact", or "int8": layers may round their inputs.
         prefer: "speed", or "size": of forms of different sizes only the smallest may run.
         plan: what to repeat instead of measuring, or None.
@@ -41,7 +41,7 @@ class Wanted:
     allowed: frozenset[str] | None = None
     batches: tuple[int, ...] = (1,)
     seconds: float = 1.8
-    values: str = EXACT
+    values: str | Mapping[str, str] = EXACT
     activations: str = EXACT
     prefer: str = SPEED
     plan: Plan | None = None
@@ -54,7 +54,7 @@ class Wanted:
         allowed: Iterable[str] | None,
         batches: tuple[int, ...],
         layers: Iterable[str],
-        values: str = EXACT,
+        values: str | Mapping[str, str] = EXACT,
         activations: str = EXACT,
         prefer: str = SPEED,
     ) -> Wanted:
@@ -62,13 +62,13 @@ class Wanted:
         _check_keep(keep, layers)
         allowed = None if allowed is None else _listed("freeze(candidates=)", "layouts", allowed)
         check_names("freeze(candidates=)", allowed or (), "layouts", layouts)
-        check_choice("freeze(values=)", values, (EXACT, *NARROW))
+        types = _types(values, layers)
         check_choice("freeze(activations=)", activations, ACTIVATIONS)
-        if activations not in (EXACT, values):
+        if activations not in (EXACT, *types):
             raise ConfigError(
                 "freeze(activations=)",
                 expected=f"{EXACT}, or {activations} with values={activations!r}",
-                got=f"{activations!r} with {values} values",
+                got=f"{activations!r} with {', '.join(sorted(types))} values",
             )
         check_choice("freeze(prefer=)", prefer, (SPEED, SIZE))
         return cls(
@@ -86,6 +86,12 @@ class Wanted:
             return None if self.keep == "fastest" else self.keep
         return self.keep.get(name, self.keep.get(name.rpartition(":")[0]))  # "fc:2" is the second use of "fc"
 
+    def type_of(self, name: str) -> str:
+        """The type of a layer's values."""
+        if isinstance(self.values, str):
+            return self.values
+        return self.values.get(name, self.values.get(name.rpartition(":")[0], EXACT))
+
 
 def _check_keep(keep: Any, layers: Iterable[str]) -> None:
     """Refuse layouts and layers that there are not."""
@@ -97,6 +103,16 @@ def _check_keep(keep: Any, layers: Iterable[str]) -> None:
     else:
         expected = "fastest, a layout, or a mapping layer -> layout"
         raise ConfigError("freeze(keep=)", expected=expected, got=repr(keep)[:80])
+
+
+def _types(values: Any, layers: Iterable[str]) -> set[str]:
+    """Types of values that were asked for, once they and the layers are known to be there."""
+    if isinstance(values, Mapping):
+        check_names("freeze(values=)", values, "linear layers", layers)
+        check_names("freeze(values=)", values.values(), "types of values", (EXACT, *NARROW))
+        return set(values.values())
+    check_choice("freeze(values=)", values, (EXACT, *NARROW))
+    return {values}
 
 
 def _listed(operation: str, of: str, given: Any) -> list[Any]:

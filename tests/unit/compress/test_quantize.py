@@ -107,6 +107,11 @@ def test_layers_that_would_be_too_far_off_stay_and_those_that_are_skipped():
     assert [name for name, each in model.named_modules() if isinstance(each, Quantized)] == [
         row.name for row in report.layers if not row.why
     ]
+    frozen = gs.freeze(model, x, values=report.values)
+    assert [layer["values"] for layer in frozen.plan["layers"]] == [
+        "float32" if row.why else "int8" for row in report.layers
+    ]
+    assert torch.allclose(frozen(x), model(x), atol=2e-5)
     again = mlp()
     assert [row.why for row in gs.quantize(again, x, skip=["0"]).layers] == ["skipped", "", ""]
     assert not isinstance(again[0], Quantized)

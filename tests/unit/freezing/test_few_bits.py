@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import gossamer as gs
-from gossamer.errors import FormatError, NonFiniteError
+from gossamer.errors import ConfigError, FormatError, NonFiniteError
 from gossamer.layouts import layout
 from gossamer.layouts.bits import fewest, packed, unpacked
 from gossamer.layouts.connections import Connections
@@ -135,6 +135,16 @@ def test_convolutions_have_values_of_few_bits_too(tmp_path):
         assert [layer["values"] for layer in frozen.plan["layers"]] == [values, values]
         sizes.append((tmp_path / "net.safetensors").stat().st_size)
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_layers_have_types_of_their_own_and_others_stay_exact():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(99, 99), nn.ReLU(), nn.Linear(99, 99), nn.ReLU(), nn.Linear(99, 9))
+    frozen = gs.freeze(model, torch.randn(1, 99), keep="dense", values={"0": "int4", "4": "exact"})
+    assert [layer["values"] for layer in frozen.plan["layers"]] == ["int4", "float32", "float32"]
+    for wrong in ({"1": "int8"}, {"0": "int3"}):
+        with pytest.raises(ConfigError, match="values"):
+            gs.freeze(model, torch.randn(1, 99), values=wrong)
 
 
 @pytest.mark.parametrize(
