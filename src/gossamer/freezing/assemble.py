@@ -38,7 +38,6 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
     graph, why_not, removals = rewritten(graph, inputs)
     if wanted.plan is not None:
         chosen, batches, tried = repeated(graph, wanted.plan)
-        facts = wanted.plan.machine
         types = {row.name: row.values for row in wanted.plan.layers}
     else:
         graph, types = _narrowed(graph, wanted)
@@ -47,12 +46,10 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
         batches = [_batch(row, wanted) for row in classes]
         layers = {node.name: layer for node, layer in chosen.layers()}
         tried = {name: _tried(found[name], layers[name], sizes) for name in found}
-        facts = machine()
     gone = {row.layer: row for row in removals}
     linear = {node.name: body for node, body in graph.linears()}
     used = pixels(graph, inputs)
-    if used:
-        batches = _with_plans(batches, chosen, inputs)
+    batches = _with_plans(batches, chosen, inputs) if used else batches
     rows = [
         _row(linear[node.name], layer, gone.get(node.name)).model_copy(
             update={
@@ -73,7 +70,7 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
             batches=batches,
             layers=rows,
             notes=_notes(graph, why_not),
-            machine=facts,
+            machine=machine() if wanted.plan is None else wanted.plan.machine,
         ),
     )
 
