@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import gossamer as gs
+from gossamer.distillation import SquareHead, squarehead_loss
 from gossamer.errors import ConfigError, FormatError, NonFiniteError, StateError
 
 peft = pytest.importorskip("peft", reason="peft, an optional package, is not installed")
@@ -330,6 +331,16 @@ def test_memory_is_that_of_connections() -> None:
         wrapped(torch.ones(2, side)).sum().backward()
         wrapped.merge_adapter()
     assert 3 * side <= largest.seen <= side * side // 50  # bytes of positions among them
+
+
+def test_a_teacher_sees_the_adapted_student() -> None:
+    """Whether the student is what peft made, or the network inside."""
+    teacher = nn.Sequential(nn.Linear(16, 24), nn.Tanh(), nn.Linear(24, 8)).double()
+    wrapped = tuned(network())
+    expected = squarehead_loss(wrapped.base_model.model[0](X), teacher[0](X))
+    for student, name in ((wrapped, "base_model.model.0"), (wrapped.get_base_model(), "0")):
+        with gs.Distillation(teacher, student, SquareHead(layers={name: "0"}), task_weight=0.0) as loss:
+            torch.testing.assert_close(loss(wrapped(X), None, X), expected)
 
 
 def test_names_in_the_saved_settings_hit_linear_layers_alone(tmp_path: Path) -> None:
