@@ -120,3 +120,20 @@ def smollm2(result: dict[str, Any]) -> str:
         f"of-the-Union text, {found['dense', 1.0, 'none']:.1f} for the dense model; an empty cell was not run.\n\n"
         + table(["pattern", "left", *scores], rows)
     )
+
+
+@view("prune-mnist", "prune_mnist", "python benchmarks/prune_mnist.py")
+def prune_mnist(result: dict[str, Any]) -> str:
+    """Accuracy as pruned, and fine-tuned."""
+    head = ["weights", "accuracy at once", "two epochs later"]
+    rows = [
+        [
+            row["form"],
+            *(f"{row[what]:.2f} %" if what in row else "" for what in ("at once", "two epochs later")),
+        ]
+        for row in result["rows"]
+    ]
+    return (
+        f"{result['network']}, {result['density']:.0%} of the weights, means of {result['seeds']} seeds:\n\n"
+        + table(head, rows)
+    )
