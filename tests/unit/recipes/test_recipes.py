@@ -30,6 +30,7 @@ STAGES: list[dict[str, Any]] = [
     TRAIN | {"epochs": 1, "distill": {"alpha": 0.5}},
     {"kind": "prune", "density": 0.1, "dense_last": True},
     TRAIN | {"rule": {"name": "rigl", "every": 5}},
+    {"kind": "quantize", "batches": 2},
     {"kind": "freeze", "keep": "csr"},
 ]
 
@@ -87,21 +88,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_every_stage_has_a_row(whole: Any) -> None:
     """Counts by hand: 64 -> 24 -> 10, and a rule moves connections without gaining any."""
     folder, rows = whole
-    assert [row["stage"] for row in rows] == ["start", "train", "prune", "train", "prune", "train", "freeze"]
+    assert [row["stage"] for row in rows] == [
+        "start",
+        "train",
+        "prune",
+        "train",
+        "prune",
+        "train",
+        "quantize",
+        "freeze",
+    ]
     full = 64 * 24 + 24 * 10
     fan = int(0.3 * 64) * 24 + 240
     assert [row["connections"] for row in rows[:6]] == [full, full, fan, fan, *[144 + 240] * 2]
     assert rows[1]["accuracy"] > 0.8
     assert rows[0]["digest"] != rows[1]["digest"]
-    net = gs.load(folder / "6-freeze" / "net.safetensors")
-    assert rows[6]["bytes"] == (folder / "6-freeze" / "net.safetensors").stat().st_size
+    net = gs.load(folder / "7-freeze" / "net.safetensors")
+    assert rows[7]["bytes"] == (folder / "7-freeze" / "net.safetensors").stat().st_size
     assert net(torch.zeros(1, 64)).shape == (1, 10)
     points = json.loads((folder / "sensitivity.json").read_text())
     found = [(point["layer"], point["density"]) for point in points]
     assert found == [("", 1.0), ("fc1", 0.5), ("fc1", 0.1), ("fc2", 0.5), ("fc2", 0.1)]
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3, 4, 5, 6])
 def test_a_kill_behind_any_stage_changes_nothing(whole: Any, stage: int, tmp_path: Path) -> None:
     """The rows of a resumed recipe are those of an uninterrupted one."""
     begin(tmp_path / "a", recipe())
@@ -109,7 +119,7 @@ def test_a_kill_behind_any_stage_changes_nothing(whole: Any, stage: int, tmp_pat
         run(tmp_path / "a", reopen(tmp_path / "a"), progress, told_at(stage))
     with bar() as progress:
         rows = run(tmp_path / "a", reopen(tmp_path / "a"), progress)
-    assert facts(rows[:6]) == facts(whole[1][:6])
+    assert facts(rows[:7]) == facts(whole[1][:7])
 
 
 def test_a_kill_within_a_training_goes_on_from_its_checkpoint(
@@ -135,7 +145,7 @@ def test_a_kill_within_a_training_goes_on_from_its_checkpoint(
     monkeypatch.setattr(Tuning, "_finish_epoch", original)
     with bar() as progress:
         rows = run(tmp_path / "a", reopen(tmp_path / "a"), progress)
-    assert facts(rows[:6]) == facts(whole[1][:6])
+    assert facts(rows[:7]) == facts(whole[1][:7])
 
 
 def test_other_numbers_in_a_finished_stage_are_noticed(whole: Any, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Work:
         original: nn.Module - as it was before the first stage.
         file: Path or None - of what a stage has written for use.
         teacher: nn.Module or None - a copy of the model as it was before the first stage that pruned.
+        values: str, or layer name -> str - types of values that a stage has rounded to.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class Work:
     original: nn.Module
     file: Path | None = None
     teacher: nn.Module | None = None
+    values: str | dict[str, str] = "exact"
 
     def batches(self, count: int, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """The first training batches, augmented as in training."""

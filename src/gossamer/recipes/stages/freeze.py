@@ -23,18 +23,20 @@ class Freeze(Stage):
 
     Args:
         batches: ints - batch sizes to be fast at.
-        keep, values, activations, prefer: as ``gossamer.freeze`` takes them.
+        keep, values, activations, prefer: as ``gossamer.freeze`` takes them; without ``values`` those of a ``quantize``
+            before it, or exact.
     """
 
     last: ClassVar[bool] = True
     batches: tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...] = (1,)
     keep: str = "fastest"
-    values: str = "exact"
+    values: str | None = None
     activations: str = "exact"
     prefer: str = "speed"
 
     def run(self, work: Work, folder: Path, progress: Progress) -> str:
         """Freeze, and save."""
+        values = self.values or work.values
         sizes = tuple(sorted(set(self.batches)))
         example = torch.randn(sizes[-1], *work.shape, generator=torch.Generator().manual_seed(0))
         frozen = freeze(
@@ -42,14 +44,15 @@ class Freeze(Stage):
             example,
             keep=self.keep,
             batch_sizes=sizes,
-            values=self.values,
+            values=values,
             activations=self.activations,
             prefer=self.prefer,
         )
         work.file = folder / record.NETWORK
         save(frozen, work.file)
         work.model = frozen
-        return f"{self.values} values, {work.file.stat().st_size:,} bytes in {work.file.name}"
+        kinds = values if isinstance(values, str) else ", ".join(sorted(set(values.values())))
+        return f"{kinds} values, {work.file.stat().st_size:,} bytes in {work.file.name}"
 
     def again(self, work: Work, folder: Path, progress: Progress) -> None:
         """The file."""

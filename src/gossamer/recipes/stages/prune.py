@@ -25,6 +25,7 @@ class Prune(Stage):
 
     Args:
         density, pattern, score, allocation, skip, dense_first, dense_last, home: as ``gossamer.prune`` takes them.
+        permute: bool - reorder outputs first, so that those with alike inputs share a group.
         batches, batch: int - training batches that a score looks at, and samples in each.
         recalibrate: int - training batches from which batch norms are made anew; 0 leaves them.
     """
@@ -37,6 +38,7 @@ class Prune(Stage):
     dense_first: bool = False
     dense_last: bool = False
     home: str = "packed"
+    permute: bool = False
     batches: Annotated[int, Field(ge=1, le=1 << 20)] = 8
     batch: Annotated[int, Field(ge=1, le=1 << 20)] = 128
     recalibrate: Annotated[int, Field(ge=0, le=1 << 20)] = 0
@@ -46,6 +48,8 @@ class Prune(Stage):
         work.teacher = work.teacher or copy.deepcopy(work.model)
         score = score_of(self.score)
         needs: dict[str, Any] = {"data": work.batches(self.batches, self.batch)} if score.needs else {}
+        if self.permute:
+            needs["permute"] = torch.zeros(1, *work.shape)
         if self.recalibrate:
             needs["recalibrate"] = work.batches(self.recalibrate, self.batch)
         report = prune(
