@@ -48,10 +48,10 @@ def permutation_accuracy(result: dict[str, Any]) -> str:
         ]
         for (name, pattern, density), each in found.items()
     ]
-    dense = ", ".join(f"{NETWORKS[name]} {accuracy:.1f}" for name, accuracy in result["dense"].items())
+    dense = "".join(f"; {NETWORKS[name]} dense: {accuracy:.1f}" for name, accuracy in result["dense"].items())
     head = ["network", "pattern", "left", "as trained", "reordered"]
     return (
-        f"Percent of 1000 test images, pruned / recalibrated on {result['images']} images; dense: {dense}.\n\n"
+        f"Percent of 1000 test images, pruned / recalibrated on {result['images']} images{dense}.\n\n"
         + table(head, rows)
     )
 
