@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,19 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gossamer.compress.batches import batches_of, run
-from gossamer.compress.untouched import untouched
-from gossamer.errors import ConfigError, GossamerError, NonFiniteError, StateError
+from gossamer.compress.batches import batches_of
+from gossamer.compress.watching import Calls, refuse_unreached, watch_inputs
+from gossamer.errors import ConfigError, NonFiniteError
 from gossamer.measure import require_memory
 from gossamer.nn.kinds import Kind, kind_of, matrix_shape
 from gossamer.nn.opening import opened
 
-Calls = Counter[str]
 WIDEST = 4096  # columns up to which second moments are summed in float64
-
-
-class _EnoughError(BaseException):  # no Exception, which a model may catch
-    """Ends a pass whose rest nobody looks at."""
 
 
 @dataclass
@@ -151,8 +144,8 @@ def flows(
             found[name].add(rows)
 
     for number, batch in enumerate(batches):
-        _watch(model, batch, layers, look, None if calls is None else calls[number])
-    refuse_unreached(name for name, flow in found.items() if not flow.samples)
+        watch_inputs(model, batch, layers, look, "calibrate", None if calls is None else calls[number])
+    refuse_unreached("calibrate", [name for name, flow in found.items() if not flow.samples])
     return found
 
 
@@ -170,52 +163,9 @@ def calls_of(model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Modul
         counted[name] += 1
 
     for batch, counted in zip(batches, found, strict=True):
-        _watch(model, batch, layers, partial(look, counted))
-    refuse_unreached(layers.keys() - {name for counted in found for name in counted})
+        watch_inputs(model, batch, layers, partial(look, counted), "calibrate")
+    refuse_unreached("calibrate", layers.keys() - {name for counted in found for name in counted})
     return found
-
-
-def refuse_unreached(names: Iterable[str]) -> None:
-    """Refuse layers into which nothing flowed; raises StateError with their names."""
-    if left := sorted(names):
-        raise StateError(
-            f"calibrate {', '.join(left)}",
-            expected="layers that the model calls on these batches",
-            got="no call with a sample",
-            hint="leave them out with skip= or layers=, or give batches that reach them",
-        )
-
-
-def _watch(
-    model: nn.Module,
-    batch: Any,
-    layers: Mapping[str, nn.Module],
-    look: Callable[[str, nn.Module, Tensor], None],
-    calls: Calls | None = None,
-) -> None:
-    """Run a batch and have ``look`` told of every input of these layers, up to the last of ``calls``."""
-    left = None if calls is None else Calls({name: calls[name] for name in layers})
-
-    def before(name: str, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = args[0] if args else next(iter(kwargs.values()))
-        try:
-            look(name, layer, x.detach())
-        except GossamerError as error:
-            raise error.within(f"calibrate {name}") from None
-        if left is not None:
-            left[name] -= 1
-            if not any(count > 0 for count in left.values()):
-                raise _EnoughError
-
-    handles = []
-    try:
-        for name, layer in layers.items():
-            handles.append(layer.register_forward_pre_hook(partial(before, name), with_kwargs=True))
-        with untouched(model, False), torch.no_grad(), suppress(_EnoughError):
-            run(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:

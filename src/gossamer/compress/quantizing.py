@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.compress.batches import batches_of
-from gossamer.compress.observing import seen_by, watched
+from gossamer.compress.observing import seen_by
 from gossamer.compress.quantization_report import QuantizationReport, QuantizedLayer, decibels
 from gossamer.compress.ranges import RANGES
+from gossamer.compress.watching import watch_outputs
 from gossamer.errors import ConfigError, DtypeError, StateError
 from gossamer.layouts.values import ACTIVATIONS, EXACT, NARROW, lightest
 from gossamer.nn import InputRounding, Quantized
 from gossamer.nn.kinds import kind_of
+from gossamer.nn.outside import follow, places
 from gossamer.nn.quantized import rounded_weights, stored, weights_of
+from gossamer.nn.swap import put_in_place
 from gossamer.registry import answers_unknown, check_choice, check_names
 
 KINDS: Final = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -86,7 +89,10 @@ def quantize(
     }
     rows = _errors(model, batches, rounded)
     noisy = {name for name, row in rows.items() if _below(row, at_least)}
-    _replace(model, {rounded[name].layer: rounded[name] for name in rounded.keys() - noisy})
+    new: dict[int, nn.Module] = {id(rounded[name].layer): rounded[name] for name in rounded.keys() - noisy}
+    held = places(model, set(new), "quantize")
+    follow(held, new)
+    put_in_place(model, new)
     lines = [_row(name, rows.get(name), name in noisy, at_least) for name in layers]
     return QuantizationReport(tuple(lines), "" if activations == EXACT else ranges)
 
@@ -139,7 +145,9 @@ def _errors(model: nn.Module, batches: list[Any], rounded: dict[str, Quantized])
             float(s) for a, b in pairs for s in (a.double().square().sum(), (b - a).double().square().sum())
         ]
 
-    watched(model, batches, {name: each.layer for name, each in rounded.items()}, look)
+    layers = {name: each.layer for name, each in rounded.items()}
+    for batch in batches:
+        watch_outputs(model, batch, layers, look, "quantize")
     rows = {}
     for name, each in rounded.items():
         exact = weights_of(each.layer).detach().double()
@@ -169,11 +177,3 @@ def _row(name: str, row: QuantizedLayer | None, noisy: bool, at_least: float | N
         why = f"stays: its outputs would have {row.outputs:.1f} dB, below {at_least:g}"
         return QuantizedLayer(name, EXACT, None, None, None, None, None, why)
     return row
-
-
-def _replace(model: nn.Module, new: dict[nn.Module, Quantized]) -> None:
-    """Put layers in the place of others, wherever these are."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if child in new:
-                setattr(parent, name, new[child])

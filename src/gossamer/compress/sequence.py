@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from gossamer.compress.calibrating import Calls, Flow, calls_of, flows
+from gossamer.compress.calibrating import Flow, calls_of, flows
 from gossamer.compress.ranking import global_densities, prepared
 from gossamer.compress.scores.base import Task
+from gossamer.compress.watching import Calls
 from gossamer.registry import check_choice
 
 ORDERS = ("blocks", "layers", "once")

@@ -238,3 +238,23 @@ def test_models_that_cannot_be_quantized_are_refused():
     idle.forward = lambda x: 2 * idle[0](x)
     with pytest.raises(StateError, match="quantize 2, 4, spare"):
         gs.quantize(idle, x)
+
+
+def test_layers_in_lists_and_batches_of_keywords() -> None:
+    """A layer that the model also holds in a list is replaced there too; a mapping is a batch of keyword arguments."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+            self.held = [self.fc]
+
+        def forward(self, *, x: torch.Tensor) -> torch.Tensor:
+            return self.held[0](x)
+
+    model = Net()
+    report = gs.quantize(model, {"x": torch.randn(16, 4)})
+    assert [row.name for row in report.layers] == ["fc"]
+    assert model.held[0] is model.fc
+    assert type(model.fc).__name__ == "Quantized"
+    assert model(x=torch.randn(2, 4)).shape == (2, 3)
