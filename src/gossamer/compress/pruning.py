@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from gossamer.compress.batches import batches_of
 from gossamer.compress.ordering import check_order, in_better_order
 from gossamer.compress.ranking import global_densities, prepared, thinned
+from gossamer.compress.rebinding import check_rebinding, checked_optimizers, rebind
 from gossamer.compress.recalibrating import recalibrate as recalibrate_norms
 from gossamer.compress.recalibrating import refuse_without_norms
 from gossamer.compress.scores import Score, Task
@@ -65,7 +66,7 @@ def prune(
     have already, nothing changes. Train the model afterwards: at high sparsity one shot alone costs much.
 
     Args:
-        model: nn.Module - changed in place. Create optimizers after it, for dense layers are replaced.
+        model: nn.Module - changed in place. Create optimizers after it, or pass them.
         density: float in (0, 1] of the pruned layers together, or a mapping layer name -> density; None takes n / m of
             an NM pattern.
         pattern: Pattern, or its short name - Unstructured() by default. It is the scope too: FanIn compares within a
@@ -83,8 +84,8 @@ def prune(
             also in layers that are skipped, so the dense network computes the same. None leaves the order.
         home: "packed" (truly sparse) or "masked" (dense times a mask).
         generator: torch.Generator or None - for scores that draw.
-        optimizers: that hold state of layers sparse already; the state of what is gone goes too. With ``permute``,
-            those that hold state of what is reordered.
+        optimizers: that go on afterwards: they get the parameters of the new layers, and keep the state of what stays.
+            One that has state of a layer sparse already, or of what ``permute`` reorders, has to be given.
     Returns:
         SparsifyReport - what became of each layer; print it.
     Raises:
@@ -105,7 +106,7 @@ def prune(
     given = None if pattern is None else arguments.pattern_of(pattern, "prune(pattern=)")
     check_model(model, "prune")
     check_order(permute, given or Unstructured())
-    optimizers = tuple(optimizers)
+    optimizers = checked_optimizers(optimizers, "prune")
     _refuse_followed(model)
     batches = scoring.check(data)
     shift = None if recalibrate is None else batches_of(recalibrate, "prune(recalibrate=)")
@@ -213,8 +214,12 @@ def _apply(
             check_fit(name, layer, densities[name], wanted.pattern, "prune")
             weight = task.updated.get(name, weights_of(layer))
             make[name] = partial(twin_of_best, name, layer, densities[name], found[name], weight, wanted)
+    check_rebinding(
+        {name: dense[name] for name in make}, optimizers, "prune", " or pass optimizers=[optimizer]"
+    )
     notes = dict.fromkeys(dense.keys() - make.keys(), "density 1")
     notes |= replace_layers(model, recurrent, dense, densities, make, wanted.home, "prune")
+    rebind(optimizers, [(dense[name], model.get_submodule(name)) for name in make])
     for name, edit in edits.items():
         notes[name] = "has no more connections than that" if edit is None else "sparse before, fewer now"
         if edit is not None:

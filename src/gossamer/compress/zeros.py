@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gossamer.compress.rebinding import check_rebinding
 from gossamer.errors import PatternError
 from gossamer.nn import SparsifyReport, arguments
 from gossamer.nn.candidates import check_model, dense_layers, refuse_tied
@@ -90,6 +91,7 @@ def _replace(
     topologies = {name: _topology(name, layer, masks, wanted.pattern) for name, layer in pruned.items()}
     densities = {name: topology.density for name, topology in topologies.items()}
     make = {name: partial(twin_at, layer, topologies[name], wanted) for name, layer in pruned.items()}
+    check_rebinding({name: chosen[name] for name in make}, (), "from_zeros")
     notes |= replace_layers(model, recurrent, chosen, densities, make, wanted.home, "from_zeros")
     closed = recurrent.keys() - to_replace(recurrent, pruned).keys()
     return notes | {name: notes[f"{name}.ih_l0"] for name in closed}

@@ -16,7 +16,15 @@ from torch.nn.utils import prune as torch_prune
 import gossamer as gs
 from gossamer.compress import recalibrate
 from gossamer.compress.scores import Task, scores
-from gossamer.errors import ConfigError, DensityError, GossamerError, NonFiniteError, PatternError, StateError
+from gossamer.errors import (
+    ConfigError,
+    DensityError,
+    GossamerError,
+    NonFiniteError,
+    PatternError,
+    StateError,
+    TrainingWarning,
+)
 from gossamer.models import resnet20
 
 if TYPE_CHECKING:
@@ -162,6 +170,43 @@ def test_a_second_prune_carries_the_optimizer(home: str) -> None:
     assert int(left.sum()) == 32
     assert torch.equal(layer.to_dense(), before[1] * left)
     assert torch.equal(dense_state(layer, adam), before[2] * left)
+
+
+@pytest.mark.parametrize("home", ["packed", "masked"])
+@pytest.mark.parametrize("pattern", ["fanin", "block:4"])
+def test_an_optimizer_of_the_dense_layers_goes_on_with_the_sparse_ones(home: str, pattern: str) -> None:
+    """As plain torch with masked weights and moments does; one that is not given is named in a warning."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 8, 1), nn.Flatten(), nn.Linear(32, 8))
+    adam = torch.optim.Adam(model.parameters(), lr=0.01)
+    x = torch.randn(16, 4, 2, 2)
+    model(x).square().mean().backward()
+    adam.step()
+    adam.zero_grad()
+    twin = copy.deepcopy(model)
+    other = torch.optim.Adam(twin.parameters(), lr=0.01)
+    other.load_state_dict(copy.deepcopy(adam.state_dict()))
+    left = torch.optim.SGD((third := copy.deepcopy(model)).parameters(), lr=0.1)
+    with pytest.warns(TrainingWarning, match=r"a SGD holds the parameters of 0.*optimizers=\[optimizer\]"):
+        gs.prune(third, 0.5, pattern, allocation="uniform", home=home)
+    del left
+    gs.prune(model, 0.5, pattern, allocation="uniform", optimizers=[adam, other], home=home)
+    assert {id(p) for p in adam.param_groups[0]["params"]} == {id(p) for p in model.parameters()}
+    masks = {name: (model.get_submodule(name).to_dense() != 0) for name in ("0", "2")}
+    for name, mask in masks.items():
+        weight = twin.get_submodule(name).weight
+        weight.data.mul_(mask)
+        weight.register_hook(lambda grad, mask=mask: grad * mask)
+        for state in ("exp_avg", "exp_avg_sq"):
+            other.state[weight][state].mul_(mask)
+    for each, optimizer in ((model, adam), (twin, other)):
+        for _ in range(3):
+            optimizer.zero_grad()
+            each(x).square().mean().backward()
+            optimizer.step()
+    for name in masks:
+        torch.testing.assert_close(model.get_submodule(name).to_dense(), twin.get_submodule(name).weight)
+        torch.testing.assert_close(model.get_submodule(name).bias, twin.get_submodule(name).bias)
 
 
 def dense_state(layer: Any, adam: torch.optim.Optimizer) -> torch.Tensor:
