@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 from gossamer.compress.structured.followed import twin_of
 from gossamer.compress.structured.likeness import measured
 from gossamer.compress.structured.report import BlockReport
-from gossamer.errors import ConfigError, StateError
+from gossamer.errors import ConfigError, NonFiniteError, StateError
 from gossamer.nn.outside import follow, places
 from gossamer.nn.resize import living_one
 from gossamer.nn.swap import put_in_place
@@ -70,6 +71,10 @@ def remove_blocks(
     _check(names, count, modules)
     call = Example.of(twin, example)
     rows, identities = measured(NAME, twin, call, names, data)
+    if wrong := [row.name for row in rows if not isfinite(row.similarity)]:
+        raise NonFiniteError(
+            f"{NAME} {', '.join(wrong)}", expected="finite inputs and outputs", got="NaN or infinity"
+        )
     gone = sorted(rows, key=lambda row: -row.similarity)[:count]
     rows = [replace(row, removed=row in gone) for row in rows]
     swapped = {row.name: identities[row.name] for row in rows if row.removed}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gossamer.compress.batches import batches_of
 from gossamer.compress.watching import Calls, refuse_unreached, watch_inputs
-from gossamer.errors import ConfigError, NonFiniteError
+from gossamer.errors import ConfigError, DtypeError, NonFiniteError
 from gossamer.measure import require_memory
 from gossamer.nn.kinds import Kind, kind_of, matrix_shape
 from gossamer.nn.opening import opened
@@ -140,7 +140,7 @@ def flows(
     }
 
     def look(name: str, layer: nn.Module, x: Tensor) -> None:
-        for rows in _kind(layer).rows(layer, x):
+        for rows in _rows(layer, x):
             found[name].add(rows)
 
     for number, batch in enumerate(batches):
@@ -159,7 +159,7 @@ def calls_of(model: nn.Module, batches: list[Any], layers: Mapping[str, nn.Modul
     found = [Calls() for _ in batches]
 
     def look(counted: Calls, name: str, layer: nn.Module, x: Tensor) -> None:
-        next(_kind(layer).rows(layer, x), None)  # refuses what does not fit
+        next(_rows(layer, x), None)  # refuses what does not fit
         counted[name] += 1
 
     for batch, counted in zip(batches, found, strict=True):
@@ -179,6 +179,14 @@ def _chosen(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Modul
             got=", ".join(unknown) if wanted else "none",
         )
     return {name: known[name] for name in wanted}
+
+
+def _rows(layer: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    """Parts of a layer's input as rows of numbers, one a column of its matrix; raises ShapeError or DtypeError."""
+    wanted = next(layer.parameters()).dtype
+    if x.dtype != wanted and not torch.is_autocast_enabled(x.device.type):
+        raise DtypeError("what flows in", expected=str(wanted), got=str(x.dtype))
+    return _kind(layer).rows(layer, x)
 
 
 def _kind(layer: nn.Module) -> Kind:

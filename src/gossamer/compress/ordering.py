@@ -20,7 +20,13 @@ from gossamer.patterns import Pattern
 
 
 def check_order(permute: Any, pattern: Pattern) -> None:
-    """Refuse to look for an order that a pattern does not ask for; raises ConfigError."""
+    """Refuse to look for an order that a pattern does not ask for, and what is no input; raises ConfigError."""
+    if isinstance(permute, (bool, int, float, str)):
+        raise ConfigError(
+            "prune(permute=)",
+            expected="an input of the model, such as torch.zeros(1, 3, 32, 32)",
+            got=repr(permute),
+        )
     if permute is not None and not wants_order(pattern):
         raise ConfigError(
             "prune(permute=)",

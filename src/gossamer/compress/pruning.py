@@ -105,6 +105,7 @@ def prune(
     scoring, asked = score_of(score), arguments.densities_of(density, "prune")
     given = None if pattern is None else arguments.pattern_of(pattern, "prune(pattern=)")
     check_model(model, "prune")
+    _refuse_inference_mode()
     check_order(permute, given or Unstructured())
     optimizers = checked_optimizers(optimizers, "prune")
     _refuse_followed(model)
@@ -145,7 +146,8 @@ def _candidates(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Name -> layer, dense or sparse, that is pruned, and what there is to say of every module."""
     layers = {n: m for n, m in model.named_modules() if isinstance(m, SparseModule) or dense_kind(m)}
-    notes = reasons(model, "keep", None) | dict.fromkeys(_sparse(layers), "")
+    empty = {n: "no weights" for n, m in layers.items() if not prod(dense_size(m))}
+    notes = reasons(model, "keep", None) | dict.fromkeys(_sparse(layers), "") | empty
     notes |= skips(layers)
     chosen = without(layers, notes)
     refuse_nothing(model, chosen, notes, "prune")
@@ -229,6 +231,17 @@ def _apply(
             sparse[name].carry(edit.of(sparse[name].topology), states[name])
     closed = recurrent.keys() - to_replace(recurrent, make).keys()
     return notes | dict.fromkeys(closed, "its matrices stay as they are")
+
+
+def _refuse_inference_mode() -> None:
+    """Refuse to make parameters that could never be trained; raises StateError."""
+    if torch.is_inference_mode_enabled():
+        raise StateError(
+            "prune",
+            expected="a call outside of torch.inference_mode",
+            got="one inside, whose parameters cannot be trained",
+            hint="torch.no_grad() is fine",
+        )
 
 
 def _refuse_followed(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from gossamer.compress.batches import batches_of
+from gossamer.compress.batches import batches_of, run
 from gossamer.errors import ConfigError, NonFiniteError
 
 
@@ -41,7 +41,7 @@ def recalibrate(model: nn.Module, data: Any) -> int:
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            update_bn(batches, model)
+            update_bn(([batch] for batch in batches), _Called(model))
         _refuse_non_finite(norms)
     except BaseException:
         for norm, momentum, buffers in kept:
@@ -52,6 +52,18 @@ def recalibrate(model: nn.Module, data: Any) -> int:
         for module, mode in modes.items():
             module.training = mode
     return len(norms)
+
+
+class _Called(nn.Module):
+    """A model that takes a batch as it was given, whatever that is."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Any) -> Any:
+        """What the model says of it."""
+        return run(self.model, batch)
 
 
 def refuse_without_norms(model: nn.Module, operation: str) -> dict[str, _BatchNorm]:

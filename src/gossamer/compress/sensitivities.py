@@ -78,7 +78,7 @@ def _points(
     pruning: dict[str, Any],
 ) -> Iterator[Point]:
     """The measurements, as they come."""
-    yield Point("", 1.0, _measured(model, evaluate, "the model"))
+    yield Point("", 1.0, _measured(copy.deepcopy(model), evaluate, "the model"))
     for name in names:
         for density in wanted:
             one = copy.deepcopy(model)
@@ -91,13 +91,8 @@ def _points(
 
 
 def _measured(model: nn.Module, evaluate: Callable[[nn.Module], float], name: str) -> float:
-    """What is measured; the mode stays. Raises NonFiniteError."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        found = float(evaluate(model.eval()))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    """What is measured of a copy; raises NonFiniteError."""
+    found = float(evaluate(model.eval()))
     if not math.isfinite(found):
         raise NonFiniteError(f"sensitivity of {name}", expected="a finite number", got=str(found))
     return found

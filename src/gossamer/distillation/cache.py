@@ -17,6 +17,7 @@ from gossamer.errors import ConfigError, FormatError, StateError
 
 KIND, VERSION = "teacher outputs", 1
 KEYS = "keys"
+NEAR = 1e-3  # of the largest output: what processors may differ by
 LARGEST_PENDING = 64 << 20  # bytes; then a file is written
 PREFIX = "of/"  # in front of a layer's name in a file
 Made = dict[str, Tensor]
@@ -27,7 +28,7 @@ class TeacherCache:
 
     A sample is known by its own content, so order and batches may change; files are of one teacher, data set and
     augmentation, and are checked when they are read. They are safetensors, written aside and renamed. Outputs stay in
-    memory too.
+    memory too. The first batch with samples from a file runs through the teacher again, which has to agree.
 
     Args:
         folder: path - files of other teachers may lie beside.
@@ -63,6 +64,7 @@ class TeacherCache:
         self._rows: dict[bytes, tuple[Made, int]] = {}
         self._pending: list[tuple[bytes, Made, int]] = []
         self._waiting = 0  # bytes
+        self._verified = True  # nothing was read
         self._teacher: tuple[nn.Module, ...] = ()
         self._writes: list[int] = []
 
@@ -99,6 +101,7 @@ class TeacherCache:
             )
         for path in paths:
             self._read(path)
+        self._verified = not self._rows
         self._teacher, self._writes = (teacher,), writes_to(teacher)
 
     def outputs(self, inputs: Any, run: Callable[[Any], Made]) -> Made:
@@ -116,8 +119,10 @@ class TeacherCache:
         keys = keys_of(inputs)
         known = sum(key in self._rows for key in keys)
         self.hits, self.misses = self.hits + known, self.misses + len(keys) - known
-        if known < len(keys):
-            self._keep(keys, run(inputs))
+        if known < len(keys) or not self._verified:
+            made = run(inputs)
+            self._verify(keys, made)
+            self._keep(keys, made)
         names = [str(name) for name in self.identity["layers"]]
         device = next(iter(tensors_in(inputs).values())).device
         return {name: self._stacked(keys, name).to(device) for name in names}
@@ -136,6 +141,31 @@ class TeacherCache:
         storage.write(path, tensors, {"kind": KIND, "version": VERSION, "identity": self.identity})
         self._pending.clear()
         self._waiting = 0
+
+    def _verify(self, keys: list[bytes], made: Made) -> None:
+        """Once: the teacher says of samples that were read what was read, but for rounding on another machine."""
+        rows = [row for row, key in enumerate(keys) if key in self._rows]
+        if self._verified or not rows:
+            return
+        self._verified = True
+        for name, tensor in made.items():
+            kept = self._stacked([keys[row] for row in rows], name)
+            if tensor.ndim < 1 or len(tensor) != len(keys):
+                return  # refused where it is kept
+            now = tensor.detach().cpu()[rows]
+            same = now.shape == kept.shape and now.dtype == kept.dtype
+            if not (
+                same
+                and torch.allclose(
+                    now.double(), kept.double(), rtol=NEAR, atol=NEAR * float(kept.abs().max())
+                )
+            ):
+                raise StateError(
+                    f"TeacherCache {self.folder}",
+                    expected="what this teacher puts out",
+                    got="other numbers, of a teacher with the same weights",
+                    hint="its hooks, settings or code are others: take another folder, or name them in data=",
+                )
 
     def _keep(self, keys: list[bytes], made: Made) -> None:
         for name, tensor in made.items():

@@ -82,4 +82,8 @@ def _product(name: str, tensor: Tensor, mask: Tensor, file: str) -> Tensor:
             expected=f"a mask {tuple(tensor.shape)} for {name!r}",
             got=str(tuple(mask.shape)),
         )
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise FormatError(
+            f"convert {file}", expected=f"zeros and ones in the mask of {name!r}", got="other numbers"
+        )
     return torch.where(mask != 0, tensor * mask.to(tensor.dtype), torch.zeros((), dtype=tensor.dtype))

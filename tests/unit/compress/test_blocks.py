@@ -134,3 +134,11 @@ def test_what_cannot_go_is_refused_and_nothing_is_changed(model, blocks, more, s
     with pytest.raises(gs.GossamerError, match=said):
         gs.remove_blocks(model, torch.ones(1, 2), blocks, **more)
     assert [id(module) for module in model.modules()] == before
+
+
+def test_numbers_that_are_none_choose_no_block() -> None:
+    """A NaN in the example would make every cosine NaN."""
+    model = Masked()
+    with pytest.raises(gs.GossamerError, match="finite"):
+        gs.remove_blocks(model, torch.tensor([[float("nan"), 0.0]]), NAMES, 1)
+    assert all(isinstance(block, Added) for block in model.blocks)

@@ -14,11 +14,12 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 import gossamer as gs
-from gossamer.compress import recalibrate
+from gossamer.compress import recalibrate, sensitivity
 from gossamer.compress.scores import Task, scores
 from gossamer.errors import (
     ConfigError,
     DensityError,
+    DtypeError,
     GossamerError,
     NonFiniteError,
     PatternError,
@@ -347,3 +348,52 @@ def test_a_trained_resnet_keeps_its_accuracy(
     with torch.no_grad():
         found = torch.cat([model(part).argmax(1) for part in images.split(250)])
     assert 100 * float((found == labels).float().mean()) == pytest.approx(right, abs=0.35)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_what_no_training_could_use_is_refused() -> None:
+    """Inference mode; an order without an input; a layer without weights stays, and the others are pruned."""
+    model = nn.Sequential(nn.Linear(16, 8))
+    with torch.inference_mode(), pytest.raises(StateError, match="inference_mode"):
+        gs.prune(model, 0.5)
+    with pytest.raises(ConfigError, match=r"prune\(permute=\): expected an input"):
+        gs.prune(model, 0.5, "fanin:4", permute=True)
+    assert type(model[0]) is nn.Linear
+    report = gs.prune(nn.ModuleList([nn.Linear(0, 4), nn.Linear(4, 4)]), 0.25)
+    assert [row.name for row in report.sparse] == ["1"]
+
+
+def test_the_model_itself_is_never_measured() -> None:
+    """sensitivity hands out copies: what a measurement does to them is theirs; a loop may be left early."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)).train()
+    before, x = copy.deepcopy(model.state_dict()), torch.randn(16, 8)
+
+    def measure(given: nn.Module) -> float:
+        recalibrate(given, [x])
+        return float(given(x).detach().square().mean())
+
+    for _ in sensitivity(model, measure, [0.5]):
+        assert model.training
+        break
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_batches_of_keywords_recalibrate() -> None:
+    """A model of two inputs takes mappings wherever data are given; those of another type are refused by the layer."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.norm = nn.Linear(8, 8), nn.BatchNorm1d(8)
+
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.fc(a) + b)
+
+    model = Two()
+    batch = {"a": torch.randn(6, 8), "b": torch.randn(6, 8)}
+    gs.prune(model, 0.5, score="wanda", data=[batch], recalibrate=[batch])
+    with torch.no_grad():
+        torch.testing.assert_close(model.norm.running_mean, (model.fc(batch["a"]) + batch["b"]).mean(0))
+    wide = {name: tensor.double() for name, tensor in batch.items()}
+    with pytest.raises(DtypeError, match=r"calibrate fc: .*expected torch.float32, got torch.float64"):
+        gs.prune(Two(), 0.5, score="wanda", data=[wide])

@@ -62,7 +62,7 @@ def test_a_sample_is_asked_for_once_in_whatever_batches_and_processes(tmp_path: 
     assert (loss.cache.hits, loss.cache.misses) == (6, 6)
     again = opened(tmp_path, teacher, student)
     assert losses(again, student, ORDERS) == pytest.approx(plain)
-    assert teacher.passes == 2
+    assert teacher.passes == 3, "what was read is compared once with what the teacher says"
     assert not [path for path in tmp_path.rglob("*") if path.suffix not in ("", ".safetensors")]
 
 
@@ -273,3 +273,20 @@ def test_check_sums_tell_structure_and_every_number() -> None:
     model[0].reset_parameters()
     seen.add(fingerprint_of(model))
     assert len(seen) == 4
+
+
+def test_a_teacher_of_the_same_weights_that_says_something_else_is_found_out(tmp_path: Path) -> None:
+    """A hook, or a number in its code, is not in the weights: the first batch that is known is asked for again."""
+    teacher, student = linear_pair()
+    with opened(tmp_path, teacher, student) as loss:
+        loss(student(X), Y, X)
+    with opened(tmp_path, teacher, student) as loss:
+        loss(student(X), Y, X)
+        assert loss.cache is not None
+        assert (loss.cache.hits, loss.cache.misses) == (len(X), 0)
+    teacher.register_forward_hook(lambda _module, _inputs, output: output * 5)
+    with (
+        opened(tmp_path, teacher, student) as loss,
+        pytest.raises(StateError, match="a teacher with the same weights"),
+    ):
+        loss(student(X), Y, X)

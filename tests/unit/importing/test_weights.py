@@ -233,3 +233,19 @@ def test_a_damaged_file_of_weights_is_read_or_refused(
     except gs.GossamerError:
         return
     assert sum(each.numel() for each in found.values()) <= 8 * len(whole)
+
+
+def test_masks_of_other_numbers_and_sizes_that_no_weight_has_are_refused(tmp_path: Path) -> None:
+    """A mask is zeros and ones; thousands of dimensions, or one of 2^62 numbers beside one of none, are no weight."""
+    for wrong in (2.0, -1.0, float("nan")):
+        save_file(
+            {"a.weight_orig": torch.ones(2, 2), "a.weight_mask": torch.full((2, 2), wrong)},
+            tmp_path / "m.safetensors",
+        )
+        with pytest.raises(FormatError, match="zeros and ones"):
+            read(tmp_path / "m.safetensors")
+    for shape, numbers in (([1] * 5000, 4), ([0, 1 << 62, 4], 0)):
+        head = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, numbers]}}).encode()
+        (tmp_path / "s.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + bytes(numbers))
+        with pytest.raises(FormatError, match="dimensions"):
+            read(tmp_path / "s.safetensors")

@@ -17,6 +17,7 @@ from gossamer.storage import kind_of
 
 CONFIG = "config.json"  # beside the weights
 LARGEST_CONFIG = 16 << 20
+MOST_DIMENSIONS, LARGEST_SIZE = 64, 1 << 40
 PAIRS, BITS, PERMUTED = "sparse-24-bitmask", "sparse-bitmask", "marlin-24"
 
 
@@ -32,6 +33,8 @@ def _read(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
+            for name in names:
+                _check_shape(path, name, file.get_slice(name).get_shape())
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, RuntimeError, ValueError, OverflowError) as error:
         said = str(error).partition("\n")[0][:200]
@@ -50,6 +53,16 @@ def _read(path: Path) -> Weights:
     stated = note.get("global_sparsity")
     zeros = float(stated) if isinstance(stated, (int, float)) and 0 <= stated <= 1 else None
     return unmasked(unpacked(tensors, path.name, pairs=pairs), path.name, zeros)
+
+
+def _check_shape(path: Path, name: str, shape: list[int]) -> None:
+    """Refuse sizes that no weight has; raises FormatError."""
+    if len(shape) > MOST_DIMENSIONS or any(size > LARGEST_SIZE for size in shape):
+        raise FormatError(
+            f"convert {path.name}",
+            expected=f"at most {MOST_DIMENSIONS} dimensions of at most {LARGEST_SIZE:,}",
+            got=f"{name!r} of {len(shape)} dimensions, the largest {max(shape):,}",
+        )
 
 
 def _sparsity(path: Path) -> dict[str, Any]:
