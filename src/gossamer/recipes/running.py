@@ -14,6 +14,7 @@ from gossamer.recipes.facts import digest, facts
 from gossamer.recipes.recipe import Recipe, Sensitivity, checked_recipe
 from gossamer.recipes.work import begin_work
 from gossamer.runs.journal import Journal, write_json
+from gossamer.runs.known import check_known
 from gossamer.runs.loop import evaluate
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ Row = dict[str, Any]
 
 
 def begin(folder: Path, recipe: Recipe) -> None:
-    """Make the folder of a recipe.
+    """Make the folder of a recipe, once its data, network and weights are known to be there.
 
     Raises:
-        ConfigError: there is something in the folder.
-    Cost: reads the file of weights.
+        ConfigError: there is something in the folder, or weights that do not fit. DataError, FormatError,
+            FileNotFoundError; nothing is written then.
+    Cost: that of the data, and of the network.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         there = folder / RECIPE
@@ -41,8 +43,9 @@ def begin(folder: Path, recipe: Recipe) -> None:
         raise ConfigError(
             f"recipe folder {folder}", expected="a new or empty folder", got="files in it", hint=hint
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_work(recipe)
     document = {"version": 1, "recipe": recipe.model_dump(mode="json"), "weights": _hash(recipe)}
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RECIPE, document)
 
 
@@ -57,6 +60,7 @@ def reopen(folder: Path) -> Recipe:
     if not isinstance(document, dict) or document.get("version") != 1:
         raise FormatError(f"resume {folder}", expected="a recipe of version 1", got="another document")
     recipe = checked_recipe(document.get("recipe"), str(folder / RECIPE))
+    check_known(f"resume {folder}", recipe.config(), "data", "model")
     if _hash(recipe) != document.get("weights"):
         raise DataError(
             f"resume {folder}", expected=f"the {recipe.weights} it began with", got="other content"

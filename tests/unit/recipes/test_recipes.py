@@ -223,7 +223,11 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_files_and_other_weights_are_refused(tmp_path: Path) -> None:
-    """Nothing in it is touched."""
+    """Nothing in it is touched; what cannot begin leaves no folder."""
+    for wrong in ({"weights": "nowhere.pt"}, {"widths": None, "model": {"name": "resnet_20"}}):
+        with pytest.raises((GossamerError, FileNotFoundError)):
+            begin(tmp_path / "new", recipe(**wrong))
+        assert not (tmp_path / "new").exists()
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="choose another one"):
         begin(tmp_path, recipe())
