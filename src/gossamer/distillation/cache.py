@@ -138,7 +138,8 @@ class TeacherCache:
         }
         tensors[KEYS] = torch.frombuffer(bytearray(keys), dtype=torch.uint8).view(-1, DIGEST)
         path = self.folder / f"{sha256(keys).hexdigest()[:16]}.safetensors"
-        storage.write(path, tensors, {"kind": KIND, "version": VERSION, "identity": self.identity})
+        document = {"kind": KIND, "version": VERSION, "identity": self.identity, "sha256": _sum_of(tensors)}
+        storage.write(path, tensors, document)
         self._pending.clear()
         self._waiting = 0
 
@@ -221,6 +222,8 @@ class TeacherCache:
                     f"read {path}", expected=f"{KEYS} [n, {DIGEST}] and n outputs", got=str(shapes)
                 )
             keys, made = file.get_tensor(KEYS), {name: file.get_tensor(name) for name in sorted(wanted)}
+        if document.get("sha256") != _sum_of({KEYS: keys, **made}):
+            raise FormatError(f"read {path}", expected="the numbers that were written", got="others")
         fine = all(t.is_floating_point() and bool(torch.isfinite(t).all()) for t in made.values())
         if keys.dtype != torch.uint8 or not fine:
             raise FormatError(f"read {path}", expected="bytes as keys, and finite floats", got="others")
@@ -245,6 +248,15 @@ class TeacherCache:
                 hint="make a new cache and a new loss",
             )
         self._writes = writes
+
+
+def _sum_of(tensors: Made) -> str:
+    """SHA-256 of the bytes of tensors by name."""
+    found = sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _alike(one: Made, other: Made) -> bool:

@@ -151,13 +151,15 @@ def rewritten(file: Path, change: str) -> None:
         tensors["of/"] = torch.tensor(1.0)
     elif change == "integers":
         tensors["of/"] = tensors["of/"].to(torch.int64)
+    elif change == "a bit":
+        tensors["of/"].view(torch.int32)[0, 0] ^= 1
     else:
         tensors["of/"][0, 0] = torch.nan
     storage.write(file, tensors, document)
 
 
 @pytest.mark.parametrize(
-    "change", ["cut", "header", "fewer rows", "no keys", "wide keys", "scalar", "integers", "nan"]
+    "change", ["cut", "header", "fewer rows", "no keys", "wide keys", "scalar", "integers", "nan", "a bit"]
 )
 def test_damaged_files_are_refused(change: str, tmp_path: Path) -> None:
     teacher, student = pair()
