@@ -41,6 +41,8 @@ def states_of_weights(
     given = tuple(optimizers)
     for optimizer in given:
         refuse_flattened_state(optimizer)
+    if not weights:
+        return {}
     _refuse_forgotten(weights, given, operation, call)
     states = {}
     for name, weight in weights.items():
