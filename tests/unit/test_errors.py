@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import gossamer
+from gossamer.compress.watching import _EnoughError
 from gossamer.errors import (
     ConfigError,
     GossamerError,
@@ -21,6 +22,7 @@ from gossamer.errors import (
     SparseEfficiencyWarning,
     TrainingWarning,
 )
+from gossamer.importing.onnx.build import NotOurs
 from gossamer.network.lowering import NotLowered
 from gossamer.network.operators import Unsupported
 from gossamer.network.spelling import NotSpelled
@@ -93,7 +95,9 @@ def test_every_kind_of_the_package_is_under_one_root() -> None:
         TrainingWarning,
     }
     assert {kind for kind in others if not issubclass(kind, Warning)} == {
+        _EnoughError,
         NotLowered,
+        NotOurs,
         NotSpelled,
         UnreadableError,
         Unsupported,

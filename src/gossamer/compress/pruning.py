@@ -32,7 +32,7 @@ from gossamer.nn.opening import Pairs, opened, to_replace
 from gossamer.nn.replacing import reasons, refuse_nothing, replace_layers, without
 from gossamer.nn.report import SparsifyReport, report_on
 from gossamer.nn.skip import Skip, skipped
-from gossamer.nn.twin import Wanted, check_fit, twin_of_best
+from gossamer.nn.twin import Wanted, check_fit, twin_of_best, unlike_others
 from gossamer.patterns import Pattern, Unstructured
 from gossamer.registry import answers_unknown, check_choice
 from gossamer.topology import ALLOCATIONS
@@ -113,7 +113,7 @@ def prune(
     shift = None if recalibrate is None else batches_of(recalibrate, "prune(recalibrate=)")
     if shift is not None:
         refuse_without_norms(model, "prune(recalibrate=)")
-    wanted = Wanted(given or Unstructured(), home, "keep", LAWS[0], torch.Generator(), None)
+    wanted = Wanted(given or Unstructured(), home, "keep", LAWS[0], unlike_others(), None)
     before = sum(parameter.numel() for parameter in model.parameters())
     with opened(model) as recurrent:
         chosen, notes = _candidates(model, given, partial(_skips, model, skip, dense_first, dense_last))

@@ -19,7 +19,7 @@ from gossamer.nn.opening import Pairs, opened, to_replace
 from gossamer.nn.replacing import reasons, refuse_nothing, replace_layers, without
 from gossamer.nn.report import report_on
 from gossamer.nn.skip import Skip, skipped
-from gossamer.nn.twin import Wanted, check_fit, twin_at
+from gossamer.nn.twin import Wanted, check_fit, twin_at, unlike_others
 from gossamer.patterns import Pattern
 from gossamer.registry import answers_unknown, check_choice
 from gossamer.topology import Topology
@@ -68,7 +68,7 @@ def from_zeros(
     check_choice("from_zeros(home=)", home, HOMES)
     threshold = arguments.density_of(threshold, "from_zeros(threshold=)")
     found = arguments.pattern_of(pattern, "from_zeros(pattern=)")
-    wanted = Wanted(found, home, "keep", "he_normal", torch.Generator(), arguments.device_of(device))
+    wanted = Wanted(found, home, "keep", "he_normal", unlike_others(), arguments.device_of(device))
     check_model(model, "from_zeros")
     before = sum(parameter.numel() for parameter in model.parameters())
     with masks_applied(model) as masks, opened(model) as recurrent:

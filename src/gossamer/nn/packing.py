@@ -15,6 +15,7 @@ from gossamer.nn.masked import Masked
 from gossamer.nn.outside import follow, places
 from gossamer.nn.packed import Packed
 from gossamer.nn.swap import put_in_place
+from gossamer.nn.twin import unlike_others
 
 TENSORS = ("_parameters", "_buffers", "_modules")
 
@@ -100,7 +101,7 @@ def _packed(layer: Masked) -> Packed:
             layer,
             density=room,
             pattern=layer.pattern,
-            generator=torch.Generator(),
+            generator=unlike_others(),
             fan_in=layer.fan_in,
             law=layer.law,
         )

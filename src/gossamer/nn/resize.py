@@ -81,12 +81,26 @@ def refuse_fixed_size(parameter: nn.Parameter, operation: str = "compact") -> No
 def living_one(kind: type, wanted: Callable[[Any], bool]) -> Any:
     """An object of the process of this kind that is wanted, or None; what only waits to be collected does not count.
 
+    It is looked for among what refers to the class, as every object of it does. A list of all objects would hold tuples
+    that other threads are just making, and Python refuses to finish those.
+
+    Args:
+        kind: type - a class of Python code.
+        wanted: object -> bool.
     Cost: a walk over all objects of the process.
     """
     for collected in (False, True):
-        found = next((o for o in gc.get_objects() if issubclass(type(o), kind) and wanted(o)), None)
+        found = next(
+            (o for o in gc.get_referrers(*_classes(kind)) if issubclass(type(o), kind) and wanted(o)), None
+        )
         if found is None or collected:
             return found
         del found
         gc.collect()
     return None
+
+
+def _classes(kind: type) -> list[type]:
+    """A class and all that are derived from it."""
+    below: list[type] = type.__subclasses__(kind)
+    return [kind, *(each for derived in below for each in _classes(derived))]

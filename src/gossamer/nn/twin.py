@@ -31,6 +31,13 @@ class Wanted:
     device: torch.device | None
 
 
+def unlike_others() -> torch.Generator:
+    """Draws that no other layer has: what is drawn is replaced at once, but layers look for others of one topology."""
+    generator = torch.Generator()
+    generator.seed()
+    return generator
+
+
 def check_fit(name: str, layer: Dense, density: float, pattern: Pattern, operation: str = "sparsify") -> None:
     """Refuse a density that a layer cannot have under the pattern; raises the pattern's error, with the name."""
     try:

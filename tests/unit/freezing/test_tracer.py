@@ -246,7 +246,7 @@ def test_threads_freeze_train_and_serve_at_once(mlp):
             for parameter in model.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
         gs.prune(model, 0.4, "fanin")
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
         gs.attach(model, optimizer, gs.RigL(every=3), total_steps=15)
         for _ in range(15):
             optimizer.zero_grad()

@@ -109,9 +109,18 @@ def _call(
 
 
 def _onnx(words: Spelling, xs: tuple[str, ...], s: Resized, _held: Tensors) -> str:
-    sizes = words.constant((*words.shapes[0][:2], *s.size))
-    how = "align_corners" if s.align_corners else "pytorch_half_pixel"
-    return words.emit("Resize", xs[0], "", "", sizes, mode="linear", coordinate_transformation_mode=how)
+    """Along one side after the other: engines take a Resize of images for one of batches, too."""
+    (x,) = xs
+    for axis in (3, 2):
+        size, wanted = words.shapes[0][axis], s.size[axis - 2]
+        first, second, share = between(size, wanted, corners=s.align_corners, dtype=words.type)
+        share = share.reshape((-1,) + (1,) * (3 - axis))
+        parts = [
+            words.emit("Mul", words.emit("Gather", x, words.constant(at), axis=axis), words.constant(weight))
+            for at, weight in ((first, 1 - share), (second, share))
+        ]
+        x = words.emit("Add", *parts)
+    return x
 
 
 operator(
