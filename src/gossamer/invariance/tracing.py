@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
-from gossamer.errors import ConfigError, StateError
+from gossamer.errors import ConfigError
 from gossamer.invariance.calls import GLOBAL, moves_with
 from gossamer.invariance.windows import window_of
 from gossamer.nn import SparseModule
 from gossamer.nn.candidates import WRAPPERS
 from gossamer.nn.carry import HOOKS
+from gossamer.trace.copied import copied
 from gossamer.trace.trace import REFUSED
 from gossamer.trace.tracer import Tracer
 
@@ -56,17 +56,9 @@ def twin_of(operation: str, model: nn.Module) -> nn.Module:
     """A copy in evaluation, without gradients, and without hooks other than torch's own, which compute weights.
 
     Raises:
-        StateError: a model that cannot be copied.
+        StateError: a model that cannot be copied, or whose copy shares modules with it.
     """
-    try:
-        twin = copy.deepcopy(model)
-    except (RuntimeError, TypeError, AttributeError, ValueError, NotImplementedError) as error:
-        raise StateError(
-            operation,
-            expected="a model that can be copied",
-            got=f"{type(error).__name__}: {error}",
-            hint="take out of the model what copy.deepcopy does not copy",
-        ) from error
+    twin = copied(operation, model)
     twin.eval().requires_grad_(requires_grad=False)
     for module in twin.modules():
         for name in HOOKS:
