@@ -85,14 +85,17 @@ def test_a_plan_reads_back():
 
 
 def test_a_layout_is_measured_at_the_batches_at_which_it_may_win(mlp):
+    """Sizes beyond those asked for may have classes of their own, where another form wins on this machine."""
     frozen = gs.freeze(mlp("nm:1:4"), torch.randn(4, 32), batch_sizes=(1, 64))
+    sizes = [row["batch"] for row in frozen.plan["batches"]]
+    one, many = sizes.index(1), sizes.index(64)
     for layer in frozen.plan["layers"]:
         rows = {row["layout"]: row for row in layer["candidates"]}
         bands, lanes = rows["csr_bands"], rows["nm_lanes"]
-        assert [seconds is None for seconds in bands["seconds"]] == [True, False]
-        assert [seconds is None for seconds in lanes["seconds"]] == [False, True]
-        assert "nm_lanes/core" not in layer["runs"][1:]
-        assert "csr_bands/core" not in layer["runs"][:1]
+        assert [bands["seconds"][at] is None for at in (one, many)] == [True, False]
+        assert [lanes["seconds"][at] is None for at in (one, many)] == [False, True]
+        assert layer["runs"][many] != "nm_lanes/core"
+        assert layer["runs"][one] != "csr_bands/core"
         assert "csr_bands/core" in layer["runs"] or bands["why"] == "worth measuring from batch 2"
         assert "nm_lanes/core" in layer["runs"] or lanes["why"] == "worth measuring up to batch 8"
     assert Plan.model_validate_json(frozen.report.model_dump_json()) == frozen.report
