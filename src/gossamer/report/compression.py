@@ -24,7 +24,6 @@ COLUMNS = (
     "one sample",
     "against dense",
     "took",
-    "what",
 )
 
 
@@ -52,7 +51,7 @@ def _stages(rows: list[dict[str, Any]]) -> str:
     """What every stage left."""
     return page.section(
         "Stages",
-        page.table(COLUMNS, [_cells(row) for row in rows]),
+        page.table((*COLUMNS, "what"), [[*cells(row), row["note"]] for row in rows]),
         page.note(
             "On the test set. Bytes: parameters, indices and buffers; of a frozen network its file. One sample: "
             "median time, in turns with the network the recipe began with."
@@ -75,7 +74,8 @@ def _sensitivity(points: list[dict[str, Any]]) -> str:
     )
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def cells(row: dict[str, Any]) -> list[str]:
+    """The words of a stage, one a column."""
     return [
         f"{row['step']} {row['stage']}",
         percent(row["accuracy"]),
@@ -85,7 +85,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
         duration(row["milliseconds"] / 1e3),
         f"{row['dense_milliseconds'] / row['milliseconds']:.2f} x",
         duration(row["seconds"]),
-        row["note"],
     ]
 
 

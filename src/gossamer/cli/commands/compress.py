@@ -10,7 +10,7 @@ import typer
 from gossamer.cli.app import command
 from gossamer.cli.output import Output, table
 from gossamer.errors import ConfigError
-from gossamer.report.words import duration, percent, size
+from gossamer.report.words import percent
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -59,19 +59,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def _view(folder: Path, page: Path, rows: list[dict[str, Any]]) -> Group:
     """The stages for people."""
-    shown = [
-        [
-            f"{row['step']} {row['stage']}",
-            percent(row["accuracy"]),
-            f"{row['connections']:,}",
-            percent(row["density"]),
-            size(row["bytes"]),
-            duration(row["milliseconds"] / 1e3),
-            f"{row['dense_milliseconds'] / row['milliseconds']:.2f} x",
-            duration(row["seconds"]),
-        ]
-        for row in rows
-    ]
-    columns = ["stage", "accuracy", "connections", "density", "bytes", "one sample", "against dense", "took"]
+    from gossamer.report.compression import COLUMNS, cells
+
     notes = "\n".join(f"{row['step']} {row['stage']}: {row['note']}" for row in rows)
-    return table(f"{folder}; report: {page}", columns, shown, notes)
+    return table(f"{folder}; report: {page}", COLUMNS, map(cells, rows), notes)
