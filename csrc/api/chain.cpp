@@ -5,6 +5,11 @@ namespace {
 
 int64_t element_size(const gs_matrix& w) { return w.dtype == GS_F64 ? 8 : 4; }
 
+// Whether layer i hands its output to the next one as bfloat16, to which that one would round it.
+bool handed(const gs_layer* layers, int64_t n, int64_t i) {
+  return i >= 0 && i + 1 < n && (gs_handed >> layers[i].w.layout & 1) && (gs_handed >> layers[i + 1].w.layout & 1);
+}
+
 // Bytes of one half of the workspace: the widest output of any layer but the last.
 gs_status half_bytes(const gs_layer* layers, int64_t n, int64_t batch, int64_t* bytes) {
   *bytes = 0;
@@ -50,7 +55,8 @@ gs_status gs_chain_forward(const gs_chain* chain, const void* x, const void* res
     const gs_layer& layer = c.layers[i];
     void* y = last ? out : static_cast<char*>(c.workspace) + (i % 2) * half;
     gs_call call = {layer.w, c.isa, c.batch, input, none, layer.bias, layer.activation, layer.slope,
-                    last && residual ? more : none, y, last ? c.out_stride : c.batch, c.parallel};
+                    last && residual ? more : none, y, last ? c.out_stride : c.batch, c.parallel,
+                    handed(c.layers, c.n_layers, i - 1) ? GS_BF16 : 0, handed(c.layers, c.n_layers, i) ? GS_BF16 : 0};
     status = gs_linear(&call);
     if (status != GS_OK) return status;
     input = {y, c.batch, 1};

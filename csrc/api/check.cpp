@@ -35,14 +35,36 @@ gs_status check_block(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return product(*cols, w.group * w.tile, used) ? GS_OK : GS_OVERFLOW;
 }
 
-gs_status check_fanin(const gs_matrix& w, int64_t* used, int64_t* cols) {
-  if (w.group != 1 && w.group != 2 && w.group != 4 && w.group != 8) return GS_SIZE;
+gs_status check_tiles(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1) return GS_SIZE;
+  if (w.dtype != GS_F32 || w.narrow != GS_BF16) return GS_DTYPE;
+  gs_status status = check_pointers(w, (w.n_out + 15) / 16, cols);
+  if (status != GS_OK) return status;
+  return product(*cols, 16 * 32, used) ? GS_OK : GS_OVERFLOW;
+}
+
+// Groups of rows that share their columns.
+gs_status check_groups(const gs_matrix& w, int64_t* cols) {
   if (w.n_out % w.group || w.n_rows < 0 || w.n_rows > w.n_out / w.group) return GS_SIZE;
   if (w.per_row < 0 || w.per_row > w.n_in) return GS_SIZE;
   if ((w.row_bytes != 2 && w.row_bytes != 4) || (w.col_bytes != 2 && w.col_bytes != 4)) return GS_DTYPE;
   if (!w.rows && w.n_rows) return GS_NULL;
-  if (!product(w.n_rows, w.per_row, cols) || !product(*cols, w.group, used)) return GS_OVERFLOW;
-  return GS_OK;
+  return product(w.n_rows, w.per_row, cols) ? GS_OK : GS_OVERFLOW;
+}
+
+gs_status check_fanin(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1 && w.group != 2 && w.group != 4 && w.group != 8) return GS_SIZE;
+  const gs_status status = check_groups(w, cols);
+  if (status != GS_OK) return status;
+  return product(*cols, w.group, used) ? GS_OK : GS_OVERFLOW;
+}
+
+gs_status check_shared_tiles(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 16 && w.group != 32) return GS_SIZE;
+  if (w.narrow != GS_BF16) return GS_DTYPE;
+  const gs_status status = check_groups(w, cols);
+  if (status != GS_OK) return status;
+  return product((w.per_row + 31) / 32 * 32 * w.group, w.n_rows, used) ? GS_OK : GS_OVERFLOW;
 }
 
 gs_status check_nm(const gs_matrix& w, int64_t* used, int64_t* cols) {
@@ -102,6 +124,14 @@ gs_status check_residual(gs_call& call) {
   return status == GS_OK && call.residual.batch_stride != 1 ? GS_SIZE : status;
 }
 
+// bfloat16 inputs and outputs: what layers of tiles hand each other.
+gs_status check_handed(const gs_call& call) {
+  if (!call.x_narrow && !call.out_narrow) return GS_OK;
+  if ((call.x_narrow && call.x_narrow != GS_BF16) || (call.out_narrow && call.out_narrow != GS_BF16)) return GS_DTYPE;
+  if (!(gs_handed >> call.w.layout & 1)) return GS_DTYPE;
+  return call.x_narrow && call.x.batch_stride != 1 ? GS_SIZE : GS_OK;
+}
+
 gs_status check_rows_out(const gs_call& call, int64_t rows) {
   int64_t extent;
   if (!call.out && rows && call.batch) return GS_NULL;
@@ -125,6 +155,8 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);
+  if (w.layout == GS_SHARED_TILES) status = check_shared_tiles(w, used, &cols);
+  if (w.layout == GS_TILES) status = check_tiles(w, used, &cols);
   if (status != GS_OK) return status;
   if (w.layout == GS_NM_LANES && w.dtype != GS_F32) return GS_DTYPE;
   if (*used > w.n_values || cols > w.n_cols) return GS_SIZE;
@@ -144,6 +176,7 @@ gs_status gs_check_call(gs_call& call, gs_operation op) {
   if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
   if (op != GS_OP_LINEAR && (status = check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;
   if (op == GS_OP_LINEAR && (status = check_residual(call)) != GS_OK) return status;
+  if (op == GS_OP_LINEAR && (status = check_handed(call)) != GS_OK) return status;
   if (op == GS_OP_LINEAR) return check_rows_out(call, call.w.n_out);
   if (op == GS_OP_GRAD_INPUT) return check_rows_out(call, call.w.n_in);
   return !call.out && call.w.n_values ? GS_NULL : GS_OK;

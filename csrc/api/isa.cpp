@@ -3,6 +3,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(GS_HAS_amx)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
@@ -43,6 +47,22 @@ bool has_byte_products() {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & vbmi_vnni) == vbmi_vnni;
 #else
   return false;
+#endif
+}
+
+// Processor and system: the unit, with bfloat16 and int8, and conversion to bfloat16; then the system, which gives a process the
+// room for its state on request, for threads that start later as well.
+gs_unit find_matrix_unit() {
+#if defined(GS_HAS_amx)
+  constexpr uint32_t kUnit = (1u << 22) | (1u << 24) | (1u << 25), kConversion = 1u << 5, kState = 3u << 17;
+  constexpr long kAsk = 0x1023, kTileData = 18;
+  uint32_t a, b, c, d;
+  if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kUnit) != kUnit) return GS_UNIT_ABSENT;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & kConversion)) return GS_UNIT_ABSENT;
+  if ((saved_state() & kState) != kState || syscall(SYS_arch_prctl, kAsk, kTileData) != 0) return GS_UNIT_REFUSED;
+  return GS_UNIT_GRANTED;
+#else
+  return GS_UNIT_NOT_BUILT;
 #endif
 }
 
@@ -106,6 +126,14 @@ const gs_kernels* gs_kernels_for(int64_t isa) {
 extern "C" {
 
 bool gs_has_byte_products(void) { return running() & kByteProducts; }
+
+// Racing threads ask the same and get the same answer.
+gs_unit gs_matrix_unit(void) {
+  static gs_unit cached = {};
+  gs_unit unit = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+  if (!unit) __atomic_store_n(&cached, unit = find_matrix_unit(), __ATOMIC_RELAXED);
+  return unit;
+}
 
 int32_t gs_isa(void) {
   const Set* best = find(GS_ISA_AUTO);

@@ -9,7 +9,7 @@ constexpr int64_t kMostExternal = 1024;  // as gs_plan_prepare has it
 gs_status run_conv(const gs_plan& plan, const gs_step& s, float* const* memory, gs_parallel_for parallel) {
   const auto at = [&](const gs_view& p) { return memory[p.memory] + p.at; };
   const gs_panel none = {nullptr, 0, 0}, more = {s.more.channels ? at(s.more) : nullptr, s.more.plane, 1};
-  const gs_call call = {s.w, plan.isa, 1, {at(s.x), 1, 1}, none, s.bias, s.activation, s.slope, more, at(s.out), s.out.plane, parallel};
+  const gs_call call = {s.w, plan.isa, 1, {at(s.x), 1, 1}, none, s.bias, s.activation, s.slope, more, at(s.out), s.out.plane, parallel, 0, 0};
   return gs_conv(&call, &s.places, s.room);
 }
 

@@ -83,7 +83,7 @@ template <class T> gs_status forward(const gs_sequence_forward& call, const gs_k
   const gs_status status = each_time(s, down, [&](int64_t at, int64_t n, int64_t before) {
     resize(h, hidden, width, before, n, h_first, h_last);
     if (lstm) resize(c, hidden, width, before, n, c_first, c_last);
-    const gs_call product = {s.w, s.isa, n, {h, n, 1}, {}, call.bias, GS_IDENTITY, 0, {}, q, n, s.parallel};
+    const gs_call product = {s.w, s.isa, n, {h, n, 1}, {}, call.bias, GS_IDENTITY, 0, {}, q, n, s.parallel, 0, 0};
     gs_status done = gs_linear(&product);
     if (done != GS_OK) return done;
     bring(columns_of<T>(call.x, rows, at, n), x);
@@ -118,7 +118,7 @@ template <class T> gs_status backward(const gs_sequence_backward& call, const gs
     if (done != GS_OK) return done;
     put(x, columns_of<T>(call.x_grad, rows, at, n));
     if (gru) put(q, columns_of<T>(call.q_grad, rows, at, n));
-    const gs_call product = {s.w, s.isa, n, {}, {q, n, 1}, nullptr, GS_IDENTITY, 0, {}, other, n, s.parallel};
+    const gs_call product = {s.w, s.isa, n, {}, {q, n, 1}, nullptr, GS_IDENTITY, 0, {}, other, n, s.parallel, 0, 0};
     done = call.by_columns ? gs_linear_grad_input_transposed(&product, call.by_columns, call.by_columns_room) : gs_linear_grad_input(&product);
     for (int64_t i = 0; gru && i < hidden * n; ++i) other[i] += h[i];
     T* const spare = h;

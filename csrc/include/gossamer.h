@@ -23,7 +23,7 @@ extern "C" {
 #define GS_API __attribute__((visibility("default")))
 #endif
 
-#define GS_ABI_VERSION 7
+#define GS_ABI_VERSION 8
 
 typedef enum gs_status {
   GS_OK = 0,
@@ -39,7 +39,7 @@ typedef enum gs_status {
   GS_NOT_FINITE = 10 /* a score is NaN or infinite */
 } gs_status;
 
-typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7 } gs_layout;
+typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7, GS_TILES = 8, GS_SHARED_TILES = 9 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
  * the error function. NaN stays NaN. */
@@ -64,6 +64,10 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   dense    -                           -                                 [n_out, n_in]
  *   csr_bands starts i32 [bands * n_out + 1]  u8|u16 [nnz]               [nnz]
  *   block    row_ptr i32|i64 [rows+1]    u16|i32 [nnz], ascending in a row [nnz, group, tile]
+ *   tiles    row_ptr i32|i64 [ceil(n_out/16)+1]  u16|i32 [nnz], ascending in a row [nnz, 16, 32]
+ *   shared_tiles active u16|i32 [n_rows] u16|i32 [n_rows, k], ascending [n_rows, ceil(k/32), group/16, 16, 32]
+ * tiles, shared_tiles: GS_BF16 values alone, zeros where nothing is; inputs are rounded to bfloat16, sums are float32, in the order of a
+ * matrix unit (csrc/kernels/unit.h) on every processor.
  * nm_bytes: offsets from the first input of a pair of neighbouring tiles, one of the first tile, then one of the second. Values
  * are GS_I8, and inputs are rounded: those of a batch column to the nearest of 127 steps of either sign, up to the largest
  * magnitude among them. Sums are exact integers; a column with an infinite or NaN input gives NaN.
@@ -76,10 +80,10 @@ typedef struct gs_matrix {
   int64_t dtype;     /* GS_F32 or GS_F64: of inputs, outputs, and all arithmetic */
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
-  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; block: height, 1 to 32; others: 1 */
-  int64_t per_row;   /* fanin: k; nm, nm_lanes, nm_bytes: n; others: 0 */
+  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; shared_tiles: 16 or 32; block: height, 1 to 32; others: 1 */
+  int64_t per_row;   /* fanin, shared_tiles: k; nm, nm_lanes, nm_bytes: n; others: 0 */
   int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes: m <= 16, n * n_in/m <= 2^17; block: width, 1 to 32; csr_bands: 1 to 65536 inputs of a band; others: 0 */
-  int64_t n_rows;    /* fanin: number of active row groups; others: 0 */
+  int64_t n_rows;    /* fanin, shared_tiles: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */
   int64_t row_bytes; /* bytes of one element of rows, 0 where there is none */
@@ -112,6 +116,8 @@ typedef struct gs_call {
   void* out;                /* see each operation */
   int64_t out_stride;       /* elements between rows of out, >= batch */
   gs_parallel_for parallel; /* or null */
+  int64_t x_narrow;         /* GS_BF16: x is of that type, in feature-major memory (tiles, shared_tiles); else 0 */
+  int64_t out_narrow;       /* GS_BF16: out is of that type (tiles, shared_tiles); else 0 */
 } gs_call;
 
 /* out[n_out, batch] = activation(W x + bias + residual). A row without connections counts as 0. */
@@ -353,6 +359,10 @@ GS_API gs_status gs_softmax(const gs_lines* call);
 
 /* Best instruction set of this processor that was compiled in. */
 GS_API int32_t gs_isa(void);
+/* Whether products of layouts that suit one run on a matrix unit: asked of the processor and the system once. The results do not
+ * depend on it. absent: the processor has none; refused: the system does not grant it; not built: this library has no code for it. */
+typedef enum gs_unit { GS_UNIT_GRANTED = 1, GS_UNIT_ABSENT = 2, GS_UNIT_REFUSED = 3, GS_UNIT_NOT_BUILT = 4 } gs_unit;
+GS_API gs_unit gs_matrix_unit(void);
 /* Whether `isa` was compiled in and runs here: GS_OK or GS_ISA. */
 GS_API gs_status gs_isa_available(int32_t isa);
 /* "scalar", "avx2", "avx512", "neon", or null for an unknown id. Static storage. */

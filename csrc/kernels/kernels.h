@@ -7,7 +7,7 @@
 #include "gossamer_recurrent.h"
 
 enum gs_operation { GS_OP_LINEAR, GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES };
-constexpr int kOperations = 3, kLayouts = 8, kValueTypes = 4;
+constexpr int kOperations = 3, kLayouts = 10, kValueTypes = 4;
 
 // Types of the functions that kernels.inc names.
 typedef gs_status gs_product(const gs_call* call);
@@ -70,6 +70,9 @@ constexpr uint32_t gs_layouts_of(gs_operation operation) {
   for (const gs_row& row : kRows) layouts |= row.operation == operation ? row.layouts : 0;
   return layouts;
 }
+
+// The layouts whose inputs are rounded to bfloat16 anyway: between two of them numbers may pass as such.
+constexpr uint32_t gs_handed = gs_bits(GS_TILES, GS_SHARED_TILES);
 
 extern "C" {
 extern const gs_kernels gs_kernels_scalar;

@@ -2,11 +2,12 @@
 #include "kernels.h"
 #include "vec.h"
 
-// Those of the 256-bit set as well, which the 512-bit set runs for small batches.
+// Those of the 256-bit set as well, which the 512-bit set runs for small batches, and those for a matrix unit.
 #define GS_DECLARE(type, name)       \
   namespace gs {                     \
   namespace GS_SET { type name; }    \
   namespace avx2 { type name; }      \
+  namespace amx { type name; }       \
   }
 #define GS_PRODUCT(function, operation, layouts, types, small) GS_DECLARE(gs_product, function)
 #define GS_TYPED(name, type, small) GS_DECLARE(type, name##_f32) GS_DECLARE(type, name##_f64)
@@ -14,6 +15,11 @@
 #include "kernels.inc"
 
 #define GS_BATCH_own(function, bytes) gs::GS_SET::function
+#if defined(GS_HAS_amx)
+#define GS_BATCH_unit(function, bytes) by_unit<gs::GS_SET::function, gs::amx::function>
+#else
+#define GS_BATCH_unit GS_BATCH_own
+#endif
 #if GS_VEC_BYTES == 64
 #define GS_BATCH_half(function, bytes) by_batch<gs::GS_SET::function, gs::avx2::function, GS_VEC_BYTES / 2 / (bytes)>
 #define GS_BATCH_whole(function, bytes) by_batch<gs::GS_SET::function, gs::avx2::function, GS_VEC_BYTES / (bytes)>
@@ -27,6 +33,12 @@ namespace {
 #if GS_VEC_BYTES == 64
 template <auto wide, auto narrow, int64_t most, class... More> gs_status by_batch(const gs_call* call, More... more) {
   return (call->batch <= most ? narrow : wide)(call, more...);
+}
+#endif
+
+#if defined(GS_HAS_amx)
+template <auto plain, auto unit> gs_status by_unit(const gs_call* call) {
+  return (gs_matrix_unit() == GS_UNIT_GRANTED ? unit : plain)(call);
 }
 #endif
 

@@ -165,8 +165,8 @@ class Layout(KernelSide):
             made,
             values=aligned(made.values),
             index=index,
-            scale=connections.scale,
-            reads=connections.reads,
+            scale=connections.scale if made.reads is None else None,
+            reads=made.reads or connections.reads,
         )
 
     def decode(self, encoded: Encoded) -> Connections:

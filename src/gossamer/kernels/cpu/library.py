@@ -12,7 +12,7 @@ from typing import Final
 
 from gossamer.errors import KernelUnavailable
 
-ABI_VERSION: Final = 7
+ABI_VERSION: Final = 8
 BUILD_HINT: Final = (
     "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
 )

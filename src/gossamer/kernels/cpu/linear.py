@@ -56,7 +56,7 @@ def linear(layout: str, types: tuple[int, int], isa: int) -> Callable[..., Tenso
         status = run(_PACK(
             *fields(dtype, values, index, shape, at), narrow, 0 if scale is None else at(scale),
             isa, n, at(x), feature, batch, 0, 0, 0, 0 if bias is None else at(bias), 0, 0.0, 0, 0, 0,
-            at(y), n, parallel,
+            at(y), n, parallel, 0, 0,
         ))  # fmt: skip
         if status:
             _raise("linear", layout, status, values, shape)
@@ -79,7 +79,7 @@ def linear_grad_input(layout: str, types: tuple[int, int], isa: int) -> Callable
         out = empty_strided((n, shape[1]), (1, n), dtype=grad.dtype)
         matrix = (*fields(dtype, values, index, shape, at), narrow, 0)
         packed = _PACK(
-            *matrix, isa, n, 0, 0, 0, at(grad), feature, batch, 0, 0, 0.0, 0, 0, 0, at(out), n, parallel
+            *matrix, isa, n, 0, 0, 0, at(grad), feature, batch, 0, 0, 0.0, 0, 0, 0, at(out), n, parallel, 0, 0
         )
         columns = transposed.find(index, matrix, n * grad.itemsize)
         if columns is None:
@@ -109,7 +109,7 @@ def linear_grad_values(layout: str, types: tuple[int, int], isa: int) -> Callabl
         out = empty_like(values)
         status = run(_PACK(
             *fields(dtype, values, index, shape, at), narrow, 0, isa, x.shape[0], at(x), feature, batch,
-            at(grad), grad_feature, grad_batch, 0, 0, 0.0, 0, 0, 0, at(out), 0, parallel,
+            at(grad), grad_feature, grad_batch, 0, 0, 0.0, 0, 0, 0, at(out), 0, parallel, 0, 0,
         ))  # fmt: skip
         if status:
             _raise("linear_grad_values", layout, status, values, shape)

@@ -17,7 +17,7 @@ Activation = Literal[  # in the order of gs_activation
 ]  # fmt: skip
 ACTIVATIONS: Final = {None: 0} | {name: number for number, name in enumerate(get_args(Activation), 1)}
 MATRIX: Final = struct.Struct("17q")
-CALL: Final = struct.Struct("27qd6q")
+CALL: Final = struct.Struct("27qd8q")
 LAYER: Final = struct.Struct("19qd")
 CHAIN: Final = struct.Struct("11q")
 

@@ -97,7 +97,7 @@ class Step:
         """``gs_call`` and ``gs_places`` of a convolution, as ``gs_conv_room`` reads them; None: it is none."""
         if self.form is None:
             return None
-        call = pack.CALL.pack(*self._matrix(), isa, 1, *(0,) * 8, 0.0, *(0,) * 6)
+        call = pack.CALL.pack(*self._matrix(), isa, 1, *(0,) * 8, 0.0, *(0,) * 8)
         return call, PLACES.pack(*self._places())
 
     def _matrix(self) -> tuple[int, ...]:

@@ -1,0 +1,99 @@
+// out = activation(W x + bias + residual) for tiles: 16 outputs by 32 inputs of bfloat16, inputs rounded to bfloat16, sums in
+// float32. A tile of weights is read for up to six tiles of batch columns, whose sums stay in the unit.
+#include "tiles.h"
+
+namespace gs {
+namespace GS_SET {
+namespace {
+
+struct Line {
+  const void* cols;
+  const char* values;
+  int64_t n;
+};
+
+Line line_at(const gs_matrix& w, int64_t row) {
+  const auto pointer = [&](int64_t i) {
+    return w.row_bytes == 8 ? static_cast<const int64_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
+  };
+  const int64_t first = pointer(row);
+  return {static_cast<const char*>(w.cols) + first * w.col_bytes, static_cast<const char*>(w.values) + first * kTileBytes,
+          pointer(row + 1) - first};
+}
+
+// How many sums of every tile run side by side: a product takes as long as four that do not wait for each other.
+constexpr int copies(int tiles) { return tiles == 1 ? 4 : tiles <= 3 ? 2 : 1; }
+
+// One tile of weights times all tiles of inputs.
+template <int tiles, int copy> GS_INLINE void multiply(Unit& unit, const char* weights, const uint32_t* inputs) {
+  unit.template load<6>(weights, 64);
+  each<tiles>([&](auto t) GS_INLINE_LAMBDA {
+    unit.template load<7>(inputs + t * kWords, 64);
+    unit.template bf16<copy * tiles + t>();
+  });
+}
+
+// sums [16][tiles * 16] of a row of tiles.
+template <int tiles, class I> GS_INLINE void add_up(Unit& unit, const Line& line, const uint32_t* words, float* sums) {
+  constexpr int c = copies(tiles), width = tiles * kSide;
+  const I* col = static_cast<const I*>(line.cols);
+  const char* w = line.values;
+  each<c * tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template zero<t>(); });
+  const auto step = [&](auto copy, int64_t j) GS_INLINE_LAMBDA {
+    multiply<tiles, copy>(unit, w + j * kTileBytes, words + col[j] * (tiles * kWords));
+  };
+  int64_t j = 0;
+  for (; j + c <= line.n; j += c) each<c>([&](auto copy) GS_INLINE_LAMBDA { step(copy, j + copy); });
+  each<c - 1>([&](auto copy) GS_INLINE_LAMBDA {
+    if (j + copy < line.n) step(copy, j + copy);
+  });
+  each<tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(sums + t * kSide, width * 4); });
+  if constexpr (c > 1) {
+    alignas(64) float others[(c - 1) * kWords * tiles];
+    each<(c - 1) * tiles>([&](auto t) GS_INLINE_LAMBDA {
+      unit.template store<tiles + t>(others + t / tiles * (kWords * tiles) + t % tiles * kSide, width * 4);
+    });
+    for (int i = 0; i < kWords * tiles; ++i)
+      for (int k = 0; k < c - 1; ++k) sums[i] += others[k * (kWords * tiles) + i];
+  }
+}
+
+template <int tiles> void rows(const gs_call& call, Unit& unit, const Chunk& chunk, const uint32_t* words, int64_t r0, int64_t r1) {
+  alignas(64) float sums[kWords * tiles];
+  for (int64_t r = r0; r < r1; ++r) {
+    const Line line = line_at(call.w, r);
+    if (call.w.col_bytes == 2) add_up<tiles, uint16_t>(unit, line, words, sums);
+    else add_up<tiles, int32_t>(unit, line, words, sums);
+    finish_tiles<tiles>(call, chunk, r * kSide, least(kSide, call.w.n_out - r * kSide), sums);
+  }
+}
+
+// Items are (chunk of the batch, row of tiles) pairs, chunks outermost; whoever meets a chunk packs its inputs.
+gs_status items(const gs_call& call, int64_t begin, int64_t end) {
+  const int64_t count = ceil_div(call.w.n_out, kSide), widest = chunk_at(0, call.batch).tiles;
+  void* room = gs_scratch(static_cast<size_t>(ceil_div(call.w.n_in, kSteps) * widest * kTileBytes));
+  if (!room) return GS_MEMORY;
+  uint32_t* words = static_cast<uint32_t*>(room);
+  Unit unit;
+  while (begin < end) {
+    const Chunk chunk = chunk_at(begin / count, call.batch);
+    const int64_t r0 = begin % count, r1 = least(count, r0 + (end - begin));
+    pack_chunk(call, chunk, words);
+    with_tiles(chunk.tiles, [&](auto tiles) { rows<tiles>(call, unit, chunk, words, r0, r1); });
+    begin += r1 - r0;
+  }
+  return GS_OK;
+}
+
+}  // namespace
+
+gs_status tiles_f32(const gs_call* call) {
+  const gs_matrix& w = call->w;
+  const int64_t count = ceil_div(w.n_out, kSide), columns = chunk_at(0, call->batch).tiles * kSide;
+  const int64_t cost = (w.n_values / most(1, count) / 16 + 64) * columns;  // in multiply-adds of float, of which the unit makes 16 at once
+  return for_items(*call, chunk_count(call->batch) * count, cost,
+                   [&](int64_t begin, int64_t end) { return items(*call, begin, end); });
+}
+
+}  // namespace GS_SET
+}  // namespace gs
