@@ -122,7 +122,7 @@ KINDS: dict[str, Kind] = {
                 name, "nm:1:4" if name.startswith("nm") else "unstructured"
             ),
             name,
-            {"values": "int8", "activations": "int8"} if name == "nm_bytes" else {},
+            {"values": "int8", "compute": "int8"} if name == "nm_bytes" else {},
         )
         for name in MATRICES
     },

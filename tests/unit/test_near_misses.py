@@ -68,7 +68,7 @@ MISSES: dict[str, tuple[Callable[[], object], str]] = {
     "layer to keep": (lambda: freeze(keep={"22": "csr"}), "2"),
     "candidates": (lambda: freeze(candidates=["CSR"]), "csr"),
     "values": (lambda: freeze(values="int-8"), "int8"),
-    "activations": (lambda: freeze(values="int8", activations="int 8"), "int8"),
+    "compute": (lambda: freeze(compute="bfloat 16"), "bfloat16"),
     "prefer": (lambda: freeze(prefer="sized"), "size"),
     "instruction set": (lambda: kernels.use("AVX-2").__enter__(), "avx2"),
     "reference kernels": (lambda: kernels.use("refrence").__enter__(), "reference"),

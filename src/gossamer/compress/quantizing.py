@@ -15,7 +15,7 @@ from gossamer.compress.quantization_report import QuantizationReport, QuantizedL
 from gossamer.compress.ranges import RANGES
 from gossamer.compress.watching import watch_outputs
 from gossamer.errors import ConfigError, DtypeError, StateError
-from gossamer.layouts.values import ACTIVATIONS, EXACT, NARROW, lightest
+from gossamer.layouts.values import EXACT, NARROW, lightest
 from gossamer.nn import InputRounding, Quantized
 from gossamer.nn.kinds import kind_of
 from gossamer.nn.outside import follow, places
@@ -24,6 +24,7 @@ from gossamer.nn.swap import put_in_place
 from gossamer.registry import answers_unknown, check_choice, check_names
 
 KINDS: Final = (nn.Linear, nn.Conv1d, nn.Conv2d)
+ACTIVATIONS: Final = (EXACT, "int8")
 Layers = dict[str, nn.Module]
 
 

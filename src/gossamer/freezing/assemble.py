@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gossamer.freezing.arithmetic import check_arithmetic
 from gossamer.freezing.candidates import Candidates
 from gossamer.freezing.choose import BatchClass, choose
 from gossamer.freezing.frozen import Frozen
@@ -18,7 +19,7 @@ from gossamer.freezing.repeat import repeated
 from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.layouts import layout
 from gossamer.layouts.arrays import name_of
-from gossamer.layouts.values import EXACT, fitting, narrowed
+from gossamer.layouts.values import EXACT, FLOAT32, fitting, narrowed
 from gossamer.measure import machine
 from gossamer.network.graph import Call, Choice, Graph, Layer, Linear, Opaque
 from gossamer.network.operators import operators
@@ -40,6 +41,7 @@ def freeze_graph(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Froze
         chosen, batches, tried = repeated(graph, wanted.plan)
         types = {row.name: row.values for row in wanted.plan.layers}
     else:
+        check_arithmetic(graph, wanted.compute)
         graph, types = _narrowed(graph, wanted)
         chosen, found, classes = choose(graph, inputs, wanted)
         sizes = [row.batch for row in classes]
@@ -106,7 +108,7 @@ def _narrow_call(body: Any, values: str) -> Any:
 def _type(name: str, connections: Connections, wanted: Wanted) -> str:
     """The type of values that takes the fewest bytes; the one wanted where rounded inputs need it."""
     values = wanted.type_of(name)
-    return values if values == EXACT or wanted.activations != EXACT else fitting(connections, values)
+    return values if values == EXACT or wanted.compute == "int8" else fitting(connections, values)
 
 
 def described(inputs: tuple[Any, ...]) -> list[InputPlan]:
@@ -165,7 +167,7 @@ def _tried(found: Candidates, layer: Layer, sizes: list[int]) -> list[Candidate]
 def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
     """The report of one layer, without what was tried."""
     chosen = layer.choices
-    read = [layout(choice.layout).activations for choice in chosen]
+    kinds = (layout(choice.layout).compute for choice in chosen)
     return LayerPlan(
         name="",
         shape=layer.shape,
@@ -176,7 +178,7 @@ def _row(body: Linear, layer: Layer, gone: Removal | None) -> LayerPlan:
         unread=gone.unread if gone else 0,
         unused_inputs=int((body.connections.fan_out() == 0).sum()),
         activation=layer.activation,
-        activations=next((kind for kind in read if kind != EXACT), EXACT),
+        compute=next((kind for kind in kinds if kind != FLOAT32), layer.stored.dtype),
         chosen=chosen[0].layout,
         runs=[f"{choice.layout}/{choice.engine}" for choice in chosen],
         bytes=layer.stored.file_bytes,

@@ -1,4 +1,4 @@
-"""What may run a layer: every layout that holds it exactly, dense included, and why the others are out."""
+"""What may run a layer: every layout that holds it and computes as is allowed, dense included; why others are out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gossamer.errors import PatternError
 from gossamer.freezing.wanted import SIZE, SPEED
 from gossamer.layouts import Encoded, layout, layouts
-from gossamer.layouts.values import EXACT
+from gossamer.layouts.values import FLOAT32
 from gossamer.network.conv_step import unfit
 from gossamer.network.graph import Choice
 from gossamer.network.store import smallest, to_store
@@ -72,9 +72,9 @@ class Candidates:
         key = frozenset(names)
         if key not in self.stores:
             forms = {name: self.forms[name] for name in sorted(key)}
-            self.stores[key] = (
-                next(iter(forms.values())) if self.settled else to_store(self.connections, forms)
-            )
+            only = next(iter(forms))
+            as_it_runs = self.settled and layout(only).exact
+            self.stores[key] = forms[only] if as_it_runs else to_store(self.connections, forms)
         return self.stores[key]
 
 
@@ -82,17 +82,17 @@ def candidates(
     connections: Connections,
     forced: str | None,
     allowed: frozenset[str] | None,
-    activations: str = EXACT,
+    compute: str = FLOAT32,
     prefer: str = SPEED,
     geometry: Geometry | None = None,
 ) -> Candidates:
-    """Every layout that holds a layer exactly and may read its inputs as it does, and why the others are out.
+    """Every layout that holds a layer and may compute as it does, and why the others are out.
 
     Args:
         connections: Connections.
         forced: the layout it has to take, or None.
         allowed: layouts that may be tried, or None for all.
-        activations: "exact", or "int8": inputs may be rounded.
+        compute: str - the arithmetic that is allowed beside that of the network.
         prefer: "speed", or "size": only the smallest forms are in. Where values are narrow, layouts that a file holds
             in more bytes than others are out.
         geometry: Geometry of a convolution, or None.
@@ -112,13 +112,11 @@ def candidates(
     crowded = NEARLY_COMPLETE if prefer == SIZE else CROWDED
     for name in layouts:
         kind = layout(name)
-        fits = kind.fit(connections)
+        fits = kind.runs(connections)
         if forced is not None and name != forced:
             refused[name] = f"{forced} is forced"
-        elif kind.activations not in (EXACT, activations):
-            refused[name] = (
-                f"it rounds inputs to {kind.activations}, which activations={activations!r} forbids"
-            )
+        elif kind.compute not in (FLOAT32, compute):
+            refused[name] = f"it computes in {kind.compute}, which compute={compute!r} does not allow"
         elif isinstance(fits, str):
             refused[name] = fits
         elif forced is None and allowed is not None and name not in allowed:
@@ -149,8 +147,9 @@ def _drop_large(
 ) -> None:
     """Move forms that cost bytes from those that may run to those that are refused."""
     if prefer == SIZE:
-        least = min(form.file_bytes for form in forms.values())
-        stays, what = {name for name, form in forms.items() if form.file_bytes == least}, f"{least:,} do"
+        exact = {name: form for name, form in forms.items() if layout(name).exact} or forms
+        least = min(form.file_bytes for form in exact.values())
+        stays, what = {name for name, form in exact.items() if form.file_bytes == least}, f"{least:,} do"
     elif connections.reads is not None:
         stored, stays = smallest(connections, forms)
         what = f"{stored.file_bytes:,} hold it as {stored.layout}"

@@ -55,7 +55,7 @@ def choose(graph: Graph, inputs: tuple[Any, ...], wanted: Wanted) -> Chosen:
             body.connections,
             wanted.for_layer(node.name),
             wanted.allowed,
-            wanted.activations,
+            wanted.compute,
             wanted.prefer,
             body.geometry,
         )

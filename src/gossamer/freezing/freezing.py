@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gossamer.errors import ConfigError, DtypeError, ShapeError
+from gossamer.freezing.arithmetic import with_use
 from gossamer.freezing.assemble import freeze_graph
 from gossamer.freezing.in_place import freeze_in_place, left_as_it_is
 from gossamer.freezing.onlookers import on_cpu
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from gossamer.freezing.frozen import Frozen
 
 
-UNSAID = ("fastest", None, (), "exact", "exact", "speed")  # what is asked for beside a plan: nothing
+UNSAID = ("fastest", None, (), "exact", "float32", "speed")  # what is asked for beside a plan: nothing
 
 
 def freeze(
@@ -39,7 +40,7 @@ def freeze(
     candidates: Iterable[str] | None = None,
     batch_sizes: Iterable[int] = (),
     values: str | Mapping[str, str] = "exact",
-    activations: str = "exact",
+    compute: str = "float32",
     prefer: str = "speed",
     plan: Source | None = None,
 ) -> Frozen:
@@ -58,8 +59,10 @@ def freeze(
             weights of linear layers and convolutions, all but the first with a scale a neuron; a layer whose scales
             would outweigh that takes bfloat16. Below 8 bits the file alone is smaller: kernels read int8. It is
             never larger than with more bits. Measure the accuracy. A mapping layer -> type leaves other layers exact.
-        activations: "exact" reads inputs as they are; "int8", with int8 values, also tries layouts that round the
-            inputs of a layer to 127 steps of either sign, sample by sample ("nm_bytes"). Which layers do is measured.
+        compute: the arithmetic that layers may use. "float32" (a network of float64: that);
+            "bfloat16", "float16" and "int8" also try layouts that round inputs and weights to it when they run. What is
+            stored is what ``values`` says. "int8" needs values of int8 or fewer bits, and rounds inputs to 127 steps of
+            either sign, sample by sample. Which layers do is measured; one that none can use is a warning.
         prefer: "speed" takes what is fastest; "size" the smallest form of each layer, the faster one of two as small.
         plan: a Plan, a frozen network, its ``plan``, or a file that holds one (what ``save`` wrote, or JSON): repeats
             it. Nothing is measured, and the same model gives the same bits. It says all that the arguments above do.
@@ -69,10 +72,11 @@ def freeze(
 
     Raises:
         MemoryShortage: a copy of the model, or the dense form of a layer, does not fit into memory.
-        ConfigError: unknown layout, layer, batch size, input, preference, or type of values or activations;
+        ConfigError: unknown layout, layer, batch size, input, preference, type of values, or arithmetic;
             a plan of another network.
         PatternError: a layout that cannot hold its layer exactly.
-        DtypeError: parameters elsewhere than on the CPU; other than float32 where values are rounded.
+        DtypeError: parameters elsewhere than on the CPU; other than float32 where values are rounded, or arithmetic is
+            asked for.
         ShapeError: an example without a batch dimension. StateError: a model that cannot be copied.
 
     Cost: a copy of the model, one pass over its connections, 0.1 s of measuring a layer, about 2 s at most, and as
@@ -88,7 +92,7 @@ def freeze(
         (True, 'csr')
     """
     asked = sizes(batch_sizes)
-    wishes = (keep, candidates, asked, values, activations, prefer)
+    wishes = (keep, candidates, asked, values, compute, prefer)
     if plan is not None and wishes != UNSAID:
         raise ConfigError(
             "freeze(plan=)",
@@ -106,7 +110,7 @@ def freeze(
         twin = nn.Sequential(twin)  # a layer by itself, which gets the name "0"
     names = [name for name, module in twin.named_modules() if readable(module)]
     batches = asked or (example.values[0].shape[0],)
-    wanted = Wanted.of(keep, candidates, batches, names, values, activations, prefer)
+    wanted = Wanted.of(keep, candidates, batches, names, values, compute, prefer)
     wanted = replace(wanted, plan=None if plan is None else plan_of(plan))
     with (
         torch.no_grad(),
@@ -116,11 +120,11 @@ def freeze(
         expected, again = example.call(twin, example.values), example.call(twin, example.values)
         if not same(expected, again):
             why = "two runs on the example differ: it adds noise, or keeps dropout on, or counts its calls"
-            return left_as_it_is(twin, example, wanted, why)
+            return with_use(left_as_it_is(twin, example, wanted, why), compute)
         graph = trace(twin, example, expected)
         if isinstance(graph, Graph):
-            return freeze_graph(graph, example.values, wanted)
-        return freeze_in_place(twin, example, wanted, why=graph, expected=expected)
+            return with_use(freeze_graph(graph, example.values, wanted), compute)
+        return with_use(freeze_in_place(twin, example, wanted, why=graph, expected=expected), compute)
 
 
 def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:

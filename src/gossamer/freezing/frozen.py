@@ -12,6 +12,7 @@ from torch.compiler import is_compiling, is_exporting
 from torch.nn.modules import module as torch_module
 
 from gossamer.errors import DtypeError, StateError
+from gossamer.freezing.arithmetic import missing_units
 from gossamer.freezing.onlookers import on_cpu, onlookers, refuse
 from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.layouts import Encoded, layout
@@ -123,7 +124,13 @@ class Frozen(nn.Module):
         Where images run as plans, those of the sizes called so far follow: their steps, copies and times, measured now.
         """
         programs = {id(program): program for program in self.programs}.values()
-        return "\n".join([str(self.report), *(line for program in programs for line in program.lines())])
+        return "\n".join(
+            [
+                str(self.report),
+                *missing_units(self.graph),
+                *(line for program in programs for line in program.lines()),
+            ]
+        )
 
     def stream(self) -> Stream:
         """The network with a memory, to be called time by time: recurrent layers go on from the call before.

@@ -130,7 +130,7 @@ def _as_planned(connections: Connections, row: LayerPlan) -> Connections:
 
 
 def _form(connections: Connections, row: LayerPlan, name: str) -> Encoded:
-    fits = layout(name).fit(connections)
+    fits = layout(name).runs(connections)
     if isinstance(fits, str):
         raise _misfit(f"{row.name!r} in layout {name}", fits)
     return layout(name).encode(connections, fits)
@@ -139,6 +139,8 @@ def _form(connections: Connections, row: LayerPlan, name: str) -> Encoded:
 def _stored(connections: Connections, row: LayerPlan, forms: dict[str, Encoded]) -> Encoded:
     """The form of the file that the plan was made with."""
     check_choice(f"freeze(plan=): stored layout of {row.name!r}", row.stored, layouts)
+    if not layout(row.stored).exact:
+        raise _misfit(f"{row.name!r} stored with its values to the bit", row.stored)
     if list(forms) == [row.stored]:
         return forms[row.stored]
     stored = _form(connections, row, row.stored)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 from gossamer.errors import ConfigError
 from gossamer.layouts import layouts
-from gossamer.layouts.values import ACTIVATIONS, EXACT, NARROW
+from gossamer.layouts.rounding import ROUNDINGS
+from gossamer.layouts.values import COMPUTE, EXACT, FLOAT32, NARROW
 from gossamer.registry import check_choice, check_names
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Wanted:
         batches: batch sizes measured, ascending.
         seconds: float - to spend on measuring, about.
         values: "exact", the type that values are rounded to, or layer -> type; layers that are not named are exact.
-        activations: "exact", or "int8": layers may round their inputs.
+        compute: of ``COMPUTE``: the arithmetic that layers may use beside that of the network.
         prefer: "speed", or "size": of forms of different sizes only the smallest may run.
         plan: what to repeat instead of measuring, or None.
         guarded: bool - whether batch sizes beyond those asked for are looked at.
@@ -42,7 +43,7 @@ class Wanted:
     batches: tuple[int, ...] = (1,)
     seconds: float = 1.8
     values: str | Mapping[str, str] = EXACT
-    activations: str = EXACT
+    compute: str = FLOAT32
     prefer: str = SPEED
     plan: Plan | None = None
     guarded: bool = True
@@ -55,7 +56,7 @@ class Wanted:
         batches: tuple[int, ...],
         layers: Iterable[str],
         values: str | Mapping[str, str] = EXACT,
-        activations: str = EXACT,
+        compute: str = FLOAT32,
         prefer: str = SPEED,
     ) -> Wanted:
         """Check all that was asked for; raises ConfigError."""
@@ -63,12 +64,12 @@ class Wanted:
         allowed = None if allowed is None else _listed("freeze(candidates=)", "layouts", allowed)
         check_names("freeze(candidates=)", allowed or (), "layouts", layouts)
         types = _types(values, layers)
-        check_choice("freeze(activations=)", activations, ACTIVATIONS)
-        if activations not in (EXACT, *types):
+        check_choice("freeze(compute=)", compute, COMPUTE)
+        if compute == "int8" and not types & set(ROUNDINGS):
             raise ConfigError(
-                "freeze(activations=)",
-                expected=f"{EXACT}, or {activations} with values={activations!r}",
-                got=f"{activations!r} with {', '.join(sorted(types))} values",
+                "freeze(compute=)",
+                expected=f"int8 with values={' or '.join(map(repr, ROUNDINGS))}",
+                got=f"int8 with {', '.join(sorted(types))} values",
             )
         check_choice("freeze(prefer=)", prefer, (SPEED, SIZE))
         return cls(
@@ -76,7 +77,7 @@ class Wanted:
             None if allowed is None else frozenset(allowed),
             batches,
             values=values,
-            activations=activations,
+            compute=compute,
             prefer=prefer,
         )
 

@@ -14,7 +14,7 @@ from gossamer.layouts.bits import fewest, packed_bytes
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.grid import Grid
 from gossamer.layouts.kernel_side import KernelSide, Parameters, Shape, fitting
-from gossamer.layouts.values import EXACT, widened
+from gossamer.layouts.values import FLOAT32, ROUNDED, rounded, widened
 from gossamer.registry import Registry
 
 Index = dict[str, Array]  # narrow integers, one entry per name
@@ -98,7 +98,8 @@ class Layout(KernelSide):
     """Base of all layouts; instances hold nothing.
 
     ``kernel`` says whether there are kernels for it, ``convolves`` whether for convolutions, too, ``explicit`` whether
-    every stored number is a connection (dense forms hold zeros that are none), ``activations`` how inputs are read,
+    every stored number is a connection (dense forms hold zeros that are none), ``compute`` the arithmetic
+    of its kernels: "float32" stands for that of the network, others run only where ``freeze(compute=)`` names them.
     ``parameters`` names its integers. ``from_batch`` and ``up_to_batch`` (None: no end) say at which batch sizes it is
     worth measuring: those at which it has been seen to win.
     """
@@ -106,7 +107,7 @@ class Layout(KernelSide):
     kernel: ClassVar[bool] = True
     convolves: ClassVar[bool] = False
     explicit: ClassVar[bool] = True
-    activations: ClassVar[str] = EXACT
+    compute: ClassVar[str] = FLOAT32
     from_batch: ClassVar[int] = 1
     up_to_batch: ClassVar[int | None] = None
 
@@ -140,6 +141,11 @@ class Layout(KernelSide):
         return self.unit(parameters)
 
     # --- what every layout gets ------------------------------------------------------------------------------------
+    @property
+    def exact(self) -> bool:
+        """Whether its form has the values to the bit, so that a file may hold it; others are made from such a form."""
+        return self.compute not in ROUNDED
+
     def grid(self, shape: Shape, parameters: Parameters) -> Grid:
         """The layer in units of the index; raises ConfigError where the integers do not fit it."""
         if expected := self.wants(shape, parameters):
@@ -157,8 +163,18 @@ class Layout(KernelSide):
             return f"worth measuring up to batch {self.up_to_batch}"
         return ""
 
+    def runs(self, connections: Connections) -> Parameters | str:
+        """As ``fit``, and whether its arithmetic is for such a layer: others than the network's own read float32."""
+        if FLOAT32 not in (self.compute, connections.dtype):
+            return f"it reads {FLOAT32}, and the layer {connections.dtype}"
+        return self.fit(connections)
+
     def encode(self, connections: Connections, parameters: Parameters) -> Encoded:
-        """The layer in this layout, in memory as kernels like it; ``parameters`` from ``fit``."""
+        """The layer in this layout, in memory as kernels like it; ``parameters`` from ``runs``.
+
+        Where its arithmetic has fewer bits than float32, ``arrange`` gets weights that are rounded to it.
+        """
+        connections = connections if self.exact else rounded(connections, self.compute)
         made = self.arrange(connections, parameters)
         index = {name: aligned(array) for name, array in made.index.items()}
         return replace(

@@ -31,7 +31,7 @@ class NmBytes(NmLayout):
     values = ("int8",)
     lanes = NEURONS
     rates = ()
-    activations = "int8"
+    compute = "int8"
 
     def fit(self, connections: Connections) -> Parameters | str:
         """As nm; int8 values, tiles of up to 16 inputs."""

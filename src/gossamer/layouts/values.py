@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from gossamer.layouts.connections import Connections
 
 EXACT: Final = "exact"
-ACTIVATIONS: Final = (EXACT, "int8")  # how a layer may read its inputs
 BFLOAT16: Final = "bfloat16"
+FLOAT32: Final = "float32"
+ROUNDED: Final = (BFLOAT16, "float16")  # arithmetic whose weights are rounded when they are made ready to run
+COMPUTE: Final = (FLOAT32, *ROUNDED, "int8")  # what layers may compute in; the first is what all may
 NARROW: Final = (BFLOAT16, *ROUNDINGS)
 PACKED: Final = {"int1": 1, "int2": 2, "int4": 4}  # types of values in files: bits
 SCALE_ENTRY: Final = 80  # bytes of a file that name one more tensor
@@ -59,6 +61,29 @@ def narrowed(connections: Connections, to: str) -> Connections:
         raise NonFiniteError(f"freeze(values={to!r})", expected="finite weights", got="an infinity or NaN")
     codes, scale = ROUNDINGS[to].round(connections.values, connections.rows, connections.shape[0])
     return replace(connections, values=codes, scale=scale, reads="float32")
+
+
+def rounded(connections: Connections, to: str) -> Connections:
+    """The same connections with the weights that arithmetic of 16 bits multiplies; nothing of this is stored.
+
+    Args:
+        connections: Connections - it reads float32; values of any type.
+        to: "bfloat16" or "float16": halves to even, to an infinity where a weight is too large.
+
+    Returns:
+        Connections - it reads float32, without scales.
+
+    Cost: O(connections).
+
+    Example:
+        >>> from gossamer.layouts.connections import Connections
+        >>> c = Connections((1, 3), np.array([0, 2]), np.array([2.001, 1e6], np.float32))
+        >>> rounded(c, "float16").values.tolist()
+        [2.0, inf]
+    """
+    with np.errstate(over="ignore"):
+        values = cast(connections.wide().values, to)
+    return replace(connections, values=values, scale=None, reads=FLOAT32)
 
 
 def fitting(connections: Connections, to: str) -> str:

@@ -219,6 +219,8 @@ def _packed(part: LinearPart, arrays: dict[str, Array]) -> Layer:
         )
     bias, values, scale = (arrays.pop(name, None) for name in ("bias", "values", "scale"))
     kind = layout(part.layout)
+    if not kind.exact:
+        raise FormatError(f"load {part.name}", expected="a layout that files hold", got=part.layout)
     if values is None or set(part.parameters) != set(kind.parameters):
         raise FormatError(
             f"load {part.name}", expected=f"values and parameters {kind.parameters}", got=f"{part.parameters}"
@@ -242,7 +244,7 @@ def _packed(part: LinearPart, arrays: dict[str, Array]) -> Layer:
 
 def _encoded(part: LinearPart, name: str, connections: Connections) -> Encoded:
     """Another form of the stored connections."""
-    fits = layout(name).fit(connections)
+    fits = layout(name).runs(connections)
     if isinstance(fits, str):
         raise FormatError(f"load {part.name}", expected=f"a layer that {name} can hold", got=fits)
     return layout(name).encode(connections, fits)

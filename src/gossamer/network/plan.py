@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from math import prod
 from operator import mul
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gossamer.layouts.values import BFLOAT16, EXACT, NARROW
+from gossamer.layouts import layout, layouts
+from gossamer.layouts.values import BFLOAT16, FLOAT32, NARROW
+from gossamer.network.retired_plans import COMPUTE, arithmetic
 
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=0, le=1 << 62)]
 Seconds = Annotated[float, Field(ge=0.0)]
+WORDS = {
+    "int8": "int8, inputs rounded sample by sample, sums in 32-bit integers",
+    "bfloat16": "bfloat16, inputs and weights rounded, sums in float32",
+    "float16": "float16, inputs and weights rounded",
+}
 Few: Any = Field(default_factory=list, max_length=64)
 
 
@@ -34,7 +41,8 @@ class Candidate(_Row):
 class LayerPlan(_Row):
     """One layer: what it was, what was removed, what was tried, and what runs in each batch class.
 
-    ``kernel``: of a convolution, in words, ``pixels`` those of its output for the example.
+    ``kernel``: of a convolution, in words, ``pixels`` those of its output for the example. ``compute``: the arithmetic
+    of its layouts; where batch classes differ, the one that is not that of the network.
     """
 
     name: Text
@@ -48,7 +56,7 @@ class LayerPlan(_Row):
     unused_inputs: Count = 0
     activation: Text | None = None
     values: Text = ""
-    activations: Text = EXACT
+    compute: Text = Field(FLOAT32, validation_alias=COMPUTE)
     residual: bool = False
     chosen: Text
     runs: list[Text] = Few
@@ -56,6 +64,11 @@ class LayerPlan(_Row):
     stored: Text = ""
     memory: Count = 0
     candidates: list[Candidate] = Few
+
+    @model_validator(mode="after")
+    def _of_today(self) -> Self:
+        self.compute = arithmetic(self.compute, self.values)
+        return self
 
 
 class BatchPlan(_Row):
@@ -138,7 +151,6 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     head += " + residual" if layer.residual else ""
     head += f" + {layer.activation}" if layer.activation else ""
     head += f", values {layer.values}" if layer.values in NARROW else ""
-    head += f", activations {layer.activations}" if layer.activations != EXACT else ""
     gone = [
         (layer.constant, "constant neurons folded into the next layer"),
         (layer.unread, "neurons that nothing read removed"),
@@ -147,7 +159,7 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
     form = f", as {layer.stored}" if layer.stored else ""
     lines = [
         head,
-        *([f"  {_held(layer)}"] if layer.values in NARROW else []),
+        f"  {_held(layer)}arithmetic in {_arithmetic(layer, batches)}",
         f"  {layer.bytes:,} bytes in a file{form}; {layer.memory:,} in memory",
         *(f"  {number:,} {what}" for number, what in gone if number),
     ]
@@ -167,10 +179,22 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
 
 
 def _held(layer: LayerPlan) -> str:
-    """How narrow values lie in memory, and what computes with them."""
-    held = layer.values if layer.values in (BFLOAT16, "int8") else "int8"
-    sums = "32-bit integers where inputs are rounded" if layer.activations != EXACT else "float32"
-    return f"values held as {held}; arithmetic in {sums}"
+    """How narrow values lie in memory."""
+    if layer.values not in NARROW:
+        return ""
+    return f"values held as {layer.values if layer.values in (BFLOAT16, 'int8') else 'int8'}; "
+
+
+def _arithmetic(layer: LayerPlan, batches: list[int]) -> str:
+    """What computes, and for which batch classes where they differ."""
+    names = [run.partition("/")[0] for run in layer.runs]
+    kinds = [layout(name).compute if name in layouts else FLOAT32 for name in names]
+    if len(set(kinds)) < 2:
+        return WORDS.get(layer.compute, layer.compute)
+    found = {
+        kind: [str(b) for b, each in zip(batches, kinds, strict=False) if each == kind] for kind in kinds
+    }
+    return "; ".join(f"{WORDS.get(kind, kind)} for batch {', '.join(used)}" for kind, used in found.items())
 
 
 def _time(seconds: float | None) -> str:

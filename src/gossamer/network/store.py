@@ -36,7 +36,7 @@ def to_store(connections: Connections, forms: dict[str, Encoded]) -> Encoded:
     if len(forms) == 1 and _crowded(connections, forms):
         return forms["dense"]
     able = [form for form in _explicit(connections) if not lost(form, connections, forms)]
-    able += forms.values() if len(forms) == 1 else []
+    able += [form for name, form in forms.items() if len(forms) == 1 and layout(name).exact]
     least = min(able, key=lambda form: (form.file_bytes, form.layout not in forms))
     return forms.get(least.layout, least)
 
@@ -63,7 +63,7 @@ def smallest(connections: Connections, forms: dict[str, Encoded]) -> tuple[Encod
     if _crowded(connections, forms):
         return forms["dense"], {"dense"}
     found = [(form, set(forms) - lost(form, connections, forms)) for form in _explicit(connections)]
-    found += [(form, {name}) for name, form in forms.items()]
+    found += [(form, {name}) for name, form in forms.items() if layout(name).exact]
     return min(
         ((form, made) for form, made in found if made), key=lambda each: (each[0].file_bytes, -len(each[1]))
     )
@@ -76,10 +76,10 @@ def _crowded(connections: Connections, forms: dict[str, Encoded]) -> bool:
 
 
 def _explicit(connections: Connections) -> Iterator[Encoded]:
-    """The layer in every explicit layout that holds it."""
+    """The layer in every explicit layout that holds it exactly."""
     for kind in map(layout, layouts):
         fits = kind.fit(connections)
-        if kind.explicit and not isinstance(fits, str):
+        if kind.explicit and kind.exact and not isinstance(fits, str):
             yield kind.encode(connections, fits)
 
 

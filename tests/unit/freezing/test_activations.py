@@ -1,4 +1,4 @@
-"""Int8 activations: values worked out by hand, extremes, what is allowed, files."""
+"""Arithmetic in int8: values worked out by hand, extremes, what is allowed, files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gossamer.layouts import Encoded, layout
 from gossamer.layouts.connections import Connections, Trained
 from gossamer.trace.tensors import tensor_of
 
-INT8 = {"values": "int8", "activations": "int8"}
+INT8 = {"values": "int8", "compute": "int8"}
 ISAS = [row.isa for row in rows() if row.layout == "nm_bytes"]
 
 
@@ -78,7 +78,7 @@ def test_instruction_sets_agree_to_the_bit():
 def test_frozen_close_to_the_model_and_the_same_from_a_file(mlp, tmp_path, pattern):
     model = mlp(pattern)
     frozen = gs.freeze(model, torch.randn(4, 32), keep="nm_bytes", **INT8)
-    assert "activations int8" in frozen.explain()
+    assert "arithmetic in int8" in frozen.explain()
     gs.save(frozen, tmp_path / "net.safetensors")
     loaded = gs.load(tmp_path / "net.safetensors")
     for batch in (1, 2, 7):
@@ -91,12 +91,12 @@ def test_frozen_close_to_the_model_and_the_same_from_a_file(mlp, tmp_path, patte
 
 def test_it_runs_only_where_it_is_allowed(mlp):
     model, x = mlp("nm:1:4"), torch.randn(1, 32)
-    with pytest.raises(PatternError, match="activations='exact' forbids"):
+    with pytest.raises(PatternError, match="compute='float32' does not allow"):
         gs.freeze(model, x, keep="nm_bytes", values="int8")
     with pytest.raises(ConfigError, match="int8 with values='int8'"):
-        gs.freeze(model, x, activations="int8")
+        gs.freeze(model, x, compute="int8")
     with pytest.raises(ConfigError, match="int4"):
-        gs.freeze(model, x, values="int8", activations="int4")
+        gs.freeze(model, x, values="int8", compute="int4")
     assert all(row["chosen"] != "nm_bytes" for row in gs.freeze(model, x, values="int8").plan["layers"])
 
 

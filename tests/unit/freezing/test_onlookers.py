@@ -52,7 +52,7 @@ def built(kind: str) -> nn.Module:
     if kind == "rounded":
         model = nn.Sequential(nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 8))
         gs.sparsify(model, pattern=gs.NM(1, 8))
-        return gs.freeze(model, x, keep="nm_bytes", values="int8", activations="int8")
+        return gs.freeze(model, x, keep="nm_bytes", values="int8", compute="int8")
     return plain(*{"core": ("csr",) * 3, "torch": ("dense",) * 3, "both": ("csr", "dense", "csr")}[kind])
 
 

@@ -51,8 +51,8 @@ def test_every_layout_gives_the_same_bits_after_a_round_trip(mlp, values):
     for pattern, layout in LAYOUTS:
         if layout == "nm_bytes" and values != "int8":
             continue
-        activations = "int8" if layout == "nm_bytes" else "exact"
-        frozen = gs.freeze(mlp(pattern), x, keep=layout, values=values, activations=activations)
+        compute = "int8" if layout == "nm_bytes" else "float32"
+        frozen = gs.freeze(mlp(pattern), x, keep=layout, values=values, compute=compute)
         for name, way in WAYS.items():
             again = way(frozen)
             assert torch.equal(again(x), frozen(x)), (layout, name)

@@ -67,10 +67,10 @@ def test_models_of_other_types_are_repeated(mlp, unmeasured, tmp_path, dtype):
 
 def test_rounded_inputs_are_repeated(mlp, unmeasured):
     model, x = mlp("nm:1:4", widths=(64, 48, 16)), torch.randn(2, 64)
-    frozen = gs.freeze(model, x, keep="nm_bytes", values="int8", activations="int8")
+    frozen = gs.freeze(model, x, keep="nm_bytes", values="int8", compute="int8")
     unmeasured()
     again = gs.freeze(model, x, plan=frozen)
-    assert [row["activations"] for row in again.plan["layers"]] == ["int8", "int8"]
+    assert [row["compute"] for row in again.plan["layers"]] == ["int8", "int8"]
     assert torch.equal(again(x), frozen(x))
 
 

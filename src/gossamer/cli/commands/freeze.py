@@ -37,9 +37,12 @@ def freeze(
             help="exact, or weights rounded to bfloat16, int8, int4, ternary or binary; shows the accuracy."
         ),
     ] = "exact",
-    activations: Annotated[
-        str, typer.Option(help="exact, or int8: layers may round their inputs; needs --values int8.")
-    ] = "exact",
+    compute: Annotated[
+        str,
+        typer.Option(
+            help="float32, or the arithmetic that layers may use as well: bfloat16, float16, int8 (with --values int8)."
+        ),
+    ] = "float32",
     prefer: Annotated[str, typer.Option(help="speed, or size: the smallest form of each layer.")] = "speed",
     plan: Annotated[
         Path | None, typer.Option(help="Repeat the plan of a frozen file, or of JSON, instead of measuring.")
@@ -75,7 +78,7 @@ def freeze(
             keep=keep,
             batch_sizes=sizes if plan is None else (),
             values=values,
-            activations=activations,
+            compute=compute,
             prefer=prefer,
             plan=plan,
         )

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def linear(layout: str) -> Callable[..., Tensor]:
     """``f(x, values, index, bias, shape, scale)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias.
 
-    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. Layouts whose
-    activations are int8 read x rounded by `in_steps`.
+    Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. Layouts that
+    compute in int8 read x rounded by `in_steps`.
     """
     kind = known("kernels.reference", layout)
 
@@ -31,7 +31,7 @@ def linear(layout: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         row, col = (t.to(x.device) for t in coordinates(index, layout, shape))
         step = None
-        if kind.activations == "int8":
+        if kind.compute == "int8":
             x, step = in_steps(x)
             col = col.clamp(max=x.shape[1] - 1)  # padding weighs nothing
         products = values[: row.numel(), None].to(x.dtype) * x.t()[col]

@@ -1,4 +1,4 @@
-"""Inputs in int8 steps: the definition of what layouts with int8 activations read."""
+"""Inputs in int8 steps: the definition of what layouts that compute in int8 read."""
 
 from __future__ import annotations
 

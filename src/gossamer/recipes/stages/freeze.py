@@ -23,7 +23,7 @@ class Freeze(Stage):
 
     Args:
         batches: ints - batch sizes to be fast at.
-        keep, values, activations, prefer: as ``gossamer.freeze`` takes them; without ``values`` those of a ``quantize``
+        keep, values, compute, prefer: as ``gossamer.freeze`` takes them; without ``values`` those of a ``quantize``
             before it, or exact.
     """
 
@@ -31,7 +31,7 @@ class Freeze(Stage):
     batches: tuple[Annotated[int, Field(ge=1, le=1 << 20)], ...] = (1,)
     keep: str = "fastest"
     values: str | None = None
-    activations: str = "exact"
+    compute: str = "float32"
     prefer: str = "speed"
 
     def run(self, work: Work, folder: Path, progress: Progress) -> str:
@@ -45,7 +45,7 @@ class Freeze(Stage):
             keep=self.keep,
             batch_sizes=sizes,
             values=values,
-            activations=self.activations,
+            compute=self.compute,
             prefer=self.prefer,
         )
         work.file = folder / record.NETWORK
