@@ -77,7 +77,7 @@ def rounded(connections: Connections, to: str) -> Connections:
 
     Example:
         >>> from gossamer.layouts.connections import Connections
-        >>> c = Connections((1, 3), np.array([0, 2]), np.array([2.001, 1e6], np.float32))
+        >>> c = Connections((1, 3), np.array([0, 2]), np.array([2.0001, 1e6], np.float32))
         >>> rounded(c, "float16").values.tolist()
         [2.0, inf]
     """
