@@ -73,7 +73,7 @@ def _why(rows: list[LayerPlan], kinds: list[str]) -> str:
 
 
 def missing_units(graph: Graph) -> list[str]:
-    """A line for every layout of a frozen network that was made for a unit which this processor lacks.
+    """A line for every layout of a frozen network whose kernels are made for a unit that is not used here.
 
     Args:
         graph: Graph - frozen.
@@ -85,7 +85,7 @@ def missing_units(graph: Graph) -> list[str]:
     }
     found = {name: lacking(name) for name in sorted(used)}
     return [
-        f"note: this processor has no {unit}: {name} gives the same bits without it, and takes longer"
-        for name, unit in found.items()
-        if unit
+        f"note: {why}: {name} gives the same bits without it, and takes longer"
+        for name, why in found.items()
+        if why
     ]

@@ -1,27 +1,23 @@
-"""Units of processors beyond the instruction sets: which layouts are made for one, and whether it is here."""
+"""Units of processors beyond the instruction sets: which layouts are made for one, and why it is not used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from gossamer.kernels.cpu import library
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-class Unit(NamedTuple):
-    """A unit in words, and the question whether this processor has it."""
-
-    name: str
-    here: Callable[[], bool]
-
-
-UNITS: Final[
-    dict[str, Unit]
-] = {}  # layout -> the unit that its kernels use; without it they give the same bits
+# layout -> why the unit that its kernels are made for is not used, "" where it is; without it they give the same bits
+UNITS: Final[dict[str, Callable[[], str]]] = {
+    "tiles": library.matrix_unit,
+    "shared_tiles": library.matrix_unit,
+}
 
 
 def lacking(layout: str) -> str:
-    """The unit that the kernels of a layout are made for and this processor lacks, in words, or "".
+    """Why the unit that the kernels of a layout are made for is not used, in words, or "" where it is.
 
     Args:
         layout: str.
@@ -32,5 +28,4 @@ def lacking(layout: str) -> str:
         >>> lacking("csr")
         ''
     """
-    unit = UNITS.get(layout)
-    return "" if unit is None or unit.here() else unit.name
+    return UNITS[layout]() if layout in UNITS else ""

@@ -181,8 +181,8 @@ class Layout(KernelSide):
             made,
             values=aligned(made.values),
             index=index,
-            scale=connections.scale if made.reads is None else None,
-            reads=made.reads or connections.reads,
+            scale=connections.scale,
+            reads=connections.reads,
         )
 
     def decode(self, encoded: Encoded) -> Connections:

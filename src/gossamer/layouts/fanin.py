@@ -59,13 +59,14 @@ class FanInLayout(Layout):
     parameters = ("group",)
     accepts: ClassVar[dict[str, tuple[str, ...]]] = {"rows": COLUMNS, "col": COLUMNS}
     rates = (FOUR, EIGHT)
+    groups: ClassVar[tuple[int, ...]] = GROUPS
 
     def fit(self, connections: Connections) -> Parameters | str:
         """The largest group that all neurons follow, with fan-ins that agree or can be filled up."""
         if not connections.positions.size:
             return "there is no connection"
         reason = ""
-        for size in GROUPS:
+        for size in self.groups:
             if connections.shape[0] % size:
                 continue
             grid = self.grid(connections.shape, {"group": size})

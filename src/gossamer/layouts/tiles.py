@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gossamer.errors import FormatError
-from gossamer.layouts.arrays import Array, cast, dtype_of, nonzero
+from gossamer.layouts.arrays import nonzero
 from gossamer.layouts.base import Encoded, Layout, layouts
 from gossamer.layouts.compressed import compress, compressed, expand, pointers_hold, rows_and_columns
 from gossamer.layouts.connections import Connections
@@ -43,9 +43,7 @@ class Tiles(Layout):
     accepts: ClassVar[dict[str, tuple[str, ...]]] = {"row_ptr": POINTERS, "col": COLUMNS}
 
     def fit(self, connections: Connections) -> Parameters | str:
-        """Any float32 layer."""
-        if connections.dtype != "float32":
-            return f"torch.{connections.dtype} instead of torch.float32"
+        """Any layer that reads float32."""
         return {}
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
@@ -53,12 +51,10 @@ class Tiles(Layout):
         grid = self.grid(connections.shape, parameters)
         rows, cols = connections.rows, connections.cols
         tiles, owner = np.unique(rows // NEURONS * grid.cols + cols // INPUTS, return_inverse=True)
-        values = np.zeros((tiles.size, grid.members), dtype_of("bfloat16"))
-        values[owner, rows % NEURONS * INPUTS + cols % INPUTS] = cast(connections.wide().values, "bfloat16")
+        values = np.zeros((tiles.size, grid.members), connections.values.dtype)
+        values[owner, rows % NEURONS * INPUTS + cols % INPUTS] = connections.values
         index = compress(tiles, grid)
-        return Encoded(
-            self.name, connections.shape, parameters, values.reshape(-1), index, reads=connections.dtype
-        )
+        return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
     def restore(self, encoded: Encoded) -> Connections:
         """Every number of a tile that is not zero is taken for a connection; what lies outside must be zero."""
@@ -71,9 +67,7 @@ class Tiles(Layout):
         rows = tile // grid.cols * NEURONS + member // INPUTS
         cols = tile % grid.cols * INPUTS + member % INPUTS
         if bool((rows >= encoded.shape[0]).any()) or bool((cols >= encoded.shape[1]).any()):
-            raise FormatError(
-                "layout tiles", expected="zeros outside of the matrix", got="other numbers"
-            )
+            raise FormatError("layout tiles", expected="zeros outside of the matrix", got="other numbers")
         positions = rows * encoded.shape[1] + cols
         order = np.argsort(positions, kind="stable")
         return Connections(encoded.shape, positions[order], encoded.values[stored[order]])

@@ -127,9 +127,9 @@ def test_batch_classes_that_compute_differently_are_told_apart():
 
 def test_a_unit_that_is_missing_is_said(mlp, monkeypatch):
     frozen = gs.freeze(mlp("fanin"), torch.randn(2, 32), keep="csr")
-    assert "this processor has no" not in frozen.explain()
-    monkeypatch.setitem(units.UNITS, "csr", units.Unit("hardware gathers", lambda: False))
-    assert "this processor has no hardware gathers: csr gives the same bits" in frozen.explain()
+    assert "gives the same bits without it" not in frozen.explain()
+    monkeypatch.setitem(units.UNITS, "csr", lambda: "this processor has no hardware gathers")
+    assert "note: this processor has no hardware gathers: csr gives the same bits" in frozen.explain()
 
 
 def test_a_network_of_float64_is_refused(mlp):

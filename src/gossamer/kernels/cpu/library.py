@@ -18,6 +18,13 @@ BUILD_HINT: Final = (
 )
 ISAS: Final = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3}
 
+MATRIX_UNIT: Final = {  # by gs_unit
+    1: "",
+    2: "this processor has no matrix unit (AMX)",
+    3: "the system does not grant the matrix unit",
+    4: "the compiled core has no code for a matrix unit",
+}
+
 OF_ONE_STRUCT: Final = (
     "gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index", "gs_conv_images",
     "gs_conv_grad_input", "gs_conv_grad_values", "gs_recurrent", "gs_recurrent_backward", "gs_plan_prepare",
@@ -118,6 +125,14 @@ def kernel_names() -> tuple[str, ...]:
     """What the core says it has: ``"op:layout:dtype:isa"``, for the instruction sets that run here."""
     lib = find()
     return () if lib is None else tuple(lib.gs_kernel_name(i).decode() for i in range(lib.gs_kernel_count()))
+
+
+def matrix_unit() -> str:
+    """Why products of tiles do not run on a matrix unit, or "" where they do; their results are the same."""
+    lib = find()
+    if lib is None:
+        return why_missing()
+    return MATRIX_UNIT[lib.gs_matrix_unit()]
 
 
 def status_text(status: int) -> str:
