@@ -29,7 +29,7 @@ gs_status check_csr(const gs_matrix& w, int64_t* used, int64_t* cols) {
 }
 
 gs_status check_block(const gs_matrix& w, int64_t* used, int64_t* cols) {
-  if (w.group < 1 || w.group > 32 || w.tile < 1 || w.tile > 32 || w.n_out % w.group || w.n_in % w.tile) return GS_SIZE;
+  if (w.group < 1 || w.group > 32 || w.tile < 1 || w.tile > 64 || w.n_out % w.group || w.n_in % w.tile) return GS_SIZE;
   gs_status status = check_pointers(w, w.n_out / w.group, cols);
   if (status != GS_OK) return status;
   return product(*cols, w.group * w.tile, used) ? GS_OK : GS_OVERFLOW;
@@ -53,7 +53,7 @@ gs_status check_groups(const gs_matrix& w, int64_t* cols) {
 }
 
 gs_status check_fanin(const gs_matrix& w, int64_t* used, int64_t* cols) {
-  if (w.group != 1 && w.group != 2 && w.group != 4 && w.group != 8) return GS_SIZE;
+  if (w.group < 1 || w.group > 32 || (w.group & (w.group - 1))) return GS_SIZE;
   const gs_status status = check_groups(w, cols);
   if (status != GS_OK) return status;
   return product(*cols, w.group, used) ? GS_OK : GS_OVERFLOW;

@@ -80,9 +80,9 @@ typedef struct gs_matrix {
   int64_t dtype;     /* GS_F32 or GS_F64: of inputs, outputs, and all arithmetic */
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
-  int64_t group;     /* fanin: 1, 2, 4 or 8 neighbouring rows that share columns; shared_tiles: 16 or 32; block: height, 1 to 32; others: 1 */
+  int64_t group;     /* fanin: 1, 2, 4, 8, 16 or 32 neighbouring rows that share columns; shared_tiles: 16 or 32; block: height, 1 to 32; others: 1 */
   int64_t per_row;   /* fanin, shared_tiles: k; nm, nm_lanes, nm_bytes: n; others: 0 */
-  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes: m <= 16, n * n_in/m <= 2^17; block: width, 1 to 32; csr_bands: 1 to 65536 inputs of a band; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes: m <= 16, n * n_in/m <= 2^17; block: width, 1 to 64; csr_bands: 1 to 65536 inputs of a band; others: 0 */
   int64_t n_rows;    /* fanin, shared_tiles: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */

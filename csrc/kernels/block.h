@@ -5,11 +5,29 @@
 #define GOSSAMER_BLOCK_H
 
 #include "blocks.h"
+#include "kernels.h"
 
 namespace gs {
 namespace GS_SET {
 
 constexpr int64_t kTileVectors = 6;  // of a batch tile
+
+gs_status block_linear_f32(const gs_call* call);
+gs_status block_linear_f64(const gs_call* call);
+gs_status block_grad_input_f32(const gs_call* call);
+gs_status block_grad_input_f64(const gs_call* call);
+gs_status block_grad_values_f32(const gs_call* call);
+gs_status block_grad_values_f64(const gs_call* call);
+
+// Rows of a fanin group that the kernels of single connections keep in registers together. More of them are a block of one
+// column, in memory as in what is computed, and so are taken in strips.
+constexpr int64_t kGroupRows = 8;
+
+// Runs a product of the block layout on a matrix of fanin groups.
+GS_INLINE gs_status in_blocks(gs_product* product, gs_call call) {
+  call.w.tile = 1;
+  return product(&call);
+}
 
 // The matrix on its grid of blocks, where a column is `tile` inputs and a connection is a block: what rows.h and blocks.h
 // then count are blocks and block columns.
@@ -52,11 +70,13 @@ template <class F> GS_INLINE void for_part(const Tile& tile, F use) {
 }
 
 // Cuts a block row of `height` outputs into strips and calls use(rows of the strip, its first), the former a compile-time constant.
-// Six are three and three rather than four and two.
-template <class F> GS_INLINE void for_strips(int64_t height, F use) {
+// Six are three and three rather than four and two. Eight where `tall`: a part of one vector has few sums.
+template <bool tall = false, class F> GS_INLINE void for_strips(int64_t height, F use) {
   for (int64_t first = 0, rest; (rest = height - first) > 0;) {
-    const int64_t rows = rest == 4 || rest > 6 ? 4 : least(rest, 3);
-    if (rows == 4) use(Constant<4>{}, first);
+    const int64_t rows = tall && rest >= 8 ? 8 : rest == 4 || rest > 6 ? 4 : least(rest, 3);
+    if (rows == 8) {
+      if constexpr (tall) use(Constant<8>{}, first);
+    } else if (rows == 4) use(Constant<4>{}, first);
     else if (rows == 3) use(Constant<3>{}, first);
     else if (rows == 2) use(Constant<2>{}, first);
     else use(Constant<1>{}, first);

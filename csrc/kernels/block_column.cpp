@@ -183,7 +183,7 @@ struct Job {
 template <class T, class W, class I> void rows(const Job& job, int64_t r0, int64_t r1) {
   const gs_call& call = *job.call;
   const gs_matrix& w = call.w;
-  int64_t active = 0;
+  int64_t active = first_active(w, r0);
   Column<T> out = {call, r0 * w.group, 0};
   for (int64_t r = r0; r < r1; ++r) {
     const Row row = row_at(w, r, active);

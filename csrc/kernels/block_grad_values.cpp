@@ -102,7 +102,7 @@ template <class T> void visit_rows(const Visit& visit, int64_t r0, int64_t r1) {
   const gs_matrix& w = visit.call->w;
   const int64_t some = gradient_rows(w) / w.group, size = visit.tile.vectors * Vec<T>::lanes;
   T* grads = static_cast<T*>(visit.grads);
-  int64_t active = 0;
+  int64_t active = first_active(w, r0);
   for (int64_t first = r0; first < r1; first += some) {
     const int64_t last = least(r1, first + some);
     pack_tile<T>(visit.call->grad, first * w.group, last * w.group, visit.tile, grads);
@@ -117,12 +117,6 @@ template <class T> void visit_rows(const Visit& visit, int64_t r0, int64_t r1) {
   }
 }
 
-// The values of block rows r0 .. r1 start as zeros; they are contiguous.
-template <class T> void clear_rows(const gs_matrix& grid, int64_t r0, int64_t r1, T* out) {
-  const int64_t block = grid.group * grid.tile, end = read_int(grid.rows, grid.row_bytes, r1) * block;
-  for (int64_t i = read_int(grid.rows, grid.row_bytes, r0) * block; i < end; ++i) out[i] = 0;
-}
-
 // All batch tiles for block rows r0 .. r1.
 template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   const gs_matrix grid = block_grid(call.w);
@@ -134,7 +128,7 @@ template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   if (!scratch) return GS_MEMORY;
   int32_t* starts = reinterpret_cast<int32_t*>(scratch + packed + grads);
   find_starts(grid, spans, r0, r1, starts);
-  clear_rows<T>(grid, r0, r1, static_cast<T*>(call.out));
+  clear_rows<T>(grid, r0, r1, grid.group * grid.tile, static_cast<T*>(call.out));
   for (int64_t t = 0; t < tile_count<T>(call.batch, kTile); ++t) {
     const Tile tile = tile_at<T>(t, call.batch, kTile);
     for (int64_t n = 0; n < spans.count; ++n) {

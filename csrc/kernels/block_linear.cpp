@@ -14,7 +14,7 @@ template <class T, int V, int S> GS_INLINE void one_column(const T* x, const T* 
   vec<T> y[V];
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) y[v] = load<T>(x + v * Vec<T>::lanes);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int s = 0; s < S; ++s) {
     const vec<T> weight = splat<T>(w[s * width]);
 #pragma GCC unroll 4
@@ -42,7 +42,7 @@ GS_INLINE void accumulate(const T* tile, const I* col, const T* w, int64_t n, in
   }
 #pragma GCC unroll 4
   for (int k = 1; k < C; ++k)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int s = 0; s < S; ++s)
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) acc[s][v] += side[k][s][v];
@@ -92,20 +92,20 @@ GS_INLINE void one_strip(const Visit& visit, const Row& row, int64_t r, int64_t 
 
 template <class T, int V> void visit_rows(const Visit& visit, int64_t r0, int64_t r1) {
   const gs_matrix& w = visit.call->w;
-  int64_t active = 0;
+  int64_t active = first_active(w, r0);
   for (int64_t r = r0; r < r1; ++r) {
     const Row row = row_at(visit.grid, r, active);
     const int64_t from = visit.from[r - r0], to = visit.to[r - r0];
     if (from == to && !visit.first && !visit.last) continue;
     if (visit.blocked) fetch_ahead(visit.grid, row, from, w.values, w.tile * value_bytes(w));
-    for_strips(w.group, [&](auto s, int64_t top) { one_strip<T, V, s.value>(visit, row, r, from, to, top); });
+    for_strips<V == 1>(w.group, [&](auto s, int64_t top) { one_strip<T, V, s.value>(visit, row, r, from, to, top); });
   }
 }
 
 template <class T> gs_status items(const gs_call& call, int64_t begin, int64_t end) {
   const gs_matrix grid = block_grid(call.w);
   const Blocks spans = span_choice(grid, tile_bytes<T>(call.batch, kTileVectors));
-  const int64_t room = grid.narrow ? 4 * spans.features * grid.tile * static_cast<int64_t>(sizeof(T)) : 0;  // a strip of values
+  const int64_t room = grid.narrow ? 8 * spans.features * grid.tile * static_cast<int64_t>(sizeof(T)) : 0;  // a strip of values
   const auto pack = [](const Visit& visit) {
     pack_parts<T>(visit.call->x, visit.begin, visit.end, visit.tile, part_vectors(visit.tile), static_cast<T*>(visit.packed));
   };

@@ -50,6 +50,15 @@ GS_INLINE void find_starts(const gs_matrix& w, const Blocks& blocks, int64_t r0,
   }
 }
 
+// The values of row groups r0 .. r1, `members` of each connection, start as zeros.
+template <class T> void clear_rows(const gs_matrix& w, int64_t r0, int64_t r1, int64_t members, T* out) {
+  int64_t active = first_active(w, r0);
+  for (int64_t r = r0; r < r1; ++r) {
+    const Row row = row_at(w, r, active);
+    for (int64_t i = row.first * members; i < (row.first + row.count) * members; ++i) out[i] = 0;
+  }
+}
+
 // The connections of one block lie apart in memory, row by row: fetches those of the row kAhead rows on, taking it to be as
 // long as this one (a wrong guess costs nothing but the fetch). `values`, of `bytes` each, may be the gradient that is written.
 GS_INLINE void fetch_ahead(const gs_matrix& w, const Row& row, int64_t from, const void* values, int64_t bytes) {

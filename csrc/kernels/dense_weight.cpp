@@ -30,6 +30,11 @@ template <int G, class F> void each_value(const gs_matrix& w, int64_t r0, int64_
 // All values of row groups r0 .. r1.
 template <class F> void each_value(const gs_matrix& w, int64_t r0, int64_t r1, F use) {
   if (w.layout == GS_BLOCK) return each_value<0>(w, r0, r1, use);
+  if (w.group > kGroupRows) {
+    gs_matrix blocks = w;
+    blocks.tile = 1;
+    return each_value<0>(blocks, r0, r1, use);
+  }
   switch (w.group) {
     case 1: return each_value<1>(w, r0, r1, use);
     case 2: return each_value<2>(w, r0, r1, use);

@@ -1,6 +1,6 @@
 // out[n_in, batch] = W^T grad: every connection adds w * grad[row] to the tile of its input. The tile of a block of
 // inputs stays in cache while all rows scatter into it; no transposed index is needed (grad_input_transposed.cpp has one).
-#include "blocks.h"
+#include "block.h"
 #include "gradients.h"
 #include "items.h"
 #include "scattered.h"
@@ -128,8 +128,12 @@ template <class T> gs_status grad_input(const gs_call* call) {
 
 }  // namespace
 
-gs_status grad_input_f32(const gs_call* call) { return grad_input<float>(call); }
-gs_status grad_input_f64(const gs_call* call) { return grad_input<double>(call); }
+gs_status grad_input_f32(const gs_call* call) {
+  return call->w.group > kGroupRows ? in_blocks(block_grad_input_f32, *call) : grad_input<float>(call);
+}
+gs_status grad_input_f64(const gs_call* call) {
+  return call->w.group > kGroupRows ? in_blocks(block_grad_input_f64, *call) : grad_input<double>(call);
+}
 
 }  // namespace GS_SET
 }  // namespace gs

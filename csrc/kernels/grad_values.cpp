@@ -1,6 +1,6 @@
 // out[connection] = sum over the batch of grad[row] * x[column]: a sampled product. The output-gradient tile of a row
 // stays in registers; four dot products are reduced together. Batch tiles are added in ascending order.
-#include "blocks.h"
+#include "block.h"
 #include "gradients.h"
 #include "items.h"
 #include "scattered.h"
@@ -87,15 +87,6 @@ template <class T> void block_rows(const Block& b, int64_t r0, int64_t r1) {
   }
 }
 
-// The used values of row groups r0 .. r1 start as zeros; they are contiguous.
-template <class T> void clear_rows(const gs_matrix& w, int64_t r0, int64_t r1, T* out) {
-  int64_t active = first_active(w, r0);
-  for (int64_t r = r0; r < r1; ++r) {
-    const Row row = row_at(w, r, active);
-    for (int64_t i = row.first * w.group; i < (row.first + row.count) * w.group; ++i) out[i] = 0;
-  }
-}
-
 // All batch tiles for row groups r0 .. r1.
 template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   const gs_matrix& w = call.w;
@@ -106,7 +97,7 @@ template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
   if (!scratch) return GS_MEMORY;
   int32_t* starts = reinterpret_cast<int32_t*>(scratch + packed + grads);
   find_starts(w, blocks, r0, r1, starts);
-  clear_rows<T>(w, r0, r1, static_cast<T*>(call.out));
+  clear_rows<T>(w, r0, r1, w.group, static_cast<T*>(call.out));
   for (int64_t t = 0; t < tile_count<T>(call.batch, vectors); ++t) {
     const Tile tile = tile_at<T>(t, call.batch, vectors);
     for (int64_t n = 0; n < blocks.count; ++n) {
@@ -118,6 +109,12 @@ template <class T> gs_status rows(const gs_call& call, int64_t r0, int64_t r1) {
     }
   }
   return GS_OK;
+}
+
+// A tile of groups is a vector or two wide, one of blocks is eight: where a batch leaves the former, its sums would be
+// reduced the more often.
+template <class T> bool as_blocks(const gs_call& call) {
+  return call.w.group >= 4 && call.batch > tile_vectors(call.w.group) * Vec<T>::lanes;
 }
 
 template <class T> gs_status grad_values(const gs_call* call) {
@@ -133,8 +130,12 @@ template <class T> gs_status grad_values(const gs_call* call) {
 
 }  // namespace
 
-gs_status grad_values_f32(const gs_call* call) { return grad_values<float>(call); }
-gs_status grad_values_f64(const gs_call* call) { return grad_values<double>(call); }
+gs_status grad_values_f32(const gs_call* call) {
+  return as_blocks<float>(*call) ? in_blocks(block_grad_values_f32, *call) : grad_values<float>(call);
+}
+gs_status grad_values_f64(const gs_call* call) {
+  return as_blocks<double>(*call) ? in_blocks(block_grad_values_f64, *call) : grad_values<double>(call);
+}
 
 }  // namespace GS_SET
 }  // namespace gs

@@ -1,6 +1,7 @@
 // out = activation(W x + bias + residual) for csr, fanin and nm: rows in registers. For one batch tile and one block of packed
 // features, the output tile of a row stays in registers over all its connections.
 #include "accumulate.h"
+#include "block.h"
 #include "epilogue.h"
 #include "gather.h"
 #include "items.h"
@@ -73,8 +74,12 @@ template <class T> gs_status linear(const gs_call* call) {
 
 }  // namespace
 
-gs_status linear_f32(const gs_call* call) { return linear<float>(call); }
-gs_status linear_f64(const gs_call* call) { return linear<double>(call); }
+gs_status linear_f32(const gs_call* call) {
+  return call->w.group > kGroupRows ? in_blocks(block_linear_f32, *call) : linear<float>(call);
+}
+gs_status linear_f64(const gs_call* call) {
+  return call->w.group > kGroupRows ? in_blocks(block_linear_f64, *call) : linear<double>(call);
+}
 
 }  // namespace GS_SET
 }  // namespace gs

@@ -49,7 +49,7 @@ std::vector<Layer> layers(std::mt19937& random, bool wide) {
   std::vector<Layer> all = {make_layer(random, GS_CSR, kOut, kColumns, 1, 0, 0, wide), make_layer(random, GS_NM, kOut, kColumns, 1, 1, 4, false),
                             make_layer(random, GS_BLOCK, kOut, kColumns, 1, 6, 2, wide), make_layer(random, GS_BLOCK, kOut, kColumns, 1, 16, 4, wide),
                             make_layer(random, GS_BLOCK, kOut, kColumns, 1, 3, 1, wide)};
-  for (int group : {1, 2, 4, 8}) all.push_back(make_layer(random, GS_FANIN, kOut, kColumns, group, 5, 0, wide));
+  for (int group : {1, 2, 4, 8, 16}) all.push_back(make_layer(random, GS_FANIN, kOut, kColumns, group, 5, 0, wide));
   return all;
 }
 

@@ -70,7 +70,7 @@ void test_dense() {
     for (gs_parallel_for parallel : {static_cast<gs_parallel_for>(nullptr), static_cast<gs_parallel_for>(scattered_for)}) {
       std::vector<Layer> layers = {make_layer(random, GS_CSR, 9, 700, 1, 0, 0, wide), make_layer(random, GS_FANIN, 6, 4, 1, 0, 0, wide),
                                    make_layer(random, GS_NM, 11, 24, 1, 2, 4, false), make_layer(random, GS_BLOCK, 12, 33, 1, 6, 3, wide)};
-      for (int group : {1, 2, 4, 8}) layers.push_back(make_layer(random, GS_FANIN, 70 * group, 90, group, 31, 0, wide));
+      for (int group : {1, 2, 4, 8, 16}) layers.push_back(make_layer(random, GS_FANIN, 70 * group, 90, group, 31, 0, wide));
       for (const Layer& layer : layers) there_and_back<float>(layer, parallel), there_and_back<double>(layer, parallel);
     }
   refusals();

@@ -193,7 +193,7 @@ std::vector<Layer> layers(std::mt19937& random) {
       all.push_back(make_layer(random, GS_CSR, n_out, n_in, 1, 0, 0, wide));
       all.push_back(make_layer(random, GS_FANIN, n_out, n_in, 1, (n_in + 2) / 3, 0, wide));
     }
-    for (int group : {2, 4, 8}) {
+    for (int group : {2, 4, 8, 16, 32}) {
       all.push_back(make_layer(random, GS_FANIN, 3 * group, 50, group, 7, 0, wide));
       all.push_back(make_layer(random, GS_FANIN, group, 6300, group, 40, 0, wide));
       all.push_back(make_layer(random, GS_FANIN, 2 * group, 5, group, 5, 0, wide));
@@ -208,7 +208,7 @@ std::vector<Layer> layers(std::mt19937& random) {
   for (auto [n_out, n_in] : {std::pair{1, 1}, {4, 16}, {7, 30}, {9, 1100}})
     all.push_back(make_layer(random, GS_DENSE, n_out, n_in, 1, 0, 0, false));
   for (bool wide : {false, true})
-    for (auto [h, w] : {std::pair{4, 4}, {8, 8}, {16, 16}, {32, 32}, {1, 1}, {1, 2}, {1, 4}, {1, 7}, {1, 16}, {1, 32}, {2, 1}, {3, 1},
+    for (auto [h, w] : {std::pair{4, 4}, {8, 8}, {16, 16}, {32, 32}, {16, 64}, {1, 1}, {1, 2}, {1, 4}, {1, 7}, {1, 16}, {1, 32}, {2, 1}, {3, 1},
                         {4, 1}, {8, 1}, {12, 1}, {32, 1}, {2, 3}, {8, 4}, {32, 4}, {6, 12}, {3, 8}, {5, 16}, {7, 2}})
       for (int columns : {1, 9}) all.push_back(make_layer(random, GS_BLOCK, 4 * h, columns * w, 1, h, w, wide));
   all.push_back(make_layer(random, GS_BLOCK, 12, 6400, 1, 4, 4, false));

@@ -64,8 +64,10 @@ void matrices() {
   const gs_matrix fanin = {GS_FANIN, GS_F32, 4, 4, 2, 1, 0, 1, 2, 1, 2, 2, g.values, g.columns, g.columns, 0, nullptr};
   gs_matrix w = fanin;
   CHECK(gs_check_index(&w) == GS_OK);
-  w = fanin, w.group = 3;
-  CHECK(gs_check_index(&w) == GS_SIZE);
+  for (int64_t group : {0, 3, 24, 64}) {
+    w = fanin, w.group = group, w.n_out = 192;
+    CHECK(gs_check_index(&w) == GS_SIZE);
+  }
   w = fanin, w.n_out = 5;
   CHECK(gs_check_index(&w) == GS_SIZE);
   w = fanin, w.n_rows = 3;
@@ -94,6 +96,8 @@ void matrices() {
   w = block, w.group = 2, w.n_out = 5, w.n_values = 6;
   CHECK(gs_check_index(&w) == GS_SIZE);
   w = block, w.group = 33, w.n_out = 66;
+  CHECK(gs_check_index(&w) == GS_SIZE);
+  w = block, w.tile = 65, w.n_in = 130;
   CHECK(gs_check_index(&w) == GS_SIZE);
   w = block, w.tile = 0;
   CHECK(gs_check_index(&w) == GS_SIZE);

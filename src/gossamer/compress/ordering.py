@@ -30,7 +30,7 @@ def check_order(permute: Any, pattern: Pattern) -> None:
     if permute is not None and not wants_order(pattern):
         raise ConfigError(
             "prune(permute=)",
-            expected="a pattern to which neighbours matter: fanin:2, fanin:4, fanin:8, block or nm",
+            expected="a pattern to which neighbours matter: fanin:2 to fanin:32, block or nm",
             got=str(pattern),
             hint="leave permute= out: no order keeps more",
         )

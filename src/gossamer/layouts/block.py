@@ -25,7 +25,7 @@ from gossamer.layouts.kernel_side import (
 )
 from gossamer.layouts.ranges import ascending
 
-LARGEST = 32  # side of a block
+TALLEST, WIDEST = 32, 64  # sides of a block
 SQUARES = (32, 16, 8, 4)  # sides looked for in layers that were not trained in blocks
 SMALL = Rates(
     "block:4",
@@ -107,8 +107,9 @@ class BlockLayout(Layout):
     def wants(self, shape: Shape, parameters: Parameters) -> str:
         """Blocks of bounded size, and no connection outside of one."""
         h, w = self.unit(parameters)
-        fits = 1 <= h <= LARGEST and 1 <= w <= LARGEST and not shape[0] % h and not shape[1] % w
-        return "" if fits else f"sides from 1 to {LARGEST} that divide n_out and n_in"
+        if 1 <= h <= TALLEST and 1 <= w <= WIDEST and not shape[0] % h and not shape[1] % w:
+            return ""
+        return f"h from 1 to {TALLEST} that divides n_out, w from 1 to {WIDEST} that divides n_in"
 
     def rated(self, parameters: Parameters) -> Rates:
         """By the size of a block."""

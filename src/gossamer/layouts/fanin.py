@@ -26,7 +26,7 @@ from gossamer.layouts.kernel_side import (
 )
 from gossamer.layouts.ranges import DAMAGED, ascending, within
 
-GROUPS = (8, 4, 2, 1)
+GROUPS = (32, 16, 8, 4, 2, 1)
 # Zeros that may be added, as a share of the connections, where a removed input left fan-ins uneven.
 PADDING = 0.25
 FOUR = Rates(
@@ -144,11 +144,12 @@ class FanInLayout(Layout):
     def wants(self, shape: Shape, parameters: Parameters) -> str:
         """Whole groups."""
         size = parameters["group"]
-        return "" if size in GROUPS and not shape[0] % size else "group 1, 2, 4 or 8 that divides n_out"
+        fits = size in GROUPS and not shape[0] % size
+        return "" if fits else "group 1, 2, 4, 8, 16 or 32 that divides n_out"
 
     def rated(self, parameters: Parameters) -> Rates:
-        """By the size of a group; single neurons cost what compressed rows do."""
-        return RATES if parameters["group"] == 1 else EIGHT if parameters["group"] == 8 else FOUR
+        """By the size of a group; single neurons cost what compressed rows do, wide groups what eight do."""
+        return RATES if parameters["group"] == 1 else EIGHT if parameters["group"] >= 8 else FOUR
 
     def misfit(self, index: Numbers, shape: Dims) -> str:
         """As many rows as there are lists of columns, and no more than the layer has."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossamer.errors import ConfigError, DensityError
+from gossamer.layouts.block import TALLEST, WIDEST
 from gossamer.patterns.base import Shape, patterns, whole
 from gossamer.patterns.unstructured import Unstructured
-
-LARGEST = 32  # side of a block
 
 
 @patterns.register("block")
@@ -21,7 +20,7 @@ class Block(Unstructured):
 
     Args:
         h: int - neurons of a block, 1 to 32; multiples of 4 are the fast ones for batches.
-        w: int - inputs of a block, 1 to 32; 0, the default: as many as ``h``.
+        w: int - inputs of a block, 1 to 64; 0, the default: as many as ``h``.
     Source: Gray, Radford and Kingma, "GPU Kernels for Block-Sparse Weights" (2017).
     Example:
         >>> str(Block(4)), str(Block(1, 16)), Block(8).budget(0.1, (64, 64))
@@ -35,8 +34,12 @@ class Block(Unstructured):
     def __post_init__(self) -> None:
         if self.w == 0:
             object.__setattr__(self, "w", self.h)
-        if not (1 <= self.h <= LARGEST and 1 <= self.w <= LARGEST):
-            raise ConfigError("Block", expected=f"sides from 1 to {LARGEST}", got=f"{self.h} x {self.w}")
+        if not (1 <= self.h <= TALLEST and 1 <= self.w <= WIDEST):
+            raise ConfigError(
+                "Block",
+                expected=f"h from 1 to {TALLEST} and w from 1 to {WIDEST}",
+                got=f"{self.h} x {self.w}",
+            )
 
     def __str__(self) -> str:
         return f"{self.name}:{self.h}" if self.h == self.w else f"{self.name}:{self.h}:{self.w}"

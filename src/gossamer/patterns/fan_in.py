@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gossamer.errors import ConfigError, DensityError
+from gossamer.layouts.fanin import GROUPS
 from gossamer.layouts.grid import Grid
 from gossamer.patterns.base import (
     Pattern,
@@ -23,7 +24,7 @@ class FanIn(Pattern):
     """Every active neuron has k inputs; ``group`` neighbouring neurons share the same k.
 
     Args:
-        group: int - 1, 2, 4 or 8 neighbouring neurons that read the same inputs; 4 and 8 are the fast ones for batches.
+        group: int - 1, 2, 4, 8, 16 or 32 neighbouring neurons that read the same inputs; fast for batches from 4 on.
     Source: SRigL (Lasby et al., ICLR 2024), constant fan-in.
     Example:
         >>> p = FanIn(); p.budget(0.01, (300, 784)), p.quotas(2352, p.grid((300, 784)))[0].item()
@@ -34,8 +35,8 @@ class FanIn(Pattern):
     layout = "fanin"
 
     def __post_init__(self) -> None:
-        if self.group not in (1, 2, 4, 8):
-            raise ConfigError("FanIn", expected="group 1, 2, 4 or 8", got=str(self.group))
+        if self.group not in GROUPS:
+            raise ConfigError("FanIn", expected="group 1, 2, 4, 8, 16 or 32", got=str(self.group))
 
     def __str__(self) -> str:
         return self.name if self.group == 1 else f"{self.name}:{self.group}"

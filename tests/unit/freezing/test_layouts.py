@@ -32,9 +32,9 @@ def drawn(pattern: str, shape: tuple[int, int], density: float = 0.5) -> Connect
     return Connections(shape, positions.numpy(), values.numpy(), trained=trained(kind))
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (1, 8), (17, 16), (24, 40)])
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8), (17, 16), (24, 40), (32, 24)])
 @pytest.mark.parametrize(
-    "pattern", ["unstructured", "fanin", "fanin:4", "nm:1:4", "nm:3:8", "block:1:4", "block:4"]
+    "pattern", ["unstructured", "fanin", "fanin:4", "fanin:16", "nm:1:4", "nm:3:8", "block:1:4", "block:4"]
 )
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_pack_then_check_gives_the_layer_back(name, pattern, shape):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from gossamer.errors import ConfigError, NonFiniteError
 from gossamer.patterns import NM, FanIn, Unstructured
@@ -20,13 +21,18 @@ def layer(
     topology = Topology(pattern or Unstructured(), shape, torch.tensor(positions))
     scores = None
     if gradient is not None:
-        matrix = torch.tensor(gradient).view(shape)
-        scores = TileScores(topology.grid, lambda rows, cols: matrix[rows, cols].clone(), "gradient of layer")
+        grid = topology.grid
+        units = torch.tensor(gradient).view(grid.rows, grid.h, grid.cols, grid.w)
+
+        def tile(rows: slice, cols: slice) -> Tensor:
+            return units[rows, :, cols].clone().flatten(2).flatten(0, 1)
+
+        scores = TileScores(grid, tile, "gradient of layer")
     return LayerView(
         "layer",
         topology,
         len(positions),
-        torch.tensor(values).unsqueeze(1),
+        torch.tensor(values).view(len(positions), -1),
         scores,
         torch.Generator().manual_seed(0),
     )
@@ -72,6 +78,12 @@ def test_rigl_on_fan_in_keeps_every_neuron_at_its_fan_in() -> None:
     """The weakest of the layer are all in one neuron: it grows as many."""
     view = layer([0.1, 0.2, 0.8, 0.9], [0, 1, 4, 5], (2, 4), [1.0, 1, 3, 2, 9, 9, 9, 9], FanIn())
     assert RigL().update(view, 0.5).tolist() == [2, 3, 4, 5]
+
+
+def test_rigl_grows_groups_by_the_sum_of_their_scores() -> None:
+    """The largest gradient of one neuron is in column 2; of both together in column 3."""
+    view = layer([0.1, 0.2, 0.9, 0.8], [0, 1], (2, 4), [0.0, 0, 10, -6, 0, 0, 0, 6], FanIn(2))
+    assert RigL().update(view, 0.5).tolist() == [1, 3]
 
 
 def test_rigl_without_gradient_is_refused() -> None:

@@ -69,8 +69,10 @@ def test_names() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ConfigError, match="from 1 to 32"):
+    with pytest.raises(ConfigError, match="h from 1 to 32 and w from 1 to 64"):
         gs.Block(33)
+    with pytest.raises(ConfigError, match="16 x 65"):
+        gs.Block(16, 65)
     with pytest.raises(PatternError, match="divisible by 2 and inputs by 3"):
         PATTERN.grid((4, 8))
     with pytest.raises(TopologyError):
