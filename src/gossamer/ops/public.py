@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gossamer.ops import autograd
+from gossamer.ops import autograd, mixed
 from gossamer.ops.check import check_operands
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def linear(
 
     Returns:
         [..., n_out] in feature-major memory, which the next sparse layer reads without a copy. Rows without
-        connections give their bias, or 0. Under autocast everything is computed and returned in float32.
+        connections give their bias, or 0. Under autocast everything is computed and returned in float32; but with
+        dtype=torch.bfloat16 blocks of 16 x 32 are computed with rounded factors: sums, results and gradients are
+        float32.
 
     Raises:
         ShapeError: operands that do not fit each other.
@@ -51,6 +53,9 @@ def linear(
     if not x.is_meta and torch.is_autocast_enabled("cpu" if x.is_cpu else x.device.type):  # meta knows none
         x, values = x.float(), values.float()
         bias = None if bias is None else bias.float()
+        if mixed.applies(x, values, layout, shape):
+            y = mixed.linear(x.reshape(-1, x.shape[-1]), values, index, bias, shape)
+            return y if x.ndim == 2 else y.reshape(*x.shape[:-1], shape[0])
     if x.ndim == 2:
         return autograd.linear(x, values, index, bias, layout, shape)
     check_operands(x, values, index, bias, layout, shape)
