@@ -61,7 +61,8 @@ def connections_of(layer: gs.SparseLinear) -> Connections:
 def layouts_of(layer: gs.SparseLinear) -> dict[str, Encoded]:
     """The layer in the layout it is trained in, and in what freezing may make of it: lanes, bytes, bands, int8."""
     own, shape = layer.pattern.layout, layer.shape
-    index = {str(number): array_of(tensor) for number, tensor in enumerate(layer.operands())}
+    names = layout(own).spec(shape, layer.pattern.parameters)
+    index = {key: array_of(tensor) for key, tensor in zip(names, layer.operands(), strict=True)}
     name, connections = str(layer.pattern), connections_of(layer)
     held = {name: Encoded(own, shape, layer.pattern.parameters, array_of(layer.values), index)}
     small = narrowed(connections, "int8")

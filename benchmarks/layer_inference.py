@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from accuracy import exact_of, with_errors
 from layer_calls import forward
 from layer_cases import SHAPES, Case, inputs_of, layers, run
 from layer_rates import row
@@ -15,12 +16,13 @@ from layer_timing import warm
 
 
 def measure(case: Case, seconds: float) -> dict[str, Any]:
-    """Times of all contenders, and what ours execute and hold."""
+    """Times of all contenders, what they execute and hold, and how far off they are."""
     w, ours = layers(case["inputs"], case["outputs"], case["sparsity"])
     x = inputs_of(case["batch"], case["inputs"])
     rivals = {name: call for name, rival in RIVALS.items() if (call := rival.make(w, x)) is not None}
-    times = warm({**{name: forward(form, x) for name, (_, form) in ours.items()}, **rivals}, seconds)
-    return row(times, ours, w, case["batch"])
+    calls = {**{name: forward(form, x) for name, (_, form) in ours.items()}, **rivals}
+    measured = row(warm(calls, seconds), ours, w, case["batch"])
+    return with_errors(measured, calls, exact_of(ours, w, x))
 
 
 if __name__ == "__main__":

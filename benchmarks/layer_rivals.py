@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from layer_calls import Call
 from layer_timing import Elsewhere, Worker
+from openvino_rivals import openvino_bfloat16, openvino_dense, openvino_int8, openvino_int8_both
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,12 +53,17 @@ def torch_compiled(w: Tensor, x: Tensor) -> Call | None:
     """Dense through ``torch.compile``, the weight packed into the graph."""
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         return None
-    layer = nn.Linear(w.shape[1], w.shape[0], bias=False).requires_grad_(requires_grad=False)
+    layer = nn.Linear(w.shape[1], w.shape[0], bias=False, dtype=w.dtype).requires_grad_(requires_grad=False)
     layer.weight.copy_(w)
     torch.compiler.reset()  # it gives up compiling after a few shapes
     call = partial(torch.compile(layer, fullgraph=True, dynamic=False, options={"freezing": True}), x)
     call()
     return call
+
+
+def torch_compiled_bfloat16(w: Tensor, x: Tensor) -> Call | None:
+    """The same in bfloat16, input and output included."""
+    return torch_compiled(w.bfloat16(), x.bfloat16())
 
 
 def _onnx_model(w: Tensor, batch: int | str = "batch") -> Any:
@@ -102,40 +108,6 @@ def onnxruntime_int8(w: Tensor, x: Tensor) -> Call | None:
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         quantize_dynamic(_onnx_model(w), file.name, weight_type=QuantType.QInt8)
         return _session(Path(file.name).read_bytes(), x)
-
-
-def _openvino(weight: Callable[[Any], Any], x: Tensor) -> Call | None:
-    """One stream; ``weight`` makes [out, in] of OpenVINO's operators."""
-    try:
-        import openvino
-        from openvino import opset13
-    except ImportError:
-        return None
-    entry = opset13.parameter(list(x.shape), openvino.Type.f32)
-    model = openvino.Model([opset13.matmul(entry, weight(opset13), False, True)], [entry])
-    settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # this process is pinned already
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(x.numpy(), shared_memory=True))
-    return request.infer
-
-
-def openvino_dense(w: Tensor, x: Tensor) -> Call | None:
-    """OpenVINO, float32."""
-    return _openvino(lambda op: op.constant(w.numpy()), x)
-
-
-def openvino_int8(w: Tensor, x: Tensor) -> Call | None:
-    """OpenVINO, weights int8 with a scale a neuron, products in float32."""
-    scales = w.abs().amax(1, keepdim=True).clamp_(min=1e-8) / 127
-    small = (w / scales).round_().to(torch.int8)
-    return _openvino(
-        lambda op: op.multiply(op.convert(op.constant(small.numpy()), "f32"), op.constant(scales.numpy())), x
-    )
 
 
 def sparselab(w: Tensor, x: Tensor) -> Call | None:
@@ -192,12 +164,15 @@ RIVALS = {
     "torch dense": Rival(of_torch(torch_dense), a_weight=4),
     "torch compile": Rival(torch_compiled, a_weight=4),
     "torch bfloat16": Rival(torch_bfloat16, a_weight=2),
+    "torch compile bfloat16": Rival(torch_compiled_bfloat16, a_weight=2),
     "torch CSR": Rival(of_torch(torch_csr), a_connection=8),
     "torch int8": Rival(of_torch(torch_int8), a_weight=1),
     "ONNX Runtime": Rival(onnxruntime_dense, a_weight=4),
     "ONNX Runtime int8": Rival(onnxruntime_int8, a_weight=1),
     "OpenVINO": Rival(openvino_dense, a_weight=4),
+    "OpenVINO bfloat16": Rival(openvino_bfloat16, a_weight=2),
     "OpenVINO int8": Rival(openvino_int8, a_weight=1),
+    "OpenVINO int8 both": Rival(openvino_int8_both, a_weight=1),
     "SparseLab": Rival(sparselab, a_connection=8),
     "DeepSparse": Rival(deepsparse),  # how it stores weights is not published
 }

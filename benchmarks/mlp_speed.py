@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accuracy import relative_error
 from harness import arguments, record
+from network_rivals import LINEAR, rivals
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -93,20 +96,31 @@ def main() -> None:
         return
     dense = network(None, 1.0)
     result: dict[str, Any] = {"dense_file_bytes": file_bytes(dense), "patterns": {}}
-    with threads(options.threads), torch.inference_mode():
+    with threads(options.threads), torch.no_grad():
+        given = {batch: torch.randn(batch, WIDTHS[0]) for batch in (1, 256)}
+        theirs = {
+            batch: rivals(lambda: network(None, 1.0).eval(), x, set(LINEAR)) for batch, x in given.items()
+        }
+        exact = {batch: deepcopy(dense).double()(x.double()) for batch, x in given.items()}
         for pattern in PATTERNS:
             row: dict[str, Any] = {}
-            for batch in (1, 256):
-                x = torch.randn(batch, WIDTHS[0])
-                frozen = gs.freeze(network(pattern, options.density), x)
-                times = alternate(
-                    {"dense": lambda x=x: dense(x), "frozen": lambda f=frozen, x=x: f(x)},
-                    seconds=options.seconds,
-                )
+            for batch, x in given.items():
+                model = network(pattern, options.density)
+                frozen = gs.freeze(model, x)
+                calls = {"dense": lambda x=x: dense(x), "frozen": lambda f=frozen, x=x: f(x), **theirs[batch]}
+                times = alternate(calls, seconds=options.seconds)
                 row[f"batch_{batch}"] = {
                     "dense_us": round(times["dense"].median * 1e6, 1),
                     "frozen_us": round(times["frozen"].median * 1e6, 1),
                     "times_faster": round(times["dense"].median / times["frozen"].median, 2),
+                    "error": relative_error(frozen(x), model.double()(x.double())),
+                    "rivals": {
+                        name: {
+                            "us": round(times[name].median * 1e6, 1),
+                            "error": relative_error(call(), exact[batch]),
+                        }
+                        for name, call in theirs[batch].items()
+                    },
                     "runs": [layer["runs"][0] for layer in frozen.plan["layers"]],
                 }
                 row["file_bytes"] = file_bytes(dense, frozen)

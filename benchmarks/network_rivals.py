@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from layer_rivals import deepsparse_worker
+from openvino_rivals import openvino_of
 from torch import Tensor, nn
 
 Call = Callable[[], Any]
@@ -43,6 +44,16 @@ def compiled(model: nn.Module, x: Tensor) -> Call | None:
     return call
 
 
+def bfloat16(model: nn.Module, x: Tensor) -> Call:
+    """Torch, everything in bfloat16, input and output included."""
+    return partial(model.bfloat16(), x.bfloat16())
+
+
+def compiled_bfloat16(model: nn.Module, x: Tensor) -> Call | None:
+    """``torch.compile`` of the same."""
+    return compiled(model.bfloat16(), x.bfloat16())
+
+
 def onnx_of(model: nn.Module, x: Tensor) -> bytes | None:
     """The network as torch exports it."""
     try:
@@ -68,22 +79,18 @@ def onnxruntime_of(model: bytes, x: Tensor) -> Call | None:
     return partial(session.run, None, {"x": x.numpy()})
 
 
-def openvino_of(model: bytes, x: Tensor) -> Call | None:
-    """OpenVINO on a model's bytes, one stream, in float32 where the model is."""
+def dynamic_int8_of(model: bytes, _x: Tensor) -> bytes | None:
+    """The model with weights of int8, what flows quantized in every call."""
     try:
-        import openvino
+        from onnxruntime.quantization import QuantType, quantize_dynamic
     except ImportError:
         return None
-    settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # this process is pinned already
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    core = openvino.Core()
-    request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(x.numpy(), shared_memory=True))
-    return request.infer
+    logging.getLogger().setLevel(logging.ERROR)  # it advises pre-processing
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "given.onnx", Path(folder) / "made.onnx"
+        given.write_bytes(model)
+        quantize_dynamic(given, made, weight_type=QuantType.QInt8)
+        return made.read_bytes()
 
 
 def int8_of(model: bytes, x: Tensor) -> bytes | None:
@@ -138,32 +145,47 @@ def rivals(make: Callable[[], nn.Module], x: Tensor, wanted: set[str]) -> dict[s
 
     Args:
         make: () -> nn.Module - a fresh dense model in evaluation.
-        x: Tensor [batch, 3, height, width].
-        wanted: of NAMES.
+        x: Tensor [batch, ...], images where ``channels_last`` is wanted.
+        wanted: of NAMES and DYNAMIC.
     """
-    ways: dict[str, Call | None] = {}
-    for name, way in (
-        ("torch eager", eager),
-        ("torch channels_last", channels_last),
-        ("torch compile", compiled),
-    ):
-        ways[name] = way(make(), x) if name in wanted else None
-    exported = onnx_of(make(), x) if any(name.split()[0] in ("ONNX", "OpenVINO") for name in wanted) else None
-    narrow = int8_of(exported, x) if exported and any(name.endswith("int8") for name in wanted) else None
-    for engine, run in (("ONNX Runtime", onnxruntime_of), ("OpenVINO", openvino_of)):
-        for kind, model in (("fp32", exported), ("int8", narrow)):
-            name = f"{engine} {kind}"
-            ways[name] = run(model, x) if model is not None and name in wanted else None
+    ways = {name: way(make(), x) for name, way in TORCH.items() if name in wanted}
+    engines = {name: way for name, way in ENGINES.items() if name in wanted}
+    exported = onnx_of(make(), x) if engines else None
+    made: dict[Any, bytes | None] = {}
+    for name, (convert, run) in engines.items():
+        if exported is not None and convert not in made:
+            made[convert] = convert(exported, x)
+        model = made.get(convert)
+        ways[name] = run(model, x) if model is not None else None
     return {name: call for name, call in ways.items() if call is not None}
 
 
-NAMES = (
-    "torch eager",
-    "torch channels_last",
-    "torch compile",
-    "ONNX Runtime fp32",
-    "ONNX Runtime int8",
-    "OpenVINO fp32",
-    "OpenVINO int8",
-    SPARSE,
-)
+def _whole(model: bytes, _x: Tensor) -> bytes:
+    return model
+
+
+def openvino_int8(model: bytes, x: Tensor) -> Call | None:
+    """The int8 model; between its int8 operators bfloat16, where the processor has that."""
+    return openvino_of(model, x, "bf16") or openvino_of(model, x)
+
+
+TORCH: dict[str, Callable[[nn.Module, Tensor], Call | None]] = {
+    "torch eager": eager,
+    "torch channels_last": channels_last,
+    "torch compile": compiled,
+    "torch bfloat16": bfloat16,
+    "torch compile bfloat16": compiled_bfloat16,
+}
+DYNAMIC = "ONNX Runtime int8 dynamic"  # of linear layers; its convolutions are slower than in float32
+ENGINES: dict[str, tuple[Callable[[bytes, Tensor], bytes | None], Callable[[bytes, Tensor], Call | None]]] = {
+    "ONNX Runtime fp32": (_whole, onnxruntime_of),
+    "ONNX Runtime int8": (int8_of, onnxruntime_of),
+    DYNAMIC: (dynamic_int8_of, onnxruntime_of),
+    "OpenVINO fp32": (_whole, openvino_of),
+    "OpenVINO bfloat16": (_whole, partial(openvino_of, precision="bf16")),
+    "OpenVINO int8": (int8_of, openvino_int8),
+}
+NAMES = (*TORCH, *(name for name in ENGINES if name != DYNAMIC), SPARSE)
+LINEAR = tuple(
+    name for name in (*TORCH, *ENGINES) if name != "torch channels_last"
+)  # for networks without images

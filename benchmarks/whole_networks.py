@@ -12,13 +12,15 @@ DEEPSPARSE_PYTHON names an interpreter that has DeepSparse, which runs a network
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accuracy import relative_error
 from harness import Row, arguments, gather, pin, record
 from network_rivals import NAMES, SPARSE, deepsparse, rivals
 from networks import NETWORKS, example
@@ -96,11 +98,13 @@ def measured(case: Row, *, wanted: set[str], seconds: float, weights: str) -> Ro
         if SPARSE in wanted and (call := deepsparse(with_its_zeros(model, name, weights), x)) is not None:
             calls[SPARSE] = call
         times = alternate(calls, seconds=seconds)
+        errors = _errors(calls, model, partial(dense, name, weights), x)
     torch_runs = [node.name for node in frozen.graph.nodes if isinstance(node.body, Opaque)]
     return {
         "seconds": {engine: timing.median for engine, timing in times.items()},
         "p10": {engine: timing.p10 for engine, timing in times.items()},
         "error": float((got - expected).abs().max() / expected.abs().max()),
+        "errors": errors,
         "file": file_bytes(frozen),
         "connections": sum(row["connections"] for row in frozen.plan["layers"]),
         "parameters": NETWORKS[name].parameters,
@@ -109,6 +113,17 @@ def measured(case: Row, *, wanted: set[str], seconds: float, weights: str) -> Ro
             {key: row[key] for key in ("name", "shape", "connections", "runs")}
             for row in frozen.plan["layers"]
         ],
+    }
+
+
+def _errors(
+    calls: Mapping[str, Callable[[], Any]], model: nn.Module, make: Callable[[], nn.Module], x: torch.Tensor
+) -> dict[str, float]:
+    """How far each is from the network that it computes, in float64; int8 engines saw noise only."""
+    ours, theirs = (each.double()(x.double()) for each in (deepcopy(model), make()))
+    known = {name: call for name, call in calls.items() if name != SPARSE}
+    return {
+        name: relative_error(call(), ours if name == "gossamer" else theirs) for name, call in known.items()
     }
 
 

@@ -110,11 +110,24 @@ def layer_patterns(result: dict[str, Any]) -> str:
     rows = [
         [
             f"`{name}`" if kind == "ours" else name,
-            *(f"{row[kind][name]['us']:,.0f}" if name in row[kind] else "—" for row in chosen),
+            *(time_and_error(row[kind].get(name)) for row in chosen),
         ]
         for kind, name in sorted(names, key=lambda pair: pair[0])
     ]
-    return f"Microseconds, layer 3072 to 768, one thread.\n\n{table(head, rows)}"
+    says = "Microseconds, layer 3072 to 768, one thread"
+    says += (
+        "; in brackets the error against float64."
+        if any("error" in got for row in chosen for got in row["ours"].values())
+        else "."
+    )
+    return f"{says}\n\n{table(head, rows)}"
+
+
+def time_and_error(got: dict[str, Any] | None) -> str:
+    """Microseconds, and the error where it was measured."""
+    if got is None:
+        return "—"
+    return f"{got['us']:,.0f}" + (f" ({got['error']:.0e})" if "error" in got else "")
 
 
 @view("layers-picture", "layer_inference", "python benchmarks/layer_inference.py")

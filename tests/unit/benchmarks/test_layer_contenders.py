@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import accuracy
 import layer_calls
 import layer_cases
 import layer_dlmc
@@ -12,16 +13,18 @@ import layer_sparselab
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from gossamer.trace.tensors import tensor_of
 
 INPUTS, OUTPUTS, BATCH = 64, 48, 5
 ERROR = {
     "torch bfloat16": 0.05,
+    "torch compile bfloat16": 0.05,
     "torch int8": 0.05,
     "ONNX Runtime int8": 0.05,
+    "OpenVINO bfloat16": 0.05,
     "OpenVINO int8": 0.05,
+    "OpenVINO int8 both": 0.05,
 }  # of the largest
 
 
@@ -44,16 +47,21 @@ def test_rivals_compute_the_product(name: str) -> None:
         call = layer_rivals.RIVALS[name].make(w, x)
         if call is None:
             pytest.skip(f"{name} is not installed")
-        y = as_tensor(call())
+        y = accuracy.as_tensor(call()).float()
     y, wanted = y if y.shape == (BATCH, OUTPUTS) else y.T, x @ w.T
     assert (y - wanted).abs().max() <= ERROR.get(name, 1e-5) * wanted.abs().max()
 
 
-def as_tensor(got: Any) -> Tensor:
-    """The output, whatever it is wrapped in."""
-    while not isinstance(got, (Tensor, np.ndarray)):
-        got = next(iter(got.values())) if hasattr(got, "values") else got[0]
-    return torch.as_tensor(got).float()
+def test_every_speed_has_its_error() -> None:
+    w, ours = layer_cases.layers(INPUTS, OUTPUTS, 75.0)
+    x = layer_cases.inputs_of(BATCH, INPUTS)
+    calls = {name: layer_calls.forward(form, x) for name, (_, form) in ours.items()}
+    dense = {"torch dense": layer_rivals.RIVALS["torch dense"].make(w, x)}
+    row = {"ours": {name: {} for name in calls}, "rivals": {"torch dense": {}}}
+    accuracy.with_errors(row, {**calls, **dense}, accuracy.exact_of(ours, w, x))
+    assert row["rivals"]["torch dense"]["error"] < 1e-6
+    for name, got in row["ours"].items():
+        assert got["error"] < (0.03 if name.endswith("int8") else 1e-6), name
 
 
 def test_cases_are_the_product_of_what_is_chosen() -> None:

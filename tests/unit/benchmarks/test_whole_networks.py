@@ -43,16 +43,15 @@ def test_a_share_of_every_layer_is_kept_and_all_of_depthwise_ones(tiny: str, for
 
 def test_rivals_compute_what_the_model_does(tiny: str) -> None:
     make, x = partial(whole_networks.dense, tiny), torch.randn(2, 3, 32, 32)
-    calls = rivals(
-        make, x, set(NAMES) - {"torch compile"} - {name for name in NAMES if name.endswith("int8")}
-    )
+    calls = rivals(make, x, {name for name in NAMES if "compile" not in name and not name.endswith("int8")})
     assert {"torch eager", "torch channels_last"} <= set(calls)
     wanted = make()(x)
     for name, call in calls.items():
         found = call()
         results = found.values() if hasattr(found, "to_dict") else found  # OpenVINO's, by name
         got = found if isinstance(found, torch.Tensor) else torch.as_tensor(next(iter(results)))
-        assert torch.allclose(got, wanted, atol=1e-5 * float(wanted.abs().max())), name
+        close = 0.1 if name.endswith("bfloat16") else 1e-5
+        assert torch.allclose(got.float(), wanted, atol=close * float(wanted.abs().max())), name
 
 
 def test_unknown_words_are_refused() -> None:
