@@ -27,6 +27,7 @@ import diffusion_tables
 import estimator_tables  # noqa: F401 - registers its views
 import freeze_tables  # noqa: F401 - same
 import layer_tables  # noqa: F401 - same
+import matrix_tables  # noqa: F401 - same
 import network_tables  # noqa: F401 - same
 import parallel_tables
 import peer_tables  # noqa: F401 - same
