@@ -13,7 +13,7 @@ from layer_rivals import RIVALS
 from layer_timing import warm
 from torch import Tensor
 
-from gossamer.errors import GossamerError
+from gossamer.errors import GossamerError, KernelUnavailable
 from gossamer.layouts import Encoded, layout, layouts
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.values import narrowed
@@ -106,7 +106,11 @@ def measure(case: dict[str, Any], patterns: tuple[str, ...], seconds: float) -> 
     turned = x.t().contiguous().t()
     ours: dict[str, Call] = {}
     for number, form in enumerate(found):
-        ours[f"{number}"] = forward(form.held, x)
+        try:
+            ours[f"{number}"] = forward(form.held, x)
+        except KernelUnavailable as error:
+            missing = {**missing, f"{form.pattern} {form.compute} as {form.held.layout}": str(error)}
+            continue
         if batch > 1 and form.density == TURNED:
             ours[f"{number} turned"] = forward(form.held, turned)
     times = warm({**ours, **rivals}, seconds)

@@ -170,14 +170,14 @@ def main() -> None:
     """Every part that is asked for, then all that is known."""
     options = arguments(
         __doc__ or "", shapes="3072x768,4096x4096", batches="1,16,64,256", patterns=",".join(PATTERNS),
-        parts=",".join(PARTS), seconds=1.0, cores="0", fresh=False,
+        parts=",".join(PARTS), seconds=3.0, cores="0", fresh=False,
     )  # fmt: skip
     count, cores = pin(options.cores), options.cores.split(",")
     shapes = [(int(a), int(b)) for a, b in (shape.split("x") for shape in options.shapes.split(","))]
     patterns = tuple(options.patterns.split(","))
     few = [{"batch": int(batch)} for batch in options.batches.split(",") if batch != "64"]
     jobs: dict[str, tuple[list[Case], Callable[[Case], Case]]] = {
-        "threads": (grid(shapes, "256"), partial(two_threads, seconds=options.seconds / 10, cores=count)),
+        "threads": (grid(shapes, "256"), partial(two_threads, seconds=options.seconds / 20, cores=count)),
         "layers": (
             grid(shapes, options.batches),
             partial(measure, patterns=patterns, seconds=options.seconds),
