@@ -157,3 +157,25 @@ def test_older_plans_are_read(old, values, new, mlp):
     both = {"batches": [{"batch": 1}], "layers": [row | {"compute": "int8"}]}
     with pytest.raises(FormatError, match="activations"):
         gs.freeze(mlp("fanin"), torch.randn(2, 32), plan=both)
+
+
+class Branching(nn.Module):
+    """Its code asks for numbers, which nothing traces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 32), nn.Linear(32, 8)
+
+    def forward(self, x):
+        x = 2 * x if float(x.sum()) > 1e9 else x
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_layers_that_round_are_frozen_where_a_model_cannot_be_traced():
+    model, x = Branching().eval(), torch.randn(4, 64)
+    gs.sparsify(model, None, "nm:1:8", "uniform")
+    frozen = gs.freeze(model, x, keep="nm_bytes", values="int8", compute="int8")
+    assert [row["compute"] for row in frozen.plan["layers"]] == ["int8", "int8"]
+    exact = model(x)
+    assert 1e-3 < (frozen(x) - exact).abs().max() / exact.abs().max() < 0.05
+    assert torch.equal(gs.freeze(model, x, plan=frozen)(x), frozen(x))
