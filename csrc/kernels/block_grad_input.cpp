@@ -17,7 +17,7 @@ GS_INLINE void scatter(T* tile, const I* col, const T* w, int64_t n, int64_t wid
       vec<T> a[V];
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) a[v] = load<T>(p + v * L);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
         const vec<T> y = splat<T>(w[s * width + c]);
 #pragma GCC unroll 4
@@ -50,7 +50,7 @@ GS_INLINE void one_strip(const Visit& visit, const Row& row, int64_t r, int64_t 
   for (int64_t p = 0; p < visit.tile.vectors / V; ++p) {
     const T* g = grads + (p * rows + top) * width;
     vec<T> grad[S][V];
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int s = 0; s < S; ++s)
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) grad[s][v] = load<T>(g + s * width + v * L);
@@ -71,7 +71,7 @@ template <class T, int V> void visit_rows(const Visit& visit) {
     pack_parts<T>(visit.call->grad, r0 * w.group, r1 * w.group, visit.tile, V, grads);
     for (int64_t r = r0; r < r1; ++r) {
       const Row row = row_at(visit.grid, r, active);
-      for_strips<V == 1>(w.group, [&](auto s, int64_t top) {
+      for_strips(w.group, [&](auto s, int64_t top) {
         one_strip<T, V, s.value>(visit, row, r, top, grads + (r - r0) * w.group * V * Vec<T>::lanes, packed);
       });
     }

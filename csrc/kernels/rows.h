@@ -76,17 +76,19 @@ GS_INLINE int64_t count_below(const gs_matrix& w, const Row& row, int64_t from, 
 }
 
 // The columns of an nm row are stored as offsets: written out as out[q] = column of connection from + q, q < n <= kChunk.
-// `from` counts from the row's start.
-GS_INLINE void decode(const gs_matrix& w, const Row& row, int64_t from, int n, int32_t* out) {
+// `from` counts from the row's start, and is that of a tile. Some tiles at a time, whose starts are the same over and over.
+inline __attribute__((noinline)) void decode(const gs_matrix& w, const Row& row, int64_t from, int n, int32_t* out) {
+  constexpr int some = 64;
   const uint8_t* c = static_cast<const uint8_t*>(w.cols) + row.first + from;
-  const int32_t per = static_cast<int32_t>(w.per_row), m = static_cast<int32_t>(w.tile);
-  int32_t start = static_cast<int32_t>(from / per) * m;
-  if (per == 1) {
-    for (int q = 0; q < n; ++q) out[q] = start + q * m + c[q];
-    return;
+  const int per = static_cast<int>(w.per_row), m = static_cast<int>(w.tile), all = (n + per - 1) / per;
+  const int tiles = per > some ? 1 : all < some / per ? all : some / per, whole = tiles * per;
+  int32_t starts[256], start = static_cast<int32_t>(from / per) * m;
+  for (int t = 0, q = 0; t < tiles; ++t)
+    for (int i = 0; i < per; ++i) starts[q++] = t * m;
+  for (int q = 0; q < n; q += whole, start += tiles * m) {
+    const int part = n - q < whole ? n - q : whole;
+    for (int i = 0; i < part; ++i) out[q + i] = start + starts[i] + c[q + i];
   }
-  for (int q = 0, i = static_cast<int>(from % per); q < n; i = 0, start += m)
-    for (; i < per && q < n; ++i, ++q) out[q] = start + c[q];
 }
 
 // Calls use(columns, from, n) for connections from .. to of a row, in order: at once where columns are stored, chunk by
@@ -95,8 +97,9 @@ template <class F> GS_INLINE void with_columns(const gs_matrix& w, const Row& ro
   if (w.col_bytes == 2) return use(static_cast<const uint16_t*>(w.cols) + row.first + from, from, to - from);
   if (w.col_bytes == 4) return use(static_cast<const int32_t*>(w.cols) + row.first + from, from, to - from);
   int32_t columns[kChunk];
+  const int64_t most = kChunk / w.per_row * w.per_row;  // whole tiles
   for (int64_t n; from < to; from += n) {
-    n = to - from < kChunk ? to - from : kChunk;
+    n = to - from < most ? to - from : most;
     decode(w, row, from, static_cast<int>(n), columns);
     use(static_cast<const int32_t*>(columns), from, n);
   }
