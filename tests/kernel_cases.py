@@ -138,6 +138,36 @@ def block(
     return Case(name, "block", (len(columns) * h, n_in, h, w), grid.index, _long(row), _long(column), **more)  # type: ignore[arg-type]
 
 
+def tiles(
+    name: str,
+    columns: Sequence[Sequence[int]],
+    n_out: int,
+    n_in: int,
+    *,
+    wide: bool = False,
+    **more: object,
+) -> Case:
+    """Whole tiles of 16 x 32: ``columns`` of each row of tiles; the last ones may reach past the matrix."""
+    grid = block(name, columns, -(-n_in // 32) * 32, 16, 32, wide=wide)
+    return Case(name, "tiles", (n_out, n_in), grid.index, grid.row, grid.column, **more)  # type: ignore[arg-type]
+
+
+def shared_tiles(
+    name: str, n_groups: int, rows: Sequence[int], k: int, n_in: int, group: int, **more: object
+) -> Case:
+    """As fanin, in tiles of 16 neurons by 32 of their inputs; what fills them up lies past the inputs."""
+    plain = fanin(name, n_groups, rows, k, n_in, group, **more)
+    active, cols = (t.long() for t in plain.index)
+    step = torch.arange(-(-k // 32) * 32)
+    filled = torch.cat([cols, (n_in + step[k:]).expand(len(rows), -1)], 1)
+    sizes = (len(rows), step.numel() // 32, group // 16, 16, 32)
+    column = filled.view(*sizes[:2], 1, 1, 32).expand(sizes)
+    member = torch.arange(group).view(group // 16, 16, 1)
+    row = (active.view(-1, 1, 1, 1, 1) * group + member).expand(column.shape)
+    index, batches = plain.index, plain.batches
+    return Case(name, "shared_tiles", plain.shape, index, row.reshape(-1), column.reshape(-1), batches)
+
+
 def dense(name: str, n_out: int, n_in: int, **more: object) -> Case:
     flat = torch.arange(n_out * n_in)
     return Case(name, "dense", (n_out, n_in), (), flat // n_in, flat % n_in, **more)  # type: ignore[arg-type]
@@ -230,6 +260,22 @@ def cases() -> list[Case]:
         csr_bands(
             "bands-blocks", [_choose(3300, k) for k in (700, 3300, 1, 0)], 3300, 1500, wide=True, **big
         ),
+        tiles("tiles-fit", [[0, 1], [1]], 32, 64),
+        tiles("tiles-uneven", [[0, 3], [], [1, 2, 3]], 39, 100),
+        tiles("tiles-one", [[0]], 1, 1),
+        tiles("tiles-one-neuron", [[0, 2]], 1, 70, wide=True),
+        tiles("tiles-none", [[], []], 20, 5),
+        tiles("tiles-dense", [range(5)] * 3, 47, 129),
+        tiles("tiles-wide", [_choose(9, k) for k in (2, 9, 0, 5)], 64, 288, wide=True),
+        tiles("tiles-long", [_choose(200, k) for k in (200, 0, 7, 61)], 50, 6399, **big),
+        shared_tiles("shared-fit", 3, [0, 1, 2], 32, 50, 16),
+        shared_tiles("shared-uneven", 4, [0, 2, 3], 7, 19, 16),
+        shared_tiles("shared-thirty-two", 3, [1, 2], 45, 77, 32),
+        shared_tiles("shared-wide", 5, [0, 4], 65, 90, 32, wide=True),
+        shared_tiles("shared-all-ablated", 2, [], 3, 6, 16),
+        shared_tiles("shared-no-inputs", 3, [0, 2], 0, 6, 32),
+        shared_tiles("shared-one-input", 1, [0], 1, 1, 16),
+        shared_tiles("shared-long", 3, [0, 2], 333, 6600, 32, **big),
         dense("dense-9-30", 9, 30),
         dense("dense-one", 1, 1),
         dense("dense-blocks", 5, 1300, **big),

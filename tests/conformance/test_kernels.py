@@ -16,6 +16,7 @@ from kernel_cases import Case, cases, memory_orders, within_budget
 CASES = cases()
 NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
 ROUNDING = {"nm_bytes"}  # layouts that read inputs in steps
+HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
 PAIRS = [
     pytest.param(row, case, id=f"{row.name}-{case.name}")
     for row in rows()
@@ -72,7 +73,9 @@ def _ones(case: Case, stored: torch.dtype) -> Tensor | None:
 
 
 def _as_read(case: Case, x: Tensor) -> Tensor:
-    """What the layout reads of x: itself, or its samples rounded to 127 steps of either sign, in float64."""
+    """What the layout reads of x: itself, or rounded to bfloat16, or in 127 steps of either sign, in float64."""
+    if case.layout in HALVES:
+        return x.bfloat16().to(x.dtype)
     if case.layout not in ROUNDING:
         return x
     step = x.abs().amax(1, keepdim=True) / 127
@@ -224,7 +227,8 @@ def test_reference_coordinates_define_the_layouts(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_every_case_passes_the_full_scan(case: Case) -> None:
-    values = torch.zeros(case.used, dtype=torch.int8 if case.layout in ROUNDING else torch.float32)
+    dtype = {**dict.fromkeys(ROUNDING, torch.int8), **dict.fromkeys(HALVES, torch.bfloat16)}
+    values = torch.zeros(case.used, dtype=dtype.get(case.layout, torch.float32))
     check_index(values, case.index, case.layout, case.shape)
 
 
@@ -237,12 +241,13 @@ def test_every_set_has_what_training_and_freezing_need(isa: str) -> None:
     frozen = {
         ("linear", layout, dtype)
         for layout in LAYOUTS
-        if layout != "nm_bytes"
+        if layout not in ROUNDING | HALVES
         for dtype in ("float32", *NARROW)
     }
     special = {("linear", "nm_bytes", "float32-int8")} | {
         ("linear", layout, "float64") for layout in ("csr_bands", "dense")
     }
+    special |= {("linear", layout, "float32-bfloat16") for layout in HALVES}
     assert set(there) == trained | frozen | special
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -81,8 +81,8 @@ class SharedTiles(FanInLayout):
         row = rows[:, None, None, None, None] * group + make.arange(group).reshape(-1, NEURONS, 1)
         sizes = (active, step.shape[0], group // NEURONS, NEURONS, INPUTS)
         inside = step < k
-        place = (at * k + step * inside).reshape(active, -1)
-        found = cols.reshape(-1)[place.reshape(-1)].reshape(active, step.shape[0], 1, 1, INPUTS)
+        place = (at * k + step * inside).reshape(-1)
+        found = cols.reshape(-1)[place].reshape(active, step.shape[0], 1, 1, INPUTS)
         column = found * inside + (shape[1] + step) * ~inside
         return make.spread(row, sizes).reshape(-1), make.spread(column, sizes).reshape(-1)
 

@@ -39,6 +39,7 @@ class Tiles(Layout):
     explicit = False
     compute = "bfloat16"
     number = 8
+    lanes = NEURONS
     values = ("bfloat16",)
     accepts: ClassVar[dict[str, tuple[str, ...]]] = {"row_ptr": POINTERS, "col": COLUMNS}
 

@@ -27,6 +27,8 @@ LAYOUTS = (
     ("nm:1:4", "nm_lanes"),
     ("nm:1:4", "nm_bytes"),
     ("block:4", "block"),
+    ("unstructured", "tiles"),
+    ("fanin:16", "shared_tiles"),
 )
 
 
@@ -51,8 +53,9 @@ def test_every_layout_gives_the_same_bits_after_a_round_trip(mlp, values):
     for pattern, layout in LAYOUTS:
         if layout == "nm_bytes" and values != "int8":
             continue
-        compute = "int8" if layout == "nm_bytes" else "float32"
-        frozen = gs.freeze(mlp(pattern), x, keep=layout, values=values, compute=compute)
+        model = mlp(pattern, widths=(32, 48, 16))
+        compute = layouts[layout].compute
+        frozen = gs.freeze(model, x, keep=layout, values=values, compute=compute)
         for name, way in WAYS.items():
             again = way(frozen)
             assert torch.equal(again(x), frozen(x)), (layout, name)

@@ -22,13 +22,13 @@ from gossamer.kernels.cpu.linear import bind
 from gossamer.kernels.table import rows
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.connections import Connections
-from gossamer.layouts.values import EXACT, fitting, narrowed
+from gossamer.layouts.values import EXACT, FLOAT32, fitting, narrowed
 from gossamer.trace.tensors import tensor_of
 
 LAYOUTS = {
     name: "nm:1:4" if name.startswith("nm") else "block:4" if name == "block" else "fanin:4"
     for name in layouts
-    if layout(name).kernel and name not in ("csr_bands", "nm_bytes")  # tests of their own
+    if layout(name).kernel and name != "csr_bands" and layout(name).compute == FLOAT32  # tests of their own
 }
 KERNELS = ("bfloat16", "int8")  # types that kernels read; test_few_bits.py has those that are held as int8
 DENSE_ENOUGH = (

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+from torch.nn import functional as F
+
 from gossamer.kernels.operands import known
 from gossamer.kernels.reference.coordinates import coordinates
 from gossamer.kernels.reference.rounding import in_steps
+from gossamer.layouts.values import FLOAT32, ROUNDED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +21,7 @@ def linear(layout: str) -> Callable[..., Tensor]:
     """``f(x, values, index, bias, shape, scale)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias.
 
     Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. Layouts that
-    compute in int8 read x rounded by `in_steps`.
+    compute in int8 read x rounded by `in_steps`, those that compute in 16 bits x rounded to these.
     """
     kind = known("kernels.reference", layout)
 
@@ -33,7 +37,10 @@ def linear(layout: str) -> Callable[..., Tensor]:
         step = None
         if kind.compute == "int8":
             x, step = in_steps(x)
-            col = col.clamp(max=x.shape[1] - 1)  # padding weighs nothing
+        elif kind.compute in ROUNDED:
+            x = x.to(getattr(torch, kind.compute)).to(x.dtype)
+        if kind.compute != FLOAT32:  # what fills up tiles reads a zero
+            x, col = F.pad(x, (0, 1)), col.clamp(max=x.shape[1])
         products = values[: row.numel(), None].to(x.dtype) * x.t()[col]
         padded = -(-shape[0] // kind.lanes) * kind.lanes
         y = products.new_zeros(padded, x.shape[0]).index_add(0, row, products)[: shape[0]]
