@@ -368,6 +368,15 @@ GS_API gs_status gs_isa_available(int32_t isa);
 /* "scalar", "avx2", "avx512", "neon", or null for an unknown id. Static storage. */
 GS_API const char* gs_isa_name(int32_t isa);
 
+/* How inputs of single connections are fetched for one sample: by a load each, or by the gather instruction of the 256-bit set. The
+ * bits are the same. Which is faster depends on the processor: it is measured at the first such product, in some tens of
+ * microseconds, and kept while the process runs. */
+typedef enum gs_fetch { GS_FETCH_AUTO = -1, GS_FETCH_LOADS = 0, GS_FETCH_GATHERS = 1 } gs_fetch;
+/* Forces one of them for all threads, or leaves it to the measurement. GS_ISA: gathers where there are none. */
+GS_API gs_status gs_fetch_by(int32_t fetch);
+/* What is taken: GS_FETCH_LOADS or GS_FETCH_GATHERS. Measures if need be. */
+GS_API int32_t gs_fetched_by(void);
+
 /* The kernels in this library, for the instruction sets that run here: "op:layout:dtype:isa". Static storage. */
 GS_API int32_t gs_kernel_count(void);
 GS_API const char* gs_kernel_name(int32_t i);

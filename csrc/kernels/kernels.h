@@ -83,6 +83,9 @@ extern const gs_kernels gs_kernels_neon;
 // Whether this processor, which runs the 512-bit set, multiplies bytes in it and permutes them (VNNI, VBMI). Asked once.
 bool gs_has_byte_products(void);
 
+// Whether gathers fetch the inputs of one sample in the 256-bit set: as it was forced, else as it was measured once.
+bool gs_gathers(void);
+
 // Scratch of the calling thread, 64-byte aligned, at least `bytes` long, or null. Valid until the next call on this thread.
 void* gs_scratch(size_t bytes);
 // The same, apart from it: for a call that hands out tasks which use gs_scratch themselves.
