@@ -20,6 +20,7 @@ int main() {
   test_bytes();
   test_dense();
   test_dropout();
+  test_gather();
   test_plan();
   test_conv();
   test_recurrent();

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gossamer.errors import KernelUnavailable, SparseEfficiencyWarning
 from gossamer.kernels import cost
-from gossamer.kernels.cpu import densified, library
+from gossamer.kernels.cpu import densified, gathers, library
 from gossamer.kernels.operands import known
 from gossamer.kernels.scanned import Scanned
 from gossamer.kernels.spec import KernelSpec
@@ -234,7 +234,8 @@ def explain(
         training: whether the values change before the next product, as in a training step.
 
     Returns:
-        Lines ``name: reason``, the dense weight first, then the table in its order of preference.
+        Lines ``name: reason``, the dense weight first, then the table in its order of preference; behind the chosen row
+        how it fetches the inputs of one sample.
 
     Example:
         >>> "chosen" in explain("linear", "csr", "float32", "cpu")
@@ -261,6 +262,8 @@ def explain(
             reason = "fits, but a faster one comes first" if chosen else "chosen"
             chosen = True
         lines.append(f"{row.name}: {reason}")
+        if reason == "chosen" and batch == 1 and (fetched := gathers.explained(op, layout, row.isa)):
+            lines.append(fetched)
     return "\n".join(lines)
 
 
