@@ -105,7 +105,21 @@ class _Line(nn.Module):
 
 
 LEFT = ("stem", "depth", "narrow", "again", "head")  # layers that not every pattern fits
-IMAGES, MATRICES = (4, 10, 8), ("csr", "csr_bands", "fanin", "nm", "nm_lanes", "nm_bytes", "block", "dense")
+IMAGES, MATRICES = (
+    (4, 10, 8),
+    (
+        "csr",
+        "csr_bands",
+        "fanin",
+        "nm",
+        "nm_lanes",
+        "nm_bytes",
+        "nm_nibbles",
+        "nm_nibble_bytes",
+        "block",
+        "dense",
+    ),
+)
 PATTERNS = {
     "csr": "unstructured",
     "fanin": "fanin:2",
@@ -122,7 +136,7 @@ KINDS: dict[str, Kind] = {
                 name, "nm:1:4" if name.startswith("nm") else "unstructured"
             ),
             name,
-            {"values": "int8", "compute": "int8"} if name == "nm_bytes" else {},
+            {"values": "int8", "compute": "int8"} if name in ("nm_bytes", "nm_nibble_bytes") else {},
         )
         for name in MATRICES
     },

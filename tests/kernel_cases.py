@@ -105,6 +105,22 @@ def nm_bytes(name: str, n_out: int, tiles: int, n: int, m: int, **more: object) 
     return Case(name, "nm_bytes", dims, packed, row.reshape(-1), column.reshape(-1), **more)  # type: ignore[arg-type]
 
 
+def nm_nibbles(name: str, n_out: int, tiles: int, n: int, m: int, side: int = 1, **more: object) -> Case:
+    """Sixteen neurons and ``side`` tiles side by side; of every neuron eight places in four bytes."""
+    blocks, groups, together = -(-n_out // 16), -(-tiles // side), 8 // side
+    place = _choices(blocks, groups, 16, side, n=n, m=m).permute(0, 1, 4, 2, 3)
+    row = torch.arange(blocks * 16).view(blocks, 1, 1, 16, 1).expand_as(place)
+    column = (torch.arange(groups * side).view(groups, 1, 1, side) * m) + place
+    words = -(-groups * n // together)
+    packed = torch.zeros(blocks, words, 64, dtype=torch.int64)
+    for step, lanes in enumerate(place.reshape(blocks, groups * n, -1).unbind(1)):
+        byte = torch.arange(lanes.shape[1]) * together // 2 + step % together // 2
+        packed[:, step // together, byte] |= lanes << 4 * (step % 2)
+    layout = "nm_nibbles" if side == 1 else "nm_nibble_bytes"
+    index = (packed.to(torch.uint8).view(blocks, words, 16, 4),)
+    return Case(name, layout, (n_out, tiles * m, n, m), index, row.reshape(-1), column.reshape(-1), **more)  # type: ignore[arg-type]
+
+
 def csr_bands(
     name: str, columns: Sequence[Sequence[int]], n_in: int, band: int, *, wide: bool = False, **more: object
 ) -> Case:
@@ -252,6 +268,24 @@ def cases() -> list[Case]:
         nm_bytes("bytes-1-1", 2, 3, 1, 1),
         nm_bytes("bytes-16-16", 9, 2, 16, 16),
         nm_bytes("bytes-long", 16, 410, 1, 8, **big),
+        nm_nibbles("nibbles-1-8", 16, 8, 1, 8),
+        nm_nibbles("nibbles-1-16-padded", 35, 9, 1, 16),
+        nm_nibbles("nibbles-3-8-padded", 17, 4, 3, 8),
+        nm_nibbles("nibbles-2-4", 5, 3, 2, 4),
+        nm_nibbles("nibbles-2-16", 20, 12, 2, 16),
+        nm_nibbles("nibbles-4-12-padded", 18, 3, 4, 12),
+        nm_nibbles("nibbles-8-16", 32, 5, 8, 16),
+        nm_nibbles("nibbles-1-1", 2, 3, 1, 1),
+        nm_nibbles("nibbles-16-16", 9, 2, 16, 16),
+        nm_nibbles("nibbles-long", 16, 410, 1, 8, **big),
+        nm_nibbles("nibble-bytes-1-8", 16, 8, 1, 8, 4),
+        nm_nibbles("nibble-bytes-1-16-padded", 35, 9, 1, 16, 4),
+        nm_nibbles("nibble-bytes-3-8", 17, 6, 3, 8, 4),
+        nm_nibbles("nibble-bytes-2-4-padded", 5, 3, 2, 4, 4),
+        nm_nibbles("nibble-bytes-4-12", 18, 5, 4, 12, 4),
+        nm_nibbles("nibble-bytes-1-1", 2, 3, 1, 1, 4),
+        nm_nibbles("nibble-bytes-16-16", 9, 2, 16, 16, 4),
+        nm_nibbles("nibble-bytes-long", 16, 410, 1, 8, 4, **big),
         csr_bands("bands-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9, 4),
         csr_bands("bands-no-connection", [[], []], 5, 2),
         csr_bands("bands-one", [[0]], 1, 1),

@@ -87,6 +87,18 @@ gs_status check_nm_bytes(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return GS_OK;
 }
 
+// Places of a nibble each: 16 neurons, and in bytes four tiles, side by side.
+gs_status check_nibbles(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  const bool bytes = w.layout == GS_NM_NIBBLE_BYTES;
+  if (w.group != 1 || w.tile < 1 || w.tile > 16 || w.per_row < 1 || w.per_row > w.tile || w.n_in % w.tile) return GS_SIZE;
+  if (bytes && w.n_in / w.tile * w.per_row > kMostBytes) return GS_SIZE;
+  if (w.col_bytes != 1 || w.dtype != GS_F32 || (bytes && w.narrow != GS_I8)) return GS_DTYPE;
+  const int64_t side = bytes ? 4 : 1, together = 8 / side, steps = (w.n_in / w.tile + side - 1) / side * w.per_row;
+  const int64_t neurons = (w.n_out + 15) / 16 * 16;
+  if (!product(steps * side, neurons, used) || !product((steps + together - 1) / together * 4, neurons, cols)) return GS_OVERFLOW;
+  return GS_OK;
+}
+
 gs_status check_bands(const gs_matrix& w, int64_t* used, int64_t* cols) {
   if (w.group != 1 || w.tile < 1 || w.tile > 65536 || (w.col_bytes == 1 && w.tile > 256)) return GS_SIZE;
   if (w.row_bytes != 4 || (w.col_bytes != 1 && w.col_bytes != 2)) return GS_DTYPE;
@@ -152,6 +164,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_FANIN) status = check_fanin(w, used, &cols);
   if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
   if (w.layout == GS_NM_BYTES) status = check_nm_bytes(w, used, &cols);
+  if (w.layout == GS_NM_NIBBLES || w.layout == GS_NM_NIBBLE_BYTES) status = check_nibbles(w, used, &cols);
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);

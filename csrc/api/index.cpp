@@ -71,6 +71,15 @@ bool lanes(const gs_matrix& w, int64_t used, int64_t limit) {
   return true;
 }
 
+// nm_nibbles and nm_nibble_bytes: two places a byte, `side` tiles side by side.
+bool nibbles(const gs_matrix& w, int64_t side) {
+  const uint8_t* p = static_cast<const uint8_t*>(w.cols);
+  const int64_t together = 8 / side, steps = (w.n_in / w.tile + side - 1) / side * w.per_row;
+  for (int64_t i = 0; i < (w.n_out + 15) / 16 * ((steps + together - 1) / together) * 64; ++i)
+    if ((p[i] & 15) >= w.tile || p[i] >> 4 >= w.tile) return false;
+  return true;
+}
+
 }  // namespace
 
 extern "C" gs_status gs_check_index(const gs_matrix* w) {
@@ -86,6 +95,8 @@ extern "C" gs_status gs_check_index(const gs_matrix* w) {
   if (w->layout == GS_NM) good = nm(*w);
   if (w->layout == GS_NM_LANES) good = lanes(*w, used, w->tile);
   if (w->layout == GS_NM_BYTES) good = lanes(*w, used, 2 * w->tile);
+  if (w->layout == GS_NM_NIBBLES) good = nibbles(*w, 1);
+  if (w->layout == GS_NM_NIBBLE_BYTES) good = nibbles(*w, 4);
   if (w->layout == GS_CSR_BANDS) good = bands(*w, used);
   return good ? GS_OK : GS_INDEX;
 }

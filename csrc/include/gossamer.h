@@ -39,7 +39,8 @@ typedef enum gs_status {
   GS_NOT_FINITE = 10 /* a score is NaN or infinite */
 } gs_status;
 
-typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7, GS_TILES = 8, GS_SHARED_TILES = 9 } gs_layout;
+typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7,
+               GS_TILES = 8, GS_SHARED_TILES = 9, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
  * the error function. NaN stays NaN. */
@@ -61,6 +62,8 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   nm       -                           u8 [n_out, n_in/m, n], ascending  [n_out, n_in/m, n]
  *   nm_lanes -                           u8 [ceil(n_out/8), n_in/m, n, 8]  same order as cols
  *   nm_bytes -                           u8 [ceil(n_out/16), ceil(n_in/m/2), n, 16, 2]  same order as cols
+ *   nm_nibbles -                         u8 [ceil(n_out/16), ceil(s/8), 16, 4]  [ceil(n_out/16), s, 16], s = n_in/m * n
+ *   nm_nibble_bytes -                    u8 [ceil(n_out/16), ceil(s/2), 16, 4]  [ceil(n_out/16), s, 16, 4], s = ceil(n_in/m/4) * n
  *   dense    -                           -                                 [n_out, n_in]
  *   csr_bands starts i32 [bands * n_out + 1]  u8|u16 [nnz]               [nnz]
  *   block    row_ptr i32|i64 [rows+1]    u16|i32 [nnz], ascending in a row [nnz, group, tile]
@@ -71,6 +74,9 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  * nm_bytes: offsets from the first input of a pair of neighbouring tiles, one of the first tile, then one of the second. Values
  * are GS_I8, and inputs are rounded: those of a batch column to the nearest of 127 steps of either sign, up to the largest
  * magnitude among them. Sums are exact integers; a column with an infinite or NaN input gives NaN.
+ * nm_nibbles, nm_nibble_bytes: offsets within a tile, in nibbles: the four bytes of a neuron hold eight of its values in order, the
+ * first in the lowest bits; of nm_nibble_bytes a byte holds two values of one tile, and the four bytes those of four neighbouring
+ * tiles. Values of the latter are GS_I8, and inputs are rounded as those of nm_bytes.
  * block: whole blocks of group x tile connections; rows and cols are block rows (n_out/group) and block columns (n_in/tile).
  * csr_bands: csr of each band of `tile` inputs, one after the other; columns count from the first of the band and ascend in a
  * row; bands = ceil(n_in / tile).
@@ -81,8 +87,8 @@ typedef struct gs_matrix {
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
   int64_t group;     /* fanin: 1, 2, 4, 8, 16 or 32 neighbouring rows that share columns; shared_tiles: 16 or 32; block: height, 1 to 32; others: 1 */
-  int64_t per_row;   /* fanin, shared_tiles: k; nm, nm_lanes, nm_bytes: n; others: 0 */
-  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes: m <= 16, n * n_in/m <= 2^17; block: width, 1 to 64; csr_bands: 1 to 65536 inputs of a band; others: 0 */
+  int64_t per_row;   /* fanin, shared_tiles: k; nm and all nm_: n; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes, nm_nibbles, nm_nibble_bytes: m <= 16, both bytes: n * n_in/m <= 2^17; block: width, 1 to 64; csr_bands: 1 to 65536 inputs of a band; others: 0 */
   int64_t n_rows;    /* fanin, shared_tiles: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */

@@ -3,17 +3,13 @@
 // Both factors are within 128 x 127, so a sum of two fits 16 bits, and one of 2^17, the most a neuron may have, 32 bits:
 // nothing saturates. Forward, for small batches. Processors of the 512-bit set with byte products (VNNI, VBMI) multiply 64 pairs
 // and add four of a neuron in one instruction.
-#include "epilogue.h"
-#include "items.h"
-#include "quantize.h"
+#include "rounded.h"
 
 namespace gs {
 namespace GS_SET {
 namespace {
 
-constexpr int kNeurons = 16;       // side by side
-constexpr int64_t kColumns = 4;    // batch columns that share what is read of the weight
-constexpr int64_t kTable = 32;     // inputs that a pair of tiles may span, and that a look-up may read
+constexpr int kNeurons = 16;  // side by side
 
 // One block of neurons: its bytes in the order of the file, and the shape they have.
 struct Block {
@@ -84,8 +80,6 @@ template <int C> void sums(const Block& block, const int8_t* q, int64_t stride, 
 #endif
 
 #if defined(__AVX512BW__)
-#define GS_BYTE_PRODUCTS __attribute__((target("avx512vnni,avx512vbmi")))
-
 // The same with byte products, one factor of which is unsigned: inputs come 128 larger than they are, and 128 times the sum of the
 // values is taken off at the end. Both may wrap around, the difference is exact.
 template <int C> struct ShiftedSums {
@@ -142,22 +136,6 @@ template <int C> void sums_of_shifted(const Block&, const int8_t*, int64_t, int3
 constexpr bool byte_products() { return false; }
 #endif
 
-// The steps of C batch columns, `stride` bytes apart, and what one stands for in each.
-struct Steps {
-  int8_t* q;
-  int64_t stride;
-  float size[kColumns];
-  bool shifted;  // q is 128 larger than it is
-};
-
-// Outputs of the neurons from `row` on, 16 where there are as many, for one batch column.
-void finish_block(const gs_call& call, int64_t row, int64_t column, const int32_t* sum, float step) {
-  float y[kNeurons];
-  for (int i = 0; i < kNeurons; ++i) y[i] = static_cast<float>(sum[i]) * step;
-  if (call.w.n_out - row >= kNeurons) finish_column<float>(call, row, kNeurons, column, y);
-  else finish_column<float>(call, row, call.w.n_out - row, column, y);
-}
-
 // Blocks b0 .. b1 for C batch columns from `column` on.
 template <int C> void blocks(const gs_call& call, const Steps& steps, int64_t column, int64_t b0, int64_t b1) {
   const gs_matrix& w = call.w;
@@ -165,39 +143,11 @@ template <int C> void blocks(const gs_call& call, const Steps& steps, int64_t co
   for (int64_t b = b0; b < b1; ++b) {
     const Block block = {static_cast<const int8_t*>(w.values) + b * bytes, static_cast<const uint8_t*>(w.cols) + b * bytes,
                          pairs, w.per_row, w.tile};
-    int32_t out[C][kNeurons];
+    int32_t out[C][kNeurons] = {};
     if (steps.shifted) sums_of_shifted<C>(block, steps.q, steps.stride, out);
     else sums<C>(block, steps.q, steps.stride, out);
-    for (int c = 0; c < C; ++c) finish_block(call, b * kNeurons, column + c, out[c], steps.size[c]);
+    for (int c = 0; c < C; ++c) finish_integers<kNeurons>(call, b * kNeurons, column + c, out[c], steps.size[c]);
   }
-}
-
-// Items are (kColumns batch columns, block of 16 neurons) pairs, columns outermost.
-gs_status items(const gs_call& call, int64_t begin, int64_t end) {
-  const int64_t n_in = call.w.n_in, count = ceil_div(call.w.n_out, kNeurons);
-  const int64_t stride = ceil_div(n_in, 32) * 32 + 2 * kTable;  // what lies past the inputs is read, and multiplied by 0
-  int8_t* q = static_cast<int8_t*>(gs_scratch(n_in * sizeof(float) + kColumns * stride));
-  if (!q) return GS_MEMORY;
-  float* room = reinterpret_cast<float*>(q + kColumns * stride);
-  Steps steps = {q, stride, {}, byte_products()};
-  while (begin < end) {
-    const int64_t first = begin / count * kColumns, columns = least(kColumns, call.batch - first);
-    const int64_t b0 = begin % count, b1 = least(count, b0 + (end - begin));
-    for (int64_t c = 0; c < columns; ++c) {
-      int8_t* column = q + c * stride;
-      steps.size[c] = quantize(column_at<float>(call.x, first + c, n_in, room), n_in, column);
-      __builtin_memset(column + n_in, 0, stride - n_in);
-      for (int64_t i = 0; steps.shifted && i < n_in; ++i) column[i] = static_cast<int8_t>(column[i] ^ 0x80);
-    }
-    switch (columns) {
-      case 1: blocks<1>(call, steps, first, b0, b1); break;
-      case 2: blocks<2>(call, steps, first, b0, b1); break;
-      case 3: blocks<3>(call, steps, first, b0, b1); break;
-      default: blocks<4>(call, steps, first, b0, b1);
-    }
-    begin += b1 - b0;
-  }
-  return GS_OK;
 }
 
 }  // namespace
@@ -205,8 +155,10 @@ gs_status items(const gs_call& call, int64_t begin, int64_t end) {
 gs_status nm_bytes_f32(const gs_call* call) {
   const gs_matrix& w = call->w;
   const int64_t columns = least(kColumns, call->batch), cost = (w.n_in / w.tile) * w.per_row * columns / 2;
-  return for_items(*call, ceil_div(call->batch, kColumns) * ceil_div(w.n_out, kNeurons), cost,
-                   [&](int64_t begin, int64_t end) { return items(*call, begin, end); });
+  return rounded(*call, ceil_div(w.n_out, kNeurons), cost, byte_products(),
+                 [&](auto columns, const Steps& steps, int64_t column, int64_t b0, int64_t b1) {
+                   blocks<columns>(*call, steps, column, b0, b1);
+                 });
 }
 
 }  // namespace GS_SET

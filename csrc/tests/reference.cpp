@@ -73,6 +73,27 @@ void fill_nm(std::mt19937& random, Layer& layer, int n, int m) {
     }
 }
 
+// Layouts of neurons and tiles side by side: 16 neurons, `side` tiles. A place takes a byte, or with `together` > 1 a nibble.
+void fill_side_by_side(std::mt19937& random, Layer& layer, int n, int m) {
+  const bool bytes = layer.w.layout == GS_NM_BYTES;
+  const int64_t side = bytes ? 2 : layer.w.layout == GS_NM_NIBBLES ? 1 : 4, together = bytes ? 1 : 8 / side;
+  const int64_t tiles = layer.w.n_in / m, steps = (tiles + side - 1) / side * n, lanes = 16 * side;
+  layer.w.per_row = n, layer.w.tile = m;
+  for (int64_t block = 0; block * 16 < layer.w.n_out; ++block) {
+    std::vector<unsigned char> cols((steps + together - 1) / together * (bytes ? 32 : 64));
+    for (int64_t at = 0; at < steps * lanes; ++at) {
+      const int64_t step = at / lanes, lane = at % lanes, row = block * 16 + lane / side, tile = step / n * side + lane % side;
+      const bool there = row < layer.w.n_out && tile < tiles;
+      const int place = there ? static_cast<int>(random() % m) : 0;
+      layer.row.push_back(there ? row : layer.w.n_out), layer.column.push_back(there ? tile * m + place : 0);
+      if (bytes) cols[at] = static_cast<unsigned char>(place + lane % side * m);
+      else cols[step / together * 64 + lane * together / 2 + step % together / 2] |= static_cast<unsigned char>(place << step % 2 * 4);
+    }
+    layer.cols.insert(layer.cols.end(), cols.begin(), cols.end());
+  }
+  layer.w.n_cols = static_cast<int64_t>(layer.cols.size());
+}
+
 void fill_bands(std::mt19937& random, Layer& layer, int band) {
   layer.w.tile = band, layer.w.row_bytes = 4;
   put_row(layer, 0);
@@ -114,12 +135,14 @@ Layer make_layer(std::mt19937& random, int layout, int n_out, int n_in, int grou
   layer.w.layout = layout, layer.w.n_out = n_out, layer.w.n_in = n_in, layer.w.group = group;
   const bool tiled = layout == GS_NM || layout == GS_NM_LANES;
   const bool bands = layout == GS_CSR_BANDS;
-  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
+  const bool beside = layout == GS_NM_BYTES || layout == GS_NM_NIBBLES || layout == GS_NM_NIBBLE_BYTES;
+  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled || beside ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
   layer.w.row_bytes = layout == GS_CSR || layout == GS_BLOCK ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
   if (layout == GS_CSR) fill_csr(random, layer);
   if (bands) fill_bands(random, layer, m);
   if (layout == GS_FANIN) fill_fanin(random, layer, n);
   if (tiled) fill_nm(random, layer, n, m);
+  if (beside) fill_side_by_side(random, layer, n, m);
   if (layout == GS_DENSE) fill_dense(layer);
   if (layout == GS_BLOCK) fill_block(random, layer, n, m);
   layer.w.n_values = static_cast<int64_t>(layer.row.size());

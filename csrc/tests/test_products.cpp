@@ -205,6 +205,8 @@ std::vector<Layer> layers(std::mt19937& random) {
     for (auto [n, m, n_in] : {std::tuple{1, 8, 40}, {2, 4, 24}, {2, 8, 16}, {3, 8, 8}, {1, 16, 80}, {5, 16, 16},
                               {1, 32, 64}, {3, 32, 32}, {3, 5, 1600}, {256, 256, 512}, {1, 1, 3}})
       for (int n_out : {1, 8, 11}) all.push_back(make_layer(random, layout, n_out, n_in, 1, n, m, false));
+  for (auto [n, m, n_in] : {std::tuple{1, 8, 40}, {2, 4, 24}, {4, 8, 56}, {3, 8, 8}, {1, 16, 144}, {2, 16, 80}, {5, 16, 16}, {8, 16, 64}, {3, 5, 1600}, {1, 1, 3}})
+    for (int n_out : {1, 16, 19}) all.push_back(make_layer(random, GS_NM_NIBBLES, n_out, n_in, 1, n, m, false));
   for (auto [n_out, n_in] : {std::pair{1, 1}, {4, 16}, {7, 30}, {9, 1100}})
     all.push_back(make_layer(random, GS_DENSE, n_out, n_in, 1, 0, 0, false));
   for (bool wide : {false, true})

@@ -15,7 +15,7 @@ from kernel_cases import Case, cases, memory_orders, within_budget
 
 CASES = cases()
 NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
-ROUNDING = {"nm_bytes"}  # layouts that read inputs in steps
+ROUNDING = {"nm_bytes", "nm_nibble_bytes"}  # layouts that read inputs in steps
 HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
 PAIRS = [
     pytest.param(row, case, id=f"{row.name}-{case.name}")
@@ -244,7 +244,7 @@ def test_every_set_has_what_training_and_freezing_need(isa: str) -> None:
         if layout not in ROUNDING | HALVES
         for dtype in ("float32", *NARROW)
     }
-    special = {("linear", "nm_bytes", "float32-int8")} | {
+    special = {("linear", layout, "float32-int8") for layout in ROUNDING} | {
         ("linear", layout, "float64") for layout in ("csr_bands", "dense")
     }
     special |= {("linear", layout, "float32-bfloat16") for layout in HALVES}

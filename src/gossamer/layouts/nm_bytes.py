@@ -40,8 +40,8 @@ class NmBytes(NmLayout):
         fits = super().fit(connections)
         if isinstance(fits, dict) and fits["m"] > LARGEST_TILE:
             return f"tiles of {fits['m']} inputs, more than {LARGEST_TILE}"
-        if isinstance(fits, dict) and _per_neuron(connections.shape, fits) > MOST:
-            return f"{_per_neuron(connections.shape, fits)} connections a neuron, more than {MOST}"
+        if isinstance(fits, dict) and per_neuron(connections.shape, fits) > MOST:
+            return f"{per_neuron(connections.shape, fits)} connections a neuron, more than {MOST}"
         return fits
 
     def arrange(self, connections: Connections, parameters: Parameters) -> Encoded:
@@ -80,7 +80,7 @@ class NmBytes(NmLayout):
         """As nm, with tiles and neurons of bounded size."""
         if expected := super().wants(shape, parameters):
             return expected
-        fits = parameters["m"] <= LARGEST_TILE and _per_neuron(shape, parameters) <= MOST
+        fits = parameters["m"] <= LARGEST_TILE and per_neuron(shape, parameters) <= MOST
         return "" if fits else f"tiles of up to {LARGEST_TILE} inputs, {MOST} connections a neuron"
 
     def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
@@ -96,7 +96,8 @@ class NmBytes(NmLayout):
         return bool((index[0] < 2 * shape[3]).all())
 
 
-def _per_neuron(shape: Shape, parameters: Parameters) -> int:
+def per_neuron(shape: Shape, parameters: Parameters) -> int:
+    """Connections of each."""
     return shape[1] // parameters["m"] * parameters["n"]
 
 

@@ -25,8 +25,8 @@ def linear(
         values: [>= used], dtype of x - the connections, flat; the unused tail gets gradient 0.
         index: integer tensors of the layout, contiguous; scanned once for every write to them.
         bias: [n_out], dtype of x, or None.
-        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``; forward only: ``"nm_lanes"``, ``"nm_bytes"``
-            (which rounds x to int8), ``"csr_bands"``, ``"dense"``.
+        layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``; forward only: ``"nm_lanes"``, ``"nm_nibbles"``,
+            ``"nm_bytes"`` and ``"nm_nibble_bytes"`` (which round x to int8), ``"csr_bands"``, ``"dense"``.
         shape: ``[n_out, n_in]`` and the layout's own integers (``group``; ``n, m``; ``h, w``).
 
     Returns:

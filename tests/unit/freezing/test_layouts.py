@@ -99,7 +99,8 @@ def test_no_connection_at_all():
     layer = Connections((3, 4), np.empty(0, np.int64), np.empty(0))
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
         "block": False, "csr": True, "csr_bands": True, "dense": True, "fanin": False, "nm": False,
-        "nm_bytes": False, "nm_lanes": False, "shared_tiles": False, "slice": False, "tiles": True
+        "nm_bytes": False, "nm_lanes": False, "nm_nibble_bytes": False, "nm_nibbles": False,
+        "shared_tiles": False, "slice": False, "tiles": True
     }  # fmt: skip
     assert layout("csr").check(layout("csr").encode(layer, {})).positions.size == 0
 
@@ -140,13 +141,24 @@ def test_coordinates_are_those_of_the_connections(name):
     assert not stored[~inside.numpy()].any()
 
 
+def test_nibbles_hold_eight_places_of_a_neuron_in_four_bytes():
+    layer = drawn("nm:2:16", (17, 80))
+    plain, nibbles = (layout(name).encode(layer, {"n": 2, "m": 16}) for name in ("nm", "nm_nibbles"))
+    assert nibbles.index["offset"].shape == (2, 2, 16, 4)
+    for row in range(17):
+        words = nibbles.index["offset"][row // 16, :, row % 16].reshape(-1)
+        places = np.stack((words & 15, words >> 4), -1).reshape(-1)
+        assert np.array_equal(places[:10], plain.index["offset"][row].reshape(-1))
+        assert not places[10:].any()
+
+
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_values_of_another_number_are_refused(name):
     layer = drawn({"block": "block:4", "shared_tiles": "fanin:16"}.get(name, "nm:1:4"), (16, 8))
     if name == "slice":
         layer = layer.without(inputs=np.array([0]))
         layer = Connections((16, 8), layer.positions, layer.values)
-    layer = narrowed(layer, "int8") if name == "nm_bytes" else layer
+    layer = narrowed(layer, "int8") if layout(name).compute == "int8" else layer
     kind = layout(name)
     encoded = kind.encode(layer, kind.fit(layer))
     short = Encoded(name, encoded.shape, encoded.parameters, encoded.values[:-1], encoded.index)

@@ -26,6 +26,8 @@ LAYOUTS = (
     ("nm:1:4", "nm"),
     ("nm:1:4", "nm_lanes"),
     ("nm:1:4", "nm_bytes"),
+    ("nm:1:4", "nm_nibbles"),
+    ("nm:1:4", "nm_nibble_bytes"),
     ("block:4", "block"),
     ("unstructured", "tiles"),
     ("fanin:16", "shared_tiles"),
@@ -51,7 +53,8 @@ WAYS = {
 def test_every_layout_gives_the_same_bits_after_a_round_trip(mlp, values):
     x, seen = torch.randn(3, 32), set()
     for pattern, layout in LAYOUTS:
-        if layout == "nm_bytes" and values != "int8":
+        rounds = layouts[layout].compute == "int8"
+        if rounds and values != "int8":
             continue
         model = mlp(pattern, widths=(32, 48, 16))
         compute = layouts[layout].compute
@@ -61,7 +64,7 @@ def test_every_layout_gives_the_same_bits_after_a_round_trip(mlp, values):
             assert torch.equal(again(x), frozen(x)), (layout, name)
             assert again.plan == frozen.plan
         seen.add(layout)
-    assert seen | {"nm_bytes", "slice"} >= set(layouts)
+    assert seen | {"nm_bytes", "nm_nibble_bytes", "slice"} >= set(layouts)
 
 
 def test_the_parts_travel_too(mlp):

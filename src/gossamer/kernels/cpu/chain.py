@@ -52,9 +52,9 @@ class Chain:
         layers: one mapping a layer: ``layout`` str, ``shape`` ints, ``values`` [>= used], ``index`` sequence
             of integer tensors (empty for ``"dense"``); optionally ``bias`` [n_out], ``activation`` (None or a
             name, ``"leaky_relu"`` and ``"elu"`` with a ``slope``) and, for int8 values, ``scale`` [n_out] float32. All
-            float32 or all float64 (``"nm_lanes"`` and ``"dense"``: float32); beside float32 also bfloat16 or int8
-            values (``"nm_bytes"``: int8 alone). All contiguous, on the CPU; their memory is kept alive and read, not
-            copied, and must not change its size.
+            float32 or all float64 (``"dense"`` and layouts of many neurons side by side: float32); beside float32 also
+            bfloat16 or int8 values (where inputs are rounded: int8 alone). All contiguous, on the CPU; their memory
+            is kept alive and read, not copied, and must not change its size.
         isa: instruction set by name, or None for the best one.
 
     Raises:
