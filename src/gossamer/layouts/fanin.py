@@ -58,7 +58,7 @@ class FanInLayout(Layout):
     trains = True
     parameters = ("group",)
     accepts: ClassVar[dict[str, tuple[str, ...]]] = {"rows": COLUMNS, "col": COLUMNS}
-    rates = (FOUR, EIGHT)
+    rates: ClassVar[tuple[Rates, ...]] = (FOUR, EIGHT)
     groups: ClassVar[tuple[int, ...]] = GROUPS
 
     def fit(self, connections: Connections) -> Parameters | str:

@@ -51,7 +51,9 @@ def _force(mode: str) -> None:
     status = library.core().gs_fetch_by(_FETCHES[mode])
     if status:
         raise KernelUnavailable(
-            "kernels.gathering", expected="a processor and a build with gathers", got=library.status_text(status)
+            "kernels.gathering",
+            expected="a processor and a build with gathers",
+            got=library.status_text(status),
         )
     _mode = mode
 
