@@ -119,8 +119,8 @@ class Unit {
 #pragma GCC unroll 4
           for (int r = 0; r < kRows; ++r) {
             const u32v left = u32v{} + word(row + r, k);
-            first[r] += (f32v)(left << 16) * b0;
-            second[r] += (f32v)(left & high) * b1;
+            first[r] = fused((f32v)(left << 16), b0, first[r]);
+            second[r] = fused((f32v)(left & high), b1, second[r]);
           }
         }
         for (int r = 0; r < kRows; ++r) {
@@ -138,6 +138,16 @@ class Unit {
         for (int column = 0; column < 16; ++column)
           for (int i = 0; i < 4; ++i) sums[row * 16 + column] += a[i] * b[4 * column + i];
       }
+  }
+
+  // a * b + c, rounded once: in one instruction, or in double, which holds a product of two bfloat16 exactly.
+  static GS_INLINE_MEMBER f32v fused(f32v a, f32v b, f32v c) {
+#if defined(__OPTIMIZE__) && (defined(__FMA__) || defined(__aarch64__))
+    return a * b + c;
+#else
+    for (int i = 0; i < Vec<float>::lanes; ++i) c[i] = static_cast<float>(static_cast<double>(a[i]) * b[i] + c[i]);
+    return c;
+#endif
   }
 
   static GS_INLINE_MEMBER f32v load_at(const float* p) { return gs::GS_SET::load<float>(p); }

@@ -14,13 +14,14 @@ from gossamer.network.operators import operators
 
 PAGE = Path(__file__).parents[2] / "docs" / "artifact-format.md"
 ROW = re.compile(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|", re.MULTILINE)
-ARRAY = re.compile(r"`(\w+)` (narrow\([^)]*\)|u?int\d+)[^\[]*\[([^\]]*)\]")
+ARRAY = re.compile(r"`(\w+)` (narrow\((?:[^()]|\([^)]*\))*\)|u?int\d+)[^\[]*\[([^\]]*)\]")
 SHAPES = ((48, 96), (48 * 70_000, 96), (48, 96 * 70_000))
 INTEGERS = {
     "csr_bands": {"band": 96},
     "fanin": {"group": 4},
     "block": {"h": 4, "w": 8},
     "nm": {"n": 2, "m": 8},
+    "shared_tiles": {"group": 16},
 }
 
 

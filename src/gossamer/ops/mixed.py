@@ -8,7 +8,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from gossamer.errors import StateError
 from gossamer.kernels.dispatch import instruction_set, pick
@@ -31,7 +30,8 @@ def applies(x: Tensor, values: Tensor, layout: str, shape: Sequence[int]) -> boo
     Args:
         x: input.
         values: the stored values.
-        layout, shape: of the product.
+        layout: of the product.
+        shape: the integers of the layout.
 
     Raises:
         StateError: under torch.func's transforms or forward-mode derivatives, which would compute other numbers.
@@ -59,7 +59,8 @@ def linear(
 
     Args:
         x: [batch, n_in], float32.
-        values, index: of layout block, 16 x 32, float32: the master values.
+        values: [>= used], float32 - the master values.
+        index: of layout block, 16 x 32.
         bias: [n_out], float32, or None.
         shape: the integers of the layout.
 
@@ -85,8 +86,14 @@ class _Mixed(Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():  # create_graph: these products would be missing in it
+            raise StateError(
+                "ops.linear",
+                expected="one derivative of a product in bfloat16",
+                got="create_graph=True, which asks for a second derivative",
+                hint="leave autocast around this layer",
+            )
         x, values, *index = ctx.saved_tensors
         grad, run, (dx, dv) = grad.float(), torch.ops.gossamer, (None, None)
         if ctx.needs_input_grad[0]:
