@@ -140,7 +140,7 @@ def test_transforms_are_refused_and_so_are_second_derivatives():
 def test_operators_pass_opcheck():
     model = layer(64, 96)[0]
     x, grad = torch.randn(5, 96), torch.randn(5, 64)
-    index, values, shape = [t for _, t in model.named_buffers()], model.values.detach(), [64, 96, 16, 32]
+    index, values, shape = list(model.operands()), model.values.detach(), [64, 96, 16, 32]
     run = torch.ops.gossamer
     torch.library.opcheck(run.mixed_linear.default, (x, values, index, None, shape))
     torch.library.opcheck(run.mixed_grad_input.default, (grad, values, index, shape))
