@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -134,6 +134,10 @@ def csr_bands(
             starts.append(len(flat))
     index = (torch.tensor(starts, dtype=torch.int32), _long(flat).to(torch.uint16 if wide else torch.uint8))
     return Case(name, "csr_bands", (len(columns), n_in, band), index, _long(row), _long(column), **more)  # type: ignore[arg-type]
+
+
+def csr_halves(name: str, columns: Sequence[Sequence[int]], n_in: int, **more: object) -> Case:
+    return replace(csr(name, columns, n_in, **more), layout="csr_halves")  # type: ignore[arg-type]
 
 
 def block(
@@ -310,6 +314,10 @@ def cases() -> list[Case]:
         shared_tiles("shared-no-inputs", 3, [0, 2], 0, 6, 32),
         shared_tiles("shared-one-input", 1, [0], 1, 1, 16),
         shared_tiles("shared-long", 3, [0, 2], 333, 6600, 32, **big),
+        csr_halves("halves-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9),
+        csr_halves("halves-no-connection", [[], []], 5),
+        csr_halves("halves-wide", [_choose(50, 3 * r) for r in range(14)], 50, wide=True),
+        csr_halves("halves-long", [_choose(900, k) for k in (0, 700, 40, 900, 1)], 900, **big),
         dense("dense-9-30", 9, 30),
         dense("dense-one", 1, 1),
         dense("dense-blocks", 5, 1300, **big),

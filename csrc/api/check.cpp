@@ -157,10 +157,11 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   int64_t cols = 0;
   *used = 0;
   if (w.dtype != GS_F32 && w.dtype != GS_F64) return GS_DTYPE;
-  if (w.narrow && (w.dtype != GS_F32 || (w.narrow != GS_BF16 && w.narrow != GS_I8))) return GS_DTYPE;
+  if (w.narrow && (w.dtype != GS_F32 || (w.narrow != GS_BF16 && w.narrow != GS_I8 && w.narrow != GS_F16))) return GS_DTYPE;
+  if ((w.narrow == GS_F16) != (w.layout == GS_CSR_HALVES)) return GS_DTYPE;
   if (w.n_out < 0 || w.n_in < 0 || w.n_out > kMaxDim || w.n_in > kMaxDim) return GS_SIZE;
   gs_status status = GS_LAYOUT;
-  if (w.layout == GS_CSR) status = check_csr(w, used, &cols);
+  if (w.layout == GS_CSR || w.layout == GS_CSR_HALVES) status = check_csr(w, used, &cols);
   if (w.layout == GS_FANIN) status = check_fanin(w, used, &cols);
   if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
   if (w.layout == GS_NM_BYTES) status = check_nm_bytes(w, used, &cols);

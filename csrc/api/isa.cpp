@@ -52,17 +52,26 @@ bool has_byte_products() {
 
 // Processor and system: the unit, with bfloat16 and int8, and conversion to bfloat16; then the system, which gives a process the
 // room for its state on request, for threads that start later as well.
-gs_unit find_matrix_unit() {
+gs_matrix_state find_matrix_unit() {
 #if defined(GS_HAS_amx)
   constexpr uint32_t kUnit = (1u << 22) | (1u << 24) | (1u << 25), kConversion = 1u << 5, kState = 3u << 17;
   constexpr long kAsk = 0x1023, kTileData = 18;
   uint32_t a, b, c, d;
-  if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kUnit) != kUnit) return GS_UNIT_ABSENT;
-  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & kConversion)) return GS_UNIT_ABSENT;
-  if ((saved_state() & kState) != kState || syscall(SYS_arch_prctl, kAsk, kTileData) != 0) return GS_UNIT_REFUSED;
-  return GS_UNIT_GRANTED;
+  if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kUnit) != kUnit) return GS_MATRIX_ABSENT;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & kConversion)) return GS_MATRIX_ABSENT;
+  if ((saved_state() & kState) != kState || syscall(SYS_arch_prctl, kAsk, kTileData) != 0) return GS_MATRIX_REFUSED;
+  return GS_MATRIX_GRANTED;
 #else
-  return GS_UNIT_NOT_BUILT;
+  return GS_MATRIX_NOT_BUILT;
+#endif
+}
+
+bool has_half_products() {
+#if defined(__x86_64__)
+  uint32_t a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & (1u << 23));
+#else
+  return false;
 #endif
 }
 
@@ -93,8 +102,8 @@ const Set kSets[] = {
 };
 
 // Asked once: the answer cannot change while the process runs, and racing threads write the same value.
-// Bit i: kSets[i] runs here. The top bit: byte products.
-constexpr unsigned kByteProducts = 1u << 31;
+// Bit i: kSets[i] runs here. The top bits: byte products, float16.
+constexpr unsigned kByteProducts = 1u << 31, kHalfProducts = 1u << 30;
 unsigned running() {
   static unsigned cached = 0;
   unsigned bits = __atomic_load_n(&cached, __ATOMIC_RELAXED);
@@ -102,6 +111,7 @@ unsigned running() {
   unsigned i = 0;
   for (const Set& set : kSets) bits |= static_cast<unsigned>(set.runs()) << i++;
   if (has_byte_products()) bits |= kByteProducts;
+  if (has_half_products()) bits |= kHalfProducts;
   __atomic_store_n(&cached, bits, __ATOMIC_RELAXED);
   return bits;
 }
@@ -126,11 +136,12 @@ const gs_kernels* gs_kernels_for(int64_t isa) {
 extern "C" {
 
 bool gs_has_byte_products(void) { return running() & kByteProducts; }
+bool gs_has_half_products(void) { return running() & kHalfProducts; }
 
 // Racing threads ask the same and get the same answer.
-gs_unit gs_matrix_unit(void) {
-  static gs_unit cached = {};
-  gs_unit unit = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+gs_matrix_state gs_matrix_unit(void) {
+  static gs_matrix_state cached = {};
+  gs_matrix_state unit = __atomic_load_n(&cached, __ATOMIC_RELAXED);
   if (!unit) __atomic_store_n(&cached, unit = find_matrix_unit(), __ATOMIC_RELAXED);
   return unit;
 }
@@ -138,6 +149,11 @@ gs_unit gs_matrix_unit(void) {
 int32_t gs_isa(void) {
   const Set* best = find(GS_ISA_AUTO);
   return best ? best->isa : GS_ISA_AUTO;
+}
+
+gs_status gs_unit_available(int32_t unit) {
+  const bool there = unit == GS_UNIT_BYTES ? gs_has_byte_products() : unit == GS_UNIT_HALVES && gs_has_half_products();
+  return there && gs_kernels_for(GS_ISA_AVX512) ? GS_OK : GS_ISA;
 }
 
 gs_status gs_isa_available(int32_t isa) { return gs_kernels_for(isa) ? GS_OK : GS_ISA; }

@@ -40,8 +40,8 @@ typedef enum gs_status {
 } gs_status;
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7,
-               GS_TILES = 8, GS_SHARED_TILES = 9, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13 } gs_layout;
-typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3 } gs_dtype;
+               GS_TILES = 8, GS_SHARED_TILES = 9, GS_CSR_HALVES = 10, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13 } gs_layout;
+typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3, GS_F16 = 4 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
  * the error function. NaN stays NaN. */
 typedef enum gs_activation {
@@ -66,6 +66,7 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   nm_nibble_bytes -                    u8 [ceil(n_out/16), ceil(s/2), 16, 4]  [ceil(n_out/16), s, 16, 4], s = ceil(n_in/m/4) * n
  *   dense    -                           -                                 [n_out, n_in]
  *   csr_bands starts i32 [bands * n_out + 1]  u8|u16 [nnz]               [nnz]
+ *   csr_halves as csr                                                     [nnz], GS_F16
  *   block    row_ptr i32|i64 [rows+1]    u16|i32 [nnz], ascending in a row [nnz, group, tile]
  *   tiles    row_ptr i32|i64 [ceil(n_out/16)+1]  u16|i32 [nnz], ascending in a row [nnz, 16, 32]
  *   shared_tiles active u16|i32 [n_rows] u16|i32 [n_rows, k], ascending [n_rows, ceil(k/32), group/16, 16, 32]
@@ -77,6 +78,9 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  * nm_nibbles, nm_nibble_bytes: offsets within a tile, in nibbles: the four bytes of a neuron hold eight of its values in order, the
  * first in the lowest bits; of nm_nibble_bytes a byte holds two values of one tile, and the four bytes those of four neighbouring
  * tiles. Values of the latter are GS_I8, and inputs are rounded as those of nm_bytes.
+ * csr_halves: values and inputs are rounded to float16, halves to even. Connections of a row are added up 16 by 16 from its start in
+ * float16, fused and from zero, the even and the odd ones apart, then both together; these sums in float32, in order. A sum that is not
+ * finite then, be it that something left the range of float16, is computed again from the inputs as they are, in double.
  * block: whole blocks of group x tile connections; rows and cols are block rows (n_out/group) and block columns (n_in/tile).
  * csr_bands: csr of each band of `tile` inputs, one after the other; columns count from the first of the band and ascend in a
  * row; bands = ceil(n_in / tile).
@@ -97,7 +101,7 @@ typedef struct gs_matrix {
   const void* values;
   const void* rows;
   const void* cols;
-  int64_t narrow;     /* GS_BF16 or GS_I8: values are of that type (gs_linear, dtype GS_F32); 0: of dtype */
+  int64_t narrow;     /* GS_BF16, GS_I8 or, of csr_halves alone, GS_F16: values are of that type (gs_linear, dtype GS_F32); 0: of dtype */
   const void* scales; /* GS_I8: f32 [n_out], a connection weighs scales[row] * its value; others: ignored */
 } gs_matrix;
 
@@ -367,12 +371,17 @@ GS_API gs_status gs_softmax(const gs_lines* call);
 GS_API int32_t gs_isa(void);
 /* Whether products of layouts that suit one run on a matrix unit: asked of the processor and the system once. The results do not
  * depend on it. absent: the processor has none; refused: the system does not grant it; not built: this library has no code for it. */
-typedef enum gs_unit { GS_UNIT_GRANTED = 1, GS_UNIT_ABSENT = 2, GS_UNIT_REFUSED = 3, GS_UNIT_NOT_BUILT = 4 } gs_unit;
-GS_API gs_unit gs_matrix_unit(void);
+typedef enum gs_matrix_state { GS_MATRIX_GRANTED = 1, GS_MATRIX_ABSENT = 2, GS_MATRIX_REFUSED = 3, GS_MATRIX_NOT_BUILT = 4 } gs_matrix_state;
+GS_API gs_matrix_state gs_matrix_unit(void);
 /* Whether `isa` was compiled in and runs here: GS_OK or GS_ISA. */
 GS_API gs_status gs_isa_available(int32_t isa);
 /* "scalar", "avx2", "avx512", "neon", or null for an unknown id. Static storage. */
 GS_API const char* gs_isa_name(int32_t isa);
+
+/* Units of a processor that no set implies. What was made for one gives the same bits without it, and takes longer. */
+typedef enum gs_unit { GS_UNIT_BYTES = 0, GS_UNIT_HALVES = 1 } gs_unit;
+/* Whether products of bytes (AVX512-VNNI, VBMI) or float16 arithmetic (AVX512-FP16) are there, and the set that uses them: GS_OK or GS_ISA. */
+GS_API gs_status gs_unit_available(int32_t unit);
 
 /* How inputs of single connections are fetched for one sample: by a load each, or by the gather instruction of the 256-bit set. The
  * bits are the same. Which is faster depends on the processor: it is measured at the first such product, in some tens of

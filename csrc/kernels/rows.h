@@ -23,7 +23,7 @@ GS_INLINE int64_t read_int(const void* p, int64_t bytes, int64_t i) {
 
 GS_INLINE int64_t row_groups(const gs_matrix& w) { return w.n_out / w.group; }
 
-GS_INLINE bool row_compressed(const gs_matrix& w) { return w.layout == GS_CSR || w.layout == GS_BLOCK; }
+GS_INLINE bool row_compressed(const gs_matrix& w) { return w.layout == GS_CSR || w.layout == GS_BLOCK || w.layout == GS_CSR_HALVES; }
 
 GS_INLINE int64_t connections(const gs_matrix& w) {
   if (row_compressed(w)) return read_int(w.rows, w.row_bytes, row_groups(w));

@@ -38,7 +38,7 @@ template <auto wide, auto narrow, int64_t most, class... More> gs_status by_batc
 
 #if defined(GS_HAS_amx)
 template <auto plain, auto unit> gs_status by_unit(const gs_call* call) {
-  return (gs_matrix_unit() == GS_UNIT_GRANTED ? unit : plain)(call);
+  return (gs_matrix_unit() == GS_MATRIX_GRANTED ? unit : plain)(call);
 }
 #endif
 

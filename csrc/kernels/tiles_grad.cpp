@@ -68,11 +68,12 @@ template <int tiles> void one_column(const gs_call& call, Unit& unit, const Chun
       });
     });
   }
-  each<2 * tiles>([&](auto t) GS_INLINE_LAMBDA {
-    unit.template store<t>(sums + t / tiles * (kSide * width) + t % tiles * kSide, width * 4);
-  });
   float* out = static_cast<float*>(call.out) + c * kSteps * call.out_stride + chunk.begin;
-  for (int64_t i = 0; i < least(kSteps, call.w.n_in - c * kSteps); ++i)
+  const int64_t there = least(kSteps, call.w.n_in - c * kSteps), whole = there == kSteps && chunk.size == width;
+  float* to = whole ? out : sums;
+  const int64_t stride = whole ? call.out_stride : width;
+  each<2 * tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(to + t / tiles * (kSide * stride) + t % tiles * kSide, stride * 4); });
+  for (int64_t i = 0; !whole && i < there; ++i)
     __builtin_memcpy(out + i * call.out_stride, sums + i * width, static_cast<size_t>(chunk.size) * sizeof(float));
 }
 

@@ -21,6 +21,7 @@ int main() {
   test_dense();
   test_dropout();
   test_gather();
+  test_halves();
   test_plan();
   test_conv();
   test_recurrent();

@@ -84,6 +84,7 @@ void test_bytes();
 void test_dense();
 void test_dropout();
 void test_gather();
+void test_halves();
 void test_plan();
 void test_conv();
 void test_recurrent();

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gossamer.kernels import KernelSpec, rows, transposing
+from gossamer.kernels import KernelSpec, pick, rows, transposing, use
 from gossamer.kernels.cpu import available_isas, check_index, library
 from gossamer.kernels.reference import coordinates
 from gossamer.kernels.table import LAYOUTS, OPS, TRAINED
@@ -17,11 +17,15 @@ CASES = cases()
 NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
 ROUNDING = {"nm_bytes", "nm_nibble_bytes"}  # layouts that read inputs in steps
 HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
+FLOAT16 = {"csr_halves"}  # layouts that compute in float16
+ROWS = [  # gradients of tiles are those of blocks under autocast: test_mixed.py
+    row for row in rows() if row.op in OPS and (row.op == "linear" or row.layout not in HALVES)
+]
 PAIRS = [
     pytest.param(row, case, id=f"{row.name}-{case.name}")
-    for row in rows()
+    for row in ROWS
     for case in CASES
-    if row.layout == case.layout and row.op in OPS
+    if row.layout == case.layout
 ]
 
 
@@ -29,6 +33,8 @@ Types = tuple[torch.dtype, torch.dtype]  # of inputs, of values
 
 
 def _types(row: KernelSpec) -> list[Types]:
+    if row.layout in FLOAT16:
+        return [(torch.float32, torch.float16)]
     names = [row.dtype]
     if row.dtype == "any":
         names = ["float32", "float64", *(NARROW if row.op == "linear" else ())]
@@ -98,6 +104,21 @@ def _check_linear(row: KernelSpec, case: Case, batch: int, types: Types, turn: i
         assert within_budget(y, exact, x.to(w.dtype) @ w.t() + b, scale), (batch, order)
 
 
+def _check_halves(row: KernelSpec, case: Case, batch: int, turn: int) -> None:
+    """The bits of the reference; each of ten roundings at most loses half a step of eleven bits."""
+    x, values, bias, _ = _draw(case, batch, torch.float32)
+    stored, w = values.half(), case.dense(values.half().double())
+    with use("reference"):
+        reference = pick("linear", case.layout, "float32", "cpu")
+    for n, (order, laid) in enumerate(memory_orders(x)):
+        b = torch.zeros_like(bias) if (n + turn) % 2 else bias
+        given = (stored, case.index, None if (n + turn) % 2 else bias, case.shape)
+        y = row.call(laid, *given)
+        assert torch.equal(y, reference.call(x, *given)), (batch, order)
+        exact, scale = x.double() @ w.t() + b, x.double().abs() @ w.abs().t() + b.abs()
+        assert ((y - exact).abs() <= 10 * 2.0**-11 * scale + 1e-6).all(), (batch, order)
+
+
 def _check_grad_input(row: KernelSpec, case: Case, batch: int, types: Types, turn: int) -> None:
     _, values, _, grad = _draw(case, batch, types[0])
     w = case.dense(values)
@@ -136,6 +157,9 @@ _CHECKS = {
 def test_value_within_a_stated_multiple_of_plain_torch(row: KernelSpec, case: Case) -> None:
     for types in _types(row):
         for turn, batch in enumerate(case.batches):
+            if case.layout in FLOAT16:
+                _check_halves(row, case, batch, turn)
+                continue
             _CHECKS[row.op](row, case, batch, types, turn)
 
 
@@ -171,9 +195,7 @@ def test_missing_connections_are_never_multiplied(row: KernelSpec, case: Case) -
         assert torch.equal(dv.isinf(), case.column == case.shape[1] - 1)
 
 
-@pytest.mark.parametrize(
-    "row", [r for r in rows() if r.isa != "reference" and r.op in OPS], ids=lambda r: r.name
-)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.isa != "reference"], ids=lambda r: r.name)
 def test_outputs_are_feature_major_and_repeats_give_the_same_bits(row: KernelSpec) -> None:
     case = next(c for c in CASES if c.layout == row.layout)
     dtype, stored = _types(row)[0]
@@ -188,9 +210,7 @@ def test_outputs_are_feature_major_and_repeats_give_the_same_bits(row: KernelSpe
     assert all(torch.equal(first, row.call(*operands)) for _ in range(5))
 
 
-@pytest.mark.parametrize(
-    "row", [r for r in rows() if r.isa == "reference" and r.op in OPS], ids=lambda r: r.name
-)
+@pytest.mark.parametrize("row", [r for r in ROWS if r.isa == "reference"], ids=lambda r: r.name)
 def test_reference_takes_half_precision(row: KernelSpec) -> None:
     """Every product and addition rounds once: at most (terms + 1) roundings of the sum of magnitudes."""
     case = next(c for c in CASES if c.layout == row.layout)
@@ -241,13 +261,15 @@ def test_every_set_has_what_training_and_freezing_need(isa: str) -> None:
     frozen = {
         ("linear", layout, dtype)
         for layout in LAYOUTS
-        if layout not in ROUNDING | HALVES
+        if layout not in ROUNDING | HALVES | FLOAT16
         for dtype in ("float32", *NARROW)
     }
     special = {("linear", layout, "float32-int8") for layout in ROUNDING} | {
         ("linear", layout, "float64") for layout in ("csr_bands", "dense")
     }
     special |= {("linear", layout, "float32-bfloat16") for layout in HALVES}
+    special |= {(op, "tiles", "float32-bfloat16") for op in OPS}
+    special |= {("linear", layout, "float32-float16") for layout in FLOAT16}
     assert set(there) == trained | frozen | special
 
 

@@ -36,7 +36,7 @@ REFUSED: list[tuple[str, type[Exception], str, Callable[[dict[str, Any]], Any]]]
     ("values-2d", ShapeError, "values", lambda o: o.update(values=torch.ones(2, 2))),
     ("values-strided", ShapeError, "contiguous", lambda o: o.update(values=torch.ones(8)[::2])),
     ("bias-size", ShapeError, "bias", lambda o: o.update(bias=torch.ones(3))),
-    ("layout", ShapeError, "csr, csr_bands, dense", lambda o: o.update(layout="coo")),
+    ("layout", ShapeError, "csr, csr_bands, csr_halves, dense", lambda o: o.update(layout="coo")),
     ("shape-length", ShapeError, "2 integers", lambda o: o.update(shape=[2, 4, 1])),
     ("index-length", ShapeError, "2 index tensors", lambda o: o.update(index=o["index"][:1])),
     ("row-pointer", ShapeError, "row_ptr", lambda o: o.update(index=[o["index"][0][:2], o["index"][1]])),

@@ -41,7 +41,7 @@ class Csr(Layout):
     number = 0
     trains = True
     accepts: ClassVar[dict[str, tuple[str, ...]]] = {"row_ptr": POINTERS, "col": COLUMNS}
-    rates = (RATES,)
+    rates: ClassVar[tuple[Rates, ...]] = (RATES,)
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Always."""

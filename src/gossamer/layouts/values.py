@@ -22,6 +22,7 @@ FLOAT32: Final = "float32"
 ROUNDED: Final = (BFLOAT16, "float16")  # arithmetic whose weights are rounded when they are made ready to run
 COMPUTE: Final = (FLOAT32, *ROUNDED, "int8")  # what layers may compute in; the first is what all may
 NARROW: Final = (BFLOAT16, *ROUNDINGS)
+LARGEST_HALF: Final = 65504  # of float16
 PACKED: Final = {"int1": 1, "int2": 2, "int4": 4}  # types of values in files: bits
 SCALE_ENTRY: Final = 80  # bytes of a file that name one more tensor
 

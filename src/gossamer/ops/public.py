@@ -27,7 +27,8 @@ def linear(
         bias: [n_out], dtype of x, or None.
         layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``; forward only: ``"nm_lanes"``, ``"nm_nibbles"``,
             ``"nm_bytes"`` and ``"nm_nibble_bytes"`` (which round x to int8), ``"tiles"`` and
-            ``"shared_tiles"`` (to bfloat16), ``"csr_bands"``, ``"dense"``.
+            ``"shared_tiles"`` (to bfloat16), ``"csr_halves"`` (in float16),
+            ``"csr_bands"``, ``"dense"``.
         shape: ``[n_out, n_in]`` and the layout's own integers (``group``; ``n, m``; ``h, w``).
 
     Returns:

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import gossamer as gs
-from gossamer.layouts import layouts as all_layouts
 from gossamer.errors import (
     ConfigError,
     DtypeError,
@@ -60,7 +59,10 @@ def test_every_forced_layout_that_fits(mlp, check_same, pattern, layout):
     try:
         frozen = gs.freeze(model, torch.randn(4, 32), keep=layout)
     except PatternError:
-        assert layout in {"block", "fanin", "nm", "nm_lanes", "nm_nibbles", "slice"} or all_layouts[layout].compute != "float32"
+        assert (
+            layout in {"block", "fanin", "nm", "nm_lanes", "nm_nibbles", "slice"}
+            or layouts[layout].compute != "float32"
+        )
         return
     assert [row["chosen"] for row in frozen.plan["layers"]] == [layout] * 3
     for batch in (0, 1, 7, 64):

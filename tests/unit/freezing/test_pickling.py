@@ -20,6 +20,7 @@ from gossamer.patterns import parse
 LAYOUTS = (
     ("unstructured", "csr"),
     ("unstructured", "csr_bands"),
+    ("unstructured", "csr_halves"),
     ("unstructured", "dense"),
     ("fanin", "fanin"),
     ("fanin:4", "fanin"),

@@ -53,8 +53,8 @@ class Chain:
             of integer tensors (empty for ``"dense"``); optionally ``bias`` [n_out], ``activation`` (None or a
             name, ``"leaky_relu"`` and ``"elu"`` with a ``slope``) and, for int8 values, ``scale`` [n_out] float32. All
             float32 or all float64 (``"dense"`` and layouts of many neurons side by side: float32); beside float32 also
-            bfloat16 or int8 values (where inputs are rounded: the type of these alone). All contiguous, on the CPU; their memory
-            is kept alive and read, not copied, and must not change its size.
+            bfloat16 or int8 values (where inputs are rounded: the type of these alone). All contiguous, on the CPU;
+            their memory is kept alive and read, not copied, and must not change its size.
         isa: instruction set by name, or None for the best one.
 
     Raises:

@@ -14,7 +14,7 @@ LAYOUTS: Final = ("csr", "fanin", "nm")  # connections one by one
 SETS: Final = ("avx2", "avx512")  # the latter runs the former's kernel for one sample
 _FETCHES: Final = {"auto": -1, "never": 0, "always": 1}
 
-_mode = "auto"  # of the core, which has one for all threads
+_forced: Final = {"mode": "auto"}  # in the core, which has one for all threads
 
 
 @contextmanager
@@ -22,8 +22,8 @@ def gathering(mode: str) -> Iterator[None]:
     """Say how the inputs of one sample are fetched, in the whole process, inside a ``with`` block.
 
     Args:
-        mode: ``"auto"``: as it was measured to be faster here; ``"always"``: by the processor's gathers; ``"never"``: by a
-            load each.
+        mode: ``"auto"``: as it was measured to be faster here; ``"always"``: by the processor's gathers; ``"never"``:
+            by a load each.
 
     Raises:
         ConfigError: another word.
@@ -38,7 +38,7 @@ def gathering(mode: str) -> Iterator[None]:
         ...     gathers()
         False
     """
-    before = _mode
+    before = _forced["mode"]
     _force(modes.checked("kernels.gathering", mode))
     try:
         yield
@@ -47,7 +47,6 @@ def gathering(mode: str) -> Iterator[None]:
 
 
 def _force(mode: str) -> None:
-    global _mode
     status = library.core().gs_fetch_by(_FETCHES[mode])
     if status:
         raise KernelUnavailable(
@@ -55,7 +54,7 @@ def _force(mode: str) -> None:
             expected="a processor and a build with gathers",
             got=library.status_text(status),
         )
-    _mode = mode
+    _forced["mode"] = mode
 
 
 def gathers() -> bool:
@@ -78,5 +77,5 @@ def explained(op: str, layout: str, isa: str) -> str:
     """How a row of the table fetches the inputs of one sample; "" where there is but one way."""
     if op != "linear" or layout not in LAYOUTS or isa not in SETS:
         return ""
-    why = "measured to be faster here" if _mode == "auto" else "forced by kernels.gathering"
+    why = "measured to be faster here" if _forced["mode"] == "auto" else "forced by kernels.gathering"
     return f"one sample: inputs by {'gathers' if gathers() else 'loads'}, {why}"

@@ -18,7 +18,8 @@ BUILD_HINT: Final = (
 )
 ISAS: Final = {"scalar": 0, "avx2": 1, "avx512": 2, "neon": 3}
 
-MATRIX_UNIT: Final = {  # by gs_unit
+HALVES: Final = 1  # of gs_unit
+MATRIX_UNIT: Final = {  # by gs_matrix_state
     1: "",
     2: "this processor has no matrix unit (AMX)",
     3: "the system does not grant the matrix unit",
@@ -133,6 +134,16 @@ def matrix_unit() -> str:
     if lib is None:
         return why_missing()
     return MATRIX_UNIT[lib.gs_matrix_unit()]
+
+
+def half_products() -> str:
+    """Why float16 arithmetic does not run on the processor's own, or "" where it does; its results are the same."""
+    lib = find()
+    if lib is None:
+        return why_missing()
+    return (
+        "" if lib.gs_unit_available(HALVES) == 0 else "this processor has no float16 arithmetic (AVX512-FP16)"
+    )
 
 
 def status_text(status: int) -> str:

@@ -22,8 +22,14 @@ LAYER: Final = struct.Struct("19qd")
 CHAIN: Final = struct.Struct("11q")
 
 # dtype of a table row -> gs_dtype of inputs and arithmetic, and of values where they are narrower
-DTYPES: Final = {"float32": (0, 0), "float64": (1, 0), "float32-bfloat16": (0, 2), "float32-int8": (0, 3)}
-NARROW: Final = ("bfloat16", "int8")
+DTYPES: Final = {
+    "float32": (0, 0),
+    "float64": (1, 0),
+    "float32-bfloat16": (0, 2),
+    "float32-int8": (0, 3),
+    "float32-float16": (0, 4),
+}
+NARROW: Final = ("bfloat16", "int8", "float16")
 
 
 def resolved(array: Any) -> Any:
@@ -114,7 +120,7 @@ def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int],
     """The fields of ``gs_matrix``.
 
     Args:
-        values: [>= used], float32, float64, bfloat16 or int8, contiguous - a tensor or an array.
+        values: [>= used], float32, float64, bfloat16, int8 or float16, contiguous - a tensor or an array.
         index: the layout's integer tensors, contiguous.
         layout: its name.
         shape: the layout's integers.
@@ -127,7 +133,9 @@ def matrix(values: Any, index: Sequence[Any], layout: str, shape: Sequence[int],
     kind = known("kernels.cpu", layout)
     name = row_dtype(values)
     if name not in DTYPES:
-        raise DtypeError("kernels.cpu", expected="float32, float64, bfloat16 or int8 values", got=name)
+        raise DtypeError(
+            "kernels.cpu", expected="float32, float64, bfloat16, int8 or float16 values", got=name
+        )
     dtype, narrow = DTYPES[name]
     at_scale = 0 if scale is None else address(scale)
     return (*kind.fields(dtype, values, index, shape, address), narrow, at_scale)

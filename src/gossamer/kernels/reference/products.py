@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from gossamer.kernels.operands import known
 from gossamer.kernels.reference.coordinates import coordinates
+from gossamer.kernels.reference.halves import sums
 from gossamer.kernels.reference.rounding import in_steps
 from gossamer.layouts.values import FLOAT32, ROUNDED
 
@@ -21,7 +22,7 @@ def linear(layout: str) -> Callable[..., Tensor]:
     """``f(x, values, index, bias, shape, scale)``: ``y[:, row[i]] += values[i] x[:, col[i]]``, plus the bias.
 
     Values narrower than x are widened; with a scale a connection weighs ``scale[row[i]] values[i]``. Layouts that
-    compute in int8 read x rounded by `in_steps`, those that compute in 16 bits x rounded to these.
+    compute in int8 read x rounded by `in_steps`, in bfloat16 x rounded to it; in float16 they add up by `halves.sums`.
     """
     kind = known("kernels.reference", layout)
 
@@ -33,6 +34,9 @@ def linear(layout: str) -> Callable[..., Tensor]:
         shape: Sequence[int],
         scale: Tensor | None = None,
     ) -> Tensor:
+        if kind.compute == "float16":
+            y = sums(x, values, index, shape[0])
+            return (y if bias is None else y + bias[:, None]).t()
         row, col = (t.to(x.device) for t in coordinates(index, layout, shape))
         step = None
         if kind.compute == "int8":
