@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gossamer.errors import DtypeError, SparseEfficiencyWarning
 from gossamer.kernels.units import lacking
 from gossamer.layouts import layout, layouts
 from gossamer.layouts.values import FLOAT32
+from gossamer.measure import machine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gossamer.freezing.frozen import Frozen
     from gossamer.network.graph import Graph
     from gossamer.network.plan import LayerPlan
@@ -88,4 +91,24 @@ def missing_units(graph: Graph) -> list[str]:
         f"note: {why}: {name} gives the same bits without it, and takes longer"
         for name, why in found.items()
         if why
+    ]
+
+
+def chosen_elsewhere(measured: Mapping[str, Any]) -> list[str]:
+    """A line where a network was measured on another processor than this one: its choices may not be the fastest here.
+
+    Args:
+        measured: the plan's machine; empty where nothing was measured.
+
+    Cost: a few small files of the system.
+
+    Example:
+        >>> chosen_elsewhere({"cpu": "Z80", "instruction_sets": []})[0].partition(":")[0]
+        'note'
+    """
+    here = machine()
+    if not measured or all(measured.get(key) == here[key] for key in ("cpu", "instruction_sets")):
+        return []
+    return [
+        f"note: the forms were chosen on {measured.get('cpu') or 'another processor'}; this one is {here['cpu']}"
     ]

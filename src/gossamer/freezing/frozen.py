@@ -12,7 +12,7 @@ from torch.compiler import is_compiling, is_exporting
 from torch.nn.modules import module as torch_module
 
 from gossamer.errors import DtypeError, StateError
-from gossamer.freezing.arithmetic import missing_units
+from gossamer.freezing.arithmetic import chosen_elsewhere, missing_units
 from gossamer.freezing.onlookers import on_cpu, onlookers, refuse
 from gossamer.freezing.tensor_steps import TENSORS
 from gossamer.layouts import Encoded, layout
@@ -127,6 +127,7 @@ class Frozen(nn.Module):
         return "\n".join(
             [
                 str(self.report),
+                *chosen_elsewhere(self.report.machine),
                 *missing_units(self.graph),
                 *(line for program in programs for line in program.lines()),
             ]

@@ -179,3 +179,10 @@ def test_layers_that_round_are_frozen_where_a_model_cannot_be_traced():
     exact = model(x)
     assert 1e-3 < (frozen(x) - exact).abs().max() / exact.abs().max() < 0.05
     assert torch.equal(gs.freeze(model, x, plan=frozen)(x), frozen(x))
+
+
+def test_a_network_that_was_chosen_on_another_processor_says_so(mlp):
+    frozen = gs.freeze(mlp("fanin"), torch.randn(2, 32), keep="csr")
+    assert "were chosen on" not in frozen.explain()
+    frozen.report = frozen.report.model_copy(update={"machine": frozen.report.machine | {"cpu": "Z80"}})
+    assert "note: the forms were chosen on Z80; this one is" in frozen.explain()
