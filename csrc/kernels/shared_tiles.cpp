@@ -49,14 +49,14 @@ void panels_of_samples(const gs_panel& x, int64_t features, const Chunk& chunk, 
       alignas(64) float square[kSide][kPanel];
       const int64_t n = least(kSide, features - k);
       for (int64_t half = 0; half < kPanel; half += kSide) {
-        u32x16 w[kSide];
-        for (int64_t s = 0; s < kSide; ++s) {
-          float room[kSide] = {};
-          const int64_t there = half + s < chunk.size - first ? n : 0;
-          if (there) __builtin_memcpy(room, from + (half + s) * x.batch_stride + k, static_cast<size_t>(there) * sizeof(float));
-          w[s] = load_words(room);
+        u32x16 w[kSide] = {};
+        const int64_t samples = least(kSide, chunk.size - first - half);
+        for (int64_t s = 0; s < samples; ++s) {
+          const float* p = from + (half + s) * x.batch_stride + k;
+          if (n == kSide) w[s] = load_words(p);
+          else __builtin_memcpy(&w[s], p, static_cast<size_t>(n) * sizeof(float));
         }
-        transpose_words(w);
+        if (samples > 0) transpose_words(w);
         for (int64_t i = 0; i < kSide; ++i) store_words(&square[i][half], w[i]);
       }
       for (int64_t i = 0; i < n; ++i) store_words(panels + (k + i) * kSide, narrowed(square[i]));

@@ -137,15 +137,17 @@ void words_of_samples(const gs_panel& x, int64_t features, int64_t feature, int6
 // row, right ones a pair of columns.
 void pack_columns(const gs_panel& x, int64_t features, int64_t begin, int64_t end, int64_t steps, bool right, uint32_t* words) {
   const bool by_sample = x.feature_stride == 1;
-  for (int64_t feature = 0; feature < features; feature += kSide)
-    for (int64_t step = 0; step < steps; ++step, words += kWords) {
-      const int64_t first = begin + step * kSteps, there = least(kSteps, end - first);
-      u32x16 w[kSide];
-      if (by_sample) words_of_samples(x, features, feature, first, there, w);
-      else words_of_features(x, features, feature, first, there, w);
-      if (by_sample != right) transpose_words(w);
-      for (int i = 0; i < kSide; ++i) store_words(words + i * kSide, w[i]);
-    }
+  const int64_t groups = ceil_div(features, kSide);
+  for (int64_t i = 0; i < groups * steps; ++i) {  // along what is contiguous
+    const int64_t group = by_sample ? i % groups : i / steps, step = by_sample ? i / groups : i % steps;
+    const int64_t first = begin + step * kSteps, there = least(kSteps, end - first);
+    u32x16 w[kSide];
+    if (by_sample) words_of_samples(x, features, group * kSide, first, there, w);
+    else words_of_features(x, features, group * kSide, first, there, w);
+    if (by_sample != right) transpose_words(w);
+    uint32_t* to = words + (group * steps + step) * kWords;
+    for (int k = 0; k < kSide; ++k) store_words(to + k * kSide, w[k]);
+  }
 }
 
 // Gradients of `n` <= 3 tiles of a row, each [16][32], added to what is there unless they are the first.
