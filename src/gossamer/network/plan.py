@@ -164,7 +164,7 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
         *(f"  {number:,} {what}" for number, what in gone if number),
     ]
     titles = "".join(f"{f'us at {batch}':>14}" for batch in batches)
-    lines.append(f"  {'layout':<12}{'by':<8}{'bytes':>12}{titles}")
+    lines.append(f"  {'layout':<16}{'by':<8}{'bytes':>12}{titles}")
     tried = [row for row in layer.candidates if row.engine]
     for row in sorted(tried, key=lambda row: [math.inf if s is None else s for s in row.seconds]):
         times = "".join(map(_time, row.seconds)) or _time(None) * len(batches)
@@ -174,8 +174,8 @@ def _layer_lines(layer: LayerPlan, batches: list[int]) -> list[str]:
             if run == f"{row.layout}/{row.engine}"
         ]
         mark = f"  <- chosen for batch {', '.join(used)}: {row.why}" if used else f"  {row.why}".rstrip()
-        lines.append(f"  {row.layout:<12}{row.engine:<8}{row.bytes:>12,}{times}{mark}")
-    return lines + [f"  {row.layout:<12}not tried: {row.why}" for row in layer.candidates if not row.engine]
+        lines.append(f"  {row.layout:<16}{row.engine:<8}{row.bytes:>12,}{times}{mark}")
+    return lines + [f"  {row.layout:<16}not tried: {row.why}" for row in layer.candidates if not row.engine]
 
 
 def _held(layer: LayerPlan) -> str:
