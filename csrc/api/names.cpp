@@ -27,14 +27,13 @@ void name(int32_t n, const char* operation, int layout, int type, int isa) {
 
 // Fills the table once; the result is the same whoever does it.
 int32_t fill() {
-  constexpr uint32_t trained = gs_layouts_of(GS_OP_GRAD_VALUES);
   int32_t n = 0;
   for (int isa = 0; isa < kIsas; ++isa) {
     const gs_kernels* kernels = gs_kernels_for(isa);
     for (int i = 0; kernels && i < kOperations * kLayouts * kValueTypes; ++i) {
       const int type = i % kValueTypes, layout = i / kValueTypes % kLayouts, operation = i / kValueTypes / kLayouts;
       if (kernels->products[operation][layout][type]) name(n++, kOperationNames[operation], layout, type, isa);
-      if ((trained >> layout & 1) && type <= GS_F64) name(n++, kConvolutionNames[operation], layout, type, isa);
+      if (type <= GS_F64 && kernels->products[GS_OP_GRAD_VALUES][layout][type]) name(n++, kConvolutionNames[operation], layout, type, isa);
     }
   }
   return n;

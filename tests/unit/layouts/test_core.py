@@ -15,7 +15,7 @@ HEADER = Path(__file__).parents[3] / "csrc" / "include" / "gossamer.h"
 
 
 def test_numbers_are_those_of_the_header() -> None:
-    listed = re.search(r"typedef enum gs_layout \{(.*?)\}", HEADER.read_text())
+    listed = re.search(r"typedef enum gs_layout \{(.*?)\}", HEADER.read_text(), re.DOTALL)
     assert listed is not None
     numbers = {name.lower(): int(number) for name, number in re.findall(r"GS_(\w+) = (\d+)", listed[1])}
     assert numbers == {name: layout(name).number for name in layouts if layout(name).number is not None}
@@ -28,13 +28,14 @@ def test_types_and_gradients_are_those_of_the_table(name: str) -> None:
     compiled = [row for row in rows() if row.layout == name and row.isa != "reference"]
     types = {row.dtype.removeprefix("float32-") for row in compiled if row.op == "linear"}
     assert types == set(kind.values)
-    assert kind.trains == ("linear_grad_values" in {row.op for row in compiled})
+    trained = {row.op for row in compiled if row.dtype == "float32"}
+    assert kind.trains == ("linear_grad_values" in trained)
 
 
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_a_layout_says_all_that_its_kernels_ask(name: str) -> None:
     kind = layout(name)
-    integers = {"m": 8, "n": 2, "h": 4, "w": 4, "group": 4, "band": 96}
+    integers = {"m": 8, "n": 2, "h": 4, "w": 4, "group": 16 if name == "shared_tiles" else 4, "band": 96}
     own = {each: integers[each] for each in kind.parameters}
     spec = kind.spec((96, 96), own)
     if kind.kernel:
