@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Arguments worth testing. A pattern that is not named here joins with its default arguments.
 EXAMPLES = {
-    "fanin": ("fanin", "fanin:2", "fanin:4", "fanin:8", "fanin:16"),
+    "fanin": ("fanin", "fanin:2", "fanin:4", "fanin:8"),
     "nm": ("nm:1:4", "nm:2:4", "nm:1:8", "nm:3:7"),
     "block": ("block:4", "block:8", "block:1:4", "block:8:1"),
 }
