@@ -50,7 +50,7 @@ void calls() {
   refuses(GS_DTYPE, [](Good& g) { g.call.w.dtype = 2; });
   refuses(GS_DTYPE, [](Good& g) { g.call.w.col_bytes = 3; });
   refuses(GS_DTYPE, [](Good& g) { g.call.w.row_bytes = 2; });
-  refuses(GS_LAYOUT, [](Good& g) { g.call.w.layout = 10; });
+  refuses(GS_LAYOUT, [](Good& g) { g.call.w.layout = kLayouts; });
   refuses(GS_INDEX, [](Good& g) { g.pointer[0] = 1; });
   refuses(GS_INDEX, [](Good& g) { g.pointer[2] = -1; });
   refuses(GS_ISA, [](Good& g) { g.call.isa = 17; });
