@@ -282,5 +282,7 @@ def test_the_core_names_its_sets_as_the_bindings_do() -> None:
 
 def test_every_operation_and_layout_has_a_reference() -> None:
     reference = {(row.op, row.layout) for row in rows() if row.isa == "reference"}
-    gradients = {(op, "tiles") for op in OPS[1:]}  # of blocks under autocast, which have a reference of their own
+    gradients = {
+        (op, "tiles") for op in OPS[1:]
+    }  # of blocks under autocast, which have a reference of their own
     assert {(row.op, row.layout) for row in rows()} - gradients == reference
