@@ -152,9 +152,9 @@ struct Fast {
 template <class I>
 GS_INLINE void repair(const gs_call& call, const Tile& tile, const I* col, const uint16_t* w, int64_t n, float* sums) {
   const float* x = static_cast<const float*>(call.x.data) + tile.begin * call.x.batch_stride;
-  float most = 0;
-  for (int64_t b = 0; b < tile.size; ++b) most += sums[b] * 0;  // NaN where one is not finite
-  if (most == 0) return;
+  vec<float> none = {};  // a lane of NaN where a sum is not finite; those past the tile are of zeros
+  for (int64_t b = 0; b < tile.size; b += Vec<float>::lanes) none += load<float>(sums + b) * 0;
+  if (sum<float>(none) == 0) return;
   for (int64_t b = 0; b < tile.size; ++b) {
     if (sums[b] * 0 == 0) continue;
     double total = 0;
