@@ -10,7 +10,45 @@ from result_tables import table, view
 
 COMMAND = "python benchmarks/matrix_units.py --cores 0,1"
 SOURCE = "matrix_units"
-COMPUTE = ("float32", "bfloat16", "float16", "int8")
+PIXELS = {"fashion-mnist": "FashionMNIST", "cifar10": "CIFAR-10"}
+
+
+@view("shared-inputs", "shared_inputs", "python benchmarks/shared_inputs.py")
+def shared_inputs(result: dict[str, Any]) -> str:
+    """Accuracy by pattern, and the density of single connections that reaches the same."""
+    tables = [
+        f"{PIXELS[name]}\n\n{_accuracies(found['rows'])}"
+        for name, found in result["sets"].items()
+        if "rows" in found
+    ]
+    left = [
+        f"\n* {name}: {found['left_out']}" for name, found in result["sets"].items() if "left_out" in found
+    ]
+    hidden = "-".join(map(str, result["hidden"]))
+    says = (
+        "Test accuracy, per cent, mean and standard deviation of the seeds; in brackets the share of zeros at which "
+        f"single connections reach the same. Hidden layers {hidden}, {result['rule']}, {result['epochs']} epochs."
+    )
+    return "\n\n".join([says, *tables]) + (f"\n\nNot measured:\n{''.join(left)}" if left else "")
+
+
+def _accuracies(rows: list[dict[str, Any]]) -> str:
+    """A row for a share of zeros, a column for a pattern."""
+    patterns = [name for name in dict.fromkeys(row["pattern"] for row in rows) if name != "dense"]
+    found = {(row["pattern"], row["sparsity"]): _accuracy(row) for row in rows}
+    shares = sorted({row["sparsity"] for row in rows if row["pattern"] != "dense"})
+    lines = [
+        [f"{share:g} %", *(found.get((pattern, share), "—") for pattern in patterns)] for share in shares
+    ]
+    dense = [["none", found.get(("dense", 0.0), "—"), *("" for _ in patterns[1:])]]
+    return table(["zeros", *(f"`{pattern}`" for pattern in patterns)], [*dense, *lines])
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    """With what equals it."""
+    spread = f" ± {row['spread']:.1f}" if row["spread"] is not None else ""
+    equal = row.get("equal_to_unstructured_of_density")
+    return f"{row['accuracy']:.1f}{spread}" + (f" (= {100 * (1 - equal):.1f} %)" if equal else "")
 
 
 def missing(result: dict[str, Any], part: str) -> str:
