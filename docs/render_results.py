@@ -89,7 +89,9 @@ def block(name: str) -> str:
 
 def machine(facts: dict[str, Any]) -> str:
     """One line about where a result was measured."""
-    sets = [name for name in facts.get("instruction_sets", []) if name.startswith(("amx", "avx", "neon", "sve"))]
+    sets = [
+        name for name in facts.get("instruction_sets", []) if name.startswith(("amx", "avx", "neon", "sve"))
+    ]
     return f"{facts['cpu']} ({', '.join(sets)}), {facts['cores']} cores, torch {facts['torch']}"
 
 
