@@ -24,7 +24,7 @@ from gossamer.layouts.kernel_side import (
 from gossamer.layouts.ranges import DAMAGED
 
 WORD = 64  # inputs of a word
-SINGLE = ("csr", "fanin")  # layouts of patterns whose index, like this one, says no more than which connections there are
+SINGLE = ("csr", "fanin")  # of patterns whose index says no more than this one: which connections there are
 
 
 @layouts.register("bitmask")
@@ -39,7 +39,7 @@ class Bitmask(Layout):
     values: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "int8")
     accepts: ClassVar[dict[str, tuple[str, ...]]] = {"row_ptr": POINTERS, "mask": ("uint8",)}
     up_to_batch: ClassVar[int | None] = 8  # the weight is spread out again for every four samples
-    densest = 0.8
+    densest = 0.75
 
     def fit(self, connections: Connections) -> Parameters | str:
         """Single connections, float32 and up to 2^31 of them."""
