@@ -46,7 +46,7 @@ class Bitmask(Layout):
         if connections.dtype != "float32":
             return f"torch.{connections.dtype} instead of torch.float32"
         if connections.trained is not None and connections.trained.layout not in SINGLE:
-            return f"trained as {connections.trained.layout}, which says more in fewer bits"
+            return f"trained as {connections.trained.layout}, which bits do not tell"
         n = connections.positions.size
         return {"n": n} if n < 1 << 31 else f"{n} connections are more than 2^31"
 

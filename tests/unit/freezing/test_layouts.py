@@ -169,7 +169,8 @@ def test_nibbles_hold_eight_places_of_a_neuron_in_four_bytes():
 
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_values_of_another_number_are_refused(name):
-    layer = drawn({"block": "block:4", "shared_tiles": "fanin:16"}.get(name, "nm:1:4"), (16, 8))
+    patterns = {"block": "block:4", "shared_tiles": "fanin:16", "bitmask": "fanin", "bitmask_bytes": "fanin"}
+    layer = drawn(patterns.get(name, "nm:1:4"), (16, 8))
     if name == "slice":
         layer = layer.without(inputs=np.array([0]))
         layer = Connections((16, 8), layer.positions, layer.values)
