@@ -116,6 +116,8 @@ IMAGES, MATRICES = (
         "nm_bytes",
         "nm_nibbles",
         "nm_nibble_bytes",
+        "bitmask",
+        "bitmask_bytes",
         "block",
         "dense",
     ),
@@ -136,7 +138,7 @@ KINDS: dict[str, Kind] = {
                 name, "nm:1:4" if name.startswith("nm") else "unstructured"
             ),
             name,
-            {"values": "int8", "compute": "int8"} if name in ("nm_bytes", "nm_nibble_bytes") else {},
+            {"values": "int8", "compute": "int8"} if name.endswith("bytes") else {},
         )
         for name in MATRICES
     },

@@ -26,6 +26,7 @@ GENERAL = (
     "csr",
     "csr_bands",
     "bitmask",
+    "bitmask_bytes",
 )  # hold everything, and are not tried where a pattern has layouts of its own
 LEFT_OUT = ("dense", "slice")
 AGAINST = (

@@ -121,6 +121,26 @@ def nm_nibbles(name: str, n_out: int, tiles: int, n: int, m: int, side: int = 1,
     return Case(name, layout, (n_out, tiles * m, n, m), index, row.reshape(-1), column.reshape(-1), **more)  # type: ignore[arg-type]
 
 
+def bitmask(
+    name: str,
+    columns: Sequence[Sequence[int]],
+    n_in: int,
+    *,
+    wide: bool = False,
+    rounds: bool = False,
+    **more: object,
+) -> Case:
+    """A bit an input, in words of 64; values as those of csr."""
+    plain = csr(name, columns, n_in, wide=wide)
+    mask = torch.zeros(len(columns), -(-n_in // 64) * 8, dtype=torch.int64)
+    for r, cols in enumerate(columns):
+        for c in cols:
+            mask[r, c // 8] |= 1 << c % 8
+    index, shape = (plain.index[0], mask.to(torch.uint8)), (len(columns), n_in, plain.used)
+    layout = "bitmask_bytes" if rounds else "bitmask"
+    return Case(name, layout, shape, index, plain.row, plain.column, **more)  # type: ignore[arg-type]
+
+
 def csr_bands(
     name: str, columns: Sequence[Sequence[int]], n_in: int, band: int, *, wide: bool = False, **more: object
 ) -> Case:
@@ -290,6 +310,21 @@ def cases() -> list[Case]:
         nm_nibbles("nibble-bytes-1-1", 2, 3, 1, 1, 4),
         nm_nibbles("nibble-bytes-16-16", 9, 2, 16, 16, 4),
         nm_nibbles("nibble-bytes-long", 16, 410, 1, 8, 4, **big),
+        *(
+            bitmask(
+                f"{name}-{case}", [_choose(n_in, k) for k in counts], n_in, rounds=name != "bitmask", **more
+            )
+            for name in ("bitmask", "bitmask-bytes")
+            for case, counts, n_in, more in (
+                ("empty-and-full-rows", (9, 0, 1, 0, 2), 9, {}),
+                ("no-connection", (0, 0), 5, {}),
+                ("one", (1,), 1, {}),
+                ("wide", range(0, 50, 2), 50, {"wide": True}),
+                ("words", (63, 64, 1, 128, 30, 65), 128, {}),
+                ("tail", (100, 3, 129), 129, {}),
+                ("long", (0, 700, 40, 3300, 1, 1600), 3300, big),
+            )
+        ),
         csr_bands("bands-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9, 4),
         csr_bands("bands-no-connection", [[], []], 5, 2),
         csr_bands("bands-one", [[0]], 1, 1),

@@ -99,6 +99,17 @@ gs_status check_nibbles(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return GS_OK;
 }
 
+gs_status check_bitmask(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  const bool bytes = w.layout == GS_BITMASK_BYTES;
+  if (w.group != 1 || (bytes && w.n_in > kMostBytes)) return GS_SIZE;
+  if ((w.row_bytes != 4 && w.row_bytes != 8) || w.col_bytes != 1 || w.dtype != GS_F32 || (bytes && w.narrow != GS_I8)) return GS_DTYPE;
+  if (!w.rows) return GS_NULL;
+  if (read_row_pointer(w, 0) != 0) return GS_INDEX;
+  *used = read_row_pointer(w, w.n_out);
+  *cols = w.n_out * ((w.n_in + 63) / 64 * 8);
+  return *used < 0 ? GS_INDEX : GS_OK;
+}
+
 gs_status check_bands(const gs_matrix& w, int64_t* used, int64_t* cols) {
   if (w.group != 1 || w.tile < 1 || w.tile > 65536 || (w.col_bytes == 1 && w.tile > 256)) return GS_SIZE;
   if (w.row_bytes != 4 || (w.col_bytes != 1 && w.col_bytes != 2)) return GS_DTYPE;
@@ -166,6 +177,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
   if (w.layout == GS_NM_BYTES) status = check_nm_bytes(w, used, &cols);
   if (w.layout == GS_NM_NIBBLES || w.layout == GS_NM_NIBBLE_BYTES) status = check_nibbles(w, used, &cols);
+  if (w.layout == GS_BITMASK || w.layout == GS_BITMASK_BYTES) status = check_bitmask(w, used, &cols);
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);

@@ -71,6 +71,22 @@ bool lanes(const gs_matrix& w, int64_t used, int64_t limit) {
   return true;
 }
 
+// As many bits in a row as its pointers count, and none past the inputs.
+bool bitmask(const gs_matrix& w) {
+  const int64_t bytes = (w.n_in + 63) / 64 * 8;
+  const uint8_t* p = static_cast<const uint8_t*>(w.cols);
+  for (int64_t r = 0; r < w.n_out; ++r, p += bytes) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < bytes; ++i) {
+      const int64_t inside = w.n_in - 8 * i;
+      if (inside < 8 && p[i] >> (inside < 0 ? 0 : inside)) return false;
+      count += __builtin_popcount(p[i]);
+    }
+    if (row_pointer(w, r + 1) - row_pointer(w, r) != count) return false;
+  }
+  return true;
+}
+
 // nm_nibbles and nm_nibble_bytes: two places a byte, `side` tiles side by side.
 bool nibbles(const gs_matrix& w, int64_t side) {
   const uint8_t* p = static_cast<const uint8_t*>(w.cols);
@@ -97,6 +113,7 @@ extern "C" gs_status gs_check_index(const gs_matrix* w) {
   if (w->layout == GS_NM_BYTES) good = lanes(*w, used, 2 * w->tile);
   if (w->layout == GS_NM_NIBBLES) good = nibbles(*w, 1);
   if (w->layout == GS_NM_NIBBLE_BYTES) good = nibbles(*w, 4);
+  if (w->layout == GS_BITMASK || w->layout == GS_BITMASK_BYTES) good = bitmask(*w);
   if (w->layout == GS_CSR_BANDS) good = bands(*w, used);
   return good ? GS_OK : GS_INDEX;
 }

@@ -43,8 +43,8 @@ uint32_t saved_state() {
 bool has_byte_products() {
 #if defined(__x86_64__)
   uint32_t a, b, c, d;
-  const uint32_t vbmi_vnni = (1u << 1) | (1u << 11);
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & vbmi_vnni) == vbmi_vnni;
+  const uint32_t vbmi_vbmi2_vnni = (1u << 1) | (1u << 6) | (1u << 11);
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & vbmi_vbmi2_vnni) == vbmi_vbmi2_vnni;
 #else
   return false;
 #endif

@@ -7,7 +7,7 @@
 #include "gossamer_recurrent.h"
 
 enum gs_operation { GS_OP_LINEAR, GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES };
-constexpr int kOperations = 3, kLayouts = 15, kValueTypes = 5;
+constexpr int kOperations = 3, kLayouts = 17, kValueTypes = 5;
 
 // Types of the functions that kernels.inc names.
 typedef gs_status gs_product(const gs_call* call);
@@ -80,7 +80,8 @@ extern const gs_kernels gs_kernels_avx2;
 extern const gs_kernels gs_kernels_avx512;
 extern const gs_kernels gs_kernels_neon;
 
-// Whether this processor, which runs the 512-bit set, multiplies bytes in it and permutes them (VNNI, VBMI). Asked once.
+// Whether this processor, which runs the 512-bit set, multiplies bytes in it, permutes and spreads them (VNNI, VBMI, VBMI2).
+// Asked once.
 bool gs_has_byte_products(void);
 
 // Whether this processor, which runs the 512-bit set, computes in float16 in it (AVX512-FP16). Asked once.

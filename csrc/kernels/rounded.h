@@ -38,7 +38,8 @@ GS_INLINE void round_columns(const gs_call& call, int64_t first, int64_t columns
     int8_t* column = steps.q + c * steps.stride;
     steps.size[c] = quantize(column_at<float>(call.x, first + c, n_in, room), n_in, column);
     __builtin_memset(column + n_in, 0, steps.stride - n_in);
-    for (int64_t i = 0; steps.shifted && i < n_in; ++i) column[i] = static_cast<int8_t>(column[i] ^ 0x80);
+    if (steps.shifted)
+      for (int64_t i = 0; i < n_in; ++i) column[i] = static_cast<int8_t>(column[i] ^ 0x80);
   }
 }
 

@@ -94,6 +94,22 @@ void fill_side_by_side(std::mt19937& random, Layer& layer, int n, int m) {
   layer.w.n_cols = static_cast<int64_t>(layer.cols.size());
 }
 
+void fill_bitmask(std::mt19937& random, Layer& layer) {
+  const int n_in = static_cast<int>(layer.w.n_in);
+  put_row(layer, 0);
+  for (int r = 0; r < layer.w.n_out; ++r) {
+    std::vector<unsigned char> mask((n_in + 63) / 64 * 8);
+    const int count = r % 4 == 1 ? 0 : r % 4 == 3 ? n_in : static_cast<int>(random() % (n_in + 1));
+    for (int c : choose(random, n_in, count)) {
+      mask[c / 8] |= static_cast<unsigned char>(1 << c % 8);
+      layer.row.push_back(r), layer.column.push_back(c);
+    }
+    layer.cols.insert(layer.cols.end(), mask.begin(), mask.end());
+    put_row(layer, static_cast<int64_t>(layer.row.size()));
+  }
+  layer.w.n_cols = static_cast<int64_t>(layer.cols.size());
+}
+
 void fill_bands(std::mt19937& random, Layer& layer, int band) {
   layer.w.tile = band, layer.w.row_bytes = 4;
   put_row(layer, 0);
@@ -136,12 +152,14 @@ Layer make_layer(std::mt19937& random, int layout, int n_out, int n_in, int grou
   const bool tiled = layout == GS_NM || layout == GS_NM_LANES;
   const bool bands = layout == GS_CSR_BANDS;
   const bool beside = layout == GS_NM_BYTES || layout == GS_NM_NIBBLES || layout == GS_NM_NIBBLE_BYTES;
-  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled || beside ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
-  layer.w.row_bytes = layout == GS_CSR || layout == GS_BLOCK ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
+  const bool masked = layout == GS_BITMASK || layout == GS_BITMASK_BYTES;
+  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled || beside || masked ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
+  layer.w.row_bytes = layout == GS_CSR || layout == GS_BLOCK || masked ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
   if (layout == GS_CSR) fill_csr(random, layer);
   if (bands) fill_bands(random, layer, m);
   if (layout == GS_FANIN) fill_fanin(random, layer, n);
   if (tiled) fill_nm(random, layer, n, m);
+  if (masked) fill_bitmask(random, layer);
   if (beside) fill_side_by_side(random, layer, n, m);
   if (layout == GS_DENSE) fill_dense(layer);
   if (layout == GS_BLOCK) fill_block(random, layer, n, m);

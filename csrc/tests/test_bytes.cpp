@@ -93,6 +93,28 @@ void refusals(int layout) {
   refuses(GS_DTYPE, layout, [](gs_call& c) { c.w.narrow = 0; });
 }
 
+void bitmask_refusals() {
+  const int layout = GS_BITMASK_BYTES;
+  refuses(GS_OK, layout, [](gs_call&) {});
+  refuses(GS_SIZE, layout, [](gs_call& c) { c.w.group = 2; });
+  refuses(GS_SIZE, layout, [](gs_call& c) { c.w.n_in = (1 << 17) + 1; });  // sums may overflow
+  refuses(GS_SIZE, layout, [](gs_call& c) { c.w.n_values -= 1; });
+  refuses(GS_SIZE, layout, [](gs_call& c) { c.w.n_cols -= 1; });
+  refuses(GS_DTYPE, layout, [](gs_call& c) { c.w.narrow = GS_BF16; });
+  refuses(GS_DTYPE, layout, [](gs_call& c) { c.w.row_bytes = 2; });
+  refuses(GS_NULL, layout, [](gs_call& c) { c.w.rows = nullptr; });
+  refuses(GS_NULL, layout, [](gs_call& c) { c.w.cols = nullptr; });
+  refuses(GS_NULL, layout, [](gs_call& c) { c.w.scales = nullptr; });
+  std::mt19937 random(3);
+  Bytes layer(random, layout, 4, 0, 0, 12);
+  layer.cols[0] ^= 1;  // not what the pointers count
+  CHECK(gs_check_index(&layer.call.w) == GS_INDEX);
+  layer.cols[0] ^= 1, layer.cols[24] ^= 1, layer.cols[25] ^= 0x10;  // as many in the full row, but one past the inputs
+  CHECK(gs_check_index(&layer.call.w) == GS_INDEX);
+  layer.cols[24] ^= 1, layer.cols[25] ^= 0x10;
+  CHECK(gs_check_index(&layer.call.w) == GS_OK);
+}
+
 }  // namespace
 
 void test_bytes() {
@@ -105,5 +127,11 @@ void test_bytes() {
           for (int batch : {1, 2, 4, 7}) exact(random, layout, isa, n_out, n, m, n_in, batch);
       exact(random, layout, isa, 2, 1, 1, 1 << 17, 1);  // as many connections as a neuron may have
     }
+  for (int isa = 0; isa <= GS_ISA_NEON; ++isa)
+    for (int n_in : {1, 63, 64, 65, 129, 700})
+      for (int n_out : {1, 15, 20, 37})
+        for (int batch : {1, 2, 4, 7})
+          if (gs_isa_available(isa) == GS_OK) exact(random, GS_BITMASK_BYTES, isa, n_out, 0, 0, n_in, batch);
   for (int layout : {GS_NM_BYTES, GS_NM_NIBBLES, GS_NM_NIBBLE_BYTES}) refusals(layout);
+  bitmask_refusals();
 }

@@ -191,6 +191,7 @@ std::vector<Layer> layers(std::mt19937& random) {
     for (auto [n_out, n_in] : {std::pair{1, 1}, {5, 9}, {9, 70}, {6, 1600}}) {
       for (int band : {8, 256}) all.push_back(make_layer(random, GS_CSR_BANDS, n_out, n_in, 1, 0, band, wide));
       all.push_back(make_layer(random, GS_CSR, n_out, n_in, 1, 0, 0, wide));
+      all.push_back(make_layer(random, GS_BITMASK, n_out, n_in, 1, 0, 0, wide));
       all.push_back(make_layer(random, GS_FANIN, n_out, n_in, 1, (n_in + 2) / 3, 0, wide));
     }
     for (int group : {2, 4, 8, 16, 32}) {
@@ -216,6 +217,8 @@ std::vector<Layer> layers(std::mt19937& random) {
   all.push_back(make_layer(random, GS_BLOCK, 12, 6400, 1, 4, 4, false));
   all.push_back(make_layer(random, GS_BLOCK, 3, 6400, 1, 1, 16, false));
   all.push_back(make_layer(random, GS_BLOCK, 12, 9600, 1, 6, 32, false));
+  for (int n_out : {4, 17, 35}) all.push_back(make_layer(random, GS_BITMASK, n_out, 200, 1, 0, 0, false));
+  all.push_back(make_layer(random, GS_BITMASK, 0, 5, 1, 0, 0, false));
   Layer none = make_layer(random, GS_CSR, 3, 0, 1, 0, 0, false);
   all.push_back(none);
   all.push_back(make_layer(random, GS_CSR, 0, 5, 1, 0, 0, false));

@@ -15,8 +15,9 @@ from kernel_cases import Case, cases, memory_orders, within_budget
 
 CASES = cases()
 NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
-ROUNDING = {"nm_bytes", "nm_nibble_bytes"}  # layouts that read inputs in steps
+ROUNDING = {"bitmask_bytes", "nm_bytes", "nm_nibble_bytes"}  # layouts that read inputs in steps
 HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
+ONE_ORDER, FUSED = {"bitmask", "nm_nibbles"}, {"avx2", "avx512"}
 FLOAT16 = {"csr_halves"}  # layouts that compute in float16
 ROWS = [  # gradients of tiles are those of blocks under autocast: test_mixed.py
     row for row in rows() if row.op in OPS and (row.op == "linear" or row.layout not in HALVES)
@@ -236,6 +237,18 @@ def test_reference_takes_half_precision(row: KernelSpec) -> None:
     assert got.dtype == torch.bfloat16
     terms = max(case.shape[0], case.shape[1], 5)
     assert ((got.double() - exact).abs() <= (terms + 1) * torch.finfo(torch.bfloat16).eps * scale).all()
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.layout in ONE_ORDER], ids=lambda c: c.name)
+@pytest.mark.parametrize("dtype", ["float32", *NARROW])
+def test_sets_that_add_in_one_order_give_the_same_bits(case: Case, dtype: str) -> None:
+    """Where products and additions are fused: the plain set rounds in between."""
+    fused = [row for row in rows() if (row.layout, row.dtype) == (case.layout, dtype) and row.isa in FUSED]
+    for batch in case.batches:
+        x, values, bias, _ = _draw(case, batch, torch.float32)
+        stored, factor, _ = _narrowed(values, getattr(torch, dtype.rsplit("-", maxsplit=1)[-1]), case)
+        first, *others = (row.call(x, stored, case.index, bias, case.shape, factor) for row in fused)
+        assert all(torch.equal(first, other) for other in others)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)

@@ -22,6 +22,8 @@ INTEGERS = {
     "block": {"h": 4, "w": 8},
     "nm": {"n": 2, "m": 8},
     "shared_tiles": {"group": 16},
+    "bitmask": {"n": 9},
+    "bitmask_bytes": {"n": 9},
 }
 
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from gossamer.layouts.connections import Connections
     from gossamer.layouts.geometry import Geometry
 
-# above these densities sparse layouts are not tried: none has been seen to win; an index of any kind makes it larger
-CROWDED, NEARLY_COMPLETE = 0.5, 0.99
+NEARLY_COMPLETE: Final = 0.99  # above this density no sparse layout is the smallest
 TIE: Final = 1.03  # times that differ by less are equal: repeated measurements differ as much
 
 
@@ -106,13 +105,13 @@ def candidates(
         >>> c = Connections((2, 2), np.array([0, 3]), np.ones(2, np.float32))
         >>> found = candidates(c, None, None)
         >>> list(found.forms), found.refused["nm"]
-        (['csr', 'csr_bands', 'dense', 'fanin'], 'not trained under an N:M pattern')
+        (['bitmask', 'csr', 'csr_bands', 'dense', 'fanin'], 'not trained under an N:M pattern')
     """
     forms, refused = {}, {}
-    crowded = NEARLY_COMPLETE if prefer == SIZE else CROWDED
     for name in layouts:
         kind = layout(name)
         fits = kind.runs(connections)
+        crowded = NEARLY_COMPLETE if prefer == SIZE else kind.densest
         if forced is not None and name != forced:
             refused[name] = f"{forced} is forced"
         elif kind.compute not in (FLOAT32, compute):

@@ -101,7 +101,7 @@ class Layout(KernelSide):
     every stored number is a connection (dense forms hold zeros that are none), ``compute`` the arithmetic
     of its kernels: "float32" stands for that of the network, others run only where ``freeze(compute=)`` names them.
     ``parameters`` names its integers. ``from_batch`` and ``up_to_batch`` (None: no end) say at which batch sizes it is
-    worth measuring: those at which it has been seen to win.
+    worth measuring: those at which it has been seen to win; ``densest`` up to which density.
     """
 
     kernel: ClassVar[bool] = True
@@ -110,6 +110,7 @@ class Layout(KernelSide):
     compute: ClassVar[str] = FLOAT32
     from_batch: ClassVar[int] = 1
     up_to_batch: ClassVar[int | None] = None
+    densest: ClassVar[float] = 0.5
 
     # --- what a layout says of itself ------------------------------------------------------------------------------
     @abstractmethod

@@ -60,7 +60,7 @@ def test_every_forced_layout_that_fits(mlp, check_same, pattern, layout):
         frozen = gs.freeze(model, torch.randn(4, 32), keep=layout)
     except PatternError:
         assert (
-            layout in {"block", "fanin", "nm", "nm_lanes", "nm_nibbles", "slice"}
+            layout in {"bitmask", "block", "fanin", "nm", "nm_lanes", "nm_nibbles", "slice"}
             or layouts[layout].compute != "float32"
         )
         return

@@ -96,8 +96,9 @@ def test_whole_blocks_are_found():
 
 
 def test_no_connection_at_all():
-    layer = Connections((3, 4), np.empty(0, np.int64), np.empty(0))
+    layer = Connections((3, 4), np.empty(0, np.int64), np.empty(0, np.float32))
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
+        "bitmask": True, "bitmask_bytes": False,
         "block": False, "csr": True, "csr_bands": True, "csr_halves": True, "dense": True, "fanin": False,
         "nm": False, "nm_bytes": False, "nm_lanes": False, "nm_nibble_bytes": False, "nm_nibbles": False,
         "shared_tiles": False, "slice": False, "tiles": True
@@ -112,6 +113,20 @@ def test_lanes_put_eight_neurons_side_by_side():
     for row in range(9):
         assert np.array_equal(lanes.index["offset"][row // 8, :, :, row % 8], plain.index["offset"][row])
     assert not lanes.values.reshape(2, 2, 1, 8)[1, ..., 1:].any()
+
+
+@pytest.mark.parametrize(
+    ("array", "spot", "value"),
+    [("mask", (0, 1), 1 << 6), ("mask", (1, 0), 0), ("row_ptr", 1, 5), ("row_ptr", 0, 1)],
+)
+def test_bits_past_the_inputs_or_uncounted_ones_are_refused(array, spot, value):
+    layer = Connections((2, 10), np.array([0, 9, 13]), np.ones(3, np.float32))
+    encoded = layout("bitmask").encode(layer, {"n": 3})
+    encoded.index[array][spot] = value
+    with pytest.raises(GossamerError, match="3 bits within 10 inputs"):
+        layout("bitmask").check(encoded)
+    with pytest.raises(GossamerError):
+        layout("bitmask").check(replace(encoded, parameters={"n": 4}))
 
 
 @pytest.mark.parametrize("name", ["tiles", "shared_tiles"])
@@ -154,7 +169,8 @@ def test_nibbles_hold_eight_places_of_a_neuron_in_four_bytes():
 
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_values_of_another_number_are_refused(name):
-    layer = drawn({"block": "block:4", "shared_tiles": "fanin:16"}.get(name, "nm:1:4"), (16, 8))
+    patterns = {"block": "block:4", "shared_tiles": "fanin:16", "bitmask": "fanin", "bitmask_bytes": "fanin"}
+    layer = drawn(patterns.get(name, "nm:1:4"), (16, 8))
     if name == "slice":
         layer = layer.without(inputs=np.array([0]))
         layer = Connections((16, 8), layer.positions, layer.values)
