@@ -40,7 +40,8 @@ typedef enum gs_status {
 } gs_status;
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7,
-               GS_TILES = 8, GS_SHARED_TILES = 9, GS_CSR_HALVES = 10, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13 } gs_layout;
+               GS_TILES = 8, GS_SHARED_TILES = 9, GS_CSR_HALVES = 10, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13,
+               GS_FANIN_BYTES = 17 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3, GS_F16 = 4 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
  * the error function. NaN stays NaN. */
