@@ -100,7 +100,8 @@ gs_status gs_conv(const gs_call* call, const gs_places* places, const void* room
   if (!kernels) return GS_ISA;
   if (!room) {
     int64_t bytes;
-    status = prepare(call, places, nullptr, &bytes);
+    status = gs_check_places(call->w, *places, true);
+    if (status == GS_OK) status = prepare(call, places, nullptr, &bytes);
     if (status != GS_OK) return status;
     void* made = gs_scratch(static_cast<size_t>(bytes));
     if (!made) return GS_MEMORY;
