@@ -82,6 +82,12 @@ def fanin(
     return Case(name, "fanin", (n_groups * group, n_in, group), index, _long(row), _long(column), **more)  # type: ignore[arg-type]
 
 
+def fanin_bytes(
+    name: str, n_groups: int, rows: Sequence[int], k: int, n_in: int, group: int, **more: object
+) -> Case:
+    return replace(fanin(name, n_groups, rows, k, n_in, group, **more), layout="fanin_bytes")
+
+
 def nm(name: str, n_out: int, tiles: int, n: int, m: int, *, lanes: bool = False, **more: object) -> Case:
     rows = -(-n_out // 8) * 8 if lanes else n_out
     offset = _choices(rows, tiles, n=n, m=m)
@@ -247,6 +253,10 @@ def cases() -> list[Case]:
         fanin("fanin-sixteen", 4, [0, 2, 3], 7, 19, 16),
         fanin("fanin-thirty-two", 3, [1], 5, 12, 32, wide=True),
         fanin("fanin-sixteen-blocks", 2, range(2), 60, 6600, 16, **big),
+        fanin_bytes("fanin-bytes", 9, [1, 4, 5], 4, 20, 1),
+        fanin_bytes("fanin-bytes-wide", 5, [1, 2, 4], 6, 17, 4, wide=True),
+        fanin_bytes("fanin-bytes-thirty-two", 3, [1], 5, 12, 32),
+        fanin_bytes("fanin-bytes-none", 4, [], 3, 6, 2),
         nm("nm-2-4", 6, 5, 2, 4),
         nm("nm-1-8", 9, 4, 1, 8),
         nm("nm-full-tile", 3, 2, 4, 4),

@@ -59,6 +59,12 @@ gs_status check_fanin(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return product(*cols, w.group, used) ? GS_OK : GS_OVERFLOW;
 }
 
+gs_status check_fanin_bytes(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.per_row > kMostBytes) return GS_SIZE;
+  if (w.dtype != GS_F32 || w.narrow != GS_I8) return GS_DTYPE;
+  return check_fanin(w, used, cols);
+}
+
 gs_status check_shared_tiles(const gs_matrix& w, int64_t* used, int64_t* cols) {
   if (w.group != 16 && w.group != 32) return GS_SIZE;
   if (w.narrow != GS_BF16) return GS_DTYPE;
@@ -174,6 +180,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   gs_status status = GS_LAYOUT;
   if (w.layout == GS_CSR || w.layout == GS_CSR_HALVES) status = check_csr(w, used, &cols);
   if (w.layout == GS_FANIN) status = check_fanin(w, used, &cols);
+  if (w.layout == GS_FANIN_BYTES) status = check_fanin_bytes(w, used, &cols);
   if (w.layout == GS_NM || w.layout == GS_NM_LANES) status = check_nm(w, used, &cols);
   if (w.layout == GS_NM_BYTES) status = check_nm_bytes(w, used, &cols);
   if (w.layout == GS_NM_NIBBLES || w.layout == GS_NM_NIBBLE_BYTES) status = check_nibbles(w, used, &cols);

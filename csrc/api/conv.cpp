@@ -5,13 +5,13 @@
 namespace {
 
 constexpr int64_t kFar = int64_t{1} << 40;  // no element is farther away, so that sums of a few distances do not overflow
-constexpr uint32_t kLayoutsOfPlanes = gs_bits(GS_CSR, GS_FANIN, GS_NM, GS_BLOCK, GS_DENSE);
+constexpr uint32_t kLayoutsOfPlanes = gs_bits(GS_CSR, GS_FANIN, GS_NM, GS_BLOCK, GS_DENSE, GS_FANIN_BYTES);
 
 bool near(int64_t distance) { return distance > -kFar && distance < kFar; }
 
 // Every offset fits 32 bits.
 gs_status check_columns(const gs_matrix& w, const gs_places& p) {
-  const int64_t share = w.layout == GS_FANIN || w.layout == GS_BLOCK ? w.group : 1;
+  const int64_t share = w.layout == GS_FANIN || w.layout == GS_FANIN_BYTES || w.layout == GS_BLOCK ? w.group : 1;
   if (p.n_columns != w.n_in || p.rows_of_group < 1 || w.n_out % p.rows_of_group || p.rows_of_group % share) return GS_SIZE;
   if (!p.columns && p.n_columns) return GS_NULL;
   if (p.group_step < 0 || !near(p.group_step)) return GS_SIZE;
@@ -49,13 +49,21 @@ gs_status check_call(const gs_call& call, const gs_places& p) {
   return GS_OK;
 }
 
+gs_conv_preparing* preparing(const gs_kernels& kernels, const gs_matrix& w) {
+  return w.layout == GS_FANIN_BYTES ? kernels.conv_bytes_prepare : kernels.conv_prepare[w.dtype];
+}
+
+gs_convolving* convolving(const gs_kernels& kernels, const gs_matrix& w) {
+  return w.layout == GS_FANIN_BYTES ? kernels.conv_bytes : kernels.conv[w.dtype];
+}
+
 gs_status prepare(const gs_call* call, const gs_places* places, void* room, int64_t* bytes) {
   if (!call || !places) return GS_NULL;
   const gs_status status = gs_check_places(call->w, *places, room != nullptr);
   if (status != GS_OK) return status;
   const gs_kernels* kernels = gs_kernels_for(call->isa);
   if (!kernels) return GS_ISA;
-  return kernels->conv_prepare[call->w.dtype](&call->w, places, room, bytes);
+  return preparing(*kernels, call->w)(&call->w, places, room, bytes);
 }
 
 }  // namespace
@@ -92,15 +100,16 @@ gs_status gs_conv(const gs_call* call, const gs_places* places, const void* room
   if (!kernels) return GS_ISA;
   if (!room) {
     int64_t bytes;
-    status = prepare(call, places, nullptr, &bytes);
+    status = gs_check_places(call->w, *places, true);
+    if (status == GS_OK) status = prepare(call, places, nullptr, &bytes);
     if (status != GS_OK) return status;
     void* made = gs_scratch(static_cast<size_t>(bytes));
     if (!made) return GS_MEMORY;
-    status = kernels->conv_prepare[call->w.dtype](&call->w, places, made, &bytes);
+    status = preparing(*kernels, call->w)(&call->w, places, made, &bytes);
     if (status != GS_OK) return status;
     room = made;
   }
-  return call->w.dtype == GS_F32 || call->w.dtype == GS_F64 ? kernels->conv[call->w.dtype](call, places, room) : GS_DTYPE;
+  return call->w.dtype == GS_F32 || call->w.dtype == GS_F64 ? convolving(*kernels, call->w)(call, places, room) : GS_DTYPE;
 }
 
 }

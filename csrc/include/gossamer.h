@@ -41,7 +41,8 @@ typedef enum gs_status {
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7,
                GS_TILES = 8, GS_SHARED_TILES = 9, GS_CSR_HALVES = 10, GS_BITMASK = 11, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13,
-               GS_BITMASK_BYTES = 16 } gs_layout;
+               GS_BITMASK_BYTES = 16,
+               GS_FANIN_BYTES = 17 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3, GS_F16 = 4 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
  * the error function. NaN stays NaN. */
@@ -60,6 +61,7 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   layout   rows                        cols                              values
  *   csr      row_ptr i32|i64 [n_out+1]   u16|i32 [nnz], ascending in a row [nnz]
  *   fanin    active  u16|i32 [n_rows]    u16|i32 [n_rows, k], ascending    [n_rows, k, group]
+ *   fanin_bytes as fanin                                                  as fanin, GS_I8
  *   nm       -                           u8 [n_out, n_in/m, n], ascending  [n_out, n_in/m, n]
  *   nm_lanes -                           u8 [ceil(n_out/8), n_in/m, n, 8]  same order as cols
  *   nm_bytes -                           u8 [ceil(n_out/16), ceil(n_in/m/2), n, 16, 2]  same order as cols
@@ -81,6 +83,7 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  * nm_nibbles, nm_nibble_bytes: offsets within a tile, in nibbles: the four bytes of a neuron hold eight of its values in order, the
  * first in the lowest bits; of nm_nibble_bytes a byte holds two values of one tile, and the four bytes those of four neighbouring
  * tiles. Values of the latter are GS_I8, and inputs are rounded as those of nm_bytes.
+ * fanin_bytes: inputs are rounded as those of nm_bytes; an image of a convolution (gs_conv) is one sample, whole.
  * csr_halves: values and inputs are rounded to float16, halves to even. Connections of a row are added up 16 by 16 from its start in
  * float16, fused and from zero, the even and the odd ones apart, then both together; these sums in float32, in order. A sum that is not
  * finite then, be it that something left the range of float16, is computed again from the inputs as they are, in double.
@@ -96,10 +99,10 @@ typedef struct gs_matrix {
   int64_t dtype;     /* GS_F32 or GS_F64: of inputs, outputs, and all arithmetic */
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
-  int64_t group;     /* fanin: 1, 2, 4, 8, 16 or 32 neighbouring rows that share columns; shared_tiles: 16 or 32; block: height, 1 to 32; others: 1 */
-  int64_t per_row;   /* fanin, shared_tiles: k; nm and all nm_: n; others: 0 */
+  int64_t group;     /* fanin, fanin_bytes: 1, 2, 4, 8, 16 or 32 neighbouring rows that share columns; shared_tiles: 16 or 32; block: height, 1 to 32; others: 1 */
+  int64_t per_row;   /* fanin, shared_tiles: k; fanin_bytes: k <= 2^17; nm and all nm_: n; others: 0 */
   int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes, nm_nibbles, nm_nibble_bytes: m <= 16, both bytes: n * n_in/m <= 2^17; block: width, 1 to 64; csr_bands: 1 to 65536 inputs of a band; others: 0 */
-  int64_t n_rows;    /* fanin, shared_tiles: number of active row groups; others: 0 */
+  int64_t n_rows;    /* fanin, fanin_bytes, shared_tiles: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */
   int64_t row_bytes; /* bytes of one element of rows, 0 where there is none */
@@ -176,7 +179,8 @@ GS_API gs_status gs_conv_prepare(const gs_call* call, const gs_places* places, v
 /* out = activation(W x + bias + residual) of one image at the places: row r is written at call.out + r * out_stride. The
  * residual lies as the output does, its planes feature_stride apart. batch, grad, feature_stride and batch_stride of x are
  * ignored. room: from gs_conv_prepare for this matrix, isa and these places; or null: made here. Layouts csr, fanin, nm,
- * block and, float32 alone, dense. */
+ * block and, float32 alone, dense and fanin_bytes. Of fanin_bytes the planes of the image are what lies between 0 and
+ * in_begin + in_end: what surrounds them counts as zeros. */
 GS_API gs_status gs_conv(const gs_call* call, const gs_places* places, const void* room);
 
 /* How an image lies in planes: rows of pixels with border_columns zeros after each, border_rows rows of zeros after the last.

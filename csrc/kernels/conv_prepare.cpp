@@ -1,5 +1,5 @@
 // A matrix and places made ready: offsets of every row, values where a strip does not find its own side by side, and spots.
-#include "conv.h"
+#include "conv_spots.h"
 
 namespace gs {
 namespace GS_SET {
@@ -20,46 +20,6 @@ bool copies(const gs_matrix& w) { return w.layout == GS_DENSE || w.layout == GS_
 int64_t all_connections(const gs_matrix& w) {
   if (w.layout == GS_DENSE) return w.n_out * w.n_in;
   return connections(w) * (w.layout == GS_BLOCK ? w.group * w.tile : w.layout == GS_FANIN ? w.group : 1);
-}
-
-// Positions of a span up to the last that is inside.
-int64_t held(const gs_places& p, const gs_span& span, int64_t bits) {
-  if (!p.inside) return span.length;
-  int64_t n = span.length;
-  while (n > 0 && !(p.inside[bits + (n - 1) / 8] >> ((n - 1) % 8) & 1)) --n;
-  return n;
-}
-
-// Which of the positions from .. to of a span are inside.
-void mark_inside(const gs_places& p, int64_t bits, int64_t from, int64_t to, Spot& spot) {
-  for (int64_t i = from; p.inside && i < to; ++i) {
-    const uint64_t kept = p.inside[bits + i / 8] >> (i % 8) & 1;
-    spot.inside[(i - from) / 64] |= kept << ((i - from) % 64);
-    if (!kept) spot.masked = 1;
-  }
-}
-
-// Cuts a span into spots of about one size; returns how many, and writes them where `out` is not null.
-template <class T> int64_t cut(const gs_places& p, const gs_span& span, int64_t bits, int64_t most_vectors, Spot* out) {
-  const int64_t lanes = Vec<T>::lanes, n = held(p, span, bits), vectors = ceil_div(n, lanes);
-  const int64_t spots = most(1, ceil_div(vectors, most_vectors));
-  for (int64_t i = 0; out && i < spots; ++i) {
-    const int64_t from = vectors * i / spots, to = vectors * (i + 1) / spots, skipped = from * lanes;
-    const int64_t end = least(to * lanes, span.length);
-    out[i] = {span.in + skipped * p.step, span.out + (p.split ? skipped / 2 : skipped), to - from, end - skipped, least(end, n) - skipped,
-              i + 1 == spots ? span.length - end : 0, 0, {}};
-    mark_inside(p, bits, skipped, end, out[i]);
-  }
-  return spots;
-}
-
-template <class T> int64_t cut_all(const gs_places& p, int64_t most_vectors, Spot* out) {
-  int64_t count = 0, bits = 0;
-  for (int64_t i = 0; i < p.n_spans; ++i) {
-    count += cut<T>(p, p.spans[i], bits, most_vectors, out ? out + count : nullptr);
-    bits += ceil_div(p.spans[i].length, 8);
-  }
-  return count;
 }
 
 template <class T> T value_at(const gs_matrix& w, int64_t i) {
@@ -85,10 +45,7 @@ template <class T> Ready plan(const gs_matrix& w, const gs_places& p) {
   r.at_offsets = r.at_spots + after(r.n_spots * static_cast<int64_t>(sizeof(Spot)));
   r.at_values = r.at_offsets + after(r.n_offsets * 4);
   r.bytes = r.at_values + after(r.n_values * static_cast<int64_t>(sizeof(T)));
-  for (int64_t i = 0; i < p.n_spans; ++i) {
-    const gs_span& s = p.spans[i];
-    r.writes = most(r.writes, s.out + (p.split ? p.split + s.length / 2 : s.length));
-  }
+  r.writes = written(p);
   return r;
 }
 

@@ -17,48 +17,66 @@ typedef int32_t i32v __attribute__((vector_size(GS_VEC_BYTES)));
 // The bits of the largest |x|. Read as integers, magnitudes keep their order, and infinities and NaN come after all numbers.
 GS_INLINE int32_t largest_magnitude(const float* x, int64_t n) {
   const i32v magnitude = i32v{} + 0x7fffffff;
-  i32v most = {};
-  int64_t i = 0;
-  for (; i + Vec<float>::lanes <= n; i += Vec<float>::lanes) {
-    const i32v bits = (i32v)load<float>(x + i) & magnitude;
+  constexpr int64_t L = Vec<float>::lanes;
+  const auto larger = [&](const float* p, i32v& most) GS_INLINE_LAMBDA {
+    const i32v bits = (i32v)load<float>(p) & magnitude;
     most = bits > most ? bits : most;
-  }
+  };
+  i32v some[4] = {};  // as many as hide the latency of a comparison
+  int64_t i = 0;
+  for (; i + 4 * L <= n; i += 4 * L)
+    each<4>([&](auto part) GS_INLINE_LAMBDA { larger(x + i + part * L, some[part]); });
+  for (; i + L <= n; i += L) larger(x + i, some[0]);
+  i32v most = some[0];
+  each<4>([&](auto part) GS_INLINE_LAMBDA { most = some[part] > most ? some[part] : most; });
   const i32v bits = (i32v)load_part<float>(x + i, n - i) & magnitude;
   most = bits > most ? bits : most;
   int32_t largest = most[0];
-  for (int lane = 1; lane < Vec<float>::lanes; ++lane) largest = most[lane] > largest ? most[lane] : largest;
+  for (int lane = 1; lane < L; ++lane) largest = most[lane] > largest ? most[lane] : largest;
   return largest;
 }
 
-GS_INLINE void to_steps(const float* x, int64_t n, float inverse, int8_t* q) {
+// `flip`: bits of every step that are turned over, none or the highest, which makes the byte 128 larger.
+GS_INLINE void to_steps(const float* x, int64_t n, float inverse, uint8_t flip, int8_t* q) {
   int64_t i = 0;
 #if defined(__AVX2__)
   const __m256 by = _mm256_set1_ps(inverse);
+  const __m256i turned = _mm256_set1_epi8(static_cast<char>(flip));
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   for (; i + 32 <= n; i += 32) {
     __m256i part[4];
 #pragma GCC unroll 4
     for (int p = 0; p < 4; ++p) part[p] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * p), by));
     const __m256i mixed = _mm256_packs_epi16(_mm256_packs_epi32(part[0], part[1]), _mm256_packs_epi32(part[2], part[3]));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + i), _mm256_permutevar8x32_epi32(mixed, order));
+    const __m256i steps = _mm256_xor_si256(_mm256_permutevar8x32_epi32(mixed, order), turned);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + i), steps);
   }
 #endif
-  for (; i < n; ++i) q[i] = static_cast<int8_t>(__builtin_lrintf(x[i] * inverse));
+  for (; i < n; ++i) q[i] = static_cast<int8_t>(__builtin_lrintf(x[i] * inverse) ^ flip);
 }
 
-// Fills q[n] and returns the step: 0 for a column of zeros, NaN (and q all 0) where an input is infinite or NaN. A column
-// whose largest magnitude is below 2^-119 counts as zeros: its steps would leave the range of float.
-GS_INLINE float quantize(const float* x, int64_t n, int8_t* q) {
+// What a step stands for, and the steps of 1; 0 of those where all are 0.
+struct Scale {
+  float step, inverse;
+};
+
+// By the bits of the largest magnitude. The step is 0 for zeros, NaN where an input is infinite or NaN. Magnitudes below 2^-119
+// count as zeros: their steps would leave the range of float.
+GS_INLINE Scale scale_of(int32_t bits) {
   constexpr int32_t infinite = 0x7f800000, tiny = 8 << 23;
-  const int32_t bits = largest_magnitude(x, n);
   float largest;
   __builtin_memcpy(&largest, &bits, sizeof largest);
-  if (bits < tiny || bits >= infinite) {
-    for (int64_t i = 0; i < n; ++i) q[i] = 0;
-    return bits < tiny ? 0 : __builtin_nanf("");
-  }
-  to_steps(x, n, 127 / largest, q);
-  return largest / 127;
+  if (bits < tiny) return {0, 0};
+  if (bits >= infinite) return {__builtin_nanf(""), 0};
+  return {largest / 127, 127 / largest};
+}
+
+// Fills q[n] and returns the step.
+GS_INLINE float quantize(const float* x, int64_t n, int8_t* q) {
+  const Scale scale = scale_of(largest_magnitude(x, n));
+  if (scale.inverse == 0) __builtin_memset(q, 0, static_cast<size_t>(n));
+  else to_steps(x, n, scale.inverse, 0, q);
+  return scale.step;
 }
 
 }  // namespace GS_SET

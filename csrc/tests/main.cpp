@@ -24,6 +24,7 @@ int main() {
   test_halves();
   test_plan();
   test_conv();
+  test_conv_bytes();
   test_recurrent();
   test_tiles();
   test_kernels();

@@ -87,6 +87,7 @@ void test_gather();
 void test_halves();
 void test_plan();
 void test_conv();
+void test_conv_bytes();
 void test_recurrent();
 void test_tiles();
 void test_kernels();  // the last

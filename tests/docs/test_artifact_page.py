@@ -19,6 +19,7 @@ SHAPES = ((48, 96), (48 * 70_000, 96), (48, 96 * 70_000))
 INTEGERS = {
     "csr_bands": {"band": 96},
     "fanin": {"group": 4},
+    "fanin_bytes": {"group": 4},
     "block": {"h": 4, "w": 8},
     "nm": {"n": 2, "m": 8},
     "shared_tiles": {"group": 16},

@@ -10,6 +10,7 @@ from torch import Tensor
 from gossamer.freezing.core_call import CoreCall, behind
 from gossamer.freezing.core_step import CoreStep, check, check_images
 from gossamer.freezing.recurrent_call import RecurrentCall
+from gossamer.kernels.reference.rounding import in_steps
 from gossamer.layouts import layout
 from gossamer.network.chain_step import Operands, Step, within
 from gossamer.network.conv_step import Images
@@ -102,7 +103,20 @@ def traced(operands: Operands, geometry: Geometry) -> Step | None:
     return run
 
 
-IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images, traced)
+def _in_steps(x: Tensor) -> tuple[Tensor, Tensor]:
+    steps, size = in_steps(x.reshape(x.shape[0], -1))
+    return steps.reshape(x.shape).double(), size
+
+
+def _finished(sums: Tensor, size: Tensor, residual: Tensor | None, operands: Operands) -> Tensor:
+    scale, bias = operands.form.scale, operands.bias
+    y = sums.float() * size[:, None, None, None]
+    y = y if scale is None else y * tensor_of(scale)[:, None, None]
+    y = y if bias is None else y + tensor_of(bias)[:, None, None]
+    return behind(operands.activation, operands.slope)(y if residual is None else y + residual)
+
+
+IMAGES: Final = Images(padded, torch.stack, Tensor.contiguous, check_images, traced, _in_steps, _finished)
 
 
 def torch_call(body: Call, name: str) -> Step:

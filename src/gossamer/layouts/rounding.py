@@ -15,6 +15,8 @@ import numpy as np
 from gossamer.layouts.arrays import Array
 
 Rounded = tuple[Array, Array]  # codes [n] of int8, scale [neurons] of float32
+STEPS: Final = 127  # of either sign, of inputs that are rounded to int8
+LEAST: Final = 2.0**-119  # a smaller sample counts as zeros: its steps would leave the range of float32
 SHARE: Final = np.float32(0.7)  # of a neuron's mean weight: smaller ones are 0 in three values
 
 

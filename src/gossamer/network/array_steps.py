@@ -10,6 +10,7 @@ import numpy as np
 from gossamer.kernels.cpu import numbers
 from gossamer.network.chain_step import ChainStep, Operands, Step, within
 from gossamer.network.conv_step import Images, taps
+from gossamer.network.image_steps import in_steps
 from gossamer.network.operators import operators
 from gossamer.network.program import Kind
 
@@ -54,8 +55,22 @@ def _padded(x: Any, padding: tuple[int, ...], mode: str) -> Any:
     return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), MODES[mode])
 
 
+def _finished(sums: Any, size: Any, residual: Any, operands: Operands) -> Any:
+    scale, bias = operands.form.scale, operands.bias
+    y = sums.astype(np.float32) * size[:, None, None, None]
+    y = y if scale is None else y * scale[:, None, None]
+    y = y if bias is None else y + bias[:, None, None]
+    return activated(y if residual is None else y + residual, operands)
+
+
 IMAGES: Final = Images(
-    _padded, np.stack, np.ascontiguousarray, lambda _x, _geometry, _dtype: None, lambda *_: None
+    _padded,
+    np.stack,
+    np.ascontiguousarray,
+    lambda _x, _geometry, _dtype: None,
+    lambda *_: None,
+    in_steps,
+    _finished,
 )
 
 

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gossamer.layouts import Encoded, layout
+from gossamer.network.image_steps import whole
 
 if TYPE_CHECKING:
     from gossamer.layouts.geometry import Geometry
@@ -23,6 +24,8 @@ class Images(NamedTuple):
         contiguous: x -> the same numbers, side by side.
         check: (x, geometry, dtype) - refuses what a convolution cannot take.
         traced: (operands, geometry) -> it out of operators that tracers see, in the bits of a plan; or None.
+        in_steps: x -> (float64 and whole, float32 [n]): every image rounded to int8, see ``image_steps``.
+        finished: (whole sums [n, out, height', width'], steps [n], residual, operands) -> what becomes of them.
     """
 
     pad: Callable[[Any, tuple[int, ...], str], Any]
@@ -30,6 +33,8 @@ class Images(NamedTuple):
     contiguous: Callable[[Any], Any]
     check: Callable[[Any, Geometry, str], None]
     traced: Callable[[Operands, Geometry], Step | None]
+    in_steps: Callable[[Any], tuple[Any, Any]]
+    finished: Callable[[Any, Any, Any, Operands], Any]
 
 
 def taps(x: Any, geometry: Geometry, images: Images) -> Any:
@@ -75,7 +80,9 @@ class ConvStep:
         self, operands: Operands, geometry: Geometry, chain: Callable[..., Any], images: Images
     ) -> None:
         self.geometry, self.images, self.dtype = geometry, images, operands.form.dtype
-        self.chain = chain([operands._replace(form=_ungrouped(operands.form, geometry))])
+        self.rounds = operands if layout(operands.form.layout).compute == "int8" else None
+        product = operands if self.rounds is None else whole(operands)
+        self.chain = chain([product._replace(form=_ungrouped(product.form, geometry))])
         self.traced = images.traced(operands, geometry)
 
     def __call__(self, x: Any, residual: Any = None) -> Any:
@@ -91,6 +98,12 @@ class ConvStep:
 
     def _run(self, product: Step, x: Any, residual: Any) -> Any:
         self.images.check(x, self.geometry, self.dtype)
+        if self.rounds is None:
+            return self._multiplied(product, x, residual)
+        steps, size = self.images.in_steps(x)
+        return self.images.finished(self._multiplied(product, steps, None), size, residual, self.rounds)
+
+    def _multiplied(self, product: Step, x: Any, residual: Any) -> Any:
         read = taps(x, self.geometry, self.images)
         _, channels, *sizes = read.shape
         positions = prod(sizes)

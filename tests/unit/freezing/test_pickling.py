@@ -24,6 +24,7 @@ LAYOUTS = (
     ("unstructured", "dense"),
     ("fanin", "fanin"),
     ("fanin:4", "fanin"),
+    ("fanin:4", "fanin_bytes"),
     ("nm:1:4", "nm"),
     ("nm:1:4", "nm_lanes"),
     ("nm:1:4", "nm_bytes"),
@@ -67,7 +68,7 @@ def test_every_layout_gives_the_same_bits_after_a_round_trip(mlp, values):
             assert torch.equal(again(x), frozen(x)), (layout, name)
             assert again.plan == frozen.plan
         seen.add(layout)
-    assert seen | {"bitmask_bytes", "nm_bytes", "nm_nibble_bytes", "slice"} >= set(layouts)
+    assert seen | {"bitmask_bytes", "fanin_bytes", "nm_bytes", "nm_nibble_bytes", "slice"} >= set(layouts)
 
 
 def test_the_parts_travel_too(mlp):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from gossamer.layouts.rounding import LEAST, STEPS
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MOST: Final = 127  # steps of either sign
-LEAST: Final = (
-    2.0**-119
-)  # a sample below is taken for zeros: the steps of smaller ones leave the range of float32
 
 
 def in_steps(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +33,7 @@ def in_steps(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     largest = x.abs().amax(1) if x.shape[1] else x.new_zeros(x.shape[0])
     counts = largest.isfinite() & (largest >= LEAST)
-    inverse = (MOST / largest).where(counts, 0)
-    steps = (x * inverse[:, None]).round().clamp(-MOST, MOST).where(counts[:, None], 0)
-    size = (largest / MOST).where(counts, 0).where(largest.isfinite(), float("nan"))
+    inverse = (STEPS / largest).where(counts, 0)
+    steps = (x * inverse[:, None]).round().clamp(-STEPS, STEPS).where(counts[:, None], 0)
+    size = (largest / STEPS).where(counts, 0).where(largest.isfinite(), float("nan"))
     return steps, size
