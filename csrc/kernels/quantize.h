@@ -32,7 +32,17 @@ GS_INLINE int32_t largest_magnitude(const float* x, int64_t n) {
 
 GS_INLINE void to_steps(const float* x, int64_t n, float inverse, int8_t* q) {
   int64_t i = 0;
-#if defined(__AVX2__)
+#if GS_MASKS
+  const __m512 by = _mm512_set1_ps(inverse);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (; i + 64 <= n; i += 64) {
+    __m512i part[4];
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p) part[p] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i + 16 * p), by));
+    const __m512i mixed = _mm512_packs_epi16(_mm512_packs_epi32(part[0], part[1]), _mm512_packs_epi32(part[2], part[3]));
+    _mm512_storeu_si512(q + i, _mm512_permutexvar_epi32(order, mixed));
+  }
+#elif defined(__AVX2__)
   const __m256 by = _mm256_set1_ps(inverse);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   for (; i + 32 <= n; i += 32) {
@@ -46,19 +56,24 @@ GS_INLINE void to_steps(const float* x, int64_t n, float inverse, int8_t* q) {
   for (; i < n; ++i) q[i] = static_cast<int8_t>(__builtin_lrintf(x[i] * inverse));
 }
 
-// Fills q[n] and returns the step: 0 for a column of zeros, NaN (and q all 0) where an input is infinite or NaN. A column
-// whose largest magnitude is below 2^-119 counts as zeros: its steps would leave the range of float.
-GS_INLINE float quantize(const float* x, int64_t n, int8_t* q) {
+// The step of a column by the bits of its largest magnitude, and what its inputs are multiplied by: 0 and 0 for a column of zeros,
+// and where magnitudes are below 2^-119, whose steps would leave the range of float; NaN and 0 where one is infinite or NaN.
+GS_INLINE float step_of(int32_t bits, float* inverse) {
   constexpr int32_t infinite = 0x7f800000, tiny = 8 << 23;
-  const int32_t bits = largest_magnitude(x, n);
   float largest;
   __builtin_memcpy(&largest, &bits, sizeof largest);
-  if (bits < tiny || bits >= infinite) {
-    for (int64_t i = 0; i < n; ++i) q[i] = 0;
-    return bits < tiny ? 0 : __builtin_nanf("");
-  }
-  to_steps(x, n, 127 / largest, q);
-  return largest / 127;
+  const bool usual = bits >= tiny && bits < infinite;
+  *inverse = usual ? 127 / largest : 0;
+  return usual ? largest / 127 : bits < tiny ? 0 : __builtin_nanf("");
+}
+
+// Fills q[n] and returns the step; q is all 0 where that is 0 or NaN.
+GS_INLINE float quantize(const float* x, int64_t n, int8_t* q) {
+  float inverse;
+  const float step = step_of(largest_magnitude(x, n), &inverse);
+  if (inverse == 0) __builtin_memset(q, 0, static_cast<size_t>(n));
+  else to_steps(x, n, inverse, q);
+  return step;
 }
 
 }  // namespace GS_SET
