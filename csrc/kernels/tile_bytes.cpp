@@ -52,15 +52,13 @@ void rows(const gs_call& call, Unit& unit, bool shifted, const Chunk& chunk, con
   }
 }
 
-// Inputs of a chunk as right factors: [ceil(n_in / width)][tiles][width / 4][16 columns] words of four inputs.
-template <int tiles> void pack(const gs_call& call, const Chunk& chunk, uint32_t* words, int8_t* room, Rounding& rounding) {
-  const int64_t high = call.w.tile / 4;  // rows of a tile
+// Inputs of a chunk as right factors: [ceil(n_in / 64) * 64 / width][tiles][width / 4][16 columns] words of four inputs.
+template <int tiles, int width> void pack(const gs_call& call, const Chunk& chunk, uint32_t* words, int8_t* room, Rounding& rounding) {
+  constexpr int64_t high = width / 4;  // rows of a tile
   if (call.x.feature_stride == 1)
     round_samples(call, chunk, room, rounding, [&](int t, int64_t k, const u32x16(&w)[kSide]) GS_INLINE_LAMBDA {
-      for (int64_t i = 0; i < kSide; ++i) {
-        const int64_t row = k * kSide + i;
-        if (row / high < ceil_div(call.w.n_in, call.w.tile)) store_words(words + ((row / high * tiles + t) * high + row % high) * kSide, w[i]);
-      }
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kSide; ++i) store_words(words + ((((k * kSide + i) / high) * tiles + t) * high + i % high) * kSide, w[i]);
     });
   else
     round_features(call, chunk, rounding, [&](int64_t r, const u8x64(&rows)[4]) GS_INLINE_LAMBDA {
@@ -70,7 +68,7 @@ template <int tiles> void pack(const gs_call& call, const Chunk& chunk, uint32_t
 
 // Items are (chunk of the batch, row of tiles) pairs, chunks outermost; whoever meets a chunk packs its inputs.
 gs_status items(const gs_call& call, bool shifted, int64_t begin, int64_t end) {
-  const int64_t count = ceil_div(call.w.n_out, kSide), bytes = ceil_div(call.w.n_in, call.w.tile) * call.w.tile * kPanel;
+  const int64_t count = ceil_div(call.w.n_out, kSide), bytes = ceil_div(call.w.n_in, 64) * 64 * kPanel;
   char* room = static_cast<char*>(gs_scratch(static_cast<size_t>(bytes + sample_room(call.w.n_in))));
   if (!room) return GS_MEMORY;
   uint32_t* words = reinterpret_cast<uint32_t*>(room);
@@ -80,7 +78,7 @@ gs_status items(const gs_call& call, bool shifted, int64_t begin, int64_t end) {
     const Chunk chunk = chunk_at(begin / count, call.batch);
     const int64_t r0 = begin % count, r1 = least(count, r0 + (end - begin));
     with_tiles(chunk.tiles, [&](auto tiles) {
-      pack<tiles>(call, chunk, words, reinterpret_cast<int8_t*>(room + bytes), rounding);
+      (call.w.tile == 64 ? pack<tiles, 64> : pack<tiles, 32>)(call, chunk, words, reinterpret_cast<int8_t*>(room + bytes), rounding);
       if (call.w.col_bytes == 2) rows<tiles, uint16_t>(call, unit, shifted, chunk, words, rounding.size, r0, r1);
       else rows<tiles, int32_t>(call, unit, shifted, chunk, words, rounding.size, r0, r1);
     });

@@ -22,6 +22,8 @@ INTEGERS = {
     "block": {"h": 4, "w": 8},
     "nm": {"n": 2, "m": 8},
     "shared_tiles": {"group": 16},
+    "shared_tile_bytes": {"group": 16},
+    "tile_bytes": {"w": 64},
 }
 
 

@@ -100,7 +100,7 @@ def test_no_connection_at_all():
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
         "block": False, "csr": True, "csr_bands": True, "csr_halves": True, "dense": True, "fanin": False,
         "nm": False, "nm_bytes": False, "nm_lanes": False, "nm_nibble_bytes": False, "nm_nibbles": False,
-        "shared_tiles": False, "slice": False, "tiles": True
+        "shared_tile_bytes": False, "shared_tiles": False, "slice": False, "tile_bytes": False, "tiles": True
     }  # fmt: skip
     assert layout("csr").check(layout("csr").encode(layer, {})).positions.size == 0
 
@@ -114,14 +114,15 @@ def test_lanes_put_eight_neurons_side_by_side():
     assert not lanes.values.reshape(2, 2, 1, 8)[1, ..., 1:].any()
 
 
-@pytest.mark.parametrize("name", ["tiles", "shared_tiles"])
+@pytest.mark.parametrize("name", ["tiles", "shared_tiles", "tile_bytes", "shared_tile_bytes"])
 def test_numbers_beside_the_matrix_are_refused(name):
     """They would be multiplied: by zeros, or by inputs of nobody."""
     layer = drawn("fanin:16", (16, 40), 0.2)
     kind = layout(name)
+    layer = narrowed(layer, "int8") if kind.compute == "int8" else layer
     encoded = kind.encode(layer, kind.runs(layer))
     values = encoded.values.copy()
-    values.view(np.uint16)[-1] = 1
+    values.view(np.int8 if kind.compute == "int8" else np.uint16)[-1] = 1
     with pytest.raises(FormatError, match=f"layout {name}: expected zeros"):
         kind.check(replace(encoded, values=values))
 
@@ -154,7 +155,8 @@ def test_nibbles_hold_eight_places_of_a_neuron_in_four_bytes():
 
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_values_of_another_number_are_refused(name):
-    layer = drawn({"block": "block:4", "shared_tiles": "fanin:16"}.get(name, "nm:1:4"), (16, 8))
+    pattern = "block:4" if name == "block" else "fanin:16" if name.startswith("shared") else "nm:1:4"
+    layer = drawn(pattern, (16, 8))
     if name == "slice":
         layer = layer.without(inputs=np.array([0]))
         layer = Connections((16, 8), layer.positions, layer.values)
