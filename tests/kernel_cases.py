@@ -179,7 +179,14 @@ def tile_bytes(name: str, columns: Sequence[Sequence[int]], n_out: int, n_in: in
 
 
 def shared_tiles(
-    name: str, n_groups: int, rows: Sequence[int], k: int, n_in: int, group: int, width: int = 32, **more: object
+    name: str,
+    n_groups: int,
+    rows: Sequence[int],
+    k: int,
+    n_in: int,
+    group: int,
+    width: int = 32,
+    **more: object,
 ) -> Case:
     """As fanin, in tiles of 16 neurons by 32 of their inputs; what fills them up lies past the inputs."""
     plain = fanin(name, n_groups, rows, k, n_in, group, **more)

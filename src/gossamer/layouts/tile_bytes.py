@@ -12,7 +12,7 @@ from gossamer.layouts.nm_bytes import MOST
 from gossamer.layouts.tiles import NEURONS, Tiles
 
 WIDTHS = (64, 32)
-NARROWER = 0.55  # a tile of 32 inputs takes so much of the time of one of 64: benchmarks/matrix_units.py, batch 64 and 256
+NARROWER = 0.55  # of the time of a wide tile: docs/decisions/0056-tiles-of-bytes.md
 
 
 @layouts.register("tile_bytes")

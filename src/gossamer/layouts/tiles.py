@@ -68,7 +68,9 @@ class Tiles(Layout):
         rows = tile // grid.cols * NEURONS + member // grid.w
         cols = tile % grid.cols * grid.w + member % grid.w
         if bool((rows >= encoded.shape[0]).any()) or bool((cols >= encoded.shape[1]).any()):
-            raise FormatError(f"layout {self.name}", expected="zeros outside of the matrix", got="other numbers")
+            raise FormatError(
+                f"layout {self.name}", expected="zeros outside of the matrix", got="other numbers"
+            )
         positions = rows * encoded.shape[1] + cols
         order = np.argsort(positions, kind="stable")
         return Connections(encoded.shape, positions[order], encoded.values[stored[order]])

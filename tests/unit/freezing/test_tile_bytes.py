@@ -15,7 +15,19 @@ from gossamer.layouts import layout
 from gossamer.layouts.connections import Connections
 from gossamer.layouts.nm_bytes import MOST
 
-BATCHES = (1, 2, 4, 5, 8, 9, 16, 17, 33, 64, 70)  # each way to multiply, one tile to four, and more than a chunk
+BATCHES = (
+    1,
+    2,
+    4,
+    5,
+    8,
+    9,
+    16,
+    17,
+    33,
+    64,
+    70,
+)  # each way to multiply, one tile to four, and more than a chunk
 
 
 def shared(n_out: int, n_in: int, group: int, k: int) -> Connections:
@@ -29,7 +41,10 @@ def shared(n_out: int, n_in: int, group: int, k: int) -> Connections:
 
 
 def held(weight: np.ndarray) -> Connections:
-    flat, scale = weight.reshape(-1), np.random.default_rng(0).random(weight.shape[0]).astype(np.float32) + 0.5
+    flat, scale = (
+        weight.reshape(-1),
+        np.random.default_rng(0).random(weight.shape[0]).astype(np.float32) + 0.5,
+    )
     positions = np.flatnonzero(flat)
     return Connections(weight.shape, positions, flat[positions], scale=scale, reads="float32")
 
@@ -83,10 +98,14 @@ def test_neurons_whose_sums_may_not_fit_are_refused():
     layer = Connections((16, MOST + 1), np.arange(16) * (MOST + 1), np.ones(16, np.int8))
     for name in ("tile_bytes", "shared_tile_bytes"):
         assert layout(name).fit(layer) == f"{MOST + 1} inputs, more than {MOST}"
-        assert "float32 values" in layout(name).fit(Connections((16, 4), np.arange(4), np.ones(4, np.float32)))
+        assert "float32 values" in layout(name).fit(
+            Connections((16, 4), np.arange(4), np.ones(4, np.float32))
+        )
 
 
-@pytest.mark.parametrize(("name", "pattern"), [("tile_bytes", "block:16:32"), ("shared_tile_bytes", "fanin:16")])
+@pytest.mark.parametrize(
+    ("name", "pattern"), [("tile_bytes", "block:16:32"), ("shared_tile_bytes", "fanin:16")]
+)
 def test_a_file_holds_the_connections_and_not_the_tiles(mlp, tmp_path, name, pattern):
     from safetensors import safe_open
 
