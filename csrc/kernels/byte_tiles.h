@@ -39,18 +39,6 @@ struct Rounding {
   uint32_t flip;
 };
 
-// 16 words at p, of which n are there; zeros behind them.
-GS_INLINE u32x16 some_words(const float* p, int64_t n) {
-  if (n >= kSide) return load_words(p);
-#if GS_MASKS
-  return (u32x16)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(n > 0 ? (1u << n) - 1 : 0), p);
-#else
-  u32x16 v = {};
-  if (n > 0) __builtin_memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
-  return v;
-#endif
-}
-
 // Batch-major inputs: store(t, k, w) gets what inputs 64 k .. 64 k + 63 of the 16 columns of tile t are, w[i] the words of inputs 4 i
 // .. 4 i + 3, zeros where there is nothing. rows: room for 16 columns, `sample_room(features)` bytes.
 GS_INLINE int64_t sample_room(int64_t features) { return kSide * (ceil_div(features, 64) * 64 + 64); }
@@ -83,15 +71,26 @@ struct Steps64 {
   int32_t keep[kPanel];  // 0 where the column has an input that is not finite
 };
 
-GS_INLINE u8x64 panel_row(const float* x, const Chunk& chunk, const Steps64& steps) {
+// Columns of tile t at x, zeros where there are none.
+template <bool whole> GS_INLINE u32x16 tile_words(const float* x, const Chunk& chunk, int t) {
+  if constexpr (whole) return load_words(x + t * kSide);
+  const int64_t n = least(kSide, chunk.size - t * kSide);
+#if GS_MASKS
+  return (u32x16)_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1), x + t * kSide);
+#else
+  u32x16 v = {};
+  __builtin_memcpy(&v, x + t * kSide, static_cast<size_t>(n) * sizeof(float));
+  return v;
+#endif
+}
+
+template <int tiles, bool whole> GS_INLINE u8x64 panel_row(const float* x, const Chunk& chunk, const Steps64& steps) {
 #if GS_MASKS
   __m512i part[kMostTiles] = {};
-#pragma GCC unroll 4
-  for (int t = 0; t < kMostTiles; ++t)
-    if (t < chunk.tiles) {
-      const __m512 by = _mm512_loadu_ps(steps.inverse + t * kSide), v = (__m512)some_words(x + t * kSide, chunk.size - t * kSide);
-      part[t] = _mm512_and_si512(_mm512_cvtps_epi32(_mm512_mul_ps(v, by)), _mm512_loadu_si512(steps.keep + t * kSide));
-    }
+  each<tiles>([&](auto t) GS_INLINE_LAMBDA {
+    const __m512 by = _mm512_loadu_ps(steps.inverse + t * kSide), v = (__m512)tile_words<whole>(x, chunk, t);
+    part[t] = _mm512_and_si512(_mm512_cvtps_epi32(_mm512_mul_ps(v, by)), _mm512_loadu_si512(steps.keep + t * kSide));
+  });
   return (u8x64)_mm512_packs_epi16(_mm512_packs_epi32(part[0], part[1]), _mm512_packs_epi32(part[2], part[3]));
 #else
   u8x64 row = {};
@@ -101,23 +100,23 @@ GS_INLINE u8x64 panel_row(const float* x, const Chunk& chunk, const Steps64& ste
 #endif
 }
 
-// Feature-major inputs: store(r, rows) gets panel rows 4 r .. 4 r + 3, zeros behind the last.
-template <class Store> GS_INLINE void round_features(const gs_call& call, const Chunk& chunk, Rounding& rounding, const Store& store) {
+constexpr int64_t kAhead = 8;  // rows that are fetched in advance: no processor foresees steps of a whole batch
+
+template <int tiles, bool whole, class Store>
+GS_INLINE void round_rows(const gs_call& call, const Chunk& chunk, Rounding& rounding, const Store& store) {
   const float* first = static_cast<const float*>(call.x.data) + chunk.begin;
   const u32x16 magnitude = u32x16{} + 0x7fffffffu;
   u32x16 largest[kMostTiles] = {};
   const float* x = first;
   for (int64_t i = 0; i < call.w.n_in; ++i, x += call.x.feature_stride)
-#pragma GCC unroll 4
-    for (int t = 0; t < kMostTiles; ++t)
-      if (t < chunk.tiles) {
-        const u32x16 bits = some_words(x + t * kSide, chunk.size - t * kSide) & magnitude;
-        largest[t] = bits > largest[t] ? bits : largest[t];
-      }
+    each<tiles>([&](auto t) GS_INLINE_LAMBDA {
+      __builtin_prefetch(x + kAhead * call.x.feature_stride + t * kSide);
+      const u32x16 bits = tile_words<whole>(x, chunk, t) & magnitude;
+      largest[t] = bits > largest[t] ? bits : largest[t];
+    });
   Steps64 steps;
   for (int c = 0; c < kPanel; ++c) {
-    const int32_t bits = static_cast<int32_t>(largest[c / kSide][c % kSide]);
-    rounding.size[c] = step_of(bits, &steps.inverse[c]);
+    rounding.size[c] = step_of(static_cast<int32_t>(largest[c / kSide][c % kSide]), &steps.inverse[c]);
     steps.keep[c] = steps.inverse[c] == 0 ? 0 : -1;
   }
   const u8x64 flip = (u8x64)(u32x16{} + rounding.flip);
@@ -125,9 +124,16 @@ template <class Store> GS_INLINE void round_features(const gs_call& call, const 
   for (int64_t r = 0; r < ceil_div(call.w.n_in, 4); ++r) {
     u8x64 rows[4];
 #pragma GCC unroll 4
-    for (int f = 0; f < 4; ++f, x += call.x.feature_stride) rows[f] = (4 * r + f < call.w.n_in ? panel_row(x, chunk, steps) : u8x64{}) ^ flip;
+    for (int f = 0; f < 4; ++f, x += call.x.feature_stride)
+      rows[f] = (4 * r + f < call.w.n_in ? panel_row<tiles, whole>(x, chunk, steps) : u8x64{}) ^ flip;
     store(r, rows);
   }
+}
+
+// Feature-major inputs: store(r, rows) gets panel rows 4 r .. 4 r + 3, zeros behind the last.
+template <int tiles, class Store> GS_INLINE void round_features(const gs_call& call, const Chunk& chunk, Rounding& rounding, const Store& store) {
+  if (chunk.size == tiles * kSide) round_rows<tiles, true>(call, chunk, rounding, store);
+  else round_rows<tiles, false>(call, chunk, rounding, store);
 }
 
 #define GS_BYTES4(o) o, 64 + o, 1 + o, 65 + o, 2 + o, 66 + o, 3 + o, 67 + o, 4 + o, 68 + o, 5 + o, 69 + o, 6 + o, 70 + o, 7 + o, 71 + o

@@ -11,9 +11,9 @@ namespace {
 constexpr int kWidth = 64;  // inputs of a tile
 
 // Panels [features][64 columns], features filled up to whole tiles.
-void make_panels(const gs_call& call, const Chunk& chunk, u8x64* panel, int8_t* room, Rounding& rounding) {
+template <int tiles> void make_panels(const gs_call& call, const Chunk& chunk, u8x64* panel, int8_t* room, Rounding& rounding) {
   if (call.x.feature_stride != 1)
-    return round_features(call, chunk, rounding, [&](int64_t r, const u8x64(&rows)[4]) GS_INLINE_LAMBDA {
+    return round_features<tiles>(call, chunk, rounding, [&](int64_t r, const u8x64(&rows)[4]) GS_INLINE_LAMBDA {
 #pragma GCC unroll 4
       for (int f = 0; f < 4; ++f) panel[4 * r + f] = rows[f];
     });
@@ -104,8 +104,8 @@ gs_status items(const gs_call& call, bool shifted, int64_t begin, int64_t end) {
   while (begin < end) {
     const Chunk chunk = chunk_at(begin / count, call.batch);
     const int64_t r0 = begin % count, r1 = least(count, r0 + (end - begin));
-    make_panels(call, chunk, panel, reinterpret_cast<int8_t*>(room + rows * kPanel + gathered), rounding);
     with_tiles(chunk.tiles, [&](auto tiles) {
+      make_panels<tiles>(call, chunk, panel, reinterpret_cast<int8_t*>(room + rows * kPanel + gathered), rounding);
       if (w.col_bytes == 2) groups<tiles, uint16_t>(call, unit, chunk, panel, words, rounding, r0, r1);
       else groups<tiles, int32_t>(call, unit, chunk, panel, words, rounding, r0, r1);
     });

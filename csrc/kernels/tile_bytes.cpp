@@ -61,7 +61,7 @@ template <int tiles, int width> void pack(const gs_call& call, const Chunk& chun
       for (int64_t i = 0; i < kSide; ++i) store_words(words + ((((k * kSide + i) / high) * tiles + t) * high + i % high) * kSide, w[i]);
     });
   else
-    round_features(call, chunk, rounding, [&](int64_t r, const u8x64(&rows)[4]) GS_INLINE_LAMBDA {
+    round_features<tiles>(call, chunk, rounding, [&](int64_t r, const u8x64(&rows)[4]) GS_INLINE_LAMBDA {
       tile_rows<tiles>(rows[0], rows[1], rows[2], rows[3], words + (r / high * tiles * high + r % high) * kSide, high * kSide);
     });
 }

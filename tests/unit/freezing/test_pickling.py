@@ -32,7 +32,7 @@ LAYOUTS = (
     ("block:4", "block"),
     ("unstructured", "tiles"),
     ("fanin:16", "shared_tiles"),
-    ("block:16", "tile_bytes"),
+    ("unstructured", "tile_bytes"),
     ("fanin:16", "shared_tile_bytes"),
 )
 
