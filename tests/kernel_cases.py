@@ -191,27 +191,41 @@ def tiles(
     n_in: int,
     *,
     wide: bool = False,
+    width: int = 32,
     **more: object,
 ) -> Case:
     """Whole tiles of 16 x 32: ``columns`` of each row of tiles; the last ones may reach past the matrix."""
-    grid = block(name, columns, -(-n_in // 32) * 32, 16, 32, wide=wide)
+    grid = block(name, columns, -(-n_in // width) * width, 16, width, wide=wide)
     return Case(name, "tiles", (n_out, n_in), grid.index, grid.row, grid.column, **more)  # type: ignore[arg-type]
 
 
+def tile_bytes(name: str, columns: Sequence[Sequence[int]], n_out: int, n_in: int, width: int) -> Case:
+    plain = tiles(name, columns, n_out, n_in, wide=width == 32, width=width)
+    return replace(plain, layout="tile_bytes", shape=(n_out, n_in, width))
+
+
 def shared_tiles(
-    name: str, n_groups: int, rows: Sequence[int], k: int, n_in: int, group: int, **more: object
+    name: str,
+    n_groups: int,
+    rows: Sequence[int],
+    k: int,
+    n_in: int,
+    group: int,
+    width: int = 32,
+    **more: object,
 ) -> Case:
     """As fanin, in tiles of 16 neurons by 32 of their inputs; what fills them up lies past the inputs."""
     plain = fanin(name, n_groups, rows, k, n_in, group, **more)
     active, cols = (t.long() for t in plain.index)
-    step = torch.arange(-(-k // 32) * 32)
+    step = torch.arange(-(-k // width) * width)
     filled = torch.cat([cols, (n_in + step[k:]).expand(len(rows), -1)], 1)
-    sizes = (len(rows), step.numel() // 32, group // 16, 16, 32)
-    column = filled.view(*sizes[:2], 1, 1, 32).expand(sizes)
+    sizes = (len(rows), step.numel() // width, group // 16, 16, width)
+    column = filled.view(*sizes[:2], 1, 1, width).expand(sizes)
     member = torch.arange(group).view(group // 16, 16, 1)
     row = (active.view(-1, 1, 1, 1, 1) * group + member).expand(column.shape)
     index, batches = plain.index, plain.batches
-    return Case(name, "shared_tiles", plain.shape, index, row.reshape(-1), column.reshape(-1), batches)
+    layout = "shared_tiles" if width == 32 else "shared_tile_bytes"
+    return Case(name, layout, plain.shape, index, row.reshape(-1), column.reshape(-1), batches)
 
 
 def dense(name: str, n_out: int, n_in: int, **more: object) -> Case:
@@ -359,6 +373,10 @@ def cases() -> list[Case]:
         shared_tiles("shared-no-inputs", 3, [0, 2], 0, 6, 32),
         shared_tiles("shared-one-input", 1, [0], 1, 1, 16),
         shared_tiles("shared-long", 3, [0, 2], 333, 6600, 32, **big),
+        tile_bytes("tile-bytes-uneven", [[0, 2], [], [1, 2]], 39, 170, 64),
+        tile_bytes("tile-bytes-narrow", [[0, 3], [1]], 32, 100, 32),
+        shared_tiles("shared-bytes-uneven", 4, [0, 2, 3], 7, 19, 16, 64),
+        shared_tiles("shared-bytes-thirty-two", 3, [1, 2], 70, 90, 32, 64, wide=True),
         csr_halves("halves-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9),
         csr_halves("halves-no-connection", [[], []], 5),
         csr_halves("halves-wide", [_choose(50, 3 * r) for r in range(14)], 50, wide=True),

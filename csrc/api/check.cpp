@@ -43,6 +43,14 @@ gs_status check_tiles(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return product(*cols, 16 * 32, used) ? GS_OK : GS_OVERFLOW;
 }
 
+gs_status check_tile_bytes(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1 || (w.tile != 32 && w.tile != 64) || w.n_in > kMostBytes) return GS_SIZE;
+  if (w.dtype != GS_F32 || w.narrow != GS_I8) return GS_DTYPE;
+  gs_status status = check_pointers(w, (w.n_out + 15) / 16, cols);
+  if (status != GS_OK) return status;
+  return product(*cols, 16 * w.tile, used) ? GS_OK : GS_OVERFLOW;
+}
+
 // Groups of rows that share their columns.
 gs_status check_groups(const gs_matrix& w, int64_t* cols) {
   if (w.n_out % w.group || w.n_rows < 0 || w.n_rows > w.n_out / w.group) return GS_SIZE;
@@ -65,12 +73,15 @@ gs_status check_fanin_bytes(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return check_fanin(w, used, cols);
 }
 
+// In tiles of as many inputs as 64 bytes hold.
 gs_status check_shared_tiles(const gs_matrix& w, int64_t* used, int64_t* cols) {
-  if (w.group != 16 && w.group != 32) return GS_SIZE;
-  if (w.narrow != GS_BF16) return GS_DTYPE;
+  const bool bytes = w.layout == GS_SHARED_TILE_BYTES;
+  const int64_t width = bytes ? 64 : 32;
+  if ((w.group != 16 && w.group != 32) || (bytes && w.per_row > kMostBytes)) return GS_SIZE;
+  if (w.dtype != GS_F32 || w.narrow != (bytes ? GS_I8 : GS_BF16)) return GS_DTYPE;
   const gs_status status = check_groups(w, cols);
   if (status != GS_OK) return status;
-  return product((w.per_row + 31) / 32 * 32 * w.group, w.n_rows, used) ? GS_OK : GS_OVERFLOW;
+  return product((w.per_row + width - 1) / width * width * w.group, w.n_rows, used) ? GS_OK : GS_OVERFLOW;
 }
 
 gs_status check_nm(const gs_matrix& w, int64_t* used, int64_t* cols) {
@@ -188,7 +199,8 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);
-  if (w.layout == GS_SHARED_TILES) status = check_shared_tiles(w, used, &cols);
+  if (w.layout == GS_TILE_BYTES) status = check_tile_bytes(w, used, &cols);
+  if (w.layout == GS_SHARED_TILES || w.layout == GS_SHARED_TILE_BYTES) status = check_shared_tiles(w, used, &cols);
   if (w.layout == GS_TILES) status = check_tiles(w, used, &cols);
   if (status != GS_OK) return status;
   if (w.layout == GS_NM_LANES && w.dtype != GS_F32) return GS_DTYPE;

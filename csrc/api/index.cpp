@@ -107,7 +107,8 @@ extern "C" gs_status gs_check_index(const gs_matrix* w) {
   if (w->layout == GS_CSR || w->layout == GS_CSR_HALVES) good = row_compressed(*w, w->n_out, w->n_in);
   if (w->layout == GS_BLOCK) good = row_compressed(*w, w->n_out / w->group, w->n_in / w->tile);
   if (w->layout == GS_TILES) good = row_compressed(*w, (w->n_out + 15) / 16, (w->n_in + 31) / 32);
-  if (w->layout == GS_FANIN || w->layout == GS_FANIN_BYTES || w->layout == GS_SHARED_TILES) good = fanin(*w);
+  if (w->layout == GS_TILE_BYTES) good = row_compressed(*w, (w->n_out + 15) / 16, (w->n_in + w->tile - 1) / w->tile);
+  if (w->layout == GS_FANIN || w->layout == GS_FANIN_BYTES || w->layout == GS_SHARED_TILES || w->layout == GS_SHARED_TILE_BYTES) good = fanin(*w);
   if (w->layout == GS_NM) good = nm(*w);
   if (w->layout == GS_NM_LANES) good = lanes(*w, used, w->tile);
   if (w->layout == GS_NM_BYTES) good = lanes(*w, used, 2 * w->tile);

@@ -41,8 +41,7 @@ typedef enum gs_status {
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7,
                GS_TILES = 8, GS_SHARED_TILES = 9, GS_CSR_HALVES = 10, GS_BITMASK = 11, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13,
-               GS_BITMASK_BYTES = 16,
-               GS_FANIN_BYTES = 17 } gs_layout;
+               GS_TILE_BYTES = 14, GS_SHARED_TILE_BYTES = 15, GS_BITMASK_BYTES = 16, GS_FANIN_BYTES = 17 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3, GS_F16 = 4 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
  * the error function. NaN stays NaN. */
@@ -75,6 +74,9 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   block    row_ptr i32|i64 [rows+1]    u16|i32 [nnz], ascending in a row [nnz, group, tile]
  *   tiles    row_ptr i32|i64 [ceil(n_out/16)+1]  u16|i32 [nnz], ascending in a row [nnz, 16, 32]
  *   shared_tiles active u16|i32 [n_rows] u16|i32 [n_rows, k], ascending [n_rows, ceil(k/32), group/16, 16, 32]
+ *   tile_bytes as tiles, row_ptr of 16 rows                              [nnz, 16, tile]
+ *   shared_tile_bytes as shared_tiles                                    [n_rows, ceil(k/64), group/16, 16, 64]
+ * tile_bytes, shared_tile_bytes: GS_I8 values alone, zeros where nothing is; inputs are rounded as those of nm_bytes.
  * tiles, shared_tiles: GS_BF16 values alone, zeros where nothing is; inputs are rounded to bfloat16, sums are float32, in the order of a
  * matrix unit (csrc/kernels/unit.h) on every processor.
  * nm_bytes: offsets from the first input of a pair of neighbouring tiles, one of the first tile, then one of the second. Values
@@ -99,10 +101,11 @@ typedef struct gs_matrix {
   int64_t dtype;     /* GS_F32 or GS_F64: of inputs, outputs, and all arithmetic */
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
-  int64_t group;     /* fanin, fanin_bytes: 1, 2, 4, 8, 16 or 32 neighbouring rows that share columns; shared_tiles: 16 or 32; block: height, 1 to 32; others: 1 */
-  int64_t per_row;   /* fanin, shared_tiles: k; fanin_bytes: k <= 2^17; nm and all nm_: n; others: 0 */
-  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes, nm_nibbles, nm_nibble_bytes: m <= 16, both bytes: n * n_in/m <= 2^17; block: width, 1 to 64; csr_bands: 1 to 65536 inputs of a band; others: 0 */
-  int64_t n_rows;    /* fanin, fanin_bytes, shared_tiles: number of active row groups; others: 0 */
+  int64_t group;     /* fanin, fanin_bytes: 1, 2, 4, 8, 16 or 32 neighbouring rows that share columns; shared_tiles, shared_tile_bytes: 16 or 32; block: height, 1 to 32; others: 1 */
+  int64_t per_row;   /* fanin, shared_tiles, shared_tile_bytes: k<<; fanin_bytes: k|; nm and all nm_: n; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes, nm_nibbles, nm_nibble_bytes: m <= 16, both bytes: n * n_in/m|, of the last>> <= 2^17; nm and all nm_: n; others: 0 */
+  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes, nm_nibbles, nm_nibble_bytes: m <= 16, both bytes: n * n_in/m <= 2^17; block: width, 1 to 64; tile_bytes: 32 or 64, n_in <= 2^17; csr_bands: 1 to 65536 inputs of a band; others: 0 */
+  int64_t n_rows;    /* fanin, fanin_bytes, shared_tiles, shared_tile_bytes: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
   int64_t n_cols;    /* elements in cols */
   int64_t row_bytes; /* bytes of one element of rows, 0 where there is none */

@@ -19,13 +19,11 @@ template <class T> GS_INLINE void finish(const gs_call& call, int64_t row, int64
   static_cast<T*>(call.out)[row * call.out_stride + column] = sum;
 }
 
-// Stores outputs row .. row + count of one column, of whole sums that it overwrites.
-template <class T> GS_INLINE void finish_column(const gs_call& call, int64_t row, int64_t count, int64_t column, T* sum) {
-  const T *scale = scales<T>(call.w), *bias = static_cast<const T*>(call.bias);
+// Stores outputs row .. row + count of one column, of scaled sums that it overwrites.
+template <class T> GS_INLINE void finish_scaled(const gs_call& call, int64_t row, int64_t count, int64_t column, T* sum) {
+  const T* bias = static_cast<const T*>(call.bias);
   const gs_panel& more = call.residual;
   const T* residual = static_cast<const T*>(more.data);
-  if (scale)
-    for (int64_t i = 0; i < count; ++i) sum[i] *= scale[row + i];
   if (bias)
     for (int64_t i = 0; i < count; ++i) sum[i] += bias[row + i];
   if (residual)
@@ -36,6 +34,14 @@ template <class T> GS_INLINE void finish_column(const gs_call& call, int64_t row
     for (int64_t i = 0; i < count; ++i) out[i] = sum[i];
   else
     for (int64_t i = 0; i < count; ++i) out[i * call.out_stride] = sum[i];
+}
+
+// The same of whole sums.
+template <class T> GS_INLINE void finish_column(const gs_call& call, int64_t row, int64_t count, int64_t column, T* sum) {
+  const T* scale = scales<T>(call.w);
+  if (scale)
+    for (int64_t i = 0; i < count; ++i) sum[i] *= scale[row + i];
+  finish_scaled<T>(call, row, count, column, sum);
 }
 
 // Whole sums of rows that lie one behind the other, of one column, finished some dozens at a time: for few rows finishing costs

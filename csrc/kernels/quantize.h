@@ -39,7 +39,18 @@ GS_INLINE int32_t largest_magnitude(const float* x, int64_t n) {
 // `flip`: bits of every step that are turned over, none or the highest, which makes the byte 128 larger.
 GS_INLINE void to_steps(const float* x, int64_t n, float inverse, uint8_t flip, int8_t* q) {
   int64_t i = 0;
-#if defined(__AVX2__)
+#if GS_MASKS
+  const __m512 by = _mm512_set1_ps(inverse);
+  const __m512i turned = _mm512_set1_epi8(static_cast<char>(flip));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  for (; i + 64 <= n; i += 64) {
+    __m512i part[4];
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; ++p) part[p] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i + 16 * p), by));
+    const __m512i mixed = _mm512_packs_epi16(_mm512_packs_epi32(part[0], part[1]), _mm512_packs_epi32(part[2], part[3]));
+    _mm512_storeu_si512(q + i, _mm512_xor_si512(_mm512_permutexvar_epi32(order, mixed), turned));
+  }
+#elif defined(__AVX2__)
   const __m256 by = _mm256_set1_ps(inverse);
   const __m256i turned = _mm256_set1_epi8(static_cast<char>(flip));
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);

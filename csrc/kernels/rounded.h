@@ -21,6 +21,7 @@ struct Steps {
   int64_t stride;
   float size[kColumns];
   bool shifted;  // q is 128 larger than it is
+  int8_t* room;  // kColumns * stride bytes for the kernel
 };
 
 // Outputs of the neurons from `row` on, N where there are as many, for one batch column.
@@ -49,13 +50,13 @@ template <class Blocks>
 GS_INLINE gs_status rounded(const gs_call& call, int64_t count, int64_t cost, bool shifted, const Blocks& blocks) {
   const int64_t n_in = call.w.n_in, stride = ceil_div(n_in, 64) * 64 + 64;
   const auto items = [&](int64_t begin, int64_t end) {
-    int8_t* q = static_cast<int8_t*>(gs_scratch(n_in * sizeof(float) + kColumns * stride));
+    int8_t* q = static_cast<int8_t*>(gs_scratch(2 * kColumns * stride));
     if (!q) return GS_MEMORY;
-    Steps steps = {q, stride, {}, shifted};
+    Steps steps = {q, stride, {}, shifted, q + kColumns * stride};
     while (begin < end) {
       const int64_t first = begin / count * kColumns, columns = least(kColumns, call.batch - first);
       const int64_t b0 = begin % count, b1 = least(count, b0 + (end - begin));
-      round_columns(call, first, columns, reinterpret_cast<float*>(q + kColumns * stride), steps);
+      round_columns(call, first, columns, reinterpret_cast<float*>(steps.room), steps);
       switch (columns) {
         case 1: blocks(Number<1>{}, steps, first, b0, b1); break;
         case 2: blocks(Number<2>{}, steps, first, b0, b1); break;

@@ -1,6 +1,7 @@
 // out = activation(W x + bias + residual) for shared_tiles: 16 or 32 neurons that read the same inputs. Their inputs are brought
 // side by side as tiles of 32 inputs by 16 batch columns, 32 columns at a time so that these stay in the first cache, and serve
 // one or two tiles of weights. Inputs are rounded to bfloat16, sums are float32.
+#include "groups.h"
 #include "tiles.h"
 
 namespace gs {
@@ -104,31 +105,6 @@ template <int high> GS_INLINE void add_up(Unit& unit, const char* weights, const
     for (int i = 0; i < 2 * kWords; ++i) sums[i] += others[i];
   }
 }
-
-// Where a group of neurons is stored, or that it has no connection.
-struct Group {
-  const gs_matrix& w;
-  int64_t place = 0;  // of the next active group
-
-  int64_t row_of(int64_t i) const {
-    return w.row_bytes == 2 ? static_cast<const uint16_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
-  }
-  // The first active group from r on.
-  void seek(int64_t r) {
-    int64_t low = 0, high = w.n_rows;
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (row_of(middle) < r) low = middle + 1;
-      else high = middle;
-    }
-    place = low;
-  }
-  // Whether group r is active; it is then at `place`.
-  bool at(int64_t r) {
-    while (place < w.n_rows && row_of(place) < r) ++place;
-    return place < w.n_rows && row_of(place) == r;
-  }
-};
 
 template <int high, class I>
 void groups(const gs_call& call, Unit& unit, const Chunk& chunk, const uint32_t* panels, uint32_t* tiles, int64_t r0, int64_t r1) {

@@ -25,6 +25,8 @@ INTEGERS = {
     "shared_tiles": {"group": 16},
     "bitmask": {"n": 9},
     "bitmask_bytes": {"n": 9},
+    "shared_tile_bytes": {"group": 16},
+    "tile_bytes": {"w": 64},
 }
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 UNITS: Final[dict[str, Callable[[], str]]] = {
     "tiles": library.matrix_unit,
     "shared_tiles": library.matrix_unit,
+    "tile_bytes": library.matrix_unit,
+    "shared_tile_bytes": library.matrix_unit,
     "csr_halves": library.half_products,
 }
 

@@ -144,7 +144,7 @@ class Layout(KernelSide):
     # --- what every layout gets ------------------------------------------------------------------------------------
     @property
     def exact(self) -> bool:
-        """Whether its form has the values to the bit, so that a file may hold it; others are made from such a form."""
+        """Whether a file may hold its form, which has the values to the bit; others are made from such a form."""
         return self.compute not in ROUNDED
 
     def grid(self, shape: Shape, parameters: Parameters) -> Grid:
@@ -175,7 +175,7 @@ class Layout(KernelSide):
 
         Where its arithmetic has fewer bits than float32, ``arrange`` gets weights that are rounded to it.
         """
-        connections = connections if self.exact else rounded(connections, self.compute)
+        connections = rounded(connections, self.compute) if self.compute in ROUNDED else connections
         made = self.arrange(connections, parameters)
         index = {name: aligned(array) for name, array in made.index.items()}
         return replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class SharedTiles(FanInLayout):
     values = ("bfloat16",)
     rates = ()
     groups = (2 * NEURONS, NEURONS)
+    inputs: ClassVar[int] = INPUTS  # of a tile
 
     def fit(self, connections: Connections) -> Parameters | str:
         """As fanin, in groups of 16 or 32 neurons."""
@@ -45,9 +46,9 @@ class SharedTiles(FanInLayout):
         plain = super().arrange(connections, parameters)
         k = plain.index["col"].shape[1]
         values = plain.values.reshape(-1, k, parameters["group"])
-        full = np.zeros((values.shape[0], -(-k // INPUTS) * INPUTS, values.shape[2]), values.dtype)
+        full = np.zeros((values.shape[0], -(-k // self.inputs) * self.inputs, values.shape[2]), values.dtype)
         full[:, :k] = values
-        tiles = full.reshape(values.shape[0], -1, INPUTS, parameters["group"] // NEURONS, NEURONS)
+        tiles = full.reshape(values.shape[0], -1, self.inputs, parameters["group"] // NEURONS, NEURONS)
         flat = np.ascontiguousarray(tiles.transpose(0, 1, 3, 4, 2)).reshape(-1)
         return Encoded(self.name, plain.shape, parameters, flat, plain.index)
 
@@ -55,10 +56,10 @@ class SharedTiles(FanInLayout):
         """Those of fanin, once what fills up the tiles is known to be zero."""
         (active, k), group = encoded.index["col"].shape, encoded.parameters["group"]
         self.expect(encoded, self.used([(active,), (active, k)], (*encoded.shape, group)))
-        tiles = encoded.values.reshape(active, -1, group // NEURONS, NEURONS, INPUTS)
+        tiles = encoded.values.reshape(active, -1, group // NEURONS, NEURONS, self.inputs)
         values: Array = tiles.transpose(0, 1, 4, 2, 3).reshape(active, -1, group)
         if bool(nonzero(values[:, k:]).any()):
-            raise FormatError("layout shared_tiles", expected="zeros behind the inputs", got="other numbers")
+            raise FormatError(f"layout {self.name}", expected="zeros behind the inputs", got="other numbers")
         flat = np.ascontiguousarray(values[:, :k]).reshape(-1)
         return super().restore(Encoded("fanin", encoded.shape, encoded.parameters, flat, encoded.index))
 
@@ -70,19 +71,19 @@ class SharedTiles(FanInLayout):
     def used(self, sizes: Sequence[Sequence[int]], shape: Dims) -> int:
         """Whole tiles."""
         active, k = sizes[-1]
-        return active * -(-k // INPUTS) * INPUTS * shape[2]
+        return active * -(-k // self.inputs) * self.inputs * shape[2]
 
     def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
         """Tile by tile, each row by row; what fills them up lies past the inputs."""
         (rows, cols), group = (make.wide(array) for array in index), shape[2]
         active, k = cols.shape
-        step = make.arange(-(-k // INPUTS) * INPUTS).reshape(-1, 1, 1, INPUTS)
+        step = make.arange(-(-k // self.inputs) * self.inputs).reshape(-1, 1, 1, self.inputs)
         at = make.arange(active)[:, None, None, None, None]
         row = rows[:, None, None, None, None] * group + make.arange(group).reshape(-1, NEURONS, 1)
-        sizes = (active, step.shape[0], group // NEURONS, NEURONS, INPUTS)
+        sizes = (active, step.shape[0], group // NEURONS, NEURONS, self.inputs)
         inside = step < k
         place = (at * k + step * inside).reshape(-1)
-        found = cols.reshape(-1)[place].reshape(active, step.shape[0], 1, 1, INPUTS)
+        found = cols.reshape(-1)[place].reshape(active, step.shape[0], 1, 1, self.inputs)
         column = found * inside + (shape[1] + step) * ~inside
         return make.spread(row, sizes).reshape(-1), make.spread(column, sizes).reshape(-1)
 

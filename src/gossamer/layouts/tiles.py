@@ -51,9 +51,9 @@ class Tiles(Layout):
         """O(connections log connections + tiles)."""
         grid = self.grid(connections.shape, parameters)
         rows, cols = connections.rows, connections.cols
-        tiles, owner = np.unique(rows // NEURONS * grid.cols + cols // INPUTS, return_inverse=True)
+        tiles, owner = np.unique(rows // NEURONS * grid.cols + cols // grid.w, return_inverse=True)
         values = np.zeros((tiles.size, grid.members), connections.values.dtype)
-        values[owner, rows % NEURONS * INPUTS + cols % INPUTS] = connections.values
+        values[owner, rows % NEURONS * grid.w + cols % grid.w] = connections.values
         index = compress(tiles, grid)
         return Encoded(self.name, connections.shape, parameters, values.reshape(-1), index)
 
@@ -65,17 +65,20 @@ class Tiles(Layout):
         self.expect(encoded, tiles.size * grid.members)
         stored = np.flatnonzero(nonzero(encoded.values))
         tile, member = tiles[stored // grid.members], stored % grid.members
-        rows = tile // grid.cols * NEURONS + member // INPUTS
-        cols = tile % grid.cols * INPUTS + member % INPUTS
+        rows = tile // grid.cols * NEURONS + member // grid.w
+        cols = tile % grid.cols * grid.w + member % grid.w
         if bool((rows >= encoded.shape[0]).any()) or bool((cols >= encoded.shape[1]).any()):
-            raise FormatError("layout tiles", expected="zeros outside of the matrix", got="other numbers")
+            raise FormatError(
+                f"layout {self.name}", expected="zeros outside of the matrix", got="other numbers"
+            )
         positions = rows * encoded.shape[1] + cols
         order = np.argsort(positions, kind="stable")
         return Connections(encoded.shape, positions[order], encoded.values[stored[order]])
 
     def grid(self, shape: Shape, parameters: Parameters) -> Grid:
         """Tiles, the last ones filled up."""
-        return Grid(-(-shape[0] // NEURONS), -(-shape[1] // INPUTS), NEURONS, INPUTS)
+        h, w = self.unit(parameters)
+        return Grid(-(-shape[0] // h), -(-shape[1] // w), h, w)
 
     def unit(self, parameters: Parameters) -> Shape:
         """A tile."""
@@ -87,17 +90,20 @@ class Tiles(Layout):
 
     def coordinates(self, index: Numbers, shape: Dims, make: Makes) -> tuple[Any, Any]:
         """Tile by tile, each row by row."""
+        width = self.unit(self.integers(shape)[1])[1]
         row, col = rows_and_columns(index, -(-shape[0] // NEURONS), make)
-        member = make.arange(NEURONS * INPUTS)
-        rows = row[:, None] * NEURONS + member // INPUTS
-        return rows.reshape(-1), (col[:, None] * INPUTS + member % INPUTS).reshape(-1)
+        member = make.arange(NEURONS * width)
+        rows = row[:, None] * NEURONS + member // width
+        return rows.reshape(-1), (col[:, None] * width + member % width).reshape(-1)
 
     def inside(self, index: Numbers, shape: Dims, make: Makes) -> bool:
         """Pointers, and columns of tiles that begin inside."""
-        return pointers_hold(index, make) and bool((make.wide(index[1]) * INPUTS < shape[1]).all())
+        width = self.unit(self.integers(shape)[1])[1]
+        return pointers_hold(index, make) and bool((make.wide(index[1]) * width < shape[1]).all())
 
     def fields(self, dtype: int, values: Any, index: Numbers, shape: Dims, at: Address) -> Fields:
         """Row pointers and columns, of tiles."""
         rows, cols = index
-        return (8, dtype, shape[0], shape[1], 1, 0, 0, 0, values.shape[0], cols.shape[0],
+        width = shape[2] if self.parameters else 0
+        return (self.number, dtype, shape[0], shape[1], 1, 0, width, 0, values.shape[0], cols.shape[0],
                 rows.itemsize, cols.itemsize, at(values), at(rows), at(cols))  # fmt: skip

@@ -16,7 +16,7 @@ from gossamer.trace.tensors import tensor_of
 INT8 = {"values": "int8", "compute": "int8"}
 ROUNDING = sorted(name for name in layouts if layout(name).compute == "int8")
 TILED = [name for name in ROUNDING if name.startswith("nm")]
-WAYS = [(row.layout, row.isa) for row in rows() if row.layout in ROUNDING]
+WAYS = [(row.layout, row.isa) for row in rows() if row.layout in (*TILED, "tile_bytes")]
 ways = pytest.mark.parametrize(("name", "isa"), WAYS)
 
 
@@ -77,7 +77,7 @@ def test_instruction_sets_and_layouts_agree_to_the_bit():
         assert all(torch.equal(first, other) for other in others)
 
 
-@pytest.mark.parametrize("name", ROUNDING)
+@pytest.mark.parametrize("name", [*TILED, "tile_bytes"])
 @pytest.mark.parametrize("pattern", ["nm:1:4", "nm:1:8", "nm:2:4"])
 def test_frozen_close_to_the_model_and_the_same_from_a_file(mlp, tmp_path, pattern, name):
     model = mlp(pattern if name in TILED else "unstructured")

@@ -87,7 +87,9 @@ def test_arithmetic_that_nothing_can_use_is_said(mlp):
     with pytest.warns(
         SparseEfficiencyWarning, match="compute='int8' is not used: no layer can compute in it"
     ):
-        frozen = gs.freeze(mlp("block:4"), torch.randn(2, 32), values="int8", compute="int8")
+        frozen = gs.freeze(
+            mlp("block:4"), torch.randn(2, 32), candidates=["csr"], values="int8", compute="int8"
+        )
     assert "note: compute='int8' is not used" in frozen.explain()
     assert "nm_bytes: not trained under an N:M pattern" in frozen.explain()
     with pytest.warns(SparseEfficiencyWarning, match="no layer"):

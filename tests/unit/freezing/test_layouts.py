@@ -101,7 +101,7 @@ def test_no_connection_at_all():
         "bitmask": True, "bitmask_bytes": False,
         "block": False, "csr": True, "csr_bands": True, "csr_halves": True, "dense": True, "fanin": False, "fanin_bytes": False,
         "nm": False, "nm_bytes": False, "nm_lanes": False, "nm_nibble_bytes": False, "nm_nibbles": False,
-        "shared_tiles": False, "slice": False, "tiles": True
+        "shared_tile_bytes": False, "shared_tiles": False, "slice": False, "tile_bytes": False, "tiles": True
     }  # fmt: skip
     assert layout("csr").check(layout("csr").encode(layer, {})).positions.size == 0
 
@@ -129,14 +129,15 @@ def test_bits_past_the_inputs_or_uncounted_ones_are_refused(array, spot, value):
         layout("bitmask").check(replace(encoded, parameters={"n": 4}))
 
 
-@pytest.mark.parametrize("name", ["tiles", "shared_tiles"])
+@pytest.mark.parametrize("name", ["tiles", "shared_tiles", "tile_bytes", "shared_tile_bytes"])
 def test_numbers_beside_the_matrix_are_refused(name):
     """They would be multiplied: by zeros, or by inputs of nobody."""
     layer = drawn("fanin:16", (16, 40), 0.2)
     kind = layout(name)
+    layer = narrowed(layer, "int8") if kind.compute == "int8" else layer
     encoded = kind.encode(layer, kind.runs(layer))
     values = encoded.values.copy()
-    values.view(np.uint16)[-1] = 1
+    values.view(np.int8 if kind.compute == "int8" else np.uint16)[-1] = 1
     with pytest.raises(FormatError, match=f"layout {name}: expected zeros"):
         kind.check(replace(encoded, values=values))
 
@@ -169,8 +170,9 @@ def test_nibbles_hold_eight_places_of_a_neuron_in_four_bytes():
 
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_values_of_another_number_are_refused(name):
-    patterns = {"block": "block:4", "shared_tiles": "fanin:16", "bitmask": "fanin", "bitmask_bytes": "fanin"}
-    layer = drawn(patterns.get(name, "nm:1:4"), (16, 8))
+    patterns = {"block": "block:4", "bitmask": "fanin", "bitmask_bytes": "fanin"}
+    pattern = patterns.get(name, "fanin:16" if name.startswith("shared") else "nm:1:4")
+    layer = drawn(pattern, (16, 8))
     if name == "slice":
         layer = layer.without(inputs=np.array([0]))
         layer = Connections((16, 8), layer.positions, layer.values)

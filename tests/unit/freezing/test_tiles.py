@@ -23,6 +23,7 @@ from gossamer.trace.tensors import tensor_of
 
 UNIT = library.MATRIX_UNIT
 FORMS = {"tiles": "unstructured", "shared_tiles": "fanin:16"}
+BYTES = {"tile_bytes": "unstructured", "shared_tile_bytes": "fanin:16"}
 WIDTHS = (70, 48, 32, 16)
 # A process whose system refuses the unit: a filter answers EPERM to the request for it, and lets all else pass.
 REFUSED = """
@@ -69,7 +70,7 @@ def drawn(n_out: int, n_in: int) -> Connections:
 
 
 def network(mlp, name):
-    return mlp(FORMS[name], 0.3, WIDTHS)
+    return mlp((FORMS | BYTES)[name], 0.3, WIDTHS)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -119,12 +120,13 @@ def test_instruction_sets_agree_to_the_bit(name, shape):
         assert all(torch.equal(first, other) for other in others)
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", FORMS | BYTES)
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_process_without_the_unit_gives_the_same_bits(mlp, tmp_path, name, refused):
     """One whose system does not grant it, and one that is told to use a lower instruction set."""
-    xs = [torch.randn(batch, 70) for batch in (1, 3, 40)]
-    frozen = gs.freeze(network(mlp, name), xs[0], keep=name, compute="bfloat16")
+    xs = [torch.randn(batch, 70) for batch in (1, 3, 16, 40, 64)]
+    how = {"values": "int8", "compute": "int8"} if name in BYTES else {"compute": "bfloat16"}
+    frozen = gs.freeze(network(mlp, name), xs[0], keep=name, **how)
     gs.save(frozen, tmp_path / "net.safetensors")
     torch.save(xs, tmp_path / "xs")
     files = [str(tmp_path / each) for each in ("net.safetensors", "xs", "ys")]
