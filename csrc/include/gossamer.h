@@ -102,8 +102,7 @@ typedef struct gs_matrix {
   int64_t n_out;     /* rows of the matrix, < 2^31 */
   int64_t n_in;      /* columns of the matrix, < 2^31 */
   int64_t group;     /* fanin, fanin_bytes: 1, 2, 4, 8, 16 or 32 neighbouring rows that share columns; shared_tiles, shared_tile_bytes: 16 or 32; block: height, 1 to 32; others: 1 */
-  int64_t per_row;   /* fanin, shared_tiles, shared_tile_bytes: k<<; fanin_bytes: k|; nm and all nm_: n; others: 0 */
-  int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes, nm_nibbles, nm_nibble_bytes: m <= 16, both bytes: n * n_in/m|, of the last>> <= 2^17; nm and all nm_: n; others: 0 */
+  int64_t per_row;   /* fanin, shared_tiles, shared_tile_bytes: k; fanin_bytes: k, of the last two <= 2^17; nm and all nm_: n; others: 0 */
   int64_t tile;      /* nm, nm_lanes: m <= 256; nm_bytes, nm_nibbles, nm_nibble_bytes: m <= 16, both bytes: n * n_in/m <= 2^17; block: width, 1 to 64; tile_bytes: 32 or 64, n_in <= 2^17; csr_bands: 1 to 65536 inputs of a band; others: 0 */
   int64_t n_rows;    /* fanin, fanin_bytes, shared_tiles, shared_tile_bytes: number of active row groups; others: 0 */
   int64_t n_values;  /* elements in values */
