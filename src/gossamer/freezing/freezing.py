@@ -52,8 +52,8 @@ def freeze(
             with which shapes, and at which batch to measure. An argument that is None counts as not given.
         keep: "fastest" measures; a layout ("dense", "slice", "csr", "fanin", "nm", "nm_lanes",
             "nm_bytes", "nm_nibbles", "nm_nibble_bytes", "csr_bands", "csr_halves", "fanin_bytes", "tiles",
-            "shared_tiles", "block") for all linear layers, or a mapping layer -> layout, measures nothing for them and is the same on every
-            machine.
+            "shared_tiles", "block") for all linear layers, or a mapping layer -> layout, measures nothing for them and
+            is the same on every machine.
         candidates: layouts that may be tried; None is all of them. Where none fits, a layer is dense.
         batch_sizes: measure at these instead, and at run time use what was measured nearest.
         values: "exact" keeps every weight to the bit; "bfloat16", "int8", "int4", "ternary" and "binary" round the
