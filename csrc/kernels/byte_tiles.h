@@ -100,7 +100,7 @@ template <int tiles, bool whole> GS_INLINE u8x64 panel_row(const float* x, const
 #endif
 }
 
-constexpr int64_t kFetched = 8;  // rows that are fetched in advance: no processor foresees steps of a whole batch
+constexpr int64_t kRowsAhead = 8;  // that are fetched in advance: no processor foresees steps of a whole batch
 
 template <int tiles, bool whole, class Store>
 GS_INLINE void round_rows(const gs_call& call, const Chunk& chunk, Rounding& rounding, const Store& store) {
@@ -110,7 +110,7 @@ GS_INLINE void round_rows(const gs_call& call, const Chunk& chunk, Rounding& rou
   const float* x = first;
   for (int64_t i = 0; i < call.w.n_in; ++i, x += call.x.feature_stride)
     each<tiles>([&](auto t) GS_INLINE_LAMBDA {
-      __builtin_prefetch(x + kFetched * call.x.feature_stride + t * kSide);
+      __builtin_prefetch(x + kRowsAhead * call.x.feature_stride + t * kSide);
       const u32x16 bits = tile_words<whole>(x, chunk, t) & magnitude;
       largest[t] = bits > largest[t] ? bits : largest[t];
     });

@@ -45,7 +45,8 @@ template <class T, int V> GS_INLINE void load_more(const T* p, int64_t split, in
 }
 
 // Scale, bias, residual, activation and border of one row, and its place in memory.
-template <class T, int V> GS_INLINE void store_spot(const gs_call& call, const gs_places& places, const Spot& spot, const Mask<T, V>& mask, int64_t row, vec<T> (&y)[V]) {
+template <class T, int V> GS_INLINE void store_spot(const gs_call& call, const gs_places& places, const Spot& spot, const Mask<T, V>& mask,
+                                                  int64_t row, vec<T> (&y)[V]) {
   constexpr int64_t L = Vec<T>::lanes;
   const int64_t split = places.split;
   const T *bias = static_cast<const T*>(call.bias), *scale = scales<T>(call.w), *more = static_cast<const T*>(call.residual.data);

@@ -99,8 +99,9 @@ def test_no_connection_at_all():
     layer = Connections((3, 4), np.empty(0, np.int64), np.empty(0, np.float32))
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
         "bitmask": True, "bitmask_bytes": False,
-        "block": False, "csr": True, "csr_bands": True, "csr_halves": True, "dense": True, "fanin": False, "fanin_bytes": False,
-        "nm": False, "nm_bytes": False, "nm_lanes": False, "nm_nibble_bytes": False, "nm_nibbles": False,
+        "block": False, "csr": True, "csr_bands": True, "csr_halves": True, "dense": True,
+        "fanin": False, "fanin_bytes": False, "nm": False, "nm_bytes": False,
+        "nm_lanes": False, "nm_nibble_bytes": False, "nm_nibbles": False,
         "shared_tile_bytes": False, "shared_tiles": False, "slice": False, "tile_bytes": False, "tiles": True
     }  # fmt: skip
     assert layout("csr").check(layout("csr").encode(layer, {})).positions.size == 0
