@@ -55,7 +55,7 @@ template <int C, class I> GS_INLINE void samples(const gs_call& call, const Step
   const gs_matrix& w = call.w;
   const int64_t count = ceil_div(w.per_row, kWidth);
   Group group{w};
-  group.seek(r0);
+  group.place = group.from(r0);
   __builtin_memset(steps.room, 0, static_cast<size_t>(C * steps.stride));
   for (int64_t r = r0; r < r1; ++r) {
     const bool active = group.at(r);
@@ -78,7 +78,7 @@ void groups(const gs_call& call, Unit& unit, const Chunk& chunk, const u8x64* pa
   const int64_t count = ceil_div(w.per_row, kWidth);
   alignas(64) int32_t sums[kWords * tiles];
   Group group{w};
-  group.seek(r0);
+  group.place = group.from(r0);
   for (int64_t r = r0; r < r1; ++r) {
     const bool active = group.at(r);
     if (active) gather_rows<tiles>(panel, static_cast<const I*>(w.cols) + group.place * w.per_row, w.per_row, words);

@@ -1,6 +1,6 @@
 // out = activation(W x + bias + residual) for shared_tiles: 16 or 32 neurons that read the same inputs. Their inputs are brought
-// side by side as tiles of 32 inputs by 16 batch columns, 32 columns at a time so that these stay in the first cache, and serve
-// one or two tiles of weights. Inputs are rounded to bfloat16, sums are float32.
+// side by side as tiles of 32 inputs by 16 batch columns, 32 columns at a time, some tiles ahead of the unit, and serve one or two
+// tiles of weights. Inputs are rounded to bfloat16, sums are float32.
 #include "groups.h"
 #include "tiles.h"
 
@@ -9,6 +9,7 @@ namespace GS_SET {
 namespace {
 
 constexpr int64_t kPanel = 32;  // batch columns of a panel: what one vector of bfloat16 holds, and two tiles
+constexpr int64_t kLead = 4, kRing = 8;  // steps between the gathering of inputs and their use, and steps that there is room for
 
 typedef uint64_t u64x8 __attribute__((vector_size(64)));
 
@@ -42,90 +43,114 @@ template <class T> void panels_of_features(const gs_panel& x, int64_t features, 
   }
 }
 
-// The same of batch-major memory.
+// Of 16 neighbouring columns as words, low or high halves: which one lies where, so that the panel holds columns by fours.
+constexpr int64_t column_of(int64_t word) { return word % 4 / 2 * kSide + word / 4 * 4 + word % 2 * 2; }
+
+// The same of batch-major memory: 32 inputs of every column at a time, which come as pairs of inputs and leave as pairs of columns.
 void panels_of_samples(const gs_panel& x, int64_t features, const Chunk& chunk, uint32_t* panels) {
   for (int64_t first = 0; first < chunk.size; first += kPanel, panels += features * kSide) {
     const float* from = static_cast<const float*>(x.data) + (chunk.begin + first) * x.batch_stride;
-    for (int64_t k = 0; k < features; k += kSide) {
-      alignas(64) float square[kSide][kPanel];
-      const int64_t n = least(kSide, features - k);
-      for (int64_t half = 0; half < kPanel; half += kSide) {
-        u32x16 w[kSide] = {};
-        const int64_t samples = least(kSide, chunk.size - first - half);
-        for (int64_t s = 0; s < samples; ++s) {
-          const float* p = from + (half + s) * x.batch_stride + k;
-          if (n == kSide) w[s] = load_words(p);
-          else __builtin_memcpy(&w[s], p, static_cast<size_t>(n) * sizeof(float));
-        }
-        if (samples > 0) transpose_words(w);
-        for (int64_t i = 0; i < kSide; ++i) store_words(&square[i][half], w[i]);
+    const int64_t columns = chunk.size - first;
+    for (int64_t k = 0; k < features; k += kSteps) {
+      const int64_t n = least(kSteps, features - k);
+      u32x16 low[kSide], high[kSide];
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kSide; ++i) {
+        const int64_t column = column_of(i);
+        low[i] = part_of(from + column * x.batch_stride + k, column < columns ? n : 0);
+        high[i] = part_of(from + (column + 1) * x.batch_stride + k, column + 1 < columns ? n : 0);
       }
-      for (int64_t i = 0; i < n; ++i) store_words(panels + (k + i) * kSide, narrowed(square[i]));
+      transpose_words(low);
+      transpose_words(high);
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kSide; ++i) {
+        uint32_t* to = panels + (k + 2 * i) * kSide;
+        if (2 * i < n) store_words(to, (low[i] & 0xffff) | high[i] << 16);
+        if (2 * i + 1 < n) store_words(to + kSide, low[i] >> 16 | (high[i] & 0xffff0000u));
+      }
     }
   }
 }
 
-// The k inputs of a group as tiles [ceil(k / 32)][2 halves of the panel][16 pairs of inputs][16 columns].
-template <class I> void gather_pairs(const uint32_t* panel, const I* col, int64_t k, uint32_t* tiles) {
-  const u32x16 none = {};
-  for (int64_t pair = 0; pair < ceil_div(k, kSteps) * kSide; ++pair) {
-    const u32x16 a = 2 * pair < k ? load_words(panel + col[2 * pair] * kSide) : none;
-    const u32x16 b = 2 * pair + 1 < k ? load_words(panel + col[2 * pair + 1] * kSide) : none;
-    uint32_t* to = tiles + pair / kSide * 2 * kWords + pair % kSide * kSide;
-    store_words(to, lower_pairs(a, b));
-    store_words(to + kWords, upper_pairs(a, b));
+// Gathers the inputs of active groups begin .. end, panel by panel and step by step of 32 inputs, as tiles [2 halves of the panel]
+// [16 pairs of inputs][16 columns]. It is kLead steps ahead of the unit, which waits for what has just been stored.
+template <class I> class Gathered {
+ public:
+  Gathered(const gs_matrix& w, const uint32_t* panels, int64_t n_panels, int64_t begin, int64_t end, uint32_t* ring)
+      : w_(w), panels_(panels), n_panels_(n_panels), place_(begin), end_(w.per_row ? end : begin), ring_(ring) {
+    for (int64_t i = 0; i < kLead; ++i) gather();
   }
-}
+  // The tiles of the next step, which stay for kRing - kLead more.
+  GS_INLINE_MEMBER const uint32_t* next() {
+    gather();
+    return ring_ + used_++ % kRing * (2 * kWords);
+  }
 
-// One step of 32 inputs for `high` tiles of neurons and both halves of the panel.
-template <int high, int copy> GS_INLINE void multiply(Unit& unit, const char* weights, const uint32_t* tiles) {
-  each<high>([&](auto h) GS_INLINE_LAMBDA {
-    unit.template load<6>(weights + h * kTileBytes, 64);
-    each<2>([&](auto t) GS_INLINE_LAMBDA {
-      unit.template load<7>(tiles + t * kWords, 64);
-      unit.template bf16<copy * 2 * high + 2 * h + t>();
+ private:
+  GS_INLINE_MEMBER void gather() {
+    if (place_ == end_) return;
+    const uint32_t* panel = panels_ + panel_ * w_.n_in * kSide;
+    const I* col = static_cast<const I*>(w_.cols) + place_ * w_.per_row + from_;
+    uint32_t* to = ring_ + made_++ % kRing * (2 * kWords);
+    if (w_.per_row - from_ >= kSteps) bring<true>(panel, col, kSteps, to);
+    else bring<false>(panel, col, w_.per_row - from_, to);
+    if ((from_ += kSteps) < w_.per_row) return;
+    from_ = 0;
+    if (++panel_ == n_panels_) panel_ = 0, ++place_;
+  }
+  template <bool whole> GS_INLINE_MEMBER void bring(const uint32_t* panel, const I* col, int64_t n, uint32_t* to) {
+    const u32x16 none = {};
+    for (int64_t i = 0; i < kSteps; i += 2, to += kSide) {
+      const u32x16 a = whole || i < n ? load_words(panel + col[i] * kSide) : none;
+      const u32x16 b = whole || i + 1 < n ? load_words(panel + col[i + 1] * kSide) : none;
+      store_words(to, lower_pairs(a, b));
+      store_words(to + kWords, upper_pairs(a, b));
+    }
+  }
+
+  const gs_matrix& w_;
+  const uint32_t* panels_;
+  int64_t n_panels_, panel_ = 0, place_, end_, from_ = 0, made_ = 0, used_ = 0;
+  uint32_t* ring_;
+};
+
+// sums [high * 16][32] of a group, rows `stride` apart.
+template <int high, class I>
+GS_INLINE void add_up(Unit& unit, const char* weights, Gathered<I>& inputs, int64_t steps, float* sums, int64_t stride) {
+  each<2 * high>([&](auto t) GS_INLINE_LAMBDA { unit.template zero<t>(); });
+  for (int64_t k = 0; k < steps; ++k) {
+    const uint32_t* tiles = inputs.next();
+    each<high>([&](auto h) GS_INLINE_LAMBDA {
+      unit.template load<6>(weights, 64);
+      weights += kTileBytes;
+      each<2>([&](auto t) GS_INLINE_LAMBDA {
+        unit.template load<7>(tiles + t * kWords, 64);
+        unit.template bf16<2 * h + t>();
+      });
     });
-  });
-}
-
-// sums [high * 16][32] of a group.
-template <int high> GS_INLINE void add_up(Unit& unit, const char* weights, const uint32_t* tiles, int64_t steps, float* sums) {
-  constexpr int copies = high == 1 ? 2 : 1;
-  each<2 * high * copies>([&](auto t) GS_INLINE_LAMBDA { unit.template zero<t>(); });
-  const auto step = [&](auto copy, int64_t k) GS_INLINE_LAMBDA {
-    multiply<high, copy>(unit, weights + k * high * kTileBytes, tiles + k * 2 * kWords);
-  };
-  int64_t k = 0;
-  for (; k + copies <= steps; k += copies) each<copies>([&](auto copy) GS_INLINE_LAMBDA { step(copy, k + copy); });
-  if (k < steps) step(Number<0>{}, k);
-  each<2 * high>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(sums + t / 2 * (kSide * kPanel) + t % 2 * kSide, kPanel * 4); });
-  if constexpr (copies > 1) {
-    alignas(64) float others[2 * kWords];
-    each<2>([&](auto t) GS_INLINE_LAMBDA { unit.template store<2 + t>(others + t * kSide, kPanel * 4); });
-    for (int i = 0; i < 2 * kWords; ++i) sums[i] += others[i];
   }
+  each<2 * high>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(sums + t / 2 * kSide * stride + t % 2 * kSide, stride * 4); });
 }
 
 template <int high, class I>
-void groups(const gs_call& call, Unit& unit, const Chunk& chunk, const uint32_t* panels, uint32_t* tiles, int64_t r0, int64_t r1) {
+void groups(const gs_call& call, Unit& unit, const Chunk& chunk, const uint32_t* panels, uint32_t* ring, int64_t r0, int64_t r1) {
   const gs_matrix& w = call.w;
   const int64_t steps = ceil_div(w.per_row, kSteps);
   alignas(64) float sums[high * kSide * kPanel];
   Group group{w};
-  group.seek(r0);
+  group.place = group.from(r0);
+  Gathered<I> inputs(w, panels, ceil_div(chunk.size, kPanel), group.place, group.from(r1), ring);
   for (int64_t r = r0; r < r1; ++r) {
     const bool active = group.at(r);
-    const I* col = static_cast<const I*>(w.cols) + group.place * w.per_row;
     const char* weights = static_cast<const char*>(w.values) + group.place * steps * high * kTileBytes;
     for (int64_t first = 0; first < chunk.size; first += kPanel) {
-      if (active) {
-        gather_pairs(panels + first / kPanel * w.n_in * kSide, col, w.per_row, tiles);
-        add_up<high>(unit, weights, tiles, steps, sums);
-      } else {
-        for (float& sum : sums) sum = 0;
-      }
       const Chunk part = {chunk.begin + first, least(kPanel, chunk.size - first), 2};
-      finish_tiles<2>(call, part, r * w.group, w.group, sums);
+      float* out = active ? where_sums_stay<2>(call, part, r * w.group, w.group) : nullptr;
+      if (!out) fetch_outputs<2>(call, part, r * w.group, w.group);
+      if (active) add_up<high>(unit, weights, inputs, steps, out ? out : sums, out ? call.out_stride : kPanel);
+      else
+        for (float& sum : sums) sum = 0;
+      if (!out) finish_tiles<2>(call, part, r * w.group, w.group, sums);
     }
   }
 }
@@ -133,21 +158,20 @@ void groups(const gs_call& call, Unit& unit, const Chunk& chunk, const uint32_t*
 // Items are (chunk of the batch, group of neurons) pairs, chunks outermost; whoever meets a chunk packs its inputs.
 gs_status items(const gs_call& call, int64_t begin, int64_t end) {
   const gs_matrix& w = call.w;
-  const int64_t count = w.n_out / w.group, panel_words = w.n_in * kSide, most_panels = ceil_div(chunk_at(0, call.batch).size, kPanel);
-  const int64_t words = most_panels * panel_words + ceil_div(w.per_row, kSteps) * 2 * kWords;
-  uint32_t* panels = static_cast<uint32_t*>(gs_scratch(static_cast<size_t>(words * 4)));
+  const int64_t count = w.n_out / w.group, most_words = ceil_div(chunk_at(0, call.batch, kPanel).size, kPanel) * w.n_in * kSide;
+  uint32_t* panels = static_cast<uint32_t*>(gs_scratch(static_cast<size_t>((most_words + kRing * 2 * kWords) * 4)));
   if (!panels) return GS_MEMORY;
-  uint32_t* tiles = panels + most_panels * panel_words;
+  uint32_t* ring = panels + most_words;
   Unit unit;
   while (begin < end) {
-    const Chunk chunk = chunk_at(begin / count, call.batch);
+    const Chunk chunk = chunk_at(begin / count, call.batch, kPanel);
     const int64_t r0 = begin % count, r1 = least(count, r0 + (end - begin));
     if (call.x_narrow) panels_of_features<uint16_t>(call.x, w.n_in, chunk, panels);
     else if (call.x.feature_stride == 1) panels_of_samples(call.x, w.n_in, chunk, panels);
     else panels_of_features<float>(call.x, w.n_in, chunk, panels);
     const auto run = w.group == 16 ? (w.col_bytes == 2 ? groups<1, uint16_t> : groups<1, int32_t>)
                                    : (w.col_bytes == 2 ? groups<2, uint16_t> : groups<2, int32_t>);
-    run(call, unit, chunk, panels, tiles, r0, r1);
+    run(call, unit, chunk, panels, ring, r0, r1);
     begin += r1 - r0;
   }
   return GS_OK;
@@ -157,8 +181,8 @@ gs_status items(const gs_call& call, int64_t begin, int64_t end) {
 
 gs_status shared_tiles_f32(const gs_call* call) {
   const gs_matrix& w = call->w;
-  const int64_t cost = (w.per_row * w.group / 8 + 64) * chunk_at(0, call->batch).size;  // as in tiles.cpp, and the gathering
-  return for_items(*call, chunk_count(call->batch) * (w.n_out / w.group), cost,
+  const int64_t cost = (w.per_row * w.group / 8 + 64) * chunk_at(0, call->batch, kPanel).size;  // as in tiles.cpp, and the gathering
+  return for_items(*call, chunk_count(call->batch, kPanel) * (w.n_out / w.group), cost,
                    [&](int64_t begin, int64_t end) { return items(*call, begin, end); });
 }
 

@@ -21,50 +21,34 @@ Line line_at(const gs_matrix& w, int64_t row) {
           pointer(row + 1) - first};
 }
 
-// How many sums of every tile run side by side: a product takes as long as four that do not wait for each other.
-constexpr int copies(int tiles) { return tiles == 1 ? 4 : tiles <= 3 ? 2 : 1; }
-
-// One tile of weights times all tiles of inputs.
-template <int tiles, int copy> GS_INLINE void multiply(Unit& unit, const char* weights, const uint32_t* inputs) {
-  unit.template load<6>(weights, 64);
-  each<tiles>([&](auto t) GS_INLINE_LAMBDA {
-    unit.template load<7>(inputs + t * kWords, 64);
-    unit.template bf16<copy * tiles + t>();
-  });
-}
-
-// sums [16][tiles * 16] of a row of tiles.
-template <int tiles, class I> GS_INLINE void add_up(Unit& unit, const Line& line, const uint32_t* words, float* sums) {
-  constexpr int c = copies(tiles), width = tiles * kSide;
+// sums [16][tiles * 16] of a row of tiles, rows `stride` apart.
+template <int tiles, class I> GS_INLINE void add_up(Unit& unit, const Line& line, const uint32_t* words, float* sums, int64_t stride) {
   const I* col = static_cast<const I*>(line.cols);
   const char* w = line.values;
-  each<c * tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template zero<t>(); });
-  const auto step = [&](auto copy, int64_t j) GS_INLINE_LAMBDA {
-    multiply<tiles, copy>(unit, w + j * kTileBytes, words + col[j] * (tiles * kWords));
-  };
-  int64_t j = 0;
-  for (; j + c <= line.n; j += c) each<c>([&](auto copy) GS_INLINE_LAMBDA { step(copy, j + copy); });
-  each<c - 1>([&](auto copy) GS_INLINE_LAMBDA {
-    if (j + copy < line.n) step(copy, j + copy);
-  });
-  each<tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(sums + t * kSide, width * 4); });
-  if constexpr (c > 1) {
-    alignas(64) float others[(c - 1) * kWords * tiles];
-    each<(c - 1) * tiles>([&](auto t) GS_INLINE_LAMBDA {
-      unit.template store<tiles + t>(others + t / tiles * (kWords * tiles) + t % tiles * kSide, width * 4);
+  each<tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template zero<t>(); });
+  for (int64_t j = 0; j < line.n; ++j, w += kTileBytes) {
+    const uint32_t* inputs = words + col[j] * (tiles * kWords);
+    unit.template load<6>(w, 64);
+    each<tiles>([&](auto t) GS_INLINE_LAMBDA {
+      unit.template load<7>(inputs + t * kWords, 64);
+      unit.template bf16<t>();
     });
-    for (int i = 0; i < kWords * tiles; ++i)
-      for (int k = 0; k < c - 1; ++k) sums[i] += others[k * (kWords * tiles) + i];
   }
+  each<tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(sums + t * kSide, stride * 4); });
 }
 
 template <int tiles> void rows(const gs_call& call, Unit& unit, const Chunk& chunk, const uint32_t* words, int64_t r0, int64_t r1) {
   alignas(64) float sums[kWords * tiles];
   for (int64_t r = r0; r < r1; ++r) {
     const Line line = line_at(call.w, r);
-    if (call.w.col_bytes == 2) add_up<tiles, uint16_t>(unit, line, words, sums);
-    else add_up<tiles, int32_t>(unit, line, words, sums);
-    finish_tiles<tiles>(call, chunk, r * kSide, least(kSide, call.w.n_out - r * kSide), sums);
+    const int64_t row = r * kSide, count = least(kSide, call.w.n_out - row);
+    float* out = where_sums_stay<tiles>(call, chunk, row, count);
+    if (!out) fetch_outputs<tiles>(call, chunk, row, count);
+    float* to = out ? out : sums;
+    const int64_t stride = out ? call.out_stride : tiles * kSide;
+    if (call.w.col_bytes == 2) add_up<tiles, uint16_t>(unit, line, words, to, stride);
+    else add_up<tiles, int32_t>(unit, line, words, to, stride);
+    if (!out) finish_tiles<tiles>(call, chunk, row, count, sums);
   }
 }
 

@@ -15,14 +15,20 @@ constexpr int kMostTiles = 6;  // of sums, which are what a tile of weights is r
 constexpr int64_t kSide = 16, kSteps = 32;  // outputs or samples of a tile, bfloat16 inputs of one
 constexpr int64_t kWords = kSide * kSide;   // of a tile
 
-// Batch columns begin .. begin + size, in `tiles` tiles. A batch is cut by itself alone, so results do not depend on threads.
+// Batch columns begin .. begin + size, in `tiles` tiles. A batch is cut by itself alone, so results do not depend on threads: into
+// one chunk or an even number of like ones, since whoever meets a chunk packs it, and two threads then meet none twice.
 struct Chunk {
   int64_t begin, size;
   int tiles;
 };
-GS_INLINE int64_t chunk_count(int64_t batch) { return ceil_div(batch, kMostTiles * kSide); }
-GS_INLINE Chunk chunk_at(int64_t i, int64_t batch) {
-  const int64_t begin = i * kMostTiles * kSide, size = least(kMostTiles * kSide, batch - begin);
+// Chunks begin at multiples of `piece` columns.
+GS_INLINE int64_t chunk_count(int64_t batch, int64_t piece = kSide) {
+  const int64_t columns = kMostTiles * kSide, pieces = ceil_div(batch, piece);
+  return batch <= columns ? least(1, pieces) : 2 * ceil_div(pieces, 2 * columns / piece);
+}
+GS_INLINE Chunk chunk_at(int64_t i, int64_t batch, int64_t piece = kSide) {
+  const int64_t pieces = ceil_div(batch, piece), count = most(1, chunk_count(batch, piece));
+  const int64_t begin = ceil_div(i * pieces, count) * piece, size = least(ceil_div((i + 1) * pieces, count) * piece, batch) - begin;
   return {begin, size, static_cast<int>(ceil_div(size, kSide))};
 }
 
@@ -65,23 +71,23 @@ template <class T> void pack_features(const gs_panel& x, int64_t features, const
     }
 }
 
+// n <= 32 neighbouring features of a sample as pairs, zeros behind them.
+GS_INLINE u32x16 part_of(const float* p, int64_t n) {
+  if (n == kSteps) return words_of_neighbours(p);
+  float room[kSteps] = {};
+  for (int64_t i = 0; i < n; ++i) room[i] = p[i];
+  return words_of_neighbours(room);
+}
+
 // The same of batch-major memory.
 inline void pack_samples(const gs_panel& x, int64_t features, const Chunk& chunk, uint32_t* words) {
   const float* from = static_cast<const float*>(x.data) + chunk.begin * x.batch_stride;
   for (int t = 0; t < chunk.tiles; ++t, from += kSide * x.batch_stride)
     for (int64_t k = 0; k < features; k += kSteps) {
       u32x16 w[kSide];
-      float room[kSteps] = {};
       const int64_t there = least(kSide, chunk.size - t * kSide), n = least(kSteps, features - k);
 #pragma GCC unroll 16
-      for (int64_t s = 0; s < kSide; ++s) {
-        const float* p = s < there ? from + s * x.batch_stride + k : room;
-        if (n < kSteps && s < there) {
-          for (int64_t i = 0; i < n; ++i) room[i] = p[i];
-          p = room;
-        }
-        w[s] = s < there ? words_of_neighbours(p) : u32x16{};
-      }
+      for (int64_t s = 0; s < kSide; ++s) w[s] = part_of(from + s * x.batch_stride + k, s < there ? n : 0);
       transpose_words(w);
       uint32_t* to = words + (k / kSteps * chunk.tiles + t) * kWords;
 #pragma GCC unroll 16
@@ -93,6 +99,21 @@ GS_INLINE void pack_chunk(const gs_call& call, const Chunk& chunk, uint32_t* wor
   if (call.x_narrow) pack_features<uint16_t>(call.x, call.w.n_in, chunk, words);
   else if (call.x.feature_stride == 1) pack_samples(call.x, call.w.n_in, chunk, words);
   else pack_features<float>(call.x, call.w.n_in, chunk, words);
+}
+
+// Where outputs row .. row + count of a chunk lie, if sums [16][tiles * 16] are what they are and fill them; else null.
+template <int tiles> GS_INLINE float* where_sums_stay(const gs_call& call, const Chunk& chunk, int64_t row, int64_t count) {
+  const bool changed = call.bias || call.residual.data || call.activation != GS_IDENTITY || call.out_narrow;
+  if (changed || chunk.size < tiles * kSide || count % kSide) return nullptr;
+  return static_cast<float*>(call.out) + row * call.out_stride + chunk.begin;
+}
+
+// Asks for the memory of outputs row .. row + count, which is written when their sums are there.
+template <int tiles> GS_INLINE void fetch_outputs(const gs_call& call, const Chunk& chunk, int64_t row, int64_t count) {
+  const int64_t bytes = call.out_narrow ? 2 : sizeof(float);
+  for (int64_t r = row; r < row + count; ++r)
+    for (int64_t i = 0; i < tiles * kSide * bytes; i += 64)
+      __builtin_prefetch(static_cast<const char*>(call.out) + (r * call.out_stride + chunk.begin) * bytes + i, 1);
 }
 
 // Stores outputs row .. row + count of a chunk: sums [16][tiles * 16], which it overwrites.
