@@ -56,7 +56,7 @@ def linear(
         x, values = x.float(), values.float()
         bias = None if bias is None else bias.float()
         if mixed.applies(x, values, layout, shape):
-            y = mixed.linear(x.reshape(-1, x.shape[-1]), values, index, bias, shape)
+            y = mixed.linear(x.reshape(-1, x.shape[-1]), values, index, bias, layout, shape)
             return y if x.ndim == 2 else y.reshape(*x.shape[:-1], shape[0])
     if x.ndim == 2:
         return autograd.linear(x, values, index, bias, layout, shape)
