@@ -1,5 +1,5 @@
 // W^T grad with rounded factors. Weights are turned around once a call. Blocks are added up column by column. A group has no
-// column to itself: what its inputs get is added, group by group, to the sums of all inputs, a piece of the batch at a time.
+// column to itself: what its inputs get is added, group by group, to the gradients of a band of inputs.
 #include "mixed.h"
 
 namespace gs {
@@ -8,7 +8,8 @@ namespace {
 
 constexpr int kHalf = 8;             // pairs of outputs of a tile of weights
 constexpr int64_t kColumnTiles = 3;  // of batch columns of a column of blocks: their sums of 32 inputs fill the unit
-constexpr int64_t kGroupTiles = 4;   // of batch columns of a group: the sums of all inputs stay in the second cache
+constexpr int64_t kGroupTiles = 4;   // of batch columns of a group
+constexpr int64_t kBandBytes = 1 << 19;  // of gradients of inputs, which groups are added to: a part of the second cache
 
 // A tile [16 outputs][32 inputs] as two left factors [16 inputs][8 pairs of outputs], rows of them `stride` words apart.
 void turn(const uint16_t* tile, int64_t stride, uint32_t* first, uint32_t* second) {
@@ -109,52 +110,78 @@ void turn_groups(const gs_matrix& w, const uint16_t* weights, uint32_t* room) {
   }
 }
 
-// Adds what the inputs of one group get to sums [n_in][tiles * 16].
-template <int tiles> void one_group(const gs_matrix& w, Unit& unit, const uint32_t* turned, const uint32_t* grad, int64_t place, float* sums) {
+// Inputs begin .. end of all groups, whose gradients stay in the second cache, and the columns of the part.
+struct Band {
+  int64_t begin, end;
+};
+Band band_at(const gs_matrix& w, const Part& part, int64_t i) {
+  const int64_t inputs = most(kSteps, kBandBytes / (part.size * 4));
+  return {i * inputs, least(w.n_in, (i + 1) * inputs)};
+}
+int64_t bands(const gs_matrix& w, const Part& part) { return ceil_div(w.n_in, band_at(w, part, 0).end); }
+
+// The first of the inputs of a group, which ascend, that is not below `input`.
+int64_t seek(const gs_matrix& w, int64_t place, int64_t input) {
+  int64_t low = 0, high = w.per_row;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (column_at(w, place * w.per_row + middle) < input) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+// Adds what 16 inputs of a group get, of which `there` are wanted, to their rows; `size` columns of the tiles are in the batch.
+template <int tiles> GS_INLINE void add_inputs(Unit& unit, const uint32_t* turned, int64_t words, const uint32_t* grad, float* const (&to)[kSide], int64_t there, int64_t size) {
   constexpr int width = tiles * kSide;
-  const int64_t words = w.group / 2;
   alignas(64) float some[kSide * width];
-  for (int64_t k = 0; k < w.per_row; k += kSide, turned += kSide * words) {
-    unit.template load<6>(turned, words * 4);
-    each<tiles>([&](auto t) GS_INLINE_LAMBDA {
-      unit.template zero<t>();
-      unit.template load<7>(grad + t * kWords, 64);
-      unit.template bf16<t>();
-    });
-    each<tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(some + t * kSide, width * 4); });
-    for (int64_t i = 0; i < least(kSide, w.per_row - k); ++i) {
-      float* to = sums + column_at(w, place * w.per_row + k + i) * width;
-      for (int e = 0; e < width; ++e) to[e] += some[i * width + e];
+  unit.template load<6>(turned, words * 4);
+  each<tiles>([&](auto t) GS_INLINE_LAMBDA {
+    unit.template zero<t>();
+    unit.template load<7>(grad + t * kWords, 64);
+    unit.template bf16<t>();
+  });
+  each<tiles>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(some + t * kSide, width * 4); });
+  for (int64_t i = 0; i < there; ++i) {
+    float* out = to[i];
+    if (size == width)
+      for (int e = 0; e < width; ++e) out[e] += some[i * width + e];
+    else
+      for (int64_t e = 0; e < size; ++e) out[e] += some[i * width + e];
+  }
+}
+
+void one_group(const gs_mixed& call, const Part& part, Unit& unit, const Band& band, const uint32_t* turned, int64_t place) {
+  const gs_matrix& w = call.w;
+  const int64_t words = w.group / 2, row = group_at(w, place) * w.group / kSide, end = seek(w, place, band.end);
+  const uint32_t* grad = part.low + row / 2 * part.tiles * kWords + row % 2 * (kHalf * kSide);
+  for (int64_t k = seek(w, place, band.begin); k < end; k += kSide) {
+    const int64_t there = least(kSide, end - k);
+    const uint32_t* left = turned + k * words;
+    float* to[kSide];
+    for (int64_t i = 0; i < kSide; ++i) to[i] = call.grad_input + column_at(w, place * w.per_row + k + least(i, there - 1)) * call.batch + part.begin;
+    for (int64_t t = 0; t < part.tiles; t += kGroupTiles) {
+      const int64_t size = least(kGroupTiles * kSide, part.size - t * kSide), tiles = ceil_div(size, kSide);
+      const uint32_t* right = grad + t * kWords;
+      if (tiles == 1) add_inputs<1>(unit, left, words, right, to, there, size);
+      else if (tiles == 2) add_inputs<2>(unit, left, words, right, to, there, size);
+      else if (tiles == 3) add_inputs<3>(unit, left, words, right, to, there, size);
+      else add_inputs<4>(unit, left, words, right, to, there, size);
+      for (float*& p : to) p += size;
     }
   }
 }
 
-template <int tiles> void all_groups(const gs_mixed& call, const Part& part, Unit& unit, const uint32_t* turned, int64_t t0, float* sums) {
+// Items are bands of inputs; in each the groups are added up in order.
+gs_status band_items(const gs_mixed& call, const Part& part, const uint32_t* turned, int64_t begin, int64_t end) {
   const gs_matrix& w = call.w;
-  constexpr int width = tiles * kSide;
-  const int64_t block = kSide * w.group / 2, begin = t0 * kSide;
-  __builtin_memset(sums, 0, static_cast<size_t>(w.n_in * width) * sizeof(float));
-  for (int64_t place = 0; place < w.n_rows; ++place) {
-    const int64_t row = group_at(w, place) * w.group / kSide;
-    const uint32_t* grad = part.low + (row / 2 * part.tiles + t0) * kWords + row % 2 * (kHalf * kSide);
-    one_group<tiles>(w, unit, turned + place * input_blocks(w) * block, grad, place, sums);
-  }
-  float* out = call.grad_input + part.begin + begin;
-  const size_t bytes = static_cast<size_t>(least(width, part.size - begin)) * sizeof(float);
-  for (int64_t i = 0; i < w.n_in; ++i) __builtin_memcpy(out + i * call.batch, sums + i * width, bytes);
-}
-
-// Items are pieces of the batch.
-gs_status piece_items(const gs_mixed& call, const Part& part, const uint32_t* turned, int64_t begin, int64_t end) {
-  float* sums = static_cast<float*>(gs_scratch(static_cast<size_t>(call.w.n_in * kGroupTiles * kSide) * sizeof(float)));
-  if (!sums) return GS_MEMORY;
-  Unit unit(static_cast<int>(call.w.group / 2));
-  for (int64_t piece = begin; piece < end; ++piece) {
-    const int64_t t0 = piece * kGroupTiles, n = least(kGroupTiles, part.tiles - t0);
-    if (n == 1) all_groups<1>(call, part, unit, turned, t0, sums);
-    else if (n == 2) all_groups<2>(call, part, unit, turned, t0, sums);
-    else if (n == 3) all_groups<3>(call, part, unit, turned, t0, sums);
-    else all_groups<4>(call, part, unit, turned, t0, sums);
+  const int64_t words = input_blocks(w) * kSide * w.group / 2;
+  Unit unit(static_cast<int>(w.group / 2));
+  for (int64_t i = begin; i < end; ++i) {
+    const Band band = band_at(w, part, i);
+    for (int64_t input = band.begin; input < band.end; ++input)
+      __builtin_memset(call.grad_input + input * call.batch + part.begin, 0, static_cast<size_t>(part.size) * sizeof(float));
+    for (int64_t place = 0; place < w.n_rows; ++place) one_group(call, part, unit, band, turned + place * words, place);
   }
   return GS_OK;
 }
@@ -162,7 +189,7 @@ gs_status piece_items(const gs_mixed& call, const Part& part, const uint32_t* tu
 }  // namespace
 
 int64_t mixed_turned(const gs_matrix& w) {
-  if (w.layout == GS_FANIN) return w.n_rows * input_blocks(w) * (kSide * w.group / 2);
+  if (w.layout == GS_FANIN) return (w.n_rows * input_blocks(w) + 1) * (kSide * w.group / 2);  // 16 inputs are read from any one on
   return words_of_blocks(w) + w.n_in / kSteps + 1 + blocks_of(w);
 }
 
@@ -174,9 +201,8 @@ void mixed_turn(const gs_mixed& call, uint32_t* turned) {
 gs_status mixed_grad_input(const gs_mixed& call, const Part& part, const uint32_t* turned) {
   const gs_matrix& w = call.w;
   if (w.layout == GS_FANIN) {
-    const int64_t cost = w.n_in + w.n_rows * w.per_row * w.group / 8;
-    return for_items(call, ceil_div(part.tiles, kGroupTiles), cost * kGroupTiles * kSide,
-                     [&](int64_t begin, int64_t end) { return piece_items(call, part, turned, begin, end); });
+    const int64_t cost = (w.n_in + w.n_rows * w.per_row * w.group / 8) / most(1, bands(w, part)) * part.size;
+    return for_items(call, bands(w, part), cost, [&](int64_t begin, int64_t end) { return band_items(call, part, turned, begin, end); });
   }
   const Columns by = columns_in(w, const_cast<uint32_t*>(turned));
   const int64_t columns = w.n_in / kSteps, cost = (blocks_of(w) * kSide * kSteps / most(1, columns) / 8 + 64) * part.size;

@@ -89,6 +89,7 @@ void test_plan();
 void test_conv();
 void test_recurrent();
 void test_tiles();
+void test_mixed();
 void test_kernels();  // the last
 
 #endif

@@ -18,9 +18,7 @@ NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
 ROUNDING = {"nm_bytes", "nm_nibble_bytes"}  # layouts that read inputs in steps
 HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
 FLOAT16 = {"csr_halves"}  # layouts that compute in float16
-ROWS = [  # gradients of tiles are those of blocks under autocast: test_mixed.py
-    row for row in rows() if row.op in OPS and (row.op == "linear" or row.layout not in HALVES)
-]
+ROWS = [row for row in rows() if row.op in OPS]
 PAIRS = [
     pytest.param(row, case, id=f"{row.name}-{case.name}")
     for row in ROWS
@@ -268,7 +266,6 @@ def test_every_set_has_what_training_and_freezing_need(isa: str) -> None:
         ("linear", layout, "float64") for layout in ("csr_bands", "dense")
     }
     special |= {("linear", layout, "float32-bfloat16") for layout in HALVES}
-    special |= {(op, "tiles", "float32-bfloat16") for op in OPS}
     special |= {("linear", layout, "float32-float16") for layout in FLOAT16}
     assert set(there) == trained | frozen | special
 
@@ -282,7 +279,4 @@ def test_the_core_names_its_sets_as_the_bindings_do() -> None:
 
 def test_every_operation_and_layout_has_a_reference() -> None:
     reference = {(row.op, row.layout) for row in rows() if row.isa == "reference"}
-    gradients = {
-        (op, "tiles") for op in OPS[1:]
-    }  # of blocks under autocast, which have a reference of their own
-    assert {(row.op, row.layout) for row in rows()} - gradients == reference
+    assert {(row.op, row.layout) for row in rows()} == reference

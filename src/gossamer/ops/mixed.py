@@ -11,7 +11,8 @@ from torch.autograd import Function
 
 from gossamer.errors import ShapeError, StateError
 from gossamer.kernels.cpu import mixed as core
-from gossamer.kernels.dispatch import instruction_set, pick
+from gossamer.kernels.dispatch import instruction_set
+from gossamer.kernels.reference import mixed as reference
 from gossamer.ops.autograd import record, transformed
 from gossamer.ops.check import check_product
 from gossamer.ops.direct import direct
@@ -26,8 +27,8 @@ LIBRARY.define(
     " -> (Tensor, Tensor, Tensor)"
 )
 LIBRARY.define(
-    "mixed_gradients(Tensor grad, Tensor inputs, Tensor weights, Tensor values, Tensor[] index, str layout, int[] shape,"
-    " bool[] wanted) -> (Tensor, Tensor, Tensor)"
+    "mixed_gradients(Tensor grad, Tensor inputs, Tensor weights, Tensor values, Tensor[] index, str layout,"
+    " int[] shape, bool[] wanted) -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -125,12 +126,7 @@ class _Mixed(Function):
         return *found, None, None, *(None for _ in index)
 
 
-def _rows(x: Tensor, batch: int) -> tuple[int, int]:
-    """Sizes of rounded inputs."""
-    return x.shape[1], -(-batch // COLUMNS) * COLUMNS
-
-
-def _numbers(values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
+def _numbers(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
     """How many numbers rounded weights are: whole tiles."""
     col = index[1]
     if layout == "block":
@@ -142,9 +138,15 @@ def _made(
     x: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Rounded inputs and weights, not yet filled."""
-    inputs = x.new_empty(_rows(x, x.shape[0]), dtype=torch.bfloat16)
-    weights = values.new_empty(_numbers(values, index, layout, shape), dtype=torch.bfloat16)
+    rows = x.shape[1], -(-x.shape[0] // COLUMNS) * COLUMNS
+    inputs = x.new_empty(rows, dtype=torch.bfloat16)
+    weights = values.new_empty(_numbers(index, layout, shape), dtype=torch.bfloat16)
     return inputs, weights
+
+
+def _engine() -> Any:
+    """Who computes: both have the same functions."""
+    return reference if instruction_set() == "reference" else core
 
 
 def _linear(
@@ -157,15 +159,7 @@ def _linear(
 ) -> tuple[Tensor, Tensor, Tensor]:
     check_product("ops.linear", x, None, values, index, bias, layout, shape)
     made = _made(x, values, index, layout, shape)
-    isa = instruction_set()
-    if isa != "reference":
-        return core.linear(x, values, index, bias, layout, shape, made, isa), *made
-    inputs, weights = made
-    inputs.zero_()[:, : x.shape[0]] = x.t()
-    weights.copy_(_tiled(values, index, layout, shape))
-    operands = inputs[:, : x.shape[0]].t().float(), _untiled(weights, values, index, layout, shape)
-    y: Tensor = pick("linear", layout, torch.float32, "cpu").call(*operands, index, bias, shape)
-    return y, *made
+    return _engine().linear(x, values, index, bias, layout, shape, made, instruction_set()), *made
 
 
 def _gradients(
@@ -179,21 +173,11 @@ def _gradients(
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     check_product("ops.linear_gradients", None, grad, values, index, None, layout, shape)
-    _check_made(grad, inputs, weights, _numbers(values, index, layout, shape), shape)
-    isa = instruction_set()
-    if isa != "reference":
-        return core.gradients(grad, (inputs, weights), values, index, layout, shape, wanted, isa)
-    dx, dv, db = (grad.new_empty(0) for _ in range(3))
-    rounded, tail = grad.bfloat16().float(), (index, shape)
-    if wanted[0]:
-        operand = _untiled(weights, values, index, layout, shape)
-        dx = pick("linear_grad_input", layout, torch.float32, "cpu").call(rounded, operand, *tail)
-    if wanted[1]:
-        x = inputs[:, : grad.shape[0]].t().float()
-        dv = pick("linear_grad_values", layout, torch.float32, "cpu").call(rounded, x, values, *tail)
-    if wanted[2]:
-        db = grad.sum(0)
-    return dx, dv, db
+    _check_made(grad, inputs, weights, _numbers(index, layout, shape), shape)
+    made: tuple[Tensor, Tensor, Tensor] = _engine().gradients(
+        grad, (inputs, weights), values, index, layout, shape, wanted, instruction_set()
+    )
+    return made
 
 
 def _check_made(grad: Tensor, inputs: Tensor, weights: Tensor, numbers: int, shape: Sequence[int]) -> None:
@@ -208,30 +192,6 @@ def _check_made(grad: Tensor, inputs: Tensor, weights: Tensor, numbers: int, sha
             expected=f"bfloat16 inputs {list(rows)} and weights [{numbers}] of mixed_linear",
             got=f"{inputs.dtype} {list(inputs.shape)} and {weights.dtype} {list(weights.shape)}",
         )
-
-
-def _tiled(values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> Tensor:
-    """Values in the order of rounded weights, with zeros behind the inputs of a group."""
-    if layout == "block":
-        return values[: _numbers(values, index, layout, shape)]
-    active, k = index[1].shape
-    full = values.new_zeros(active, -(-k // BLOCK[1]) * BLOCK[1], shape[2])
-    full[:, :k] = values[: active * k * shape[2]].view(active, k, shape[2])
-    return full.view(active, -1, BLOCK[1], shape[2] // BLOCK[0], BLOCK[0]).permute(0, 1, 3, 4, 2).reshape(-1)
-
-
-def _untiled(
-    weights: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
-) -> Tensor:
-    """The inverse, as float32, as long as the values."""
-    flat = weights
-    if layout == "fanin":
-        active, k = index[1].shape
-        tiles = weights.view(active, -1, shape[2] // BLOCK[0], *BLOCK).permute(0, 1, 4, 2, 3)
-        flat = tiles.reshape(active, -(-k // BLOCK[1]) * BLOCK[1], shape[2])[:, :k].reshape(-1)
-    full = torch.zeros_like(values)
-    full[: flat.numel()] = flat
-    return full
 
 
 def _linear_fake(

@@ -34,8 +34,8 @@ def linear(
     Returns:
         [..., n_out] in feature-major memory, which the next sparse layer reads without a copy. Rows without
         connections give their bias, or 0. Under autocast everything is computed and returned in float32; but with
-        dtype=torch.bfloat16 blocks of 16 x 32 are computed with rounded factors: sums, results and gradients are
-        float32.
+        dtype=torch.bfloat16 blocks of 16 x 32 and fanin in groups of 16 or 32 are computed with rounded factors:
+        sums, results and gradients are float32.
 
     Raises:
         ShapeError: operands that do not fit each other.

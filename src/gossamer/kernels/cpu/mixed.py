@@ -1,4 +1,4 @@
-"""Training in mixed precision by the compiled core: a product with rounded factors, and all of its gradients in one call."""
+"""Training in mixed precision by the compiled core: a product with rounded factors, and its gradients in one call."""
 
 from __future__ import annotations
 
