@@ -28,8 +28,17 @@ struct Square {
   int64_t feature, features, column, columns;
 };
 
-// As words of two neighbouring columns, [16 features][16 words], rounded; the sums of the 32 numbers of each feature where `sums`
-// is not null.
+typedef float f32x16 __attribute__((vector_size(64)));
+
+// Adds up 32 numbers, or vectors of them, in the one order of all memory orders: halves are added to each other.
+template <class T> GS_INLINE T folded(T (&half)[kSide]) {
+  for (int n = kSide / 2; n; n /= 2)
+    for (int k = 0; k < n; ++k) half[k] += half[k + n];
+  return half[0];
+}
+
+// As words of two neighbouring columns, [16 features][16 words], rounded; the sums of the 32 numbers of each feature are added to
+// `sums` where that is not null.
 inline void round_rows(const gs_panel& x, const Square& at, u32x16 (&w)[kSide], float* sums) {
   const float* from = static_cast<const float*>(x.data) + at.feature * x.feature_stride + at.column;
   for (int64_t i = 0; i < kSide; ++i) {
@@ -38,38 +47,36 @@ inline void round_rows(const gs_panel& x, const Square& at, u32x16 (&w)[kSide], 
     if (i < at.features && at.columns == kSteps) p = from + i * x.feature_stride;
     else if (i < at.features) __builtin_memcpy(room, from + i * x.feature_stride, static_cast<size_t>(at.columns) * sizeof(float));
     w[i] = words_of_neighbours(p);
-    if (!sums) continue;
-    float sum[kSide];
-    for (int k = 0; k < kSide; ++k) sum[k] = p[k] + p[k + kSide];
-    for (int n = kSide / 2; n; n /= 2)
-      for (int k = 0; k < n; ++k) sum[k] += sum[k + n];
-    sums[i] += sum[0];
+    if (!sums || i >= at.features) continue;
+    float half[kSide];
+    for (int k = 0; k < kSide; ++k) half[k] = p[k] + p[k + kSide];
+    sums[i] += folded(half);
   }
 }
-
-typedef float f32x16 __attribute__((vector_size(64)));
 
 // The same of batch-major memory.
 inline void round_columns(const gs_panel& x, const Square& at, u32x16 (&w)[kSide], float* sums) {
   constexpr int64_t kAhead = 64;  // floats: the memory of a sample is read on from here
   const float* from = static_cast<const float*>(x.data) + at.feature + at.column * x.batch_stride;
-  f32x16 sum = {};
   const bool whole = at.features == kSide && at.columns == kSteps;
+  const auto sample = [&](int64_t s) GS_INLINE_LAMBDA {
+    const float* p = from + s * x.batch_stride;
+    if (whole) return load_words(p);
+    u32x16 some = {};
+    if (s < at.columns) __builtin_memcpy(&some, p, static_cast<size_t>(at.features) * sizeof(float));
+    return some;
+  };
 #pragma GCC unroll 4
   for (int64_t pair = 0; pair < kSide; ++pair) {
-    u32x16 two[2] = {};
-    for (int64_t i = 0; i < 2; ++i) {
-      const int64_t s = 2 * pair + i;
-      const float* p = from + s * x.batch_stride;
-      if (whole) __builtin_prefetch(p + kAhead);
-      if (whole) two[i] = load_words(p);
-      else if (s < at.columns) __builtin_memcpy(&two[i], p, static_cast<size_t>(at.features) * sizeof(float));
-    }
-    w[pair] = words_of(two[0], two[1]);
-    if (sums) sum += (f32x16)two[0] + (f32x16)two[1];
+    if (whole) __builtin_prefetch(from + 2 * pair * x.batch_stride + kAhead), __builtin_prefetch(from + (2 * pair + 1) * x.batch_stride + kAhead);
+    w[pair] = words_of(sample(2 * pair), sample(2 * pair + 1));
   }
   transpose_words(w);
-  for (int64_t i = 0; sums && i < at.features; ++i) sums[i] += sum[i];
+  if (!sums) return;
+  f32x16 half[kSide];
+  for (int k = 0; k < kSide; ++k) half[k] = (f32x16)sample(k) + (f32x16)sample(k + kSide);
+  const f32x16 sum = folded(half);
+  for (int64_t i = 0; i < at.features; ++i) sums[i] += sum[i];
 }
 
 GS_INLINE void round_square(const gs_panel& x, const Square& at, u32x16 (&w)[kSide], float* sums) {

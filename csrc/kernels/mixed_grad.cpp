@@ -47,7 +47,8 @@ gs_status gradients_of_part(const gs_mixed& call, const Part& part, const uint32
 gs_status mixed_gradients(const gs_mixed* call) {
   const gs_matrix& w = call->w;
   if (call->grad_bias) __builtin_memset(call->grad_bias, 0, static_cast<size_t>(w.n_out) * sizeof(float));
-  if (call->grad_values) __builtin_memset(call->grad_values, 0, static_cast<size_t>(w.n_values) * sizeof(float));
+  const int64_t used = !call->batch ? 0 : w.layout == GS_FANIN ? w.n_rows * w.per_row * w.group : pointer_at(w, w.n_out / kSide) * (kSide * kSteps);
+  if (call->grad_values) __builtin_memset(call->grad_values + used, 0, static_cast<size_t>(w.n_values - used) * sizeof(float));
   const int64_t most = least(call->batch, kMostColumns), items = ceil_div(w.n_out, kSteps);
   const int64_t low = call->grad_input ? items * kSteps * row_length(most) / 2 : 0, wide = call->grad_values ? items * kSteps * row_length(most) / 2 : 0;
   const int64_t weights = call->grad_input ? mixed_turned(w) : 0;

@@ -23,7 +23,7 @@ template <int n, int high> GS_INLINE void add_up(Unit& unit, const uint16_t* con
 
 // --- blocks ---------------------------------------------------------------------------------------------------------------
 
-// Gradients of `n` <= 3 blocks of a row, added to what is there.
+// Gradients of `n` <= 3 blocks of a row, added to those of earlier parts.
 template <int n> void some_blocks(const gs_mixed& call, const Part& part, Unit& unit, const uint32_t* right, int64_t i) {
   const int64_t length = row_length(call.batch);
   const uint16_t* left[2 * n];
@@ -36,7 +36,8 @@ template <int n> void some_blocks(const gs_mixed& call, const Part& part, Unit& 
     for (int e = 0; e < kSide; ++e) w[e] = load_words(sums[k] + e * kSide);
     transpose_words(w);
     float* to = call.grad_values + (i + k / 2) * kSize + k % 2 * kSide;
-    for (int e = 0; e < kSide; ++e) store_words(to + e * kSteps, (u32x16)((f32x16)w[e] + (f32x16)load_words(to + e * kSteps)));
+    for (int e = 0; e < kSide; ++e)
+      store_words(to + e * kSteps, part.begin ? (u32x16)((f32x16)w[e] + (f32x16)load_words(to + e * kSteps)) : w[e]);
   }
 }
 
@@ -54,7 +55,7 @@ void row_items(const gs_mixed& call, const Part& part, int64_t begin, int64_t en
 
 // --- groups ---------------------------------------------------------------------------------------------------------------
 
-// Gradients of `n` times 16 inputs of a group from input k on, added to what is there. rows: [n * 16][length of the part].
+// Gradients of `n` times 16 inputs of a group from input k on, added to those of earlier parts. rows: [n * 16][length of the part].
 template <int n, int high> void some_inputs(const gs_mixed& call, const Part& part, Unit& unit, const uint32_t* right, int64_t place, int64_t k, uint16_t* rows) {
   const gs_matrix& w = call.w;
   const int64_t length = row_length(call.batch), piece = part.steps * kSteps, there = least(n * kSide, w.per_row - k);
@@ -69,7 +70,9 @@ template <int n, int high> void some_inputs(const gs_mixed& call, const Part& pa
   alignas(64) float sums[n * kSide * high * kSide];
   each<n * high>([&](auto t) GS_INLINE_LAMBDA { unit.template store<t>(sums + t / high * (kWords * high) + t % high * kSide, high * 64); });
   float* to = call.grad_values + (place * w.per_row + k) * w.group;
-  for (int64_t e = 0; e < there * high * kSide; ++e) to[e] += sums[e];
+  const int64_t numbers = there * high * kSide;
+  if (!part.begin) __builtin_memcpy(to, sums, static_cast<size_t>(numbers) * sizeof(float));
+  for (int64_t e = 0; part.begin && e < numbers; ++e) to[e] += sums[e];
 }
 
 template <int high> void all_inputs(const gs_mixed& call, const Part& part, Unit& unit, int64_t place, uint16_t* rows) {

@@ -103,7 +103,8 @@ class _Mixed(Function):
         shape: Sequence[int],
         *index: Tensor,
     ) -> Tensor:
-        y, *made = torch.ops.gossamer.mixed_linear(x, values, index, bias, layout, shape)
+        run = _linear if direct(x, values, bias, autocast=True) else torch.ops.gossamer.mixed_linear
+        y, *made = run(x, values, index, bias, layout, shape)
         ctx.save_for_backward(*made, values, *index)
         ctx.layout, ctx.shape = layout, shape
         result: Tensor = y
