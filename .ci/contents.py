@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 HEADERS = {
     "gossamer/_core/gossamer.h",
+    "gossamer/_core/gossamer_mixed.h",
     "gossamer/_core/gossamer_plan.h",
     "gossamer/_core/gossamer_recurrent.h",
 }

@@ -145,22 +145,10 @@ gs_status check_dense(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return product(w.n_out, w.n_in, used) ? GS_OK : GS_OVERFLOW;
 }
 
-// A [features, batch] input: pointer, strides, and that its last element is addressable.
-gs_status check_panel(gs_panel& p, int64_t features, int64_t batch) {
-  if (!p.data && features && batch) return GS_NULL;
-  if (p.feature_stride < 0 || p.batch_stride < 0) return GS_SIZE;
-  if (features <= 1) p.feature_stride = 1;
-  else if (batch <= 1) p.batch_stride = 1;
-  if (p.feature_stride != 1 && p.batch_stride != 1) return GS_SIZE;
-  int64_t last, extent;
-  if (!product(p.feature_stride, features, &last) || !product(p.batch_stride, batch, &extent)) return GS_OVERFLOW;
-  return __builtin_add_overflow(last, extent, &extent) || extent > INT64_MAX / 8 ? GS_OVERFLOW : GS_OK;
-}
-
 // What is added to the output: none, or rows that are contiguous as those of the output are.
 gs_status check_residual(gs_call& call) {
   if (!call.residual.data) return GS_OK;
-  gs_status status = check_panel(call.residual, call.w.n_out, call.batch);
+  gs_status status = gs_check_panel(call.residual, call.w.n_out, call.batch);
   return status == GS_OK && call.residual.batch_stride != 1 ? GS_SIZE : status;
 }
 
@@ -180,6 +168,17 @@ gs_status check_rows_out(const gs_call& call, int64_t rows) {
 }
 
 }  // namespace
+
+gs_status gs_check_panel(gs_panel& p, int64_t features, int64_t batch) {
+  if (!p.data && features && batch) return GS_NULL;
+  if (p.feature_stride < 0 || p.batch_stride < 0) return GS_SIZE;
+  if (features <= 1) p.feature_stride = 1;
+  else if (batch <= 1) p.batch_stride = 1;
+  if (p.feature_stride != 1 && p.batch_stride != 1) return GS_SIZE;
+  int64_t last, extent;
+  if (!product(p.feature_stride, features, &last) || !product(p.batch_stride, batch, &extent)) return GS_OVERFLOW;
+  return __builtin_add_overflow(last, extent, &extent) || extent > INT64_MAX / 8 ? GS_OVERFLOW : GS_OK;
+}
 
 gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   int64_t cols = 0;
@@ -218,8 +217,8 @@ gs_status gs_check_call(gs_call& call, gs_operation op) {
   if (call.batch < 0 || call.batch > INT64_MAX / 64) return GS_SIZE;
   if (!(kDefined[op] >> call.w.layout & 1)) return GS_LAYOUT;
   if (op == GS_OP_LINEAR && (call.activation < GS_IDENTITY || call.activation > GS_GELU_TANH)) return GS_SIZE;
-  if (op != GS_OP_GRAD_INPUT && (status = check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
-  if (op != GS_OP_LINEAR && (status = check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;
+  if (op != GS_OP_GRAD_INPUT && (status = gs_check_panel(call.x, call.w.n_in, call.batch)) != GS_OK) return status;
+  if (op != GS_OP_LINEAR && (status = gs_check_panel(call.grad, call.w.n_out, call.batch)) != GS_OK) return status;
   if (op == GS_OP_LINEAR && (status = check_residual(call)) != GS_OK) return status;
   if (op == GS_OP_LINEAR && (status = check_handed(call)) != GS_OK) return status;
   if (op == GS_OP_LINEAR) return check_rows_out(call, call.w.n_out);

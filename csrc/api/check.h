@@ -14,4 +14,8 @@ gs_status gs_check_call(gs_call& call, gs_operation op);
 // The places of a product over planes, O(columns + spans), and whether its layout has one.
 gs_status gs_check_places(const gs_matrix& w, const gs_places& places, bool need_values);
 
+// A [features, batch] input: pointer, strides, and that its last element is addressable. Brings strides of a dimension of size 1 to the
+// value the kernels expect.
+gs_status gs_check_panel(gs_panel& panel, int64_t features, int64_t batch);
+
 #endif

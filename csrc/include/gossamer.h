@@ -23,7 +23,7 @@ extern "C" {
 #define GS_API __attribute__((visibility("default")))
 #endif
 
-#define GS_ABI_VERSION 8
+#define GS_ABI_VERSION 9
 
 typedef enum gs_status {
   GS_OK = 0,

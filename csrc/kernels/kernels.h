@@ -3,6 +3,7 @@
 #define GOSSAMER_KERNELS_H
 
 #include "gossamer.h"
+#include "gossamer_mixed.h"
 #include "gossamer_plan.h"
 #include "gossamer_recurrent.h"
 
@@ -44,12 +45,13 @@ struct gs_cell_grad {
 };
 typedef gs_status gs_gating(const gs_cell_step* step);
 typedef gs_status gs_gating_backward(const gs_cell_grad* step);
+typedef gs_status gs_mixing(const gs_mixed* call);
 typedef gs_status gs_stepping(const gs_step* step, float* const* memory, gs_parallel_for parallel);  // memory: as gs_view names it
 
 struct gs_kernels {
   gs_product* products[kOperations][kLayouts][kValueTypes];  // null where there is none
 #define GS_TYPED(name, type, small) type* name[2];  // float32, float64
-#define GS_UNTYPED(name, type) type* name;
+#define GS_UNTYPED(name, type, small) type* name;
 #include "kernels.inc"
 };
 

@@ -11,7 +11,7 @@
   }
 #define GS_PRODUCT(function, operation, layouts, types, small) GS_DECLARE(gs_product, function)
 #define GS_TYPED(name, type, small) GS_DECLARE(type, name##_f32) GS_DECLARE(type, name##_f64)
-#define GS_UNTYPED(name, type) GS_DECLARE(type, name)
+#define GS_UNTYPED(name, type, small) GS_DECLARE(type, name)
 #include "kernels.inc"
 
 #define GS_BATCH_own(function, bytes) gs::GS_SET::function
@@ -37,7 +37,7 @@ template <auto wide, auto narrow, int64_t most, class... More> gs_status by_batc
 #endif
 
 #if defined(GS_HAS_amx)
-template <auto plain, auto unit> gs_status by_unit(const gs_call* call) {
+template <auto plain, auto unit, class Call> gs_status by_unit(const Call* call) {
   return (gs_matrix_unit() == GS_MATRIX_GRANTED ? unit : plain)(call);
 }
 #endif
@@ -58,7 +58,7 @@ constexpr gs_kernels make() {
         place = kProducts[row];
       }
 #define GS_TYPED(name, type, small) all.name[0] = GS_BATCH_##small(name##_f32, 4), all.name[1] = GS_BATCH_##small(name##_f64, 8);
-#define GS_UNTYPED(name, type) all.name = gs::GS_SET::name;
+#define GS_UNTYPED(name, type, small) all.name = GS_BATCH_##small(name, 4);
 #include "kernels.inc"
   return all;
 }

@@ -28,6 +28,7 @@ int main() {
   test_recurrent();
   test_tiles();
   test_byte_tiles();
+  test_mixed();
   test_kernels();
   std::printf("%d kernels, best set %s, %d failures\n", gs_kernel_count(), gs_isa_name(gs_isa()), failures);
   return failures ? 1 : 0;

@@ -131,65 +131,6 @@ void agree(std::mt19937& random, int layout, int n_out, int n_in, int group, int
   }
 }
 
-// A panel of `features` rows, in either memory order.
-struct Panel {
-  Guarded<float> numbers;
-  gs_panel panel;
-
-  Panel(const std::vector<float>& rows, int features, int batch, bool feature_major) : numbers(rows.size()) {
-    for (int i = 0; i < features; ++i)
-      for (int b = 0; b < batch; ++b) numbers[feature_major ? i * batch + b : b * features + i] = rows[i * batch + b];
-    panel = {numbers.data(), feature_major ? batch : 1, feature_major ? 1 : features};
-  }
-};
-
-Guarded<float> gradient(gs_operation operation, const Tiles& layer, int isa, int batch, const std::vector<float>& x,
-                        const std::vector<float>& grad, bool feature_major, gs_parallel_for parallel) {
-  const bool input = operation == GS_OP_GRAD_INPUT;
-  const Panel inputs(x, static_cast<int>(layer.w.n_in), batch, feature_major), outputs(grad, static_cast<int>(layer.w.n_out), batch, feature_major);
-  Guarded<float> out(input ? x.size() : static_cast<size_t>(layer.w.n_values));
-  gs_call call = {};
-  call.w = layer.w, call.isa = isa, call.batch = batch, call.parallel = parallel, call.x = inputs.panel, call.grad = outputs.panel;
-  call.out = out.data(), call.out_stride = batch;
-  CHECK((input ? gs_linear_grad_input(&call) : gs_linear_grad_values(&call)) == GS_OK && out.intact());
-  compared(operation, call);
-  return out;
-}
-
-// Gradients of tame numbers against double, and every set, memory order and split against the first.
-void gradients(std::mt19937& random, int n_out, int n_in, int batch) {
-  const Tiles layer(random, GS_TILES, n_out, n_in, 1, 0, 0);
-  std::vector<float> x(static_cast<size_t>(n_in) * batch), grad(static_cast<size_t>(n_out) * batch);
-  for (std::vector<float>* numbers : {&x, &grad})
-    for (float& number : *numbers) {
-      const uint32_t bits = static_cast<uint32_t>(half(draw(random, 0))) << 16;
-      std::memcpy(&number, &bits, 4);
-    }
-  std::vector<double> dx(x.size()), dw(static_cast<size_t>(layer.w.n_values));
-  for (size_t r = 0; r + 1 < layer.pointers.size(); ++r)
-    for (int32_t t = layer.pointers[r]; t < layer.pointers[r + 1]; ++t)
-      for (int m = 0; m < 512; ++m) {
-        const int row = static_cast<int>(r) * 16 + m / 32, col = layer.columns[t] * 32 + m % 32;
-        const uint32_t wide = static_cast<uint32_t>(layer.values[t * 512 + m]) << 16;
-        float value;
-        std::memcpy(&value, &wide, sizeof value);
-        for (int b = 0; b < batch && row < n_out && col < n_in; ++b) {
-          dx[col * batch + b] += static_cast<double>(value) * grad[row * batch + b];
-          dw[t * 512 + m] += static_cast<double>(grad[row * batch + b]) * x[col * batch + b];
-        }
-      }
-  for (gs_operation operation : {GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES}) {
-    const std::vector<double>& exact = operation == GS_OP_GRAD_INPUT ? dx : dw;
-    const Guarded<float> first = gradient(operation, layer, gs_isa(), batch, x, grad, false, nullptr);
-    for (size_t i = 0; i < exact.size(); ++i) CHECK(std::fabs(first[i] - exact[i]) <= 1e-5 * (1 + n_out + batch));
-    for (int isa = 0; isa <= GS_ISA_NEON; ++isa)
-      for (bool feature_major : {false, true})
-        for (gs_parallel_for parallel : {static_cast<gs_parallel_for>(nullptr), static_cast<gs_parallel_for>(scattered_for)})
-          if (gs_isa_available(isa) == GS_OK)
-            CHECK(same(first, gradient(operation, layer, isa, batch, x, grad, feature_major, parallel)));
-  }
-}
-
 // Three layers that hand bfloat16 on give what they give one by one.
 void chains(std::mt19937& random, int isa, int batch) {
   const Tiles a(random, GS_SHARED_TILES, 96, 70, 32, 33, 0), b(random, GS_TILES, 50, 96, 1, 0, 0), c(random, GS_TILES, 9, 50, 1, 0, 0);
@@ -262,8 +203,6 @@ void test_tiles() {
     for (auto [groups, group, n_in, k] : {std::tuple{1, 16, 1, 1}, {4, 16, 40, 33}, {3, 32, 70, 64}, {2, 32, 9, 0}})
       for (int batch : {1, 2, 16, 31, 33, 65, 100}) agree(random, GS_SHARED_TILES, groups * group, n_in, group, k, batch, wild);
   }
-  for (auto [n_out, n_in] : {std::tuple{1, 1}, {16, 32}, {35, 70}, {50, 129}})
-    for (int batch : {1, 16, 33, 100, 1030}) gradients(random, n_out, n_in, batch);  // the last is more than values take at a time
   for (int isa = 0; isa <= GS_ISA_NEON; ++isa)
     for (int batch : {1, 7, 33, 100})
       if (gs_isa_available(isa) == GS_OK) chains(random, isa, batch);

@@ -91,6 +91,7 @@ void test_conv_bytes();
 void test_recurrent();
 void test_tiles();
 void test_byte_tiles();
+void test_mixed();
 void test_kernels();  // the last
 
 #endif

@@ -24,9 +24,7 @@ ROUNDING = {"bitmask_bytes",
 HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
 ONE_ORDER, FUSED = {"bitmask", "nm_nibbles"}, {"avx2", "avx512"}
 FLOAT16 = {"csr_halves"}  # layouts that compute in float16
-ROWS = [  # gradients of tiles are those of blocks under autocast: test_mixed.py
-    row for row in rows() if row.op in OPS and (row.op == "linear" or row.layout not in HALVES)
-]
+ROWS = [row for row in rows() if row.op in OPS]
 PAIRS = [
     pytest.param(row, case, id=f"{row.name}-{case.name}")
     for row in ROWS
@@ -286,7 +284,6 @@ def test_every_set_has_what_training_and_freezing_need(isa: str) -> None:
         ("linear", layout, "float64") for layout in ("csr_bands", "dense")
     }
     special |= {("linear", layout, "float32-bfloat16") for layout in HALVES}
-    special |= {(op, "tiles", "float32-bfloat16") for op in OPS}
     special |= {("linear", layout, "float32-float16") for layout in FLOAT16}
     assert set(there) == trained | frozen | special
 
@@ -300,7 +297,4 @@ def test_the_core_names_its_sets_as_the_bindings_do() -> None:
 
 def test_every_operation_and_layout_has_a_reference() -> None:
     reference = {(row.op, row.layout) for row in rows() if row.isa == "reference"}
-    gradients = {
-        (op, "tiles") for op in OPS[1:]
-    }  # of blocks under autocast, which have a reference of their own
-    assert {(row.op, row.layout) for row in rows()} - gradients == reference
+    assert {(row.op, row.layout) for row in rows()} == reference

@@ -26,9 +26,11 @@ def _ordinary() -> tuple[frozenset[int], frozenset[int]]:
 
 
 _AROUND, _SEEN = _ordinary()
+with torch.autocast("cpu", dtype=torch.bfloat16):
+    _AUTOCAST: Final = frozenset({_surroundings().raw_repr()})
 
 
-def direct(*operands: Tensor | None) -> bool:
+def direct(*operands: Tensor | None, autocast: bool = False) -> bool:
     """Whether the kernel is all that an operator would reach: plain CPU tensors, and nothing that listens.
 
     False while torch compiles, exports or traces, under vmap and other transforms, modes, autocast's casts and the
@@ -36,6 +38,7 @@ def direct(*operands: Tensor | None) -> bool:
 
     Args:
         operands: Tensor or None.
+        autocast: bool - whether the kernel stands for autocast's casts itself, so that it may be on.
 
     Cost: under a microsecond.
 
@@ -43,7 +46,9 @@ def direct(*operands: Tensor | None) -> bool:
         >>> direct(torch.ones(2), None), direct(torch.ones(2, device="meta"))
         (True, False)
     """
-    if torch.compiler.is_compiling() or _surroundings().raw_repr() not in _AROUND:
+    if torch.compiler.is_compiling() or _surroundings().raw_repr() not in (
+        _AUTOCAST if autocast else _AROUND
+    ):
         return False
     if _profiled() or _overridden() or forward_ad._current_level >= 0:  # noqa: SLF001
         return False

@@ -1,4 +1,4 @@
-"""Products of trained blocks in bfloat16 on a matrix unit: what ``torch.autocast`` asks for where a kernel exists."""
+"""Products of trained layers in bfloat16 on a matrix unit: what ``torch.autocast`` asks for where a kernel exists."""
 
 from __future__ import annotations
 
@@ -9,36 +9,46 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from gossamer.errors import StateError
-from gossamer.kernels.dispatch import instruction_set, pick
-from gossamer.ops.autograd import transformed
+from gossamer.errors import ShapeError, StateError
+from gossamer.kernels.cpu import mixed as core
+from gossamer.kernels.dispatch import instruction_set
+from gossamer.kernels.reference import mixed as reference
+from gossamer.ops.autograd import record, transformed
 from gossamer.ops.check import check_product
+from gossamer.ops.direct import direct
 
-TILE: Final = (16, 32)
+BLOCK: Final = (16, 32)
+GROUPS: Final = (16, 32)
+COLUMNS: Final = 32  # of a batch, to a multiple of which rounded inputs are filled up
 
 LIBRARY = torch.library.Library("gossamer", "FRAGMENT")
-LIBRARY.define("mixed_linear(Tensor x, Tensor values, Tensor[] index, Tensor? bias, int[] shape) -> Tensor")
-LIBRARY.define("mixed_grad_input(Tensor grad, Tensor values, Tensor[] index, int[] shape) -> Tensor")
 LIBRARY.define(
-    "mixed_grad_values(Tensor grad, Tensor x, Tensor values, Tensor[] index, int[] shape) -> Tensor"
+    "mixed_linear(Tensor x, Tensor values, Tensor[] index, Tensor? bias, str layout, int[] shape)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+LIBRARY.define(
+    "mixed_gradients(Tensor grad, Tensor inputs, Tensor weights, Tensor values, Tensor[] index, str layout,"
+    " int[] shape, bool[] wanted) -> (Tensor, Tensor, Tensor)"
 )
 
 
 def applies(x: Tensor, values: Tensor, layout: str, shape: Sequence[int]) -> bool:
-    """Whether autocast computes this product in bfloat16: blocks of 16 x 32 with float32 values, on the CPU.
+    """Whether autocast computes this product in bfloat16: float32 values on the CPU in a layout with kernels for it.
 
     Args:
         x: input.
         values: the stored values.
         layout: of the product.
-        shape: the integers of the layout.
+        shape: the integers of the layout: fanin in groups of 16 or 32, blocks of 16 x 32.
 
     Raises:
         StateError: under torch.func's transforms or forward-mode derivatives, which would compute other numbers.
 
     Cost: O(1).
     """
-    if layout != "block" or tuple(shape[2:]) != TILE or not x.is_cpu or values.dtype != torch.float32:
+    fits = layout == "fanin" and shape[2] in GROUPS
+    fits = fits or (layout == "block" and tuple(shape[2:]) == BLOCK)
+    if not fits or not x.is_cpu or values.dtype != torch.float32:
         return False
     if not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return False
@@ -53,37 +63,52 @@ def applies(x: Tensor, values: Tensor, layout: str, shape: Sequence[int]) -> boo
 
 
 def linear(
-    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]
+    x: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
 ) -> Tensor:
     """``x W^T + bias`` with inputs and weights rounded to bfloat16 and sums in float32; gradients likewise.
 
     Args:
         x: [batch, n_in], float32.
         values: [>= used], float32 - the master values.
-        index: of layout block, 16 x 32.
+        index: of the layout.
         bias: [n_out], float32, or None.
+        layout: ``"fanin"`` or ``"block"``.
         shape: the integers of the layout.
 
     Returns:
         [batch, n_out], float32, in feature-major memory.
 
-    Cost: as `gossamer.ops.linear`; the rounded values are made in every call.
+    Cost: as `gossamer.ops.linear`; rounded inputs and weights, 2 bytes a number, are kept for the gradients.
     """
-    y: Tensor = _Mixed.apply(x, values, bias, shape, *index)
+    now = not torch.compiler.is_compiling()
+    y: Tensor = record(_Mixed, now, x, values, bias, layout, shape, *index)
     return y
 
 
 class _Mixed(Function):
-    """Operands: x, values, bias, shape, then the index."""
+    """Operands: x, values, bias, layout, shape, then the index."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, shape: Sequence[int], *index: Tensor
+        ctx: Any,
+        x: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        layout: str,
+        shape: Sequence[int],
+        *index: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(x, values, *index)
-        ctx.shape = shape
-        y: Tensor = torch.ops.gossamer.mixed_linear(x, values, index, bias, shape)
-        return y
+        run = _linear if direct(x, values, bias, autocast=True) else torch.ops.gossamer.mixed_linear
+        y, *made = run(x, values, index, bias, layout, shape)
+        ctx.save_for_backward(*made, values, *index)
+        ctx.layout, ctx.shape = layout, shape
+        result: Tensor = y
+        return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -94,83 +119,110 @@ class _Mixed(Function):
                 got="create_graph=True, which asks for a second derivative",
                 hint="leave autocast around this layer",
             )
-        x, values, *index = ctx.saved_tensors
-        grad, run, (dx, dv) = grad.float(), torch.ops.gossamer, (None, None)
-        if ctx.needs_input_grad[0]:
-            dx = run.mixed_grad_input(grad, values, index, ctx.shape)
-        if ctx.needs_input_grad[1]:
-            dv = run.mixed_grad_values(grad, x, values, index, ctx.shape)
-        db = grad.sum(0) if ctx.needs_input_grad[2] else None
-        return dx, dv, db, None, *(None for _ in index)
+        inputs, weights, values, *index = ctx.saved_tensors
+        grad, wanted = grad.float(), ctx.needs_input_grad[:3]
+        run = _gradients if direct(grad, values) else torch.ops.gossamer.mixed_gradients
+        made = run(grad, inputs, weights, values, index, ctx.layout, ctx.shape, wanted)
+        found = (tensor if want else None for tensor, want in zip(made, wanted, strict=True))
+        return *found, None, None, *(None for _ in index)
 
 
-def _tiles(operation: str) -> Any:
-    """The kernel: blocks of 16 x 32 in the order of their index are tiles."""
-    return pick(operation, "tiles", "float32-bfloat16", "cpu").call
+def _numbers(index: Sequence[Tensor], layout: str, shape: Sequence[int]) -> int:
+    """How many numbers rounded weights are: whole tiles."""
+    col = index[1]
+    if layout == "block":
+        return col.shape[0] * shape[2] * shape[3]
+    return col.shape[0] * (-(-col.shape[1] // BLOCK[1])) * BLOCK[1] * shape[2]
 
 
-def _reference(operation: str, *operands: Any) -> Tensor:
-    """The same on rounded operands; sums in another order."""
-    *head, shape = operands
-    made: Tensor = pick(operation, "block", torch.float32, "cpu").call(*head, shape)
-    return made
+def _made(
+    x: Tensor, values: Tensor, index: Sequence[Tensor], layout: str, shape: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Rounded inputs and weights, not yet filled."""
+    rows = x.shape[1], -(-x.shape[0] // COLUMNS) * COLUMNS
+    inputs = x.new_empty(rows, dtype=torch.bfloat16)
+    weights = values.new_empty(_numbers(index, layout, shape), dtype=torch.bfloat16)
+    return inputs, weights
 
 
-def _rounded(tensor: Tensor) -> Tensor:
-    return tensor.bfloat16().float()
+def _engine() -> Any:
+    """Who computes: both have the same functions."""
+    return reference if instruction_set() == "reference" else core
 
 
 def _linear(
-    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]
-) -> Tensor:
-    check_product("ops.linear", x, None, values, index, bias, "block", shape)
-    if instruction_set() == "reference":
-        return _reference("linear", _rounded(x), _rounded(values), index, bias, shape)
-    y: Tensor = _tiles("linear")(x, values.bfloat16(), index, bias, shape[:2])
-    return y
+    x: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    check_product("ops.linear", x, None, values, index, bias, layout, shape)
+    made = _made(x, values, index, layout, shape)
+    return _engine().linear(x, values, index, bias, layout, shape, made, instruction_set()), *made
 
 
-def _grad_input(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
-    check_product("ops.linear_grad_input", None, grad, values, index, None, "block", shape)
-    if instruction_set() == "reference":
-        return _reference("linear_grad_input", _rounded(grad), _rounded(values), index, shape)
-    dx: Tensor = _tiles("linear_grad_input")(grad, values.bfloat16(), index, shape[:2])
-    return dx
+def _gradients(
+    grad: Tensor,
+    inputs: Tensor,
+    weights: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    layout: str,
+    shape: Sequence[int],
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    check_product("ops.linear_gradients", None, grad, values, index, None, layout, shape)
+    _check_made(grad, inputs, weights, _numbers(index, layout, shape), shape)
+    made: tuple[Tensor, Tensor, Tensor] = _engine().gradients(
+        grad, (inputs, weights), values, index, layout, shape, wanted, instruction_set()
+    )
+    return made
 
 
-def _grad_values(
-    grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]
-) -> Tensor:
-    check_product("ops.linear_grad_values", x, grad, values, index, None, "block", shape)
-    if instruction_set() == "reference":
-        return _reference("linear_grad_values", _rounded(grad), _rounded(x), values, index, shape)
-    dv: Tensor = _tiles("linear_grad_values")(grad, x, values, index, shape[:2])
-    return dv
+def _check_made(grad: Tensor, inputs: Tensor, weights: Tensor, numbers: int, shape: Sequence[int]) -> None:
+    """That inputs and weights are what a product of this size made."""
+    rows = shape[1], -(-grad.shape[0] // COLUMNS) * COLUMNS
+    fits = tuple(inputs.shape) == rows and weights.shape == (numbers,)
+    for tensor in (inputs, weights):
+        fits = fits and tensor.dtype == torch.bfloat16 and tensor.is_contiguous() and tensor.is_cpu
+    if not fits:
+        raise ShapeError(
+            "ops.linear_gradients",
+            expected=f"bfloat16 inputs {list(rows)} and weights [{numbers}] of mixed_linear",
+            got=f"{inputs.dtype} {list(inputs.shape)} and {weights.dtype} {list(weights.shape)}",
+        )
 
 
 def _linear_fake(
-    x: Tensor, values: Tensor, index: Sequence[Tensor], bias: Tensor | None, shape: Sequence[int]
-) -> Tensor:
-    del values, index, bias
-    return x.new_empty((shape[0], x.shape[0])).t()
+    x: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    bias: Tensor | None,
+    layout: str,
+    shape: Sequence[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    del bias
+    return x.new_empty((shape[0], x.shape[0])).t(), *_made(x, values, index, layout, shape)
 
 
-def _grad_input_fake(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
-    del values, index
-    return grad.new_empty((shape[1], grad.shape[0])).t()
+def _gradients_fake(
+    grad: Tensor,
+    inputs: Tensor,
+    weights: Tensor,
+    values: Tensor,
+    index: Sequence[Tensor],
+    layout: str,
+    shape: Sequence[int],
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    del inputs, weights, index, layout
+    none = grad.new_empty
+    dx = none((shape[1], grad.shape[0])).t() if wanted[0] else none(0)
+    return dx, none(values.shape if wanted[1] else 0), none(shape[0] if wanted[2] else 0)
 
 
-def _grad_values_fake(
-    grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]
-) -> Tensor:
-    del grad, x, index, shape
-    return values.new_empty(values.shape)
-
-
-for _name, _run, _fake in (
-    ("linear", _linear, _linear_fake),
-    ("grad_input", _grad_input, _grad_input_fake),
-    ("grad_values", _grad_values, _grad_values_fake),
-):
+for _name, _run, _fake in (("linear", _linear, _linear_fake), ("gradients", _gradients, _gradients_fake)):
     LIBRARY.impl(f"mixed_{_name}", _run, "CPU")
     torch.library.register_fake(f"gossamer::mixed_{_name}", _fake, lib=LIBRARY)

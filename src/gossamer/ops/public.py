@@ -36,8 +36,8 @@ def linear(
     Returns:
         [..., n_out] in feature-major memory, which the next sparse layer reads without a copy. Rows without
         connections give their bias, or 0. Under autocast everything is computed and returned in float32; but with
-        dtype=torch.bfloat16 blocks of 16 x 32 are computed with rounded factors: sums, results and gradients are
-        float32.
+        dtype=torch.bfloat16 blocks of 16 x 32 and fanin in groups of 16 or 32 are computed with rounded factors:
+        sums, results and gradients are float32.
 
     Raises:
         ShapeError: operands that do not fit each other.
@@ -58,7 +58,7 @@ def linear(
         x, values = x.float(), values.float()
         bias = None if bias is None else bias.float()
         if mixed.applies(x, values, layout, shape):
-            y = mixed.linear(x.reshape(-1, x.shape[-1]), values, index, bias, shape)
+            y = mixed.linear(x.reshape(-1, x.shape[-1]), values, index, bias, layout, shape)
             return y if x.ndim == 2 else y.reshape(*x.shape[:-1], shape[0])
     if x.ndim == 2:
         return autograd.linear(x, values, index, bias, layout, shape)

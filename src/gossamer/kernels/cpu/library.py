@@ -12,7 +12,7 @@ from typing import Final
 
 from gossamer.errors import KernelUnavailable
 
-ABI_VERSION: Final = 8
+ABI_VERSION: Final = 9
 BUILD_HINT: Final = (
     "build it with `pip install .` (or `pip install -e .`) in the source folder; a C++17 compiler is needed"
 )
@@ -30,6 +30,7 @@ OF_ONE_STRUCT: Final = (
     "gs_linear", "gs_linear_grad_input", "gs_linear_grad_values", "gs_check_index", "gs_conv_images",
     "gs_conv_grad_input", "gs_conv_grad_values", "gs_recurrent", "gs_recurrent_backward", "gs_plan_prepare",
     "gs_leaky_dropout", "gs_leaky_dropout_backward", "gs_activate", "gs_softmax",
+    "gs_mixed_linear", "gs_mixed_gradients",
 )  # fmt: skip
 
 _NAMES = {"linux": "libgossamer.so", "darwin": "libgossamer.dylib", "win32": "gossamer.dll"}

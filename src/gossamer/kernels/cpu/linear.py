@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PACK = pack.CALL.pack
 
 
-def _panel(x: Tensor) -> tuple[Tensor, int, int]:
+def panel(x: Tensor) -> tuple[Tensor, int, int]:
     """A [batch, features] tensor with a stride of 1, copied where it has none; feature and batch stride."""
     batch, feature = x.stride()
     if feature != 1 and batch != 1 and x.shape[0] > 1 and x.shape[1] > 1:
@@ -50,7 +50,7 @@ def linear(layout: str, types: tuple[int, int], isa: int) -> Callable[..., Tenso
         shape: Sequence[int],
         scale: Tensor | None = None,
     ) -> Tensor:
-        x, feature, batch = _panel(x)
+        x, feature, batch = panel(x)
         n = x.shape[0]
         y = empty_strided((n, shape[0]), (1, n), dtype=x.dtype)
         status = run(_PACK(
@@ -74,7 +74,7 @@ def linear_grad_input(layout: str, types: tuple[int, int], isa: int) -> Callable
     (dtype, narrow), fields, at = types, known("kernels.cpu", layout).fields, Tensor.data_ptr
 
     def call(grad: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]) -> Tensor:
-        grad, feature, batch = _panel(grad)
+        grad, feature, batch = panel(grad)
         n = grad.shape[0]
         out = empty_strided((n, shape[1]), (1, n), dtype=grad.dtype)
         matrix = (*fields(dtype, values, index, shape, at), narrow, 0)
@@ -104,8 +104,8 @@ def linear_grad_values(layout: str, types: tuple[int, int], isa: int) -> Callabl
     def call(
         grad: Tensor, x: Tensor, values: Tensor, index: Sequence[Tensor], shape: Sequence[int]
     ) -> Tensor:
-        grad, grad_feature, grad_batch = _panel(grad)
-        x, feature, batch = _panel(x)
+        grad, grad_feature, grad_batch = panel(grad)
+        x, feature, batch = panel(x)
         out = empty_like(values)
         status = run(_PACK(
             *fields(dtype, values, index, shape, at), narrow, 0, isa, x.shape[0], at(x), feature, batch,
