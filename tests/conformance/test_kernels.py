@@ -15,7 +15,12 @@ from kernel_cases import Case, cases, memory_orders, within_budget
 
 CASES = cases()
 NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
-ROUNDING = {"bitmask_bytes", "nm_bytes", "nm_nibble_bytes"}  # layouts that read inputs in steps
+ROUNDING = {
+    "window_bytes",
+    "bitmask_bytes",
+    "nm_bytes",
+    "nm_nibble_bytes",
+}  # layouts that read inputs in steps
 HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
 ONE_ORDER, FUSED = {"bitmask", "nm_nibbles"}, {"avx2", "avx512"}
 FLOAT16 = {"csr_halves"}  # layouts that compute in float16

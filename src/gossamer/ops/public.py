@@ -26,8 +26,8 @@ def linear(
         index: integer tensors of the layout, contiguous; scanned once for every write to them.
         bias: [n_out], dtype of x, or None.
         layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``; forward only: ``"nm_lanes"``, ``"nm_nibbles"``,
-            ``"bitmask"``, ``"nm_bytes"``, ``"nm_nibble_bytes"`` and ``"bitmask_bytes"`` (which round x to int8),
-            ``"tiles"`` and ``"shared_tiles"`` (to bfloat16), ``"csr_halves"`` (in float16),
+            ``"bitmask"``, ``"nm_bytes"``, ``"nm_nibble_bytes"``, ``"bitmask_bytes"`` and ``"window_bytes"`` (which
+            round x to int8), ``"tiles"`` and ``"shared_tiles"`` (to bfloat16), ``"csr_halves"`` (in float16),
             ``"csr_bands"``, ``"dense"``.
         shape: ``[n_out, n_in]`` and the layout's own integers (``group``; ``n, m``; ``h, w``).
 

@@ -30,6 +30,7 @@ LAYOUTS = (
     ("nm:1:4", "nm_nibbles"),
     ("unstructured", "bitmask"),
     ("unstructured", "bitmask_bytes"),
+    ("unstructured", "window_bytes"),
     ("nm:1:4", "nm_nibble_bytes"),
     ("block:4", "block"),
     ("unstructured", "tiles"),
@@ -67,7 +68,7 @@ def test_every_layout_gives_the_same_bits_after_a_round_trip(mlp, values):
             assert torch.equal(again(x), frozen(x)), (layout, name)
             assert again.plan == frozen.plan
         seen.add(layout)
-    assert seen | {"bitmask_bytes", "nm_bytes", "nm_nibble_bytes", "slice"} >= set(layouts)
+    assert seen | {"bitmask_bytes", "window_bytes", "nm_bytes", "nm_nibble_bytes", "slice"} >= set(layouts)
 
 
 def test_the_parts_travel_too(mlp):
