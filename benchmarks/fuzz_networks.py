@@ -118,6 +118,7 @@ IMAGES, MATRICES = (
         "nm_nibble_bytes",
         "bitmask",
         "bitmask_bytes",
+        "window_bytes",
         "block",
         "dense",
     ),

@@ -27,6 +27,7 @@ GENERAL = (
     "csr_bands",
     "bitmask",
     "bitmask_bytes",
+    "window_bytes",
 )  # hold everything, and are not tried where a pattern has layouts of its own
 LEFT_OUT = ("dense", "slice")
 AGAINST = (

@@ -147,6 +147,24 @@ def bitmask(
     return Case(name, layout, shape, index, plain.row, plain.column, **more)  # type: ignore[arg-type]
 
 
+def window_bytes(name: str, columns: Sequence[Sequence[int]], n_in: int, **more: object) -> Case:
+    """Sixteen neurons and four of their inputs in a window of 64 side by side; 255 fills up."""
+    starts, place, row, column = [0], [], [], []
+    for block in range(0, len(columns), 16):
+        for first in range(0, n_in, 64):
+            mine = [[c for c in cols if first <= c < first + 64] for cols in columns[block : block + 16]]
+            mine += [[]] * (16 - len(mine))
+            for step in range(-(-max(map(len, mine)) // 4)):
+                for n, cols in enumerate(mine):
+                    four = (cols[4 * step : 4 * step + 4] + [None] * 4)[:4]
+                    place += [255 if c is None else c - first for c in four]
+                    row += [block + n] * 4
+                    column += [n_in if c is None else c for c in four]
+            starts.append(len(place) // 64)
+    index = (torch.tensor(starts, dtype=torch.int32), _long(place).to(torch.uint8).view(-1, 16, 4))
+    return Case(name, "window_bytes", (len(columns), n_in), index, _long(row), _long(column), **more)  # type: ignore[arg-type]
+
+
 def csr_bands(
     name: str, columns: Sequence[Sequence[int]], n_in: int, band: int, *, wide: bool = False, **more: object
 ) -> Case:
@@ -349,6 +367,10 @@ def cases() -> list[Case]:
                 ("long", (0, 700, 40, 3300, 1, 1600), 3300, big),
             )
         ),
+        window_bytes("windows-empty-and-full-rows", [_choose(9, k) for k in (9, 0, 1, 0, 2)], 9),
+        window_bytes("windows-no-connection", [[], []], 5),
+        window_bytes("windows-padded", [_choose(129, k) for k in range(0, 120, 6)], 129),
+        window_bytes("windows-long", [_choose(3300, k) for k in (0, 700, 40, 3300, 1, 1600)], 3300, **big),
         csr_bands("bands-empty-and-full-rows", [[], list(range(9)), [3], [], [0, 8]], 9, 4),
         csr_bands("bands-no-connection", [[], []], 5, 2),
         csr_bands("bands-one", [[0]], 1, 1),

@@ -127,6 +127,16 @@ gs_status check_bitmask(const gs_matrix& w, int64_t* used, int64_t* cols) {
   return *used < 0 ? GS_INDEX : GS_OK;
 }
 
+gs_status check_windows(const gs_matrix& w, int64_t* used, int64_t* cols) {
+  if (w.group != 1 || w.n_in > kMostBytes) return GS_SIZE;
+  if (w.row_bytes != 4 || w.col_bytes != 1 || w.dtype != GS_F32 || w.narrow != GS_I8) return GS_DTYPE;
+  if (!w.rows) return GS_NULL;
+  const int32_t* starts = static_cast<const int32_t*>(w.rows);
+  const int64_t steps = starts[(w.n_out + 15) / 16 * ((w.n_in + 63) / 64)];
+  *used = *cols = steps * 64;
+  return starts[0] != 0 || steps < 0 ? GS_INDEX : GS_OK;
+}
+
 gs_status check_bands(const gs_matrix& w, int64_t* used, int64_t* cols) {
   if (w.group != 1 || w.tile < 1 || w.tile > 65536 || (w.col_bytes == 1 && w.tile > 256)) return GS_SIZE;
   if (w.row_bytes != 4 || (w.col_bytes != 1 && w.col_bytes != 2)) return GS_DTYPE;
@@ -195,6 +205,7 @@ gs_status gs_check_matrix(const gs_matrix& w, bool need_values, int64_t* used) {
   if (w.layout == GS_NM_BYTES) status = check_nm_bytes(w, used, &cols);
   if (w.layout == GS_NM_NIBBLES || w.layout == GS_NM_NIBBLE_BYTES) status = check_nibbles(w, used, &cols);
   if (w.layout == GS_BITMASK || w.layout == GS_BITMASK_BYTES) status = check_bitmask(w, used, &cols);
+  if (w.layout == GS_WINDOW_BYTES) status = check_windows(w, used, &cols);
   if (w.layout == GS_DENSE) status = check_dense(w, used, &cols);
   if (w.layout == GS_CSR_BANDS) status = check_bands(w, used, &cols);
   if (w.layout == GS_BLOCK) status = check_block(w, used, &cols);

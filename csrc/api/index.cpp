@@ -87,6 +87,28 @@ bool bitmask(const gs_matrix& w) {
   return true;
 }
 
+// Starts do not go back; the places of a neuron ascend in a window, then its steps are filled up.
+bool windows(const gs_matrix& w, int64_t used) {
+  constexpr int64_t kNeurons = 16, kWindow = 64, kTogether = 4;
+  const int32_t* starts = static_cast<const int32_t*>(w.rows);
+  const uint8_t* p = static_cast<const uint8_t*>(w.cols);
+  const int64_t count = (w.n_in + kWindow - 1) / kWindow, parts = (w.n_out + kNeurons - 1) / kNeurons * count;
+  for (int64_t i = 0; i < parts; ++i) {
+    const int64_t from = starts[i], next = starts[i + 1], inputs = w.n_in - i % count * kWindow, limit = inputs < kWindow ? inputs : kWindow;
+    if (from < 0 || next < from || next * kNeurons * kTogether > used) return false;
+    for (int64_t n = 0; n < kNeurons; ++n) {
+      int64_t before = -1;
+      for (int64_t j = 0; j < (next - from) * kTogether; ++j) {
+        const int64_t place = p[((from + j / kTogether) * kNeurons + n) * kTogether + j % kTogether];
+        const bool empty = place == 255;
+        if (!empty && (place <= before || place >= limit || i / count * kNeurons + n >= w.n_out)) return false;
+        before = place;
+      }
+    }
+  }
+  return true;
+}
+
 // nm_nibbles and nm_nibble_bytes: two places a byte, `side` tiles side by side.
 bool nibbles(const gs_matrix& w, int64_t side) {
   const uint8_t* p = static_cast<const uint8_t*>(w.cols);
@@ -115,6 +137,7 @@ extern "C" gs_status gs_check_index(const gs_matrix* w) {
   if (w->layout == GS_NM_NIBBLES) good = nibbles(*w, 1);
   if (w->layout == GS_NM_NIBBLE_BYTES) good = nibbles(*w, 4);
   if (w->layout == GS_BITMASK || w->layout == GS_BITMASK_BYTES) good = bitmask(*w);
+  if (w->layout == GS_WINDOW_BYTES) good = windows(*w, used);
   if (w->layout == GS_CSR_BANDS) good = bands(*w, used);
   return good ? GS_OK : GS_INDEX;
 }

@@ -12,7 +12,7 @@ int32_t count = -1;
 const char* const kOperationNames[kOperations] = {"linear", "linear_grad_input", "linear_grad_values"};
 const char* const kConvolutionNames[kOperations] = {"conv", "conv_grad_input", "conv_grad_values"};
 const char* const kLayoutNames[] = {"csr", "fanin", "nm", "nm_lanes", "dense", "block", "csr_bands", "nm_bytes", "tiles", "shared_tiles", "csr_halves", "bitmask",
-                                    "nm_nibbles", "nm_nibble_bytes", "tile_bytes", "shared_tile_bytes", "bitmask_bytes", "fanin_bytes"};
+                                    "nm_nibbles", "nm_nibble_bytes", "tile_bytes", "shared_tile_bytes", "bitmask_bytes", "fanin_bytes", "window_bytes"};
 static_assert(sizeof kLayoutNames / sizeof *kLayoutNames == kLayouts, "one name a layout");
 const char* const kTypeNames[kValueTypes] = {"float32", "float64", "float32-bfloat16", "float32-int8", "float32-float16"};
 

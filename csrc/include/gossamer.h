@@ -41,7 +41,7 @@ typedef enum gs_status {
 
 typedef enum gs_layout { GS_CSR = 0, GS_FANIN = 1, GS_NM = 2, GS_NM_LANES = 3, GS_DENSE = 4, GS_BLOCK = 5, GS_CSR_BANDS = 6, GS_NM_BYTES = 7,
                GS_TILES = 8, GS_SHARED_TILES = 9, GS_CSR_HALVES = 10, GS_BITMASK = 11, GS_NM_NIBBLES = 12, GS_NM_NIBBLE_BYTES = 13,
-               GS_TILE_BYTES = 14, GS_SHARED_TILE_BYTES = 15, GS_BITMASK_BYTES = 16, GS_FANIN_BYTES = 17 } gs_layout;
+               GS_TILE_BYTES = 14, GS_SHARED_TILE_BYTES = 15, GS_BITMASK_BYTES = 16, GS_FANIN_BYTES = 17, GS_WINDOW_BYTES = 18 } gs_layout;
 typedef enum gs_dtype { GS_F32 = 0, GS_F64 = 1, GS_BF16 = 2, GS_I8 = 3, GS_F16 = 4 } gs_dtype;
 /* leaky: y where y >= 0, else slope * y; a slope of either sign, so All-ReLU is one. elu: slope * (exp(y) - 1) below 0. gelu: by
  * the error function. NaN stays NaN. */
@@ -68,6 +68,7 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  *   nm_nibble_bytes -                    u8 [ceil(n_out/16), ceil(s/2), 16, 4]  [ceil(n_out/16), s, 16, 4], s = ceil(n_in/m/4) * n
  *   bitmask  row_ptr i32|i64 [n_out+1]   u8 [n_out, ceil(n_in/64) * 8], a bit an input  [nnz]
  *   bitmask_bytes, as bitmask
+ *   window_bytes starts i32 [ceil(n_out/16) * ceil(n_in/64) + 1]  u8 [steps, 16, 4]  [steps, 16, 4]
  *   dense    -                           -                                 [n_out, n_in]
  *   csr_bands starts i32 [bands * n_out + 1]  u8|u16 [nnz]               [nnz]
  *   csr_halves as csr                                                     [nnz], GS_F16
@@ -92,6 +93,8 @@ typedef int32_t (*gs_parallel_for)(int64_t begin, int64_t end, int64_t grain,
  * bitmask, bitmask_bytes: the bit of input i is bit i % 8 of byte i / 8 of its row; values are those of the bits that are set, row by
  * row, as many as row_ptr counts; bits past the last input are 0. Values of the latter are GS_I8, n_in <= 2^17, and inputs are rounded
  * as those of nm_bytes.
+ * window_bytes: windows of 64 inputs of 16 neurons, in steps; of each neuron four connections a step, at ascending places in the window; what
+ * fills up steps is 0 at places of 255. Values are GS_I8, n_in <= 2^17, and inputs are rounded as those of nm_bytes.
  * block: whole blocks of group x tile connections; rows and cols are block rows (n_out/group) and block columns (n_in/tile).
  * csr_bands: csr of each band of `tile` inputs, one after the other; columns count from the first of the band and ascend in a
  * row; bands = ceil(n_in / tile).

@@ -8,7 +8,7 @@
 #include "gossamer_recurrent.h"
 
 enum gs_operation { GS_OP_LINEAR, GS_OP_GRAD_INPUT, GS_OP_GRAD_VALUES };
-constexpr int kOperations = 3, kLayouts = 18, kValueTypes = 5;
+constexpr int kOperations = 3, kLayouts = 19, kValueTypes = 5;
 
 // Types of the functions that kernels.inc names.
 typedef gs_status gs_product(const gs_call* call);

@@ -110,6 +110,30 @@ void fill_bitmask(std::mt19937& random, Layer& layer) {
   layer.w.n_cols = static_cast<int64_t>(layer.cols.size());
 }
 
+void fill_windows(std::mt19937& random, Layer& layer) {
+  const int n_in = static_cast<int>(layer.w.n_in), n_out = static_cast<int>(layer.w.n_out);
+  int64_t steps = 0;
+  put_row(layer, 0);
+  for (int block = 0; block < n_out; block += 16)
+    for (int first = 0; first < n_in; first += 64) {
+      const int inputs = n_in - first < 64 ? n_in - first : 64;
+      std::vector<std::vector<int>> picks(16);
+      size_t most = 0;
+      for (int n = 0; n < 16 && block + n < n_out; ++n) {
+        picks[n] = choose(random, inputs, n % 4 == 1 ? 0 : n % 4 == 3 ? inputs : static_cast<int>(random() % (inputs + 1)));
+        most = picks[n].size() > most ? picks[n].size() : most;
+      }
+      for (size_t at = 0; at < (most + 3) / 4 * 64; ++at) {
+        const size_t n = at % 64 / 4, j = at / 64 * 4 + at % 4;
+        const bool there = j < picks[n].size();
+        layer.cols.push_back(static_cast<unsigned char>(there ? picks[n][j] : 255));
+        layer.row.push_back(there ? block + static_cast<int>(n) : n_out), layer.column.push_back(there ? first + picks[n][j] : 0);
+      }
+      put_row(layer, steps += static_cast<int64_t>((most + 3) / 4));
+    }
+  layer.w.n_cols = static_cast<int64_t>(layer.cols.size());
+}
+
 void fill_bands(std::mt19937& random, Layer& layer, int band) {
   layer.w.tile = band, layer.w.row_bytes = 4;
   put_row(layer, 0);
@@ -152,14 +176,15 @@ Layer make_layer(std::mt19937& random, int layout, int n_out, int n_in, int grou
   const bool tiled = layout == GS_NM || layout == GS_NM_LANES;
   const bool bands = layout == GS_CSR_BANDS;
   const bool beside = layout == GS_NM_BYTES || layout == GS_NM_NIBBLES || layout == GS_NM_NIBBLE_BYTES;
-  const bool masked = layout == GS_BITMASK || layout == GS_BITMASK_BYTES;
-  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled || beside || masked ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
-  layer.w.row_bytes = layout == GS_CSR || layout == GS_BLOCK || masked ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
+  const bool masked = layout == GS_BITMASK || layout == GS_BITMASK_BYTES, windows = layout == GS_WINDOW_BYTES;
+  layer.w.col_bytes = layout == GS_DENSE ? 0 : tiled || beside || masked || windows ? 1 : bands ? (wide ? 2 : 1) : wide ? 4 : 2;
+  layer.w.row_bytes = windows ? 4 : layout == GS_CSR || layout == GS_BLOCK || masked ? (wide ? 8 : 4) : layout == GS_FANIN ? (wide ? 4 : 2) : 0;
   if (layout == GS_CSR) fill_csr(random, layer);
   if (bands) fill_bands(random, layer, m);
   if (layout == GS_FANIN) fill_fanin(random, layer, n);
   if (tiled) fill_nm(random, layer, n, m);
   if (masked) fill_bitmask(random, layer);
+  if (windows) fill_windows(random, layer);
   if (beside) fill_side_by_side(random, layer, n, m);
   if (layout == GS_DENSE) fill_dense(layer);
   if (layout == GS_BLOCK) fill_block(random, layer, n, m);

@@ -115,6 +115,27 @@ void bitmask_refusals() {
   CHECK(gs_check_index(&layer.call.w) == GS_OK);
 }
 
+void window_refusals() {
+  const int layout = GS_WINDOW_BYTES;
+  refuses(GS_OK, layout, [](gs_call&) {});
+  refuses(GS_SIZE, layout, [](gs_call& c) { c.w.n_in = (1 << 17) + 1; });  // sums may overflow
+  refuses(GS_SIZE, layout, [](gs_call& c) { c.w.n_values -= 1; });
+  refuses(GS_SIZE, layout, [](gs_call& c) { c.w.n_cols -= 1; });
+  refuses(GS_DTYPE, layout, [](gs_call& c) { c.w.narrow = 0; });
+  refuses(GS_NULL, layout, [](gs_call& c) { c.w.rows = nullptr; });
+  std::mt19937 random(3);
+  Bytes layer(random, layout, 4, 0, 0, 12);  // the fourth neuron has all twelve: 0 .. 3 in the first step
+  for (int place : {1, 12, 254, 255}) {      // one that is there, one past the inputs, none, and one that fills up in front of others
+    const unsigned char kept = layer.cols[12];
+    layer.cols[12] = static_cast<unsigned char>(place);
+    CHECK(gs_check_index(&layer.call.w) == GS_INDEX);
+    layer.cols[12] = kept;
+  }
+  CHECK(gs_check_index(&layer.call.w) == GS_OK);
+  layer.cols[16] = 0;  // a fifth neuron
+  CHECK(gs_check_index(&layer.call.w) == GS_INDEX);
+}
+
 }  // namespace
 
 void test_bytes() {
@@ -131,7 +152,9 @@ void test_bytes() {
     for (int n_in : {1, 63, 64, 65, 129, 700})
       for (int n_out : {1, 15, 20, 37})
         for (int batch : {1, 2, 4, 7})
-          if (gs_isa_available(isa) == GS_OK) exact(random, GS_BITMASK_BYTES, isa, n_out, 0, 0, n_in, batch);
+          for (int layout : {GS_BITMASK_BYTES, GS_WINDOW_BYTES})
+            if (gs_isa_available(isa) == GS_OK) exact(random, layout, isa, n_out, 0, 0, n_in, batch);
   for (int layout : {GS_NM_BYTES, GS_NM_NIBBLES, GS_NM_NIBBLE_BYTES}) refusals(layout);
   bitmask_refusals();
+  window_refusals();
 }

@@ -46,7 +46,7 @@ void test_kernels() {
   CHECK(static_cast<int32_t>(names.size()) == count);
   const std::string best = gs_isa_name(gs_isa());
   for (const char* name : {"linear:csr:float32:", "linear:nm:float64:", "linear_grad_input:fanin:float64:", "linear_grad_values:block:float32:",
-                           "linear:nm_lanes:float32-bfloat16:", "linear:nm_bytes:float32-int8:", "linear:fanin_bytes:float32-int8:", "linear:tiles:float32-bfloat16:", "linear:shared_tiles:float32-bfloat16:", "linear:nm_nibbles:float32:", "linear:bitmask:float32-bfloat16:", "linear:bitmask_bytes:float32-int8:", "linear:nm_nibble_bytes:float32-int8:", "linear:tile_bytes:float32-int8:", "linear:shared_tile_bytes:float32-int8:", "linear:dense:float32:", "linear:csr_bands:float64:", "linear:csr_halves:float32-float16:", "conv:csr:float32:",
+                           "linear:nm_lanes:float32-bfloat16:", "linear:nm_bytes:float32-int8:", "linear:fanin_bytes:float32-int8:", "linear:tiles:float32-bfloat16:", "linear:shared_tiles:float32-bfloat16:", "linear:nm_nibbles:float32:", "linear:bitmask:float32-bfloat16:", "linear:bitmask_bytes:float32-int8:", "linear:window_bytes:float32-int8:", "linear:nm_nibble_bytes:float32-int8:", "linear:tile_bytes:float32-int8:", "linear:shared_tile_bytes:float32-int8:", "linear:dense:float32:", "linear:csr_bands:float64:", "linear:csr_halves:float32-float16:", "conv:csr:float32:",
                            "conv_grad_input:block:float64:", "conv_grad_values:fanin:float32:"})
     CHECK(names.count(name + best) == 1);
   for (const char* name : {"linear_grad_input:dense:float32:", "linear:nm_lanes:float64:", "linear:nm_bytes:float32:", "linear:csr_halves:float32:", "linear:csr:float32-float16:", "linear_grad_values:csr:float32-int8:",

@@ -11,16 +11,12 @@ from gossamer.kernels import KernelSpec, pick, rows, transposing, use
 from gossamer.kernels.cpu import available_isas, check_index, library
 from gossamer.kernels.reference import coordinates
 from gossamer.kernels.table import LAYOUTS, OPS, TRAINED
+from gossamer.layouts import layout, layouts
 from kernel_cases import Case, cases, memory_orders, within_budget
 
 CASES = cases()
 NARROW = ("float32-bfloat16", "float32-int8")  # float32 inputs, narrow values
-ROUNDING = {"bitmask_bytes", 
-    "nm_bytes",
-    "nm_nibble_bytes", "fanin_bytes",
-    "tile_bytes",
-    "shared_tile_bytes",
-}  # layouts that read inputs in steps
+ROUNDING = {name for name in layouts if layout(name).compute == "int8"}  # they read inputs in steps
 HALVES = {"tiles", "shared_tiles"}  # layouts that round inputs to bfloat16, and hold no other values
 ONE_ORDER, FUSED = {"bitmask", "nm_nibbles"}, {"avx2", "avx512"}
 FLOAT16 = {"csr_halves"}  # layouts that compute in float16

@@ -51,11 +51,10 @@ def freeze(
         example_input: Tensor [batch, ...], a tuple of inputs, or a dict of named ones - says how the model is called,
             with which shapes, and at which batch to measure. An argument that is None counts as not given.
         keep: "fastest" measures; a layout ("dense", "slice", "csr", "fanin", "nm", "nm_lanes",
-            "nm_bytes", "nm_nibbles", "nm_nibble_bytes", "bitmask", "bitmask_bytes", "csr_bands", "csr_halves", "fanin_bytes", "tiles",
-            "shared_tiles",
-            "tile_bytes", "shared_tile_bytes", "block") for all linear layers, or a mapping layer -> layout, measures
-            nothing for them and
-            is the same on every machine.
+            "nm_bytes", "nm_nibbles", "nm_nibble_bytes", "bitmask", "bitmask_bytes", "window_bytes", "csr_bands",
+            "csr_halves", "fanin_bytes", "tiles", "shared_tiles", "tile_bytes", "shared_tile_bytes", "block") for all
+            linear layers, or a mapping layer -> layout, measures nothing for them and is the same on every
+            machine.
         candidates: layouts that may be tried; None is all of them. Where none fits, a layer is dense.
         batch_sizes: measure at these instead, and at run time use what was measured nearest.
         values: "exact" keeps every weight to the bit; "bfloat16", "int8", "int4", "ternary" and "binary" round the

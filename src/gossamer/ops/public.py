@@ -26,11 +26,9 @@ def linear(
         index: integer tensors of the layout, contiguous; scanned once for every write to them.
         bias: [n_out], dtype of x, or None.
         layout: ``"csr"``, ``"fanin"``, ``"nm"``, ``"block"``; forward only: ``"nm_lanes"``, ``"nm_nibbles"``,
-            ``"bitmask"``, ``"nm_bytes"``, ``"nm_nibble_bytes"``, ``"bitmask_bytes"``, ``"tile_bytes"``,
-            ``"shared_tile_bytes"`` and ``"fanin_bytes"`` (which round x to
-            int8),
-            ``"tiles"`` and ``"shared_tiles"`` (to bfloat16), ``"csr_halves"`` (in float16),
-            ``"csr_bands"``, ``"dense"``.
+            ``"bitmask"``, ``"csr_bands"``, ``"dense"``; those that round x to int8: ``"nm_bytes"``,
+            ``"nm_nibble_bytes"``, ``"bitmask_bytes"``, ``"window_bytes"``, ``"fanin_bytes"``, ``"tile_bytes"``,
+            ``"shared_tile_bytes"``; to bfloat16: ``"tiles"``, ``"shared_tiles"``; to float16: ``"csr_halves"``.
         shape: ``[n_out, n_in]`` and the layout's own integers (``group``; ``n, m``; ``h, w``).
 
     Returns:

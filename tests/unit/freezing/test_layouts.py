@@ -98,7 +98,7 @@ def test_whole_blocks_are_found():
 def test_no_connection_at_all():
     layer = Connections((3, 4), np.empty(0, np.int64), np.empty(0, np.float32))
     assert {name: isinstance(layout(name).fit(layer), dict) for name in layouts} == {
-        "bitmask": True, "bitmask_bytes": False,
+        "bitmask": True, "bitmask_bytes": False, "window_bytes": False,
         "block": False, "csr": True, "csr_bands": True, "csr_halves": True, "dense": True,
         "fanin": False, "fanin_bytes": False, "nm": False, "nm_bytes": False,
         "nm_lanes": False, "nm_nibble_bytes": False, "nm_nibbles": False,
@@ -128,6 +128,19 @@ def test_bits_past_the_inputs_or_uncounted_ones_are_refused(array, spot, value):
         layout("bitmask").check(encoded)
     with pytest.raises(GossamerError):
         layout("bitmask").check(replace(encoded, parameters={"n": 4}))
+
+
+@pytest.mark.parametrize(
+    ("spot", "value"), [((0, 0, 0), 9), ((0, 0, 1), 255), ((0, 0, 1), 10), ((0, 1, 1), 63), ((0, 9, 0), 1)]
+)
+def test_places_that_are_not_where_they_belong_are_refused(spot, value):
+    """Two neurons of ten inputs: 0 and 9 of the first, 3 of the second."""
+    layer = narrowed(Connections((2, 10), np.array([0, 9, 13]), np.ones(3, np.float32)), "int8")
+    encoded = layout("window_bytes").encode(layer, {})
+    assert encoded.index["place"][0, :2].tolist() == [[0, 9, 255, 255], [3, 255, 255, 255]]
+    encoded.index["place"][spot] = value
+    with pytest.raises(GossamerError, match="ascending places within 10 inputs"):
+        layout("window_bytes").check(encoded)
 
 
 @pytest.mark.parametrize("name", ["tiles", "shared_tiles", "tile_bytes", "shared_tile_bytes"])
@@ -171,7 +184,7 @@ def test_nibbles_hold_eight_places_of_a_neuron_in_four_bytes():
 
 @pytest.mark.parametrize("name", sorted(layouts))
 def test_values_of_another_number_are_refused(name):
-    patterns = {"block": "block:4", "bitmask": "fanin", "bitmask_bytes": "fanin"}
+    patterns = {"block": "block:4", "bitmask": "fanin", "bitmask_bytes": "fanin", "window_bytes": "fanin"}
     pattern = patterns.get(name, "fanin:16" if name.startswith("shared") else "nm:1:4")
     layer = drawn(pattern, (16, 8))
     if name == "slice":

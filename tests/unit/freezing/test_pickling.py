@@ -31,6 +31,7 @@ LAYOUTS = (
     ("nm:1:4", "nm_nibbles"),
     ("unstructured", "bitmask"),
     ("unstructured", "bitmask_bytes"),
+    ("unstructured", "window_bytes"),
     ("nm:1:4", "nm_nibble_bytes"),
     ("block:4", "block"),
     ("unstructured", "tiles"),
@@ -70,7 +71,8 @@ def test_every_layout_gives_the_same_bits_after_a_round_trip(mlp, values):
             assert torch.equal(again(x), frozen(x)), (layout, name)
             assert again.plan == frozen.plan
         seen.add(layout)
-    assert seen | {"bitmask_bytes", "fanin_bytes", "slice", *(name for name in layouts if layouts[name].compute == "int8")} >= set(layouts)
+    rounding = {name for name in layouts if layouts[name].compute == "int8"}  # some of them are above
+    assert seen | rounding | {"slice"} >= set(layouts)
 
 
 def test_the_parts_travel_too(mlp):
