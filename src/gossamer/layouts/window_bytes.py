@@ -77,9 +77,10 @@ class WindowBytes(Layout):
         """Starts, places and their order are checked, and that nothing but zeros fills up steps."""
         (n_out, n_in), (starts, place) = encoded.shape, encoded.index.values()
         self.expect(encoded, place.size)
-        steps, windows = np.diff(starts.astype(np.int64)), -(-n_in // WINDOW)
-        ends = int(starts[0]) == 0 and int(starts[-1]) == place.shape[0] and not bool((steps < 0).any())
-        if not ends:
+        windows, ends_at = -(-n_in // WINDOW), starts.astype(np.int64)
+        steps = ends_at[1:] - ends_at[:-1]
+        whole = int(starts[0]) == 0 and int(starts[-1]) == place.shape[0] and not bool((steps < 0).any())
+        if not whole:
             raise TopologyError(
                 f"layout {self.name}", expected="ascending starts", got="others", hint=DAMAGED
             )
