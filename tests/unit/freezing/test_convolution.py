@@ -95,6 +95,12 @@ def test_lines_are_images_of_one_row(check_same, tmp_path, home):
     check_same(frozen, model, torch.randn(3, 8, 11))
     gs.save(frozen, tmp_path / "net")
     assert torch.equal(gs.load(tmp_path / "net")(torch.ones(0, 8, 9)), frozen(torch.ones(0, 8, 9)))
+    with pytest.raises(
+        ShapeError, match="one sample is a batch"
+    ):  # the model takes one, as no frozen network does
+        frozen(torch.ones(8, 9))
+    with pytest.raises(ShapeError, match="one sample is a batch"):
+        Runtime(tmp_path / "net", exact=False)(np.ones((8, 9), np.float32))
 
 
 class Tiny(nn.Module):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from gossamer.errors import ShapeError
 from gossamer.network.operators.base import LARGEST_SIZE, Inputs, Operator, Settings, Shape, Tensors, operator
 
 KEPT, REST = 0, -1  # instead of a size: the one that the input has there; whatever is left
@@ -26,7 +27,7 @@ class Sizes(Settings):
 
 
 def _shape(shape: Shape, s: Sizes) -> Shape:
-    """The new shape; raises ValueError.
+    """The new shape; raises ShapeError.
 
     Example:
         >>> _shape((0, 6, 2), Sizes(sizes=(0, -1))), _shape((4, 6), Sizes(sizes=(-1, 2, 3)))
@@ -36,8 +37,17 @@ def _shape(shape: Shape, s: Sizes) -> Shape:
     given, others = prod(shape[s.kept :]), prod(size for size in made if size != REST)
     fits = given % others == 0 if others and REST in made else given == others
     if s.kept >= len(shape) or not made or KEPT in made or made.count(REST) > 1 or not fits:
-        raise ValueError(f"{list(shape)} as {list(s.sizes)}")
+        raise _refused(shape, s)
     return (*front, *(given // others if size == REST else size for size in made))
+
+
+def _refused(shape: Shape, s: Sizes) -> ShapeError:
+    return ShapeError(
+        "reshape",
+        expected=f"a tensor that {list(s.sizes)} can hold, where 0 keeps a size and -1 is the rest",
+        got=str(list(shape)),
+        hint="one sample is a batch as well: x.unsqueeze(0)",
+    )
 
 
 def _call(*given: Any) -> Sizes:
@@ -47,6 +57,8 @@ def _call(*given: Any) -> Sizes:
 
 def _tensors(_torch: Any, xs: Inputs, s: Sizes, _held: Tensors) -> Any:
     """An empty batch leaves what any other does."""
+    if xs[0].ndim <= s.kept:
+        raise _refused(tuple(xs[0].shape), s)
     return xs[0].flatten(s.kept).unflatten(s.kept, s.sizes[s.kept :]) if s.kept else xs[0].reshape(s.sizes)
 
 
