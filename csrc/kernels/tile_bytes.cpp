@@ -2,36 +2,22 @@
 // exact integer sums. A neuron has at most 2^17 products of 128 x 127, which fit 32 bits. A tile of weights is read for up to four
 // tiles of batch columns; a few samples are multiplied one by one.
 #include "byte_products.h"
+#include "lines.h"
 
 namespace gs {
 namespace GS_SET {
 namespace {
 
-struct Line {
-  const void* cols;
-  const int8_t* values;
-  int64_t n;
-};
-
-Line line_at(const gs_matrix& w, int64_t row) {
-  const auto pointer = [&](int64_t i) {
-    return w.row_bytes == 8 ? static_cast<const int64_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
-  };
-  const int64_t first = pointer(row);
-  return {static_cast<const char*>(w.cols) + first * w.col_bytes, static_cast<const int8_t*>(w.values) + first * kSide * w.tile,
-          pointer(row + 1) - first};
-}
-
 // f(weights, inputs) with where the j-th tile of a line lies, and what it reads: `step` elements of x for a column of tiles.
 template <class I, class X, class F> GS_INLINE void with_places(const Line& line, int64_t width, const X* x, int64_t step, const F& f) {
   const I* col = static_cast<const I*>(line.cols);
-  f([&](int64_t j) GS_INLINE_LAMBDA { return line.values + j * (kSide * width); },
+  f([&](int64_t j) GS_INLINE_LAMBDA { return reinterpret_cast<const int8_t*>(line.values) + j * (kSide * width); },
     [&](int64_t j) GS_INLINE_LAMBDA { return x + static_cast<int64_t>(col[j]) * step; });
 }
 
 template <int C, class I> GS_INLINE void samples(const gs_call& call, const Steps& steps, int64_t column, int64_t r0, int64_t r1) {
   for (int64_t r = r0; r < r1; ++r) {
-    const Line line = line_at(call.w, r);
+    const Line line = line_at(call.w, r, kSide * call.w.tile);
     int32_t sums[C][kSide] = {};
     with_places<I>(line, call.w.tile, steps.q, call.w.tile, [&](const auto& weights, const auto& inputs) GS_INLINE_LAMBDA {
       dots<C>(steps.shifted, line.n, static_cast<int>(call.w.tile), weights, inputs, steps.stride, sums);
@@ -44,7 +30,7 @@ template <int tiles, class I>
 void rows(const gs_call& call, Unit& unit, bool shifted, const Chunk& chunk, const uint32_t* words, const float* size, int64_t r0, int64_t r1) {
   alignas(64) int32_t sums[kWords * tiles];
   for (int64_t r = r0; r < r1; ++r) {
-    const Line line = line_at(call.w, r);
+    const Line line = line_at(call.w, r, kSide * call.w.tile);
     with_places<I>(line, call.w.tile, words, tiles * call.w.tile * 4, [&](const auto& weights, const auto& inputs) GS_INLINE_LAMBDA {
       products<tiles>(unit, shifted, line.n, static_cast<int>(call.w.tile), weights, inputs, sums);
     });

@@ -1,25 +1,11 @@
 // out = activation(W x + bias + residual) for tiles: 16 outputs by 32 inputs of bfloat16, inputs rounded to bfloat16, sums in
 // float32. A tile of weights is read for up to six tiles of batch columns, whose sums stay in the unit.
+#include "lines.h"
 #include "tiles.h"
 
 namespace gs {
 namespace GS_SET {
 namespace {
-
-struct Line {
-  const void* cols;
-  const char* values;
-  int64_t n;
-};
-
-Line line_at(const gs_matrix& w, int64_t row) {
-  const auto pointer = [&](int64_t i) {
-    return w.row_bytes == 8 ? static_cast<const int64_t*>(w.rows)[i] : static_cast<const int32_t*>(w.rows)[i];
-  };
-  const int64_t first = pointer(row);
-  return {static_cast<const char*>(w.cols) + first * w.col_bytes, static_cast<const char*>(w.values) + first * kTileBytes,
-          pointer(row + 1) - first};
-}
 
 // sums [16][tiles * 16] of a row of tiles, rows `stride` apart.
 template <int tiles, class I> GS_INLINE void add_up(Unit& unit, const Line& line, const uint32_t* words, float* sums, int64_t stride) {
@@ -40,7 +26,7 @@ template <int tiles, class I> GS_INLINE void add_up(Unit& unit, const Line& line
 template <int tiles> void rows(const gs_call& call, Unit& unit, const Chunk& chunk, const uint32_t* words, int64_t r0, int64_t r1) {
   alignas(64) float sums[kWords * tiles];
   for (int64_t r = r0; r < r1; ++r) {
-    const Line line = line_at(call.w, r);
+    const Line line = line_at(call.w, r, kTileBytes);
     const int64_t row = r * kSide, count = least(kSide, call.w.n_out - row);
     float* out = where_sums_stay<tiles>(call, chunk, row, count);
     if (!out) fetch_outputs<tiles>(call, chunk, row, count);
